@@ -1,0 +1,348 @@
+"""A target server: one transaction for the rows and the checkpoint, fenced. The second seam of the core.
+
+`begin` locks the checkpoint and makes sure that it is this run's; `write` may be called many times; `commit`
+stores the checkpoint and commits. Whatever breaks in between is rolled back, by us or by the server.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from pymysql.connections import Connection
+
+from . import checkpoint as checkpoints
+from .checkpoint import Checkpoint
+from .connect import ServerInfo, Use, close_quietly, connect, query, server_info, translated
+from .errors import ReplicationError, RowRejected
+from .model import Column, Limits, Table, TableName
+from .pipeline import Endpoint
+from .plan import TablePlan, UniqueKeys
+from .schema import describe, known_collations
+from .shape import LiteralKey, LiteralRow, Mutation
+from .snapshot import keys_condition, keyset_condition
+from .values import any_literal, cell_from_text, from_python, literal_of, sql_name
+
+STATEMENT_BYTES_MAX = 2 * 2**20
+DELETE_KEYS_MAX = 500
+# What a guarded upsert raises where it would hit another row; ER_DATA_OUT_OF_RANGE, and ER_DUP_ENTRY where
+# two unique keys point at two rows.
+_COLLISIONS = frozenset({1690, 1062})
+
+
+class Target(Protocol):
+    """What the loop needs of a target; the simulator is the second implementation."""
+
+    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]: ...
+    def is_empty(self, plan: TablePlan) -> bool: ...
+    def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]: ...
+    def begin(self, mappings: Iterable[str]) -> None: ...
+    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None: ...
+    def clear(self, plan: TablePlan) -> None: ...
+    def commit(self, checkpoints: Sequence[Checkpoint]) -> None: ...
+    def rollback(self) -> None: ...
+    def record_error(self, mapping: str, error: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class MySQLTarget:
+    """A MySQL or MariaDB server to write to. `run_id` is this run's name on the fence."""
+
+    def __init__(self, endpoint: Endpoint, limits: Limits, run_id: str | None = None) -> None:
+        self.endpoint = endpoint
+        self.limits = limits
+        self.run_id = run_id or uuid.uuid4().hex
+        self._control: Connection[Any] | None = None
+        self._apply: Connection[Any] | None = None
+        self._info: ServerInfo | None = None
+        self._packet_bytes_max = 0
+
+    # ---- connections ----
+    @property
+    def control(self) -> Connection[Any]:
+        if self._control is None:
+            self._control = connect(self.endpoint, Use.CONTROL, self.limits)
+        return self._control
+
+    @property
+    def connection(self) -> Connection[Any]:
+        if self._apply is None:
+            self._apply = connect(self.endpoint, Use.APPLY, self.limits)
+            with translated(self.endpoint):
+                self._packet_bytes_max = int(query(self._apply, "SELECT @@session.max_allowed_packet")[0][0])
+        return self._apply
+
+    @property
+    def info(self) -> ServerInfo:
+        if self._info is None:
+            with translated(self.endpoint):
+                self._info = server_info(self.control)
+        return self._info
+
+    def close(self) -> None:
+        """Close both connections; what was not committed is rolled back by the server."""
+        for connection in (self._control, self._apply):
+            close_quietly(connection)
+        self._control = self._apply = None
+
+    # ---- tables ----
+    def describe(self, name: TableName) -> Table | None:
+        with translated(self.endpoint, f"describing {name}"):
+            return describe(self.control, name)
+
+    def collations(self) -> frozenset[str]:
+        with translated(self.endpoint):
+            return known_collations(self.control)
+
+    def define(self, sql: str) -> None:
+        """Run a definition (it commits by itself)."""
+        with translated(self.endpoint, "creating a table"):
+            query(self.control, sql)
+
+    def create_checkpoint_table(self) -> None:
+        if self.describe(TableName(self.endpoint.database, checkpoints.TABLE)) is None:
+            self.define(checkpoints.create_table_sql(self.endpoint.database))
+
+    # ---- checkpoints ----
+    def discard_transaction(self) -> None:
+        """Drop the connection of an open transaction; the server rolls it back."""
+        close_quietly(self._apply)
+        self._apply = None
+
+    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+        """Fence off every other run from these mappings, then read their checkpoints."""
+        with translated(self.endpoint, "claiming the checkpoint"):
+            database = self.endpoint.database
+            query(self.control, f"SET SESSION innodb_lock_wait_timeout={max(1, int(self.limits.lock_wait_timeout_s))}")
+            checkpoints.claim(self.control, database, mappings, self.run_id)
+            return checkpoints.read(self.control, database, mappings)
+
+    def read_checkpoints(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+        """The checkpoints as they are, without claiming them; {} where no run has been yet."""
+        if self.describe(TableName(self.endpoint.database, checkpoints.TABLE)) is None:
+            return {}
+        with translated(self.endpoint, "reading the checkpoint"):
+            return checkpoints.read(self.control, self.endpoint.database, mappings)
+
+    def reset(self, mappings: Sequence[str]) -> None:
+        """Make the next run copy these mappings again."""
+        with translated(self.endpoint, "resetting the checkpoint"):
+            checkpoints.reset(self.control, self.endpoint.database, mappings)
+
+    def record_error(self, mapping: str, error: str) -> None:
+        with translated(self.endpoint):
+            checkpoints.record_error(self.control, self.endpoint.database, mapping, self.run_id, error)
+
+    # ---- what the table holds ----
+    def is_empty(self, plan: TablePlan) -> bool:
+        """Whether the target holds no row of this mapping."""
+        sql = f"SELECT 1 FROM {_table(plan)}{_where(plan)} LIMIT 1"
+        with translated(self.endpoint, f"looking into {plan.target.name}"):
+            return not query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
+
+    def count(self, name: TableName, fixed: Mapping[str, Any]) -> int:
+        """Rows of a table in which these columns have these values."""
+        table = f"{sql_name(name.schema)}.{sql_name(name.table)}"
+        sql = f"SELECT COUNT(*) FROM {table}{_fixed_where(fixed)}"
+        with translated(self.endpoint, f"counting {name}"):
+            return int(query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))[0][0])
+
+    def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]:
+        """The next keys that the target holds, in its own order, as literals."""
+        names = ", ".join(sql_name(name) for name in plan.key)
+        past = keyset_condition(plan.key, after) if after else ""
+        sql = f"SELECT {names} FROM {_table(plan)}{_where(plan, past)} ORDER BY {names} LIMIT {rows_max}"
+        columns = [plan.target.column(name) for name in plan.key]
+        known = [column for column in columns if column is not None]
+        with translated(self.endpoint, f"reading the keys of {plan.target.name}"):
+            rows = self._run(sql)
+        return [_key_literals(known, row) for row in rows]
+
+    # ---- the transaction ----
+    def begin(self, mappings: Iterable[str]) -> None:
+        """Open the transaction, behind the fence.
+
+        Raises:
+            StaleRun: another run has claimed one of the mappings.
+        """
+        with translated(self.endpoint, "opening a transaction"):
+            self.connection.begin()
+            checkpoints.fence(self.connection, self.endpoint.database, mappings, self.run_id)
+
+    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
+        """Apply mutations in the open transaction.
+
+        Args:
+            exact: the target is the source at an earlier position. False while a copy settles: then a row
+                may for a while hold a unique value that already belongs to another.
+
+        Raises:
+            RowRejected: the target refused a row; names the table and the key.
+        """
+        with translated(self.endpoint, f"writing {plan.target.name}"):
+            if plan.unique_keys is UniqueKeys.NONE:
+                self._write_by_key(plan, dict(mutations))
+            else:
+                evict = not exact and plan.unique_keys is UniqueKeys.MIRRORED
+                for rows, is_upsert in _runs(mutations):
+                    self._write_in_order(plan, rows, is_upsert, evict)
+
+    def _write_by_key(self, plan: TablePlan, last: dict[LiteralKey, LiteralRow | None]) -> None:
+        # Only the last image of a key counts, and no row can collide with another's: deletes first, so that a
+        # key that changed in letter case only (one key to a ci collation) is not deleted after it was written.
+        self._delete(plan, [key for key, row in last.items() if row is None])
+        self._upsert(plan, [row for row in last.values() if row is not None], guarded=False)
+
+    def _write_in_order(self, plan: TablePlan, mutations: list[Mutation], is_upsert: bool, evict: bool) -> None:
+        if not is_upsert:
+            self._delete(plan, [key for key, _ in mutations])
+            return
+        rows = [row for _, row in mutations if row is not None]
+        try:
+            self._upsert(plan, rows, guarded=True)
+        except RowRejected as error:
+            if error.code not in _COLLISIONS or not evict:
+                raise
+            for row in rows:
+                self._upsert_evicting(plan, row)
+
+    def _upsert_evicting(self, plan: TablePlan, row: LiteralRow) -> None:
+        """Upsert one row; where a unique value of it is held by another row, that one goes first.
+
+        Only while a copy settles: the other row's image is from an earlier or a later moment than this one's,
+        and the source's own unique key proves that the log has an event for it before the high
+        watermark, which writes it again.
+        """
+        names = [c.target for c in plan.columns]
+        at = {name: row[i] for i, name in enumerate(names)}
+        same = " AND ".join(f"{sql_name(name)} <=> {at[name]}" for name in plan.key)
+        for unique in plan.other_unique_keys:
+            held = " AND ".join(f"{sql_name(name)} = {at[name]}" for name in unique)
+            self._run(f"DELETE FROM {_table(plan)} WHERE {held} AND NOT ({same})")
+        self._upsert(plan, [row], guarded=True)
+
+    def _delete(self, plan: TablePlan, keys: Sequence[LiteralKey]) -> None:
+        head = f"DELETE FROM {_table(plan)} WHERE "
+        for start in range(0, len(keys), DELETE_KEYS_MAX):
+            self._run(head + keys_condition(plan.key, keys[start : start + DELETE_KEYS_MAX]))
+
+    def _upsert(self, plan: TablePlan, rows: Sequence[LiteralRow], *, guarded: bool) -> None:
+        head, tail = _upsert_sql(plan, guarded)
+        for batch in _batches(rows):
+            try:
+                self._run(head + ",".join(batch) + tail)
+            except ReplicationError as error:
+                if not isinstance(error, RowRejected) or (guarded and error.code in _COLLISIONS):
+                    raise
+                self._find_refused_row(plan, rows, head, tail, error)
+
+    def _find_refused_row(
+        self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, error: RowRejected
+    ) -> None:
+        """Find out which row the target refused; the transaction is lost anyway."""
+        for row in rows:
+            try:
+                self._run(f"{head}({','.join(row)}){tail}")
+            except RowRejected as one:
+                key = ", ".join(f"{name}={row[i]}" for name, i in zip(plan.key, plan.key_indexes, strict=True))
+                shown = key.encode("latin-1").decode("utf-8", "replace")
+                message = f"{one.message}, mapping {plan.name!r}, table {plan.target.name}, key {shown}"
+                raise RowRejected(message, hint=one.hint, code=one.code) from None
+        raise error
+
+    def clear(self, plan: TablePlan) -> None:
+        """Delete every row of the mapping (in the open transaction: not TRUNCATE, which would commit)."""
+        with translated(self.endpoint, f"clearing {plan.target.name}"):
+            self._run(f"DELETE FROM {_table(plan)}{_where(plan)}")
+
+    def commit(self, stored: Sequence[Checkpoint]) -> None:
+        """Store the checkpoints and commit, rows and all.
+
+        Raises:
+            TargetLost: the connection broke; whether the commit took effect, the checkpoint will tell.
+        """
+        with translated(self.endpoint, "committing"):
+            checkpoints.write(self.connection, self.endpoint.database, stored, self.run_id)
+            self.connection.commit()
+
+    def rollback(self) -> None:
+        """Undo the open transaction, if there is a connection to undo it on."""
+        if self._apply is not None:
+            with translated(self.endpoint, "rolling back"):
+                self._apply.rollback()
+
+    def _run(self, sql: str) -> list[Any]:
+        data = sql.encode("latin-1")
+        if len(data) + 1 > self._packet_bytes_max > 0:
+            raise RowRejected(
+                f"a row of {len(data)} bytes is longer than the target's max_allowed_packet ({self._packet_bytes_max})",
+                hint="Raise max_allowed_packet on the target.",
+                code=1153,
+            )
+        with translated(self.endpoint), self.connection.cursor() as cursor:
+            cursor.execute(data)
+            return list(cursor.fetchall())
+
+
+def _table(plan: TablePlan) -> str:
+    return f"{sql_name(plan.target.name.schema)}.{sql_name(plan.target.name.table)}"
+
+
+def _where(plan: TablePlan, more: str = "") -> str:
+    """What tells this mapping's rows from those of others in the same table: its fixed key columns."""
+    return _fixed_where({name: value for name, value in plan.fixed.items() if name in plan.key}, more)
+
+
+def _fixed_where(fixed: Mapping[str, Any], more: str = "") -> str:
+    own = [f"{sql_name(name)} = {any_literal(from_python(value))}" for name, value in fixed.items()]
+    conditions = [*own, *([f"({more})"] if more else [])]
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _upsert_sql(plan: TablePlan, guarded: bool) -> tuple[str, str]:
+    names = [sql_name(c.target) for c in plan.columns]
+    key = [sql_name(name) for name in plan.key]
+    updates = [f"{name}=VALUES({name})" for name in names if name not in key] or [f"{key[0]}=VALUES({key[0]})"]
+    # The key too: to a ci collation 'a' and 'A' are one key, and the source's spelling has to arrive.
+    updates += [f"{name}=VALUES({name})" for name in key]
+    if guarded:
+        # ON DUPLICATE KEY UPDATE takes any unique key for the row's own. Where the row found has another
+        # key, this first assignment overflows, and the statement changes nothing.
+        same = " AND ".join(f"{name} <=> VALUES({name})" for name in key)
+        updates.insert(0, f"{key[0]}=IF({same}, {key[0]}, 18446744073709551615 + ({key[0]} IS NOT NULL))")
+    head = f"INSERT INTO {_table(plan)} ({', '.join(names)}) VALUES "
+    return head, f" ON DUPLICATE KEY UPDATE {', '.join(dict.fromkeys(updates))}"
+
+
+def _batches(rows: Sequence[LiteralRow]) -> Iterator[list[str]]:
+    """Rows as SQL tuples, in lists that make a statement of a bounded size."""
+    batch: list[str] = []
+    size = 0
+    for row in rows:
+        text = f"({','.join(row)})"
+        if batch and size + len(text) > STATEMENT_BYTES_MAX:
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text) + 1
+    if batch:
+        yield batch
+
+
+def _runs(mutations: Sequence[Mutation]) -> Iterator[tuple[list[Mutation], bool]]:
+    """Neighbours of one kind: (mutations, whether they are upserts)."""
+    run: list[Mutation] = []
+    for mutation in mutations:
+        if run and (run[-1][1] is None) != (mutation[1] is None):
+            yield run, run[-1][1] is not None
+            run = []
+        run.append(mutation)
+    if run:
+        yield run, run[-1][1] is not None
+
+
+def _key_literals(columns: Sequence[Column], row: Sequence[bytes | None]) -> LiteralKey:
+    writers: list[Callable[[Any], str]] = [literal_of(column) for column in columns]
+    cells = [cell_from_text(column)(value) for column, value in zip(columns, row, strict=True)]
+    return tuple(write(cell) for write, cell in zip(writers, cells, strict=True))

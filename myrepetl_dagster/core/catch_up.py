@@ -1,0 +1,383 @@
+"""Applying the log: one pass over a source's log for all of its mappings, up to a given head.
+
+Many small source transactions become one target commit; one too big to hold is written piece by piece into a
+target transaction that stays open until the source transaction's own end, so that a reader of the
+target never sees half of it. Every mapping has its own checkpoint: one that is ahead of the stream skips
+what it already holds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from .apply import Target
+from .binlog import Committed, KnownTable, LogEvent, Moved, RolledBack, RowsRead, TableChanged, layout_of
+from .checkpoint import Checkpoint, columns_from_json
+from .ddl import Action
+from .errors import PositionLost, ReplicationError, SchemaDrift
+from .model import Limits, Phase, TableName
+from .plan import TablePlan
+from .position import Position, Transaction, earliest
+from .shape import Shaped, Shaper
+from .source import Source
+
+
+@dataclass(slots=True)
+class Work:
+    """What has been read for one mapping and is not yet committed. `clear`: the table was truncated first."""
+
+    shaped: Shaped = field(default_factory=Shaped)
+    clear: bool = False
+
+    @property
+    def touched(self) -> bool:
+        return self.clear or self.shaped.rows_read > 0
+
+    def truncate(self) -> None:
+        self.shaped.mutations.clear()
+        self.clear = True
+
+    def take(self, other: Work) -> None:
+        """Add a finished transaction's work."""
+        if other.clear:
+            self.truncate()
+        mine, theirs = self.shaped, other.shaped
+        mine.mutations += theirs.mutations
+        mine.rows_read += theirs.rows_read
+        mine.rows_upserted += theirs.rows_upserted
+        mine.rows_deleted += theirs.rows_deleted
+        mine.rows_filtered += theirs.rows_filtered
+
+
+@dataclass(slots=True)
+class MappingState:
+    """A mapping during a run: its plan, its target, its checkpoint as committed, and where it is by now."""
+
+    plan: TablePlan
+    target: Target
+    checkpoint: Checkpoint
+    position: Position
+    altered: bool = False
+    joined: bool = False  # its position is the stream's
+    done: Work = field(default_factory=Work)  # of whole transactions
+    current: Work = field(default_factory=Work)  # of the transaction being read
+    shapers: dict[bytes, Shaper] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    @property
+    def exact(self) -> bool:
+        return self.checkpoint.phase is Phase.REPLICATING
+
+
+Report = Callable[[MappingState], None]
+
+
+class CatchUp:
+    """One pass. `apply` reads and applies until the log has reached `until`.
+
+    Args:
+        states: the mappings of one source, any of them ahead of others.
+        until: the source's head; the pass ends with the first transaction that ends there or later.
+    """
+
+    def __init__(self, source: Source, states: Sequence[MappingState], until: Position, limits: Limits) -> None:
+        self.source = source
+        self.states = states
+        self.until = until
+        self.limits = limits
+        self.by_table: dict[TableName, list[MappingState]] = {}
+        for state in states:
+            self.by_table.setdefault(state.plan.source.name, []).append(state)
+        self.targets = list({id(s.target): s.target for s in states}.values())
+        self.position = self._start()
+        self.place = self.position.order if self.position.gtid_set is None else (0, 0)
+        self.rows_pending = self.bytes_pending = 0  # of whole transactions
+        self.rows_current = self.bytes_current = 0  # of the transaction being read
+        self.open: set[int] = set()  # targets with a transaction open for a part of the current one
+        self.committed_at_s = self.everyone_at_s = time.monotonic()
+        self.source_time_unix_s: float | None = None
+
+    def _start(self) -> Position:
+        start = earliest([_on_server(state.position, self.until) for state in self.states])
+        for state in self.states:
+            state.position = _on_server(state.position, self.until)
+            state.joined = start.covers(state.position)
+        return start
+
+    def apply(self, report: Report) -> None:
+        """Read the log and apply it.
+
+        Raises:
+            PositionLost: the log ended before it reached `until`.
+        """
+        if not self._reached():
+            with closing(self.source.read_log(self.position, self._known())) as events:
+                for event in events:
+                    self._take(event, report)
+                    if isinstance(event, (Committed, RolledBack)) and self._reached():
+                        break
+            if not self._reached():
+                raise PositionLost(
+                    f"the log ended at {self.position} before {self.until}, so the checkpoint is not of this server",
+                    hint="Was the source replaced or restored? Run the `snapshot` job for its mappings.",
+                )
+        self._finish(report)
+
+    def _known(self) -> dict[TableName, KnownTable]:
+        """Each table's columns as its earliest mapping's checkpoint has them."""
+        known = {}
+        for name, states in self.by_table.items():
+            first = min(states, key=lambda s: s.position.order).checkpoint
+            altered = any(s.checkpoint.altered for s in states)
+            now = states[0].plan.source.columns
+            known[name] = KnownTable(now if altered else columns_from_json(first.source_columns_json), altered)
+        return known
+
+    def _reached(self) -> bool:
+        if self.position.gtid_set is not None and self.until.gtid_set is not None:
+            if self.until.gtid_set.issubset(self.position.gtid_set):
+                return True
+        return self.place >= self.until.order
+
+    # ---- events ----
+    def _take(self, event: LogEvent, report: Report) -> None:
+        match event:
+            case RowsRead():
+                self._rows(event, report)
+            case Committed(transaction):
+                self._committed(transaction, report)
+            case RolledBack(transaction):
+                self._rolled_back(transaction)
+            case TableChanged():
+                self._table_changed(event)
+            case Moved(file, offset_bytes):
+                self._moved(file, offset_bytes)
+
+    def _wanted_by(self, table: TableName, transaction: Transaction) -> list[MappingState]:
+        return [s for s in self.by_table.get(table, ()) if s.joined or not s.position.includes(transaction)]
+
+    def _rows(self, event: RowsRead, report: Report) -> None:
+        for state in self._wanted_by(event.table, event.transaction):
+            key = event.table_map.raw
+            if key not in state.shapers:
+                state.shapers[key] = self._shaper(state, event)
+            with blamed(state):
+                state.shapers[key].shape(event.changes, state.current.shaped)
+            self.rows_current += len(event.changes)
+            self.bytes_current += event.size_bytes
+        if self.rows_current > self.limits.batch_rows_max or self.bytes_current > self.limits.batch_bytes_max:
+            self._write_part(report)
+
+    def _shaper(self, state: MappingState, event: RowsRead) -> Shaper:
+        layout = layout_of(event.table_map)
+        with blamed(state):
+            if state.plan.every_column:
+                written = {c.target for c in state.plan.columns}
+                computed = {c.name for c in state.plan.target.columns if c.generated}
+                strange = [c.name for c in layout if c.name not in written and c.name not in computed]
+                if strange:
+                    raise SchemaDrift(
+                        f"mapping {state.name!r}: the log has column {', '.join(strange)} of {event.table} at"
+                        f" {event.transaction.file}:{event.transaction.end_offset_bytes}, the target has not",
+                        hint=f"Add it to {state.plan.target.name}, then run the `snapshot` job for this mapping.",
+                    )
+            return Shaper(state.plan, layout)
+
+    def _committed(self, transaction: Transaction, report: Report) -> None:
+        for state in self.states:
+            state.done.take(state.current)
+            state.current = Work()
+            if not state.joined and not state.position.includes(transaction):
+                state.position = state.position.after(transaction)
+        self._advance(transaction)
+        self.rows_pending += self.rows_current
+        self.bytes_pending += self.bytes_current
+        self.rows_current = self.bytes_current = 0
+        if transaction.committed_at_unix_s:
+            self.source_time_unix_s = transaction.committed_at_unix_s
+        if self.open or self._due():
+            self._commit(report)
+
+    def _rolled_back(self, transaction: Transaction) -> None:
+        for target in self.targets:
+            if id(target) in self.open:
+                target.rollback()
+        self.open.clear()
+        for state in self.states:
+            state.current = Work()
+        self.rows_current = self.bytes_current = 0
+        self._advance(transaction)
+
+    def _advance(self, transaction: Transaction) -> None:
+        self.position = self.position.after(transaction)
+        self._moved(transaction.file, transaction.end_offset_bytes)
+        for state in self.states:
+            if not state.joined:
+                state.joined = self.position.covers(state.position)
+
+    def _moved(self, file: str, offset_bytes: int) -> None:
+        """Note how far the log is read; outside a transaction that is a position, too."""
+        here = replace(self.position, file=file, offset_bytes=offset_bytes)
+        if here.order > self.position.order:
+            self.position = here
+        self.place = max(self.place, here.order)
+
+    def _table_changed(self, event: TableChanged) -> None:
+        change = event.change
+        tables = {change.table, change.renamed_to} & self.by_table.keys()
+        if change.action is Action.DROP_SCHEMA:
+            tables = {name for name in self.by_table if name.schema == change.table.schema}
+        where = f"{event.transaction.file}:{event.transaction.end_offset_bytes}"
+        for table in tables:
+            assert table is not None
+            for state in self._wanted_by(table, event.transaction):
+                with blamed(state):
+                    self._change_table(state, event, where)
+
+    def _change_table(self, state: MappingState, event: TableChanged, where: str) -> None:
+        change = event.change
+        state.shapers.clear()
+        if change.action is Action.TRUNCATE:
+            state.current.truncate()
+            return
+        if change.action is Action.CREATE or (change.action is Action.ALTER and not change.partitions):
+            state.altered = True  # the next table map tells the columns, if it is a full one
+            return
+        what = "ALTER TABLE … PARTITION" if change.partitions else change.action.value.upper()
+        raise SchemaDrift(
+            f"mapping {state.name!r}: {what} of {change.table} in the log at {where} changes rows that the log"
+            " does not hold",
+            hint="Run the `snapshot` job for this mapping; nothing after this place was applied to it.",
+        )
+
+    # ---- commits ----
+    def _due(self) -> bool:
+        return (
+            self.rows_pending >= self.limits.batch_rows_max
+            or self.bytes_pending >= self.limits.batch_bytes_max
+            or time.monotonic() - self.committed_at_s >= self.limits.batch_interval_s_max
+        )
+
+    def _write_part(self, report: Report) -> None:
+        """Write what has been read of a transaction that is too big to hold, without committing."""
+        if not self.open and self.rows_pending:
+            self._commit(report)
+        for target in self.targets:
+            states = [s for s in self.states if s.target is target]
+            busy = [s for s in states if s.current.shaped.mutations or s.current.clear]
+            if not busy:
+                continue
+            if id(target) not in self.open:
+                target.begin([s.name for s in states])
+                self.open.add(id(target))
+            for state in busy:
+                self._write(state, state.current)
+                written = state.current.shaped
+                state.current.clear = False
+                written.mutations = []
+        self.rows_current = self.bytes_current = 0
+
+    def _write(self, state: MappingState, work: Work) -> None:
+        work.shaped.check()
+        with blamed(state):
+            if work.clear:
+                state.target.clear(state.plan)
+            if work.shaped.mutations:
+                state.target.write(state.plan, work.shaped.mutations, exact=state.exact)
+
+    def _commit(self, report: Report, *, everyone: bool = False) -> None:
+        """Commit what is done. A mapping that nothing happened to keeps its older checkpoint for a while:
+        its rows are those of the newer one as well.
+        """
+        everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
+        for target in self.targets:
+            states = [s for s in self.states if s.target is target and (everyone or s.done.touched)]
+            if not states:
+                continue
+            if id(target) not in self.open:
+                target.begin([s.name for s in states])
+            for state in states:
+                self._write(state, state.done)
+            stored = [self._checkpoint(s) for s in states]
+            target.commit(stored)
+            for state, checkpoint in zip(states, stored, strict=True):
+                state.checkpoint = checkpoint
+                state.position = checkpoint.position
+                state.done = Work()
+                report(state)
+        self.open.clear()
+        self.rows_pending = self.bytes_pending = 0
+        self.committed_at_s = time.monotonic()
+        if everyone:
+            self.everyone_at_s = self.committed_at_s
+
+    def _checkpoint(self, state: MappingState) -> Checkpoint:
+        position = self.position if state.joined else state.position
+        checkpoint, shaped = state.checkpoint, state.done.shaped
+        settled = checkpoint.phase is Phase.SETTLING and _passed(position, checkpoint.high_watermark)
+        return replace(
+            checkpoint,
+            position=position,
+            phase=Phase.REPLICATING if settled else checkpoint.phase,
+            high_watermark=None if settled else checkpoint.high_watermark,
+            changes_applied=checkpoint.changes_applied + shaped.rows_upserted + shaped.rows_deleted,
+            rows_filtered=checkpoint.rows_filtered + shaped.rows_filtered,
+            source_time_unix_s=self.source_time_unix_s or checkpoint.source_time_unix_s,
+            sequence=checkpoint.sequence + 1,
+            altered=checkpoint.altered or state.altered,
+            last_error="",
+        )
+
+    def _finish(self, report: Report) -> None:
+        behind = [state for state in self.states if not state.joined]
+        if behind:
+            names = ", ".join(state.name for state in behind)
+            raise PositionLost(
+                f"the checkpoint of {names} holds transactions that this source never wrote",
+                hint="Is it another server than before? Run the `snapshot` job for these mappings.",
+            )
+        self._commit(report, everyone=True)
+
+
+def _on_server(position: Position, head: Position) -> Position:
+    """A position as one of the server that the head is of.
+
+    Raises:
+        PositionLost: another server's files, and no GTIDs to find the place by.
+    """
+    if position.server == head.server:
+        return position
+    if position.gtid_set is not None and head.gtid_set is not None:
+        return replace(position, server=head.server, file="", offset_bytes=0)
+    raise PositionLost(
+        f"the checkpoint {position} is of server {position.server or 'unknown'}, the source now is {head.server}",
+        hint="Was the source replaced? Without GTIDs its log cannot be matched: run the `snapshot` job.",
+    )
+
+
+def _passed(position: Position, high_watermark: Position | None) -> bool:
+    if high_watermark is None:
+        return True
+    if high_watermark.server == position.server:
+        return position.order >= high_watermark.order
+    return position.covers(high_watermark)
+
+
+class blamed:  # noqa: N801 - reads as a statement
+    """Names the mapping on an error that passes, so that the others can go on without it."""
+
+    def __init__(self, state: MappingState) -> None:
+        self._name = state.name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ReplicationError) and error.mapping is None:
+            error.mapping = self._name

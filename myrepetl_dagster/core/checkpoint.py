@@ -1,0 +1,270 @@
+"""The checkpoint: one row for each mapping, in the target itself, written in the data's own transaction.
+
+It says up to where the target holds the source, and which run may write on (`run_id`, the fence). The
+statements here run inside a transaction that `apply.py` opens and commits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pymysql.connections import Connection
+
+from .connect import query, quote_name
+from .errors import StaleRun
+from .model import Column, Phase
+from .position import GtidSet, Position
+
+TABLE = "_myrepetl_checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyState:
+    """How far a copy has come.
+
+    `after_key` is the last copied key as SQL literals, None at the start. `sweep` says that the target
+    held rows when the copy began, so that rows which the source no longer has must be deleted once all
+    chunks are read (`sweeping`, up to `sweep_after` in the target's keys).
+    """
+
+    after_key: tuple[str, ...] | None = None
+    sweep: bool = False
+    sweeping: bool = False
+    sweep_after: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the target holds of one mapping.
+
+    `position`: every source transaction up to here is applied. `high_watermark`: where a copy that has
+    ended becomes exact. `source_columns_json` are the source table's columns when the copy began, for
+    logs whose table maps do not name them; `altered` says that the log has altered the table since. `source_time_unix_s` is the commit time, in seconds by the source's
+    clock, of the last applied transaction.
+    """
+
+    mapping: str
+    phase: Phase
+    position: Position
+    copy: CopyState | None = None
+    high_watermark: Position | None = None
+    rows_snapshotted: int = 0
+    changes_applied: int = 0
+    rows_filtered: int = 0
+    source_time_unix_s: float | None = None
+    source_columns_json: str = "[]"
+    altered: bool = False
+    fingerprint: str = ""
+    sequence: int = 0
+    updated_at: str = ""
+    last_error: str = ""
+
+
+_COLUMNS = (
+    "mapping", "run_id", "sequence", "phase", "source_server", "log_file", "log_offset_bytes", "gtid_set",
+    "mariadb_gtid", "rows_snapshotted", "changes_applied", "rows_filtered", "source_time_unix_s", "fingerprint",
+    "details", "source_columns", "last_error",
+)  # fmt: skip
+
+
+def create_table_sql(database: str) -> str:
+    """The checkpoint table's definition. InnoDB, since the rows and the checkpoint must commit together."""
+    return f"""CREATE TABLE IF NOT EXISTS {quote_name(database)}.{TABLE} (
+  mapping VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
+  run_id CHAR(32) CHARACTER SET ascii NOT NULL,
+  sequence BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  phase VARCHAR(16) CHARACTER SET ascii NOT NULL DEFAULT '',
+  source_server VARCHAR(64) NOT NULL DEFAULT '',
+  log_file VARCHAR(512) NOT NULL DEFAULT '',
+  log_offset_bytes BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  gtid_set LONGTEXT NULL,
+  mariadb_gtid TEXT NULL,
+  rows_snapshotted BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  changes_applied BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  rows_filtered BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  source_time_unix_s DOUBLE NULL,
+  fingerprint CHAR(16) CHARACTER SET ascii NOT NULL DEFAULT '',
+  details LONGTEXT NULL,
+  source_columns LONGTEXT NULL,
+  last_error TEXT NULL,
+  updated_at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"""
+
+
+def claim(connection: Connection[Any], database: str, mappings: Sequence[str], run_id: str) -> None:
+    """Make `run_id` the only run that may write these mappings.
+
+    Waits for a transaction of an earlier run that is still committing, so that what `read` finds
+    afterwards is final: this is how a COMMIT of unknown outcome is decided.
+    """
+    rows = ", ".join(["(%s, %s)"] * len(mappings))
+    args = [value for name in mappings for value in (name, run_id)]
+    query(
+        connection,
+        f"INSERT INTO {quote_name(database)}.{TABLE} (mapping, run_id) VALUES {rows}"
+        " ON DUPLICATE KEY UPDATE run_id=VALUES(run_id), sequence=sequence+1",
+        args,
+    )
+
+
+def read(connection: Connection[Any], database: str, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+    """The checkpoints that exist, by mapping."""
+    if not mappings:
+        return {}
+    marks = ", ".join(["%s"] * len(mappings))
+    rows = query(
+        connection,
+        f"SELECT {', '.join(_COLUMNS)}, CAST(updated_at AS CHAR) FROM {quote_name(database)}.{TABLE}"
+        f" WHERE mapping IN ({marks})",
+        list(mappings),
+    )
+    found = (_from_row(row) for row in rows)
+    return {checkpoint.mapping: checkpoint for checkpoint in found if checkpoint is not None}
+
+
+def fence(connection: Connection[Any], database: str, mappings: Iterable[str], run_id: str) -> None:
+    """Lock the rows and make sure that they are still this run's.
+
+    Raises:
+        StaleRun: another run has claimed one of them.
+    """
+    names = list(mappings)
+    marks = ", ".join(["%s"] * len(names))
+    rows = query(
+        connection,
+        f"SELECT mapping FROM {quote_name(database)}.{TABLE} WHERE mapping IN ({marks}) AND run_id=%s FOR UPDATE",
+        [*names, run_id],
+    )
+    if len(rows) != len(names):
+        raise StaleRun(
+            f"another run has taken over {', '.join(names)}; this run committed nothing since",
+            hint="Nothing to do: the other run goes on from the same checkpoint.",
+        )
+
+
+def write(connection: Connection[Any], database: str, checkpoints: Sequence[Checkpoint], run_id: str) -> None:
+    """Store checkpoints (after `fence`, in the data's transaction)."""
+    marks = "(" + ", ".join(["%s"] * len(_COLUMNS)) + ")"
+    updates = ", ".join(f"{c}=VALUES({c})" for c in _COLUMNS if c not in ("mapping", "run_id", "sequence"))
+    args = [value for checkpoint in checkpoints for value in _to_row(checkpoint, run_id)]
+    query(
+        connection,
+        f"INSERT INTO {quote_name(database)}.{TABLE} ({', '.join(_COLUMNS)})"
+        f" VALUES {', '.join([marks] * len(checkpoints))}"
+        f" ON DUPLICATE KEY UPDATE sequence=sequence+1, {updates}",
+        args,
+    )
+
+
+def reset(connection: Connection[Any], database: str, mappings: Sequence[str]) -> None:
+    """Forget the checkpoints, so that the next run copies again. The rows and their fence stay."""
+    marks = ", ".join(["%s"] * len(mappings))
+    query(
+        connection,
+        f"UPDATE {quote_name(database)}.{TABLE} SET phase='', last_error=NULL WHERE mapping IN ({marks})",
+        list(mappings),
+    )
+
+
+def record_error(connection: Connection[Any], database: str, mapping: str, run_id: str, error: str) -> None:
+    """Keep a mapping's last error for `status`, unless another run has taken over."""
+    query(
+        connection,
+        f"UPDATE {quote_name(database)}.{TABLE} SET last_error=%s WHERE mapping=%s AND run_id=%s",
+        (error[:2000], mapping, run_id),
+    )
+
+
+def _to_row(checkpoint: Checkpoint, run_id: str) -> tuple[Any, ...]:
+    position = checkpoint.position
+    details = {
+        "copy": asdict(checkpoint.copy) if checkpoint.copy else None,
+        "high_watermark": _position_json(checkpoint.high_watermark) if checkpoint.high_watermark else None,
+        "altered": checkpoint.altered,
+    }
+    return (
+        checkpoint.mapping,
+        run_id,
+        checkpoint.sequence,
+        checkpoint.phase.value,
+        position.server,
+        position.file,
+        position.offset_bytes,
+        None if position.gtid_set is None else str(position.gtid_set),
+        position.mariadb_gtid or None,
+        checkpoint.rows_snapshotted,
+        checkpoint.changes_applied,
+        checkpoint.rows_filtered,
+        checkpoint.source_time_unix_s,
+        checkpoint.fingerprint,
+        json.dumps(details),
+        checkpoint.source_columns_json,
+        checkpoint.last_error or None,
+    )
+
+
+def _from_row(row: tuple[Any, ...]) -> Checkpoint | None:
+    values = dict(zip((*_COLUMNS, "updated_at"), map(_text, row), strict=True))
+    if not values["phase"]:
+        return None  # claimed, but nothing is stored yet
+    details = json.loads(values["details"] or "{}")
+    copy = details.get("copy")
+    high = details.get("high_watermark")
+    return Checkpoint(
+        mapping=values["mapping"],
+        phase=Phase(values["phase"]),
+        position=Position(
+            file=values["log_file"],
+            offset_bytes=int(values["log_offset_bytes"]),
+            gtid_set=None if values["gtid_set"] is None else GtidSet.parse(values["gtid_set"]),
+            mariadb_gtid=values["mariadb_gtid"] or "",
+            server=values["source_server"],
+        ),
+        copy=_copy_state(copy) if copy else None,
+        high_watermark=_position(high) if high else None,
+        rows_snapshotted=int(values["rows_snapshotted"]),
+        changes_applied=int(values["changes_applied"]),
+        rows_filtered=int(values["rows_filtered"]),
+        source_time_unix_s=None if values["source_time_unix_s"] is None else float(values["source_time_unix_s"]),
+        source_columns_json=values["source_columns"] or "[]",
+        altered=bool(details.get("altered")),
+        fingerprint=values["fingerprint"],
+        sequence=int(values["sequence"]),
+        updated_at=values["updated_at"] or "",
+        last_error=values["last_error"] or "",
+    )
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _copy_state(data: dict[str, Any]) -> CopyState:
+    keys = {name: tuple(data[name]) if data[name] else None for name in ("after_key", "sweep_after")}
+    return CopyState(sweep=data["sweep"], sweeping=data["sweeping"], **keys)
+
+
+def _position_json(position: Position) -> dict[str, Any]:
+    gtid_set = None if position.gtid_set is None else str(position.gtid_set)
+    return {**asdict(position), "gtid_set": gtid_set}
+
+
+def _position(data: dict[str, Any]) -> Position:
+    gtid_set = data["gtid_set"]
+    return Position(**{**data, "gtid_set": None if gtid_set is None else GtidSet.parse(gtid_set)})
+
+
+def columns_to_json(columns: Sequence[Column]) -> str:
+    """Columns as the checkpoint keeps them."""
+    return json.dumps([{**asdict(c), "members": [member.hex() for member in c.members]} for c in columns])
+
+
+def columns_from_json(text: str) -> tuple[Column, ...]:
+    return tuple(_column(data) for data in json.loads(text))
+
+
+def _column(data: dict[str, Any]) -> Column:
+    return Column(**{**data, "members": tuple(bytes.fromhex(member) for member in data["members"])})

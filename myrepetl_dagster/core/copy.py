@@ -1,0 +1,151 @@
+"""Copying a table: from the low watermark, chunk by chunk, each with the checkpoint that makes it resumable.
+
+The low watermark is stored before the first chunk is read, so that however often the copy is interrupted, the
+log is applied from a place before all of its chunks. Rows that the target holds and the source does not are
+deleted at the end (`sweep`). Then the log is applied up to the high watermark, and the copy is exact.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from .catch_up import MappingState, Report, blamed
+from .checkpoint import Checkpoint, CopyState
+from .model import Column, Limits, Phase, Row
+from .plan import TablePlan
+from .shape import LiteralKey, Shaped, Shaper
+from .source import Source
+from .values import INTEGER_TYPES, TEMPORAL_TYPES
+
+_TEXT = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum"})
+
+
+class Copy:
+    """The copy of one mapping, done in slices."""
+
+    def __init__(self, source: Source, state: MappingState, limits: Limits, report: Report) -> None:
+        self.source = source
+        self.state = state
+        self.limits = limits
+        self.report = report
+        self.shaper = Shaper(state.plan, source.layout(state.plan))
+
+    def run(self, until_s: float | None) -> bool:
+        """Copy until done (True) or, where the copy goes by key, until `time.monotonic()` passes `until_s`."""
+        state = self.state
+        with blamed(state):
+            # A chunk is written over whatever the log brought; so it must not be older than that.
+            self.source.wait_visible(state.position, [state.plan.source.name])
+            for _ in self._steps():
+                if until_s is not None and time.monotonic() >= until_s:
+                    return False
+            self._end()
+        return True
+
+    def _steps(self) -> Iterator[None]:
+        copy = self.copy
+        if not copy.sweeping:
+            yield from self._chunks() if self.source.chunked(self.state.plan) else self._whole()
+        if copy.sweep:
+            yield from self._sweep()
+
+    @property
+    def copy(self) -> CopyState:
+        copy = self.state.checkpoint.copy
+        assert copy is not None, "a mapping that copies has a copy state"
+        return copy
+
+    def _chunks(self) -> Iterator[None]:
+        last = False
+        while not last:
+            chunk = self.source.read_chunk(self.state.plan, self.copy.after_key, self.limits.chunk_rows_max)
+            last = chunk.last
+            sweeping = last and self.copy.sweep
+            self._store(chunk.rows, replace(self.copy, after_key=chunk.after_key, sweeping=sweeping))
+            yield
+
+    def _whole(self) -> Iterator[None]:
+        """No key to go by: one statement, one consistent read; interrupted, it starts again."""
+        for rows in self.source.read_all(self.state.plan, self.limits.chunk_rows_max):
+            self._store(rows, self.copy)
+        if self.copy.sweep:
+            self._store([], replace(self.copy, sweeping=True))
+        yield
+
+    def _store(self, rows: Sequence[Row], copy: CopyState) -> None:
+        shaped = Shaped()
+        self.shaper.shape(((None, row) for row in rows), shaped)
+        shaped.check()
+        checkpoint = replace(
+            self.state.checkpoint,
+            copy=copy,
+            rows_snapshotted=self.state.checkpoint.rows_snapshotted + shaped.rows_upserted,
+            rows_filtered=self.state.checkpoint.rows_filtered + shaped.rows_filtered,
+        )
+        self._commit(checkpoint, shaped)
+
+    def _commit(self, checkpoint: Checkpoint, shaped: Shaped | None = None) -> None:
+        state = self.state
+        state.target.begin([state.name])
+        if shaped is not None and shaped.mutations:
+            state.target.write(state.plan, shaped.mutations, exact=False)
+        checkpoint = replace(checkpoint, sequence=checkpoint.sequence + 1, last_error="")
+        state.target.commit([checkpoint])
+        state.checkpoint = checkpoint
+        self.report(state)
+
+    # ---- rows that the source no longer has ----
+    def _sweep(self) -> Iterator[None]:
+        """Delete what the target holds and a look at the source does not find.
+
+        Safe before the log is applied: a row that comes back later comes back by the log.
+        """
+        state = self.state
+        while keys := state.target.keys_after(state.plan, self.copy.sweep_after, self.limits.chunk_rows_max):
+            gone = self._gone(keys)
+            copy = replace(self.copy, sweep_after=keys[-1])
+            shaped = Shaped(mutations=[(key, None) for key in gone])
+            self._commit(replace(state.checkpoint, copy=copy), shaped)
+            yield
+
+    def _gone(self, keys: Sequence[LiteralKey]) -> list[LiteralKey]:
+        plan = self.state.plan
+        by_target = {c.target: c.source for c in plan.columns}
+        own = [(i, by_target[name]) for i, name in enumerate(plan.key) if by_target[name] is not None]
+        names = [name for _, name in own if name is not None]
+        asked = [tuple(key[i] for i, _ in own) for key in keys]
+        found = Shaped()
+        rows = self.source.read_keys(plan, names, asked)
+        self.shaper.shape(((None, row) for row in rows), found)
+        present = {tuple(key[i] for i, _ in own) for key, _ in found.mutations}
+        return [key for key, short in zip(keys, asked, strict=True) if short not in present]
+
+    def _end(self) -> None:
+        """All chunks are read: what they may have seen ends at the log's present end."""
+        checkpoint = replace(self.state.checkpoint, phase=Phase.SETTLING, copy=None, high_watermark=self.source.head())
+        self._commit(checkpoint)
+
+
+def can_sweep(plan: TablePlan) -> bool:
+    """Whether the key reads the same in source and target, so that a row of one can be looked for in the other."""
+    return all(
+        c.source is None
+        or (c.transform is None and _same_literals(plan.source.column(c.source), plan.target.column(c.target)))
+        for c in plan.columns
+        if c.target in plan.key
+    )
+
+
+def _same_literals(source: Column | None, target: Column | None) -> bool:
+    if source is None or target is None:
+        return False
+    whole = INTEGER_TYPES - {"bit", "year"}
+    if source.type in whole:
+        return target.type in whole
+    if source.type in _TEXT:
+        return target.type in _TEXT and source.charset == target.charset
+    if source.type in TEMPORAL_TYPES or source.type == "decimal":
+        return source.column_type == target.column_type
+    return source.type == target.type and source.column_type == target.column_type

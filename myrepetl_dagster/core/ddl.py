@@ -1,0 +1,188 @@
+"""What a statement in the log does to which tables. Pure.
+
+A row-based log holds statements for definitions (CREATE, ALTER, DROP, RENAME, TRUNCATE) and, where a
+session wrote statement format, for data. Names are all that is read here; nothing is executed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .model import TableName
+
+
+class Action(StrEnum):
+    TRUNCATE = "truncate"
+    DROP = "drop"
+    RENAME = "rename"
+    ALTER = "alter"
+    CREATE = "create"
+    DROP_SCHEMA = "drop database"
+    DML = "statement-format data change"
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """One table that a statement changes. `renamed_to` for RENAME; `partitions` when ALTER may drop rows."""
+
+    action: Action
+    table: TableName
+    renamed_to: TableName | None = None
+    partitions: bool = False
+
+
+_TOKEN = re.compile(
+    r"\s+|/\*(?!!|M!).*?\*/|--[ \t\n][^\n]*|\#[^\n]*"  # white space and comments, but not /*! … */
+    r"|(?P<string>'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\")"
+    r"|(?P<name>`(?:[^`]|``)*`|[\w$\u0080-\uffff]+)|(?P<mark>/\*M?!\d*|\*/|.)",
+    re.DOTALL,
+)
+_DML = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "DO"})
+_PARTITION_WORDS = frozenset({"PARTITION", "TABLESPACE"})
+
+
+def _tokens(statement: str) -> list[str]:
+    found = []
+    for match in _TOKEN.finditer(statement):
+        text = match.group("name") or match.group("string") or match.group("mark")
+        if text and not text.startswith("/*") and text != "*/":
+            found.append(text)
+    return found
+
+
+def _unquoted(token: str) -> str:
+    return token[1:-1].replace("``", "`") if token.startswith("`") else token
+
+
+def _is_name(token: str) -> bool:
+    return token.startswith("`") or token[0].isalnum() or token[0] in "_$" or token[0] > "\x7f"
+
+
+class _Words:
+    """A statement's tokens, read forward."""
+
+    def __init__(self, statement: str, schema: str) -> None:
+        self.tokens = _tokens(statement)
+        self.at = 0
+        self.schema = schema
+
+    def skip(self, *words: str) -> bool:
+        if self.peek() in words:
+            self.at += 1
+            return True
+        return False
+
+    def skip_if_exists(self) -> None:
+        self.skip("IF")
+        self.skip("NOT")
+        self.skip("EXISTS")
+
+    def peek(self) -> str:
+        return self.tokens[self.at].upper() if self.at < len(self.tokens) else ""
+
+    def table(self) -> TableName | None:
+        if self.at >= len(self.tokens) or not _is_name(self.tokens[self.at]):
+            return None
+        first = _unquoted(self.tokens[self.at])
+        self.at += 1
+        if self.peek() == "." and self.at + 1 < len(self.tokens):
+            second = _unquoted(self.tokens[self.at + 1])
+            self.at += 2
+            return TableName(first, second)
+        return TableName(self.schema, first)
+
+    def skip_wait(self) -> None:
+        """MariaDB: WAIT n | NOWAIT."""
+        if self.skip("WAIT"):
+            self.at += 1
+        self.skip("NOWAIT")
+
+
+def table_changes(statement: str, schema: str) -> list[TableChange]:
+    """The tables that a statement changes, as far as it names them; [] for what changes no table.
+
+    Args:
+        statement: the text of a query event.
+        schema: the default database that it ran in.
+    """
+    words = _Words(statement, schema)
+    verb = words.peek()
+    words.at += 1
+    if verb in _DML:
+        return [TableChange(Action.DML, TableName(schema, ""))]
+    match verb:
+        case "TRUNCATE":
+            words.skip("TABLE")
+            return _one(Action.TRUNCATE, words.table())
+        case "DROP":
+            return _drop(words)
+        case "RENAME":
+            return _rename(words) if words.skip("TABLE", "TABLES") else []
+        case "ALTER":
+            return _alter(words)
+        case "CREATE":
+            return _create(words)
+    return []
+
+
+def _one(action: Action, table: TableName | None) -> list[TableChange]:
+    return [TableChange(action, table)] if table else []
+
+
+def _drop(words: _Words) -> list[TableChange]:
+    if words.skip("DATABASE", "SCHEMA"):
+        words.skip_if_exists()
+        table = words.table()
+        return [TableChange(Action.DROP_SCHEMA, TableName(table.table, ""))] if table else []
+    if words.skip("TEMPORARY") or not words.skip("TABLE", "TABLES"):
+        return []
+    words.skip_if_exists()
+    found = []
+    while table := words.table():
+        found.append(TableChange(Action.DROP, table))
+        if not words.skip(","):
+            break
+    return found
+
+
+def _rename(words: _Words) -> list[TableChange]:
+    words.skip_if_exists()
+    found = []
+    while table := words.table():
+        words.skip_wait()
+        words.skip("TO")
+        found.append(TableChange(Action.RENAME, table, renamed_to=words.table()))
+        if not words.skip(","):
+            break
+    return found
+
+
+def _alter(words: _Words) -> list[TableChange]:
+    while words.skip("ONLINE", "IGNORE"):
+        pass
+    if not words.skip("TABLE"):
+        return []
+    words.skip_if_exists()
+    table = words.table()
+    if table is None:
+        return []
+    rest = [token.upper() for token in words.tokens[words.at :]]
+    if "RENAME" in rest:
+        after = rest.index("RENAME") + 1
+        if after < len(rest) and rest[after] not in ("COLUMN", "INDEX", "KEY", "CONSTRAINT"):
+            words.at += after
+            words.skip("TO", "AS", "=")
+            return [TableChange(Action.RENAME, table, renamed_to=words.table())]
+    partitions = bool(_PARTITION_WORDS & set(rest)) and bool({"DROP", "TRUNCATE", "EXCHANGE", "DISCARD"} & set(rest))
+    return [TableChange(Action.ALTER, table, partitions=partitions)]
+
+
+def _create(words: _Words) -> list[TableChange]:
+    if words.skip("OR"):
+        words.skip("REPLACE")
+    if words.skip("TEMPORARY") or not words.skip("TABLE"):
+        return []
+    words.skip_if_exists()
+    return _one(Action.CREATE, words.table())

@@ -1,0 +1,137 @@
+"""The `sources`, `targets` and `database` sections: connections, checked before any is opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from .pipeline import Endpoint, Secret
+from .section import Section, Unresolved, kind
+
+Role = Literal["source", "target"]
+SERVER_ID_MAX = 2**32 - 1
+
+# Settings of the original that would lose or change data if they were followed, with what is done instead.
+_SESSION = {
+    "autocommit": "has no effect: rows and their checkpoint are always committed together",
+    "sql_mode": "has no effect: each session sets the mode that stores values as the source holds them",
+    "init_command": "is not run: each session sets what it needs itself",
+    "use_unicode": "has no effect: values are carried in their own character set",
+}
+
+
+def read_endpoints(root: Section, role: Role, defaults: Section, base_dir: Path) -> dict[str, Endpoint]:
+    """All endpoints of one role, from `sources` (or `targets`), or from a single `source` (or `target`)."""
+    plural = root.section(f"{role}s")
+    found = dict(plural.data)
+    single = root.raw(role)
+    if single is not None:  # the first versions of the original had one of each
+        found.setdefault(role, single)
+    if not found:
+        root.missing(f"{role}s", f"name at least one {role}")
+    endpoints = {}
+    for name, data in found.items():
+        path = plural.at(name) if name in plural.data else role
+        if not name or "." in name:
+            root.findings.problem(path, "a name must not be empty or hold a dot", "tables are written as name.table")
+        section = Section(data if data is not None else {}, path, root.findings, defaults)
+        endpoints[name] = _endpoint(name, role, section, base_dir)
+        section.finish()
+    return endpoints
+
+
+def read_defaults(root: Section) -> Section:
+    """The `database` section, over the batch settings that some of the original's files have at the top."""
+    top = Section(
+        {
+            "batch_size": root.integer("batch_size", least=1),
+            "batch_flush_interval": root.number("batch_timeout"),
+        },
+        "",
+        root.findings,
+    )
+    return Section(root.raw("database"), "database", root.findings, top)
+
+
+def _endpoint(name: str, role: Role, section: Section, base_dir: Path) -> Endpoint:
+    host, unix_socket, user = section.text("host"), section.text("unix_socket"), section.text("user")
+    if host is None and unix_socket is None:
+        section.missing("host", "give host and port, or unix_socket")
+    if user is None:
+        section.missing("user")
+    database = section.text("database")
+    if database is None and role == "target":
+        section.missing("database", "the checkpoints are kept there, beside the tables")
+    endpoint = Endpoint(
+        name=name,
+        role=role,
+        host=host or "localhost",
+        port=section.integer("port", least=1, most=65_535) or 3306,
+        unix_socket=unix_socket,
+        user=user or "",
+        password=_password(section),
+        database=database or "",
+        charset=_charset(section),
+        connect_timeout_s=section.number("connect_timeout"),
+        read_timeout_s=section.number("read_timeout"),
+        write_timeout_s=section.number("write_timeout"),
+        ssl_ca=_file(section, "ssl_ca", base_dir),
+        ssl_cert=_file(section, "ssl_cert", base_dir),
+        ssl_key=_file(section, "ssl_key", base_dir),
+        ssl_verify_identity=section.flag("ssl_verify_identity", default=False),
+        ssl_disabled=section.flag("ssl_disabled", default=False),
+        batch_rows_max=section.integer("batch_size", least=1),
+        batch_interval_s=section.number("batch_flush_interval"),
+        server_id=section.integer("server_id", least=1, most=SERVER_ID_MAX),
+        explicit=_explicit(section),
+    )
+    _check_ssl(endpoint, section)
+    return endpoint
+
+
+def _charset(section: Section) -> str:
+    charset = section.text("charset") or "utf8mb4"
+    if not re.fullmatch(r"[A-Za-z0-9_]+", charset):
+        section.problem("charset", "is not the name of a character set")
+    return charset
+
+
+def _password(section: Section) -> Secret:
+    """May be left out: a socket can authenticate by the operating system's user."""
+    value = section.findings.scalar(section.raw("password"), section.at("password"))
+    if value is not None and not isinstance(value, str):
+        if not isinstance(value, Unresolved):
+            section.problem("password", f"must be text, not {kind(value)}", "put it in quotes, or use ${VARIABLE}")
+        return Secret()
+    return Secret(value or "")
+
+
+def _file(section: Section, key: str, base_dir: Path) -> str | None:
+    """A path, taken from where the pipeline file lies; a certificate that is not there is found out now."""
+    text = section.text(key)
+    if text is None:
+        return None
+    path = base_dir / Path(text).expanduser()
+    if not path.is_file():
+        section.problem(key, "no such file", "a relative path starts beside the pipeline file")
+    return str(path)
+
+
+def _explicit(section: Section) -> Mapping[str, object]:
+    """The session settings that the user wrote; each of them that would change anything gets a warning."""
+    harmless = {"autocommit": False, "use_unicode": True}
+    found = {key: value for key in _SESSION if (value := section.raw(key)) is not None}
+    for key, value in found.items():
+        if harmless.get(key) is not value:
+            section.findings.warn(section.at(key), _SESSION[key])
+    return found
+
+
+def _check_ssl(endpoint: Endpoint, section: Section) -> None:
+    wanted = endpoint.ssl_ca or endpoint.ssl_cert or endpoint.ssl_key or endpoint.ssl_verify_identity
+    if endpoint.ssl_disabled and wanted:
+        section.problem("ssl_disabled", "contradicts the other ssl settings", "leave out one or the others")
+    if endpoint.ssl_key and not endpoint.ssl_cert:
+        section.problem("ssl_key", "has no effect without ssl_cert", "give both")

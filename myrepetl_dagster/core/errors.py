@@ -1,0 +1,89 @@
+"""Every error that the core raises, each with a hint for the operator.
+
+An error names what it is about (connection, table, key columns, position) and never holds a row
+value or a secret. `connect.py` translates the driver's errors into these, by number; nothing else does.
+"""
+
+from __future__ import annotations
+
+
+class ReplicationError(Exception):
+    """Root of every error of ours.
+
+    Args:
+        message: what happened and where; never a row value or a secret.
+        hint: what the operator can do about it.
+        code: the server's or the client library's error number, where there is one.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "", code: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code = code
+        self.mapping: str | None = None  # whose error it is, where it is not everybody's
+
+    def __str__(self) -> str:
+        code = f" [{self.code}]" if self.code is not None else ""
+        hint = f" Hint: {self.hint}" if self.hint else ""
+        return f"{self.message}{code}{hint}"
+
+
+class ConfigError(ReplicationError):
+    """The pipeline file is wrong; found before any connection is opened.
+
+    `problems` lists all of them as (path in the file, what is wrong, hint).
+    """
+
+    def __init__(self, problems: list[tuple[str, str, str]]) -> None:
+        self.problems = problems
+        lines = [f"{path}: {what}" + (f" ({hint})" if hint else "") for path, what, hint in problems]
+        super().__init__("\n".join(lines))
+
+
+class PrerequisiteError(ReplicationError):
+    """A server or a table is not fit for what the pipeline asks; a new run cannot mend it."""
+
+
+class TransientError(ReplicationError):
+    """Starting again from the checkpoint may succeed."""
+
+    retryable = True
+
+
+class SourceLost(TransientError):
+    """The connection to a source broke or could not be made."""
+
+
+class TargetLost(TransientError):
+    """The connection to a target broke; the outcome of a COMMIT under way is unknown."""
+
+
+class TargetBusy(TransientError):
+    """The target refused for now: lock wait, deadlock, too many connections, disk full, read only."""
+
+
+class PositionLost(ReplicationError):
+    """The source's log no longer holds, or never held, the checkpoint's position."""
+
+
+class SchemaDrift(ReplicationError):
+    """The columns of a source or target no longer match what the mapping needs."""
+
+
+class UnsupportedEvent(ReplicationError):
+    """The log holds something that cannot be applied exactly; nothing after it was applied."""
+
+
+class RowRejected(ReplicationError):
+    """A transform failed on a row, or the target refused it."""
+
+
+class StaleRun(ReplicationError):
+    """Another run has taken over the checkpoint; this run committed nothing since then."""
+
+
+class StopRequested(ReplicationError):
+    """The run was asked to stop; the checkpoint is where the last commit left it."""

@@ -1,0 +1,102 @@
+"""What a table map holds: column types as the log numbers them, and one table's columns in one event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from .model import TableName
+
+
+class Type(IntEnum):
+    """Column types as they appear in the log (`enum_field_types` of the servers)."""
+
+    TINY = 1
+    SHORT = 2
+    LONG = 3
+    FLOAT = 4
+    DOUBLE = 5
+    TIMESTAMP = 7
+    LONGLONG = 8
+    INT24 = 9
+    DATE = 10
+    TIME = 11
+    DATETIME = 12
+    YEAR = 13
+    NEWDATE = 14
+    VARCHAR = 15
+    BIT = 16
+    TIMESTAMP2 = 17
+    DATETIME2 = 18
+    TIME2 = 19
+    BLOB_COMPRESSED = 140  # MariaDB
+    VARCHAR_COMPRESSED = 141  # MariaDB
+    VECTOR = 242
+    JSON = 245
+    NEWDECIMAL = 246
+    ENUM = 247
+    SET = 248
+    TINY_BLOB = 249
+    MEDIUM_BLOB = 250
+    LONG_BLOB = 251
+    BLOB = 252
+    VAR_STRING = 253
+    STRING = 254
+    GEOMETRY = 255
+
+
+BLOBS = frozenset({Type.TINY_BLOB, Type.MEDIUM_BLOB, Type.LONG_BLOB, Type.BLOB, Type.BLOB_COMPRESSED})
+MEMBERS = frozenset({Type.ENUM, Type.SET})
+NUMERIC = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.LONGLONG})
+NUMERIC |= {Type.NEWDECIMAL, Type.FLOAT, Type.DOUBLE}
+TEXT = BLOBS | {Type.STRING, Type.VAR_STRING, Type.VARCHAR, Type.VARCHAR_COMPRESSED}
+
+
+@dataclass(frozen=True, slots=True)
+class MapColumn:
+    """One column of a table map. None stands for what neither the log nor a description has said.
+
+    `type` is the real type (ENUM and SET, not the STRING they travel as). `meta` is the type's one number:
+    the length in bytes of CHAR and VARCHAR, the length bytes of BLOB-like types, the bits of BIT, the
+    bytes of ENUM and SET, the fraction digits of times, precision * 256 + scale of DECIMAL. `hint` is the
+    server's own type name where a description was laid over: the log does not tell a UUID from a BINARY(16).
+    """
+
+    type: Type
+    meta: int
+    nullable: bool
+    unsigned: bool | None = None
+    name: str | None = None
+    collation_id: int | None = None
+    charset: str | None = None
+    members: tuple[bytes, ...] | None = None
+    visible: bool | None = None
+    geometry_type: int | None = None
+    dimension: int | None = None
+    hint: str = ""
+
+    @property
+    def gap(self) -> str:
+        """What is still needed to decode this column's values, or nothing."""
+        if self.type in NUMERIC and self.unsigned is None:
+            return "its signedness"
+        if self.charset is None and (self.type in TEXT or self.type in MEMBERS):
+            return "its character set"
+        return "its labels" if self.type in MEMBERS and self.members is None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class TableMap:
+    """A table as one event describes it. `raw` are the event's bytes after the table id and the flags: equal
+    bytes are an equal table, whatever id it has been given. `primary_key` holds column indexes.
+    """
+
+    name: TableName
+    columns: tuple[MapColumn, ...]
+    raw: bytes
+    primary_key: tuple[int, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether names, signedness, character sets and labels are all known (`binlog_row_metadata=FULL`)."""
+        return all(column.name is not None and not column.gap for column in self.columns)

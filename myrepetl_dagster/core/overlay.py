@@ -1,0 +1,122 @@
+"""A description of a table laid over a table map that leaves things out (`binlog_row_metadata` not FULL)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .errors import SchemaDrift
+from .maptypes import BLOBS, MEMBERS, NUMERIC, TEXT, MapColumn, TableMap, Type
+from .model import Column, TableName
+
+_METADATA_HINT = "Set binlog_row_metadata=FULL on the source, so that each event describes its own columns."
+
+_GEOMETRIES = {"geometry", "point", "linestring", "polygon", "geomcollection", "geometrycollection"}
+_GEOMETRIES |= {"multipoint", "multilinestring", "multipolygon"}
+_BLOB_BYTES = {"tinyblob": 1, "tinytext": 1, "blob": 2, "text": 2, "mediumblob": 3, "mediumtext": 3}
+_BLOB_BYTES |= {"longblob": 4, "longtext": 4, "json": 4}
+_TYPE_NAMES: dict[Type, set[str]] = {
+    Type.TINY: {"tinyint", "bool", "boolean"},
+    Type.SHORT: {"smallint"},
+    Type.INT24: {"mediumint"},
+    Type.LONG: {"int", "integer"},
+    Type.LONGLONG: {"bigint"},
+    Type.FLOAT: {"float"},
+    Type.DOUBLE: {"double", "real"},
+    Type.NEWDECIMAL: {"decimal", "numeric"},
+    Type.BIT: {"bit"},
+    Type.YEAR: {"year"},
+    Type.DATE: {"date"},
+    Type.NEWDATE: {"date"},
+    Type.TIME: {"time"},
+    Type.TIME2: {"time"},
+    Type.DATETIME: {"datetime"},
+    Type.DATETIME2: {"datetime"},
+    Type.TIMESTAMP: {"timestamp"},
+    Type.TIMESTAMP2: {"timestamp"},
+    Type.VARCHAR: {"varchar", "varbinary", "vector"},  # MariaDB's VECTOR is a VARBINARY in the log
+    Type.VARCHAR_COMPRESSED: {"varchar", "varbinary"},
+    Type.VAR_STRING: {"varchar", "varbinary"},
+    Type.STRING: {"char", "binary", "uuid", "inet4", "inet6"},
+    Type.ENUM: {"enum"},
+    Type.SET: {"set"},
+    Type.JSON: {"json"},
+    Type.GEOMETRY: _GEOMETRIES,
+    Type.VECTOR: {"vector"},
+}
+
+
+def overlay(table_map: TableMap, columns: Sequence[Column]) -> TableMap:
+    """The table map with what the log left out taken from a description of the same table.
+
+    A map that is complete only takes hints, by column name: the description may be newer than the event.
+    One that is not must have the description's very columns, or this raises SchemaDrift.
+    """
+    if table_map.complete:
+        described = {column.name: column for column in columns}
+        hinted = (_hinted(column, described.get(column.name or "")) for column in table_map.columns)
+        return replace(table_map, columns=tuple(hinted))
+    if len(columns) != len(table_map.columns):
+        raise SchemaDrift(
+            f"{table_map.name}: {len(table_map.columns)} columns in the log, {len(columns)} in the table",
+            hint=_METADATA_HINT,
+        )
+    pairs = zip(table_map.columns, columns, strict=True)
+    return replace(table_map, columns=tuple(_filled(table_map.name, *pair) for pair in pairs))
+
+
+def _hinted(column: MapColumn, described: Column | None) -> MapColumn:
+    if described is None or not _fits(column, described):
+        return column
+    return replace(column, hint=_hint(described))
+
+
+def _hint(described: Column) -> str:
+    """The type name, with the fraction digits that old temporal types do not log."""
+    digits = _number(described.column_type) if described.type in ("time", "datetime", "timestamp") else 0
+    return f"{described.type}({digits})" if digits else described.type
+
+
+def _filled(table: TableName, column: MapColumn, described: Column) -> MapColumn:
+    if not _fits(column, described) or column.name not in (None, described.name):
+        raise SchemaDrift(
+            f"{table}.{described.name} is {described.column_type or described.type} in the table, in the log "
+            f"its type is {column.type.name}, metadata {column.meta}",
+            hint=_METADATA_HINT,
+        )
+    unsigned = described.unsigned if column.unsigned is None and column.type in NUMERIC else column.unsigned
+    charset = column.charset
+    if charset is None and (column.type in TEXT or column.type in MEMBERS):
+        charset = described.charset or "binary"
+    members = described.members if column.members is None and column.type in MEMBERS else column.members
+    return replace(
+        column,
+        name=described.name,
+        unsigned=unsigned,
+        charset=charset,
+        members=members,
+        visible=not described.invisible,
+        hint=_hint(described),
+    )
+
+
+def _number(column_type: str, default: int = 0) -> int:
+    found = re.search(r"\((\d+)", column_type)
+    return int(found[1]) if found else default
+
+
+def _fits(column: MapColumn, described: Column) -> bool:
+    if column.type in BLOBS:
+        return _BLOB_BYTES.get(described.type) == column.meta
+    if described.type not in _TYPE_NAMES[column.type]:
+        return False
+    if not described.column_type:
+        return True
+    if column.type is Type.NEWDECIMAL:
+        found = re.search(r"\((\d+)(?:,(\d+))?\)", described.column_type)
+        precision, scale = (int(found[1]), int(found[2] or 0)) if found else (10, 0)
+        return column.meta == precision << 8 | scale
+    if column.type in (Type.TIME2, Type.DATETIME2, Type.TIMESTAMP2):
+        return column.meta == _number(described.column_type)
+    return column.type is not Type.BIT or column.meta == _number(described.column_type, 1)

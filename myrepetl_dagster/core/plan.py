@@ -1,0 +1,282 @@
+"""What has to be done, decided before anything is done. Pure: no connection, no clock, no logging.
+
+`plan_table` joins a mapping with the source's and the target's tables; every name is resolved here.
+`next_step` says what a mapping needs, from its checkpoint alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from .checkpoint import Checkpoint
+from .errors import PrerequisiteError, SchemaDrift
+from .filters import columns as filter_columns
+from .model import Column, Phase, Table
+from .pipeline import TableMapping
+from .transforms import Transform
+
+
+class UniqueKeys(StrEnum):
+    """What unique keys the target has beside the one that the mapping writes by.
+
+    NONE: a row can only collide with its own former self. MIRRORED: the source holds the same keys, so a
+    collision can only be with a row that the log will rewrite. FOREIGN: the target is stricter than the
+    source; a collision is an error.
+    """
+
+    NONE = "none"
+    MIRRORED = "mirrored"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedColumn:
+    """One column that the mapping writes: from a source column, or a fixed value (source is None)."""
+
+    target: str
+    source: str | None
+    transform: Transform | None = None
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """A mapping with every name resolved. `key` are target columns; so are the indexes' subjects."""
+
+    mapping: TableMapping
+    source: Table
+    target: Table
+    columns: tuple[PlannedColumn, ...]
+    key: tuple[str, ...]
+    unique_keys: UniqueKeys = UniqueKeys.NONE
+    other_unique_keys: tuple[tuple[str, ...], ...] = ()
+    every_column: bool = False
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.mapping.name
+
+    @property
+    def key_indexes(self) -> tuple[int, ...]:
+        names = [c.target for c in self.columns]
+        return tuple(names.index(name) for name in self.key)
+
+    @property
+    def needed_source_columns(self) -> frozenset[str]:
+        """Source columns without which a row cannot be shaped."""
+        named = {c.source for c in self.columns if c.source is not None}
+        return filter_columns(self.mapping.filter) | named
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the same source row would become another target row."""
+        parts = [str(self.source.name), str(self.target.name), ",".join(self.key)]
+        if not self.every_column:
+            parts += [
+                f"{c.target}<-{c.source}|{c.transform.spec if c.transform else ''}|{c.value!r}" for c in self.columns
+            ]
+        parts += [repr(self.mapping.filter), self.mapping.init_query or ""]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def plan_table(mapping: TableMapping, source: Table, target: Table, shared_with: Sequence[TableMapping]) -> TablePlan:
+    """Resolve a mapping against both tables. `shared_with`: the other mappings into the same target table.
+
+    Raises:
+        SchemaDrift: a column that the mapping names is in neither table.
+        PrerequisiteError: the key does not tell rows apart in the target.
+    """
+    columns = planned_columns(mapping, source)
+    if mapping.columns is None:
+        held = set(target.column_names)
+        missing = [c.target for c in columns if c.target not in held]
+        if missing and mapping.schema_policy == "fail":
+            raise SchemaDrift(f"mapping {mapping.name!r}: the target lacks {', '.join(missing)}")
+    columns = tuple(c for c in columns if not _computed_by_target(target, c.target))
+    key = planned_key(mapping, source, columns)
+    _require_columns(mapping, source, target, columns, key)
+    _require_unique_key(mapping, target, key)
+    _require_collations(mapping, source, target, columns, key)
+    others = tuple(
+        other
+        for other in (*((target.primary_key,) if target.primary_key else ()), *target.unique_keys)
+        if set(other) != set(key) and not _own_number_only(target, other, columns)
+    )
+    plan = TablePlan(
+        mapping=mapping,
+        source=source,
+        target=target,
+        columns=columns,
+        key=key,
+        other_unique_keys=others,
+        every_column=mapping.columns is None,
+        unique_keys=_unique_keys(source, target, columns, others, shared_with),
+        fixed={c.target: c.value for c in columns if c.source is None},
+    )
+    return plan
+
+
+def planned_columns(mapping: TableMapping, source: Table) -> tuple[PlannedColumn, ...]:
+    """The columns that the mapping writes, in order."""
+    if mapping.columns is None:
+        return tuple(PlannedColumn(c.name, c.name) for c in source.columns)
+    return tuple(
+        PlannedColumn(c.target, None, value=c.value) if c.has_value else PlannedColumn(c.target, c.source, c.transform)
+        for c in mapping.columns
+    )
+
+
+def planned_key(mapping: TableMapping, source: Table, columns: Sequence[PlannedColumn]) -> tuple[str, ...]:
+    """The target columns that tell rows apart: the mapping's, or the source table's own key."""
+    if mapping.primary_key:
+        return mapping.primary_key
+    own = source.primary_key or next(iter(not_null_keys(source)), ())
+    if not own:
+        raise PrerequisiteError(
+            f"mapping {mapping.name!r}: {source.name} has no primary key and the mapping names none",
+            hint="Add `primary_key` to the mapping, or a primary key to the table.",
+        )
+    by_source = {c.source: c.target for c in columns if c.source and not c.transform}
+    return tuple(by_source.get(name, name) for name in own)
+
+
+def not_null_keys(table: Table) -> list[tuple[str, ...]]:
+    """Unique keys all of whose columns are NOT NULL: each tells every row apart."""
+    nullable = {c.name for c in table.columns if c.nullable}
+    names = set(table.column_names)
+    return [key for key in table.unique_keys if not nullable & set(key) and set(key) <= names]
+
+
+def _computed_by_target(target: Table, name: str) -> bool:
+    column = target.column(name)
+    return column is not None and column.generated
+
+
+def _own_number_only(target: Table, key: tuple[str, ...], columns: Sequence[PlannedColumn]) -> bool:
+    """A surrogate key that only the target fills (AUTO_INCREMENT) never collides."""
+    written = {c.target for c in columns}
+    column = target.column(key[0]) if len(key) == 1 else None
+    return column is not None and column.auto_increment and column.name not in written
+
+
+def _require_columns(
+    mapping: TableMapping, source: Table, target: Table, columns: Sequence[PlannedColumn], key: tuple[str, ...]
+) -> None:
+    where = f"mapping {mapping.name!r}"
+    if not mapping.init_query:
+        missing = [c.source for c in columns if c.source and source.column(c.source) is None]
+        missing += [name for name in filter_columns(mapping.filter) if source.column(name) is None]
+        if missing:
+            hint = f"{source.name} has: {', '.join(source.column_names)}."
+            raise SchemaDrift(f"{where}: {source.name} has no column {', '.join(map(str, missing))}", hint=hint)
+    if mapping.columns is not None or mapping.schema_policy == "fail":
+        absent = [c.target for c in columns if target.column(c.target) is None]
+        if absent:
+            hint = f"{target.name} has: {', '.join(target.column_names)}."
+            raise SchemaDrift(f"{where}: {target.name} has no column {', '.join(absent)}", hint=hint)
+    unmapped = [name for name in key if name not in {c.target for c in columns}]
+    if unmapped:
+        raise PrerequisiteError(f"{where}: the key column {', '.join(unmapped)} is not among the mapped columns")
+
+
+def _require_unique_key(mapping: TableMapping, target: Table, key: tuple[str, ...]) -> None:
+    keys = [target.primary_key, *target.unique_keys]
+    if any(set(k) == set(key) for k in keys if k):
+        return
+    columns = ", ".join(f"`{name}`" for name in key)
+    raise PrerequisiteError(
+        f"mapping {mapping.name!r}: {target.name} has no unique key on ({', '.join(key)}), so rows cannot be found",
+        hint=f"ALTER TABLE `{target.name.schema}`.`{target.name.table}` ADD UNIQUE KEY ({columns}), or correct"
+        " primary_key.",
+    )
+
+
+def _require_collations(
+    mapping: TableMapping, source: Table, target: Table, columns: Sequence[PlannedColumn], key: tuple[str, ...]
+) -> None:
+    """Two source rows must never be one row to the target's collation."""
+    for column in columns:
+        if column.target not in key or column.source is None or column.transform:
+            continue
+        theirs, ours = source.column(column.source), target.column(column.target)
+        if theirs is None or ours is None or not ours.collation or ours.collation == theirs.collation:
+            continue
+        if tells_all_apart(ours.collation, theirs.collation or ""):
+            continue
+        raise PrerequisiteError(
+            f"mapping {mapping.name!r}: key column {column.target} has collation {ours.collation} in the target"
+            f" and {theirs.collation or theirs.type} in the source: different source rows could become one",
+            hint=f"Give the target's column the source's collation, or {ours.charset}_bin.",
+        )
+
+
+def tells_all_apart(target_collation: str, source_collation: str) -> bool:
+    """Whether strings that differ to the source's collation differ to the target's too.
+
+    A binary collation tells all apart but 'a' from 'a ', which it pads (PAD SPACE) unless it is one of
+    the NO PAD ones; so it serves where the source's pads as well.
+    """
+    if target_collation.endswith(("_0900_bin", "_nopad_bin")):
+        return True
+    no_pad = "_0900_" in source_collation or "nopad" in source_collation
+    return target_collation.endswith("_bin") and bool(source_collation) and not no_pad
+
+
+def _unique_keys(
+    source: Table,
+    target: Table,
+    columns: Sequence[PlannedColumn],
+    others: Sequence[tuple[str, ...]],
+    shared_with: Sequence[TableMapping],
+) -> UniqueKeys:
+    if not others:
+        return UniqueKeys.NONE
+    plain = {c.target: c.source for c in columns if c.source and not c.transform}
+    fixed = {c.target for c in columns if c.source is None}
+    source_keys = [set(k) for k in (source.primary_key, *source.unique_keys) if k]
+    for other in others:
+        own = {plain[name] for name in other if name in plain}
+        known = all(name in plain or name in fixed for name in other)
+        same_collation = all(_same_collation(source, target, plain, name) for name in other)
+        covered = any(k <= own for k in source_keys)
+        alone = not shared_with or bool(fixed & set(other))
+        if not (known and same_collation and covered and alone):
+            return UniqueKeys.FOREIGN
+    return UniqueKeys.MIRRORED
+
+
+def _same_collation(source: Table, target: Table, plain: dict[str, str], name: str) -> bool:
+    if name not in plain:
+        return True
+    theirs, ours = source.column(plain[name]), target.column(name)
+    return theirs is not None and ours is not None and theirs.collation == ours.collation
+
+
+# ---- what a mapping needs now ------------------------------------------------------------------------------
+class Step(StrEnum):
+    START_COPY = "start copying"  # no checkpoint: take the low watermark, then copy
+    RESUME_COPY = "resume copying"
+    START_AT_HEAD = "start at head"  # the target is to be taken as it is
+    CATCH_UP = "catch up"
+
+
+def next_step(checkpoint: Checkpoint | None, *, init_if_table_empty: bool, target_is_empty: bool) -> Step:
+    """What a run has to do for a mapping."""
+    match checkpoint:
+        case None if init_if_table_empty and not target_is_empty:
+            return Step.START_AT_HEAD
+        case None:
+            return Step.START_COPY
+        case Checkpoint(phase=Phase.COPYING):
+            return Step.RESUME_COPY
+    return Step.CATCH_UP
+
+
+def changed_columns(known: Sequence[Column], now: Sequence[Column]) -> bool:
+    """Whether the columns of a source table are other than those a checkpoint was made with."""
+    return [(c.name, c.column_type) for c in known] != [(c.name, c.column_type) for c in now]

@@ -1,0 +1,198 @@
+"""Where in a source's log something stands: GTID sets and binlog positions. Pure values.
+
+A MySQL source with GTIDs is followed by its GTID set, every other source by file and offset. The
+file and offset of a GTID source are kept for people and for the bound of one run, never to resume.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+Intervals = tuple[tuple[int, int], ...]  # half open, sorted, disjoint, never adjacent
+
+_UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
+_TAG = re.compile(r"^[a-z_][a-z0-9_]{0,31}$")
+
+
+def _merged(intervals: list[tuple[int, int]]) -> Intervals:
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+def _intersection(a: Intervals, b: Intervals) -> Intervals:
+    found = [(max(s, t), min(e, f)) for s, e in a for t, f in b if max(s, t) < min(e, f)]
+    return _merged(found)
+
+
+@dataclass(frozen=True, slots=True)
+class GtidSet:
+    """A set of MySQL GTIDs: UUID, or `uuid:tag` for tagged ones (8.3), to intervals of numbers."""
+
+    members: dict[str, Intervals]
+
+    @classmethod
+    def parse(cls, text: str) -> GtidSet:
+        """Read the server's text, for example `uuid:1-5:8:blue:1-3,uuid2:7`.
+
+        Raises:
+            ValueError: the text is not a GTID set.
+        """
+        found: dict[str, list[tuple[int, int]]] = {}
+        for part in "".join(text.split()).lower().split(","):
+            if not part:
+                continue
+            uuid, *rest = part.split(":")
+            if not _UUID.match(uuid):
+                raise ValueError("not a GTID set")
+            name = uuid
+            for token in rest:
+                if _TAG.match(token):
+                    name = f"{uuid}:{token}"
+                    continue
+                first, _, last = token.partition("-")
+                found.setdefault(name, []).append((int(first), int(last or first) + 1))
+        return cls({name: _merged(intervals) for name, intervals in found.items()})
+
+    def __str__(self) -> str:
+        by_uuid: dict[str, list[str]] = {}
+        for name in sorted(self.members):
+            uuid, _, tag = name.partition(":")
+            spans = [f"{s}" if e == s + 1 else f"{s}-{e - 1}" for s, e in self.members[name]]
+            by_uuid.setdefault(uuid, []).extend(([tag] if tag else []) + spans)
+        return ",".join(":".join([uuid, *parts]) for uuid, parts in by_uuid.items())
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    @property
+    def tagged(self) -> bool:
+        return any(":" in name for name in self.members)
+
+    def contains(self, name: str, number: int) -> bool:
+        intervals = self.members.get(name)
+        if not intervals:
+            return False
+        at = bisect.bisect_right(intervals, (number, 2**63)) - 1
+        return at >= 0 and intervals[at][0] <= number < intervals[at][1]
+
+    def with_gtid(self, name: str, number: int) -> GtidSet:
+        intervals = self.members.get(name, ())
+        if intervals and intervals[-1][1] == number:  # the usual case: the next in line
+            grown = (*intervals[:-1], (intervals[-1][0], number + 1))
+        else:
+            grown = _merged([*intervals, (number, number + 1)])
+        return GtidSet({**self.members, name: grown})
+
+    def issubset(self, other: GtidSet) -> bool:
+        return all(_intersection(mine, other.members.get(name, ())) == mine for name, mine in self.members.items())
+
+    def intersection(self, other: GtidSet) -> GtidSet:
+        both = {n: _intersection(mine, other.members.get(n, ())) for n, mine in self.members.items()}
+        return GtidSet({name: intervals for name, intervals in both.items() if intervals})
+
+    def union(self, other: GtidSet) -> GtidSet:
+        names = self.members.keys() | other.members.keys()
+        return GtidSet({n: _merged([*self.members.get(n, ()), *other.members.get(n, ())]) for n in names})
+
+
+@lru_cache(maxsize=1024)
+def _file_number(file: str) -> int:
+    digits = file.rpartition(".")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One source transaction's identity: where it ends, and its GTID where it has one.
+
+    `gtid` is (uuid or uuid:tag, number) on MySQL; `mariadb_gtid` is `domain-server-sequence`.
+    `committed_at_unix_s` is the source's clock, in seconds.
+    """
+
+    file: str
+    end_offset_bytes: int
+    gtid: tuple[str, int] | None = None
+    mariadb_gtid: str = ""
+    committed_at_unix_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The end of the last transaction that counts as read.
+
+    `gtid_set` is None unless the source is MySQL with GTIDs; then it alone decides what was read.
+    `mariadb_gtid` holds the last GTID of each domain (`0-1-42,1-1-7`). `server` tells which server's
+    files `file` and `offset_bytes` belong to.
+    """
+
+    file: str
+    offset_bytes: int
+    gtid_set: GtidSet | None = None
+    mariadb_gtid: str = ""
+    server: str = ""
+
+    def __str__(self) -> str:
+        gtids = f" {self.gtid_set}" if self.gtid_set else ""
+        gtids += f" {self.mariadb_gtid}" if self.mariadb_gtid else ""
+        return f"{self.file}:{self.offset_bytes}{gtids}"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        # By number: as text, binlog.1000000 would sort before binlog.999999.
+        return _file_number(self.file), self.offset_bytes
+
+    def includes(self, transaction: Transaction) -> bool:
+        """Whether the transaction lies at or before this position."""
+        if self.gtid_set is not None and transaction.gtid is not None:
+            return self.gtid_set.contains(*transaction.gtid)
+        return (_file_number(transaction.file), transaction.end_offset_bytes) <= self.order
+
+    def covers(self, other: Position) -> bool:
+        """Whether everything read at `other` is read here too."""
+        if self.gtid_set is not None and other.gtid_set is not None:
+            return other.gtid_set.issubset(self.gtid_set)
+        return self.order >= other.order
+
+    def after(self, transaction: Transaction) -> Position:
+        """This position once the transaction is read as well."""
+        gtid_set = self.gtid_set
+        if gtid_set is not None and transaction.gtid is not None:
+            gtid_set = gtid_set.with_gtid(*transaction.gtid)
+        moved = self
+        if (_file_number(transaction.file), transaction.end_offset_bytes) > self.order:
+            moved = replace(self, file=transaction.file, offset_bytes=transaction.end_offset_bytes)
+        return replace(
+            moved,
+            gtid_set=gtid_set,
+            mariadb_gtid=with_mariadb_gtid(self.mariadb_gtid, transaction.mariadb_gtid),
+        )
+
+
+def earliest(positions: list[Position]) -> Position:
+    """The position from which a stream misses nothing for any of the positions (at least one)."""
+    first = min(positions, key=lambda p: p.order)
+    sets = [p.gtid_set for p in positions]
+    if any(s is None for s in sets):
+        return first
+    common = sets[0]
+    for other in sets[1:]:
+        assert common is not None and other is not None
+        common = common.intersection(other)
+    return replace(first, gtid_set=common)
+
+
+def with_mariadb_gtid(gtids: str, gtid: str) -> str:
+    """Replace the domain's last GTID in a MariaDB GTID position."""
+    if not gtid:
+        return gtids
+    by_domain = {int(g.split("-")[0]): g for g in gtids.split(",") if g}
+    by_domain[int(gtid.split("-")[0])] = gtid
+    return ",".join(by_domain[domain] for domain in sorted(by_domain))

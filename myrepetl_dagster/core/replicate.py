@@ -1,0 +1,362 @@
+"""The loop, and the only retry: bring mappings up to the head of their source.
+
+`replicate` does it for a pipeline, `SourceRun.once` for the mappings of one source: claim, plan, copy what is
+due, apply the log. Recovery is the same path as a start: everything begins at the checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from .apply import MySQLTarget, Target
+from .catch_up import CatchUp, MappingState, Report, blamed
+from .checkpoint import Checkpoint, CopyState, columns_to_json
+from .copy import Copy, can_sweep
+from .errors import PrerequisiteError, ReplicationError, SourceLost, StaleRun, TransientError
+from .model import Limits, Phase, Progress
+from .pipeline import Pipeline, TableMapping
+from .plan import Step, TablePlan, next_step
+from .position import Position
+from .preflight import check_source, prepare
+from .source import MySQLSource, Source
+
+log = logging.getLogger("myrepetl")
+
+
+@dataclass(slots=True)
+class MappingResult:
+    """What a run did for one mapping, and where it stands. Rows are counted over the run, not the table."""
+
+    mapping: str
+    phase: Phase | None = None
+    position: str = ""
+    source_head: str = ""
+    rows_snapshotted: int = 0
+    changes_applied: int = 0
+    rows_filtered: int = 0
+    lag_s: float | None = None
+    elapsed_s: float = 0.0
+    error: ReplicationError | None = None
+    plan: TablePlan | None = None
+
+
+OnProgress = Callable[[Progress], None]
+Stopped = Callable[[], bool]
+
+
+def replicate(
+    pipeline: Pipeline,
+    mappings: Iterable[str] | None = None,
+    on_progress: OnProgress = lambda _: None,
+    *,
+    copy_again: bool = False,
+) -> list[MappingResult]:
+    """Bring every mapping (or those named) to where its source is at the start, source by source.
+
+    A mapping that fails does not hold up the others: its error is in its result.
+
+    Args:
+        copy_again: forget the mappings' checkpoints and copy their tables again, rows that the source no
+            longer has deleted (the `snapshot` job).
+
+    Raises:
+        ReplicationError: a source or target as a whole is out of reach or unfit.
+    """
+    names = set(mappings) if mappings is not None else None
+    results: list[MappingResult] = []
+    for source in pipeline.sources:
+        chosen = [m for m in pipeline.mappings_of_source(source) if names is None or m.name in names]
+        if chosen:
+            results += SourceRun(pipeline, chosen, on_progress, copy_again=copy_again).run()
+    return results
+
+
+@dataclass(slots=True)
+class Baseline:
+    """A mapping's counters when the run began."""
+
+    rows_snapshotted: int = 0
+    changes_applied: int = 0
+    rows_filtered: int = 0
+
+
+@dataclass(slots=True)
+class Servers:
+    """The connections of one attempt."""
+
+    source: MySQLSource
+    targets: dict[str, MySQLTarget] = field(default_factory=dict)
+
+    def close(self) -> None:
+        self.source.close()
+        for target in self.targets.values():
+            target.close()
+
+
+class SourceRun:
+    """A run over mappings of one source."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        mappings: Sequence[TableMapping],
+        on_progress: OnProgress = lambda _: None,
+        *,
+        copy_again: bool = False,
+    ) -> None:
+        self.pipeline = pipeline
+        self.limits = pipeline.limits
+        self.mappings = list(mappings)
+        self.on_progress = on_progress
+        self.forget = {m.name for m in mappings} if copy_again else set()  # until their new copy has begun
+        self.results = {m.name: MappingResult(m.name) for m in mappings}
+        self._baselines: dict[str, Baseline] = {}
+        self._started_s = time.monotonic()
+        self._commits = 0
+
+    @property
+    def source_name(self) -> str:
+        return self.mappings[0].source
+
+    # ---- the only retry ----
+    def run(self) -> list[MappingResult]:
+        """Run until done, starting again from the checkpoint after errors that may pass.
+
+        Raises:
+            ReplicationError: an error that no retry mends, or the last one when the bounds are reached.
+        """
+        attempt, commits, first_s = 0, 0, time.monotonic()
+        while True:
+            try:
+                self._attempt()
+                return list(self.results.values())
+            except TransientError as error:
+                if self._commits > commits:  # progress: the bounds start afresh
+                    attempt, commits, first_s = 0, self._commits, time.monotonic()
+                attempt += 1
+                elapsed_s = time.monotonic() - first_s
+                wait_s = backoff_s(self.limits, attempt, random.random())
+                if attempt >= self.limits.attempts_max or elapsed_s + wait_s > self.limits.retry_time_s_max:
+                    raise
+                log.warning(
+                    "source %s: attempt %d failed, next in %.1f s: %s", self.source_name, attempt, wait_s, error,
+                    extra={"source": self.source_name, "attempt": attempt, "wait_s": wait_s, "code": error.code},
+                )  # fmt: skip
+                time.sleep(wait_s)
+
+    def _attempt(self) -> None:
+        servers = Servers(MySQLSource(self.pipeline.sources[self.source_name], self.limits, self._server_id()))
+        try:
+            check_source(servers.source)
+            plans = self._plans(servers)
+            while plans:
+                try:
+                    Pass(servers.source, plans, self._limits(plans), self._report, self._begun, self.forget).run()
+                    self._note_lag(servers.source)
+                    return
+                except ReplicationError as error:
+                    if isinstance(error, TransientError) or error.mapping not in plans:
+                        raise
+                    self._failed(servers, plans.pop(error.mapping)[1], error)
+        finally:
+            servers.close()
+
+    def _plans(self, servers: Servers) -> dict[str, tuple[TablePlan, MySQLTarget]]:
+        plans = {}
+        for mapping in self.mappings:
+            if self.results[mapping.name].error is not None:
+                continue
+            target = servers.targets.get(mapping.target)
+            if target is None:
+                target = MySQLTarget(self.pipeline.targets[mapping.target], self.limits)
+                servers.targets[mapping.target] = target
+                target.create_checkpoint_table()
+            shared = [
+                m
+                for m in self.pipeline.mappings
+                if m is not mapping and (m.target, m.target_name) == (mapping.target, mapping.target_name)
+            ]
+            try:
+                plan = prepare(mapping, servers.source, target, shared)
+            except ReplicationError as error:
+                if isinstance(error, TransientError):
+                    raise
+                error.mapping = mapping.name
+                self._failed(servers, target, error)
+                continue
+            self.results[mapping.name].plan = plan
+            plans[mapping.name] = (plan, target)
+        return plans
+
+    def _failed(self, servers: Servers, target: MySQLTarget, error: ReplicationError) -> None:
+        assert error.mapping is not None
+        self.results[error.mapping].error = error
+        log.error("mapping %s: %s", error.mapping, error, extra={"mapping": error.mapping, "code": error.code})
+        target.discard_transaction()
+        if not isinstance(error, StaleRun):
+            target.record_error(error.mapping, str(error))
+
+    def _server_id(self) -> int | None:
+        return self.pipeline.sources[self.source_name].server_id or self.pipeline.replication.server_id
+
+    def _limits(self, plans: dict[str, tuple[TablePlan, MySQLTarget]]) -> Limits:
+        rows = [t.endpoint.batch_rows_max for _, t in plans.values() if t.endpoint.batch_rows_max]
+        waits = [t.endpoint.batch_interval_s for _, t in plans.values() if t.endpoint.batch_interval_s]
+        return replace(
+            self.limits,
+            batch_rows_max=min(rows, default=self.limits.batch_rows_max),
+            batch_interval_s_max=min(waits, default=self.limits.batch_interval_s_max),
+        )
+
+    # ---- report ----
+    def _begun(self, mapping: str, held: Checkpoint | None) -> None:
+        if held is None:
+            self._baselines.setdefault(mapping, Baseline())
+        else:
+            counts = Baseline(held.rows_snapshotted, held.changes_applied, held.rows_filtered)
+            self._baselines.setdefault(mapping, counts)
+
+    def _report(self, state: MappingState, head: Position | None) -> None:
+        self._commits += 1
+        checkpoint = state.checkpoint
+        base = self._baselines[state.name]
+        result = self.results[state.name]
+        result.phase = checkpoint.phase
+        result.position = str(checkpoint.position)
+        result.source_head = str(head) if head else result.source_head
+        result.rows_snapshotted = checkpoint.rows_snapshotted - base.rows_snapshotted
+        result.changes_applied = checkpoint.changes_applied - base.changes_applied
+        result.rows_filtered = checkpoint.rows_filtered - base.rows_filtered
+        result.elapsed_s = time.monotonic() - self._started_s
+        self.on_progress(
+            Progress(
+                mapping=state.name,
+                phase=checkpoint.phase,
+                position=result.position,
+                rows_snapshotted=result.rows_snapshotted,
+                changes_applied=result.changes_applied,
+                rows_filtered=result.rows_filtered,
+                elapsed_s=result.elapsed_s,
+                lag_s=result.lag_s,
+            )
+        )
+
+    def _note_lag(self, source: MySQLSource) -> None:
+        for result in self.results.values():
+            if result.error is None:
+                result.lag_s = 0.0  # at the head that the run began with, or beyond
+
+
+def backoff_s(limits: Limits, attempt: int, jitter: float) -> float:
+    """Capped exponential backoff with full jitter; `attempt` from 1, `jitter` in [0, 1)."""
+    return min(limits.backoff_max_s, limits.backoff_first_s * 2.0 ** min(attempt - 1, 30)) * jitter
+
+
+class Pass:
+    """One attempt at bringing mappings of one source to its head. Uses the two seams only.
+
+    Args:
+        plans: mapping name to its plan and target.
+        report: called after each commit with the mapping's state and the head that the run aims at.
+        begun: called once for each mapping with the checkpoint found, before anything is done.
+        forget: mappings whose checkpoint counts as none; a name leaves the set when its new copy has begun.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        plans: Mapping[str, tuple[TablePlan, Target]],
+        limits: Limits,
+        report: Callable[[MappingState, Position | None], None],
+        begun: Callable[[str, Checkpoint | None], None] = lambda *_: None,
+        forget: set[str] | None = None,
+    ) -> None:
+        self.begun = begun
+        self.forget = set() if forget is None else forget
+        self.source = source
+        self.plans = plans
+        self.limits = limits
+        self.head: Position | None = None
+        self.report: Report = lambda state: report(state, self.head)
+
+    def run(self) -> None:
+        states = self.start()
+        copies = {s.name: Copy(self.source, s, self.limits, self.report) for s in states if _copying(s)}
+        while True:
+            self._copy_slice(copies)
+            self.head = self.source.head()
+            CatchUp(self.source, states, self.head, self.limits).apply(self.report)
+            if not copies:
+                return
+
+    def _copy_slice(self, copies: dict[str, Copy]) -> None:
+        """Copy for a while, so that the other mappings do not fall behind; or to the end, if they are to wait."""
+        slice_end_s = time.monotonic() + self.limits.snapshot_slice_s
+        for name, copy in list(copies.items()):
+            pause = copy.state.plan.mapping.pause_replication_during_init
+            if not copy.run(None if pause else slice_end_s):
+                return
+            del copies[name]
+
+    # ---- starting ----
+    def start(self) -> list[MappingState]:
+        """Claim every mapping; give those without a checkpoint their first one."""
+        states = []
+        for target in {id(t): t for _, t in self.plans.values()}.values():
+            own = {name: plan for name, (plan, t) in self.plans.items() if t is target}
+            held = target.claim(sorted(own))
+            held = {name: checkpoint for name, checkpoint in held.items() if name not in self.forget}
+            for name, plan in own.items():
+                checkpoint = held.get(name) or self._first(plan)
+                state = MappingState(plan, target, checkpoint, checkpoint.position)
+                self.begun(name, held.get(name))
+                with blamed(state):
+                    self._begin(state, held.get(name))
+                states.append(state)
+        return states
+
+    def _begin(self, state: MappingState, held: Checkpoint | None) -> None:
+        plan, target = state.plan, state.target
+        if held is not None:
+            if held.fingerprint != plan.fingerprint:
+                raise PrerequisiteError(
+                    f"mapping {plan.name!r} is no longer what its checkpoint was made with",
+                    hint="Run the `snapshot` job for it, so that the rows already copied follow the new mapping.",
+                )
+            return
+        empty = target.is_empty(plan)
+        take_as_it_is = plan.mapping.init_if_table_empty and plan.name not in self.forget
+        if next_step(None, init_if_table_empty=take_as_it_is, target_is_empty=empty) is Step.START_AT_HEAD:
+            first, clear = replace(state.checkpoint, phase=Phase.REPLICATING), False
+        else:
+            copy = CopyState(sweep=not empty and can_sweep(plan))
+            first = replace(state.checkpoint, copy=copy)
+            clear = not empty and not copy.sweep
+        target.begin([plan.name])
+        if clear:
+            target.clear(plan)
+        target.commit([first])
+        state.checkpoint = first
+        self.forget.discard(plan.name)
+
+    def _first(self, plan: TablePlan) -> Checkpoint:
+        # The low watermark comes first, the columns and the rows are read after it: whatever changes from
+        # here on is in the log that will be applied.
+        watermark = self.source.safe_watermark([plan.source.name])
+        if self.source.columns(plan.source.name) != plan.source.columns:
+            raise SourceLost(f"{plan.source.name} was altered while its copy began; starting again")
+        return Checkpoint(
+            mapping=plan.name,
+            phase=Phase.COPYING,
+            position=watermark,
+            source_columns_json=columns_to_json(plan.source.columns),
+            fingerprint=plan.fingerprint,
+        )
+
+
+def _copying(state: MappingState) -> bool:
+    return state.checkpoint.phase is Phase.COPYING

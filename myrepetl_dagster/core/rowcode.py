@@ -1,0 +1,279 @@
+"""Python source that decodes the rows of one table: how each column type is read, and the function around it.
+
+Columns of a fixed size that follow each other are read by one `struct` call, together with the length that
+comes before the next column of varying size; what a cell needs beyond that is an expression in the row's
+tuple. Nothing is called for a value of a common type. `rowimage.py` compiles and runs the source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import celltext
+from .binary_json import to_text
+from .errors import UnsupportedEvent
+from .maptypes import MapColumn, TableMap, Type
+
+# What generated code may use by name.
+ENVIRONMENT: dict[str, Any] = {
+    "from_bytes": int.from_bytes,
+    "TWO": celltext.TWO,
+    "THREE": celltext.THREE,
+    "SECONDS": celltext.SECONDS,
+    "MINUTE_OF_DAY": celltext.MINUTE_OF_DAY,
+    "DATE": celltext.DATE,
+    "DAY": celltext.DAY,
+    "EPOCH_DAY": celltext.EPOCH_DAY,
+    "HOUR_MINUTE": celltext.HOUR_MINUTE,
+    "old_time": celltext.old_time,
+    "old_datetime": celltext.old_datetime,
+    "inflate": celltext.inflate,
+    "uuid_text": celltext.uuid_text,
+    "inet4_text": celltext.inet4_text,
+    "inet6_text": celltext.inet6_text,
+    "to_text": to_text,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How one column is read.
+
+    `form` are struct codes, one for each raw value; `size` their bytes. A column of varying size has the
+    bytes of its length as `prefix` instead. In `lines` and `cell`, `$` stands for the column's own variable
+    (of two raw values the first), `$b` for the second raw value.
+    """
+
+    form: str = ""
+    size: int = 0
+    prefix: int = 0
+    cell: str = "$"
+    lines: tuple[str, ...] = ()
+    bound: dict[str, Any] = field(default_factory=dict)
+
+
+_INTEGERS = {Type.TINY: "b", Type.SHORT: "h", Type.LONG: "i", Type.LONGLONG: "q"}
+_SIZES = {"b": 1, "h": 2, "i": 4, "q": 8}
+_PREFIX_FORMS = {1: "B", 2: "H", 4: "I"}
+
+
+def reading(table_map: TableMap, ordinal: int) -> Reading:
+    """How the column is read; refuses one that the log and the description leave open."""
+    column = table_map.columns[ordinal]
+    if gap := column.gap:
+        name = column.name or "name unknown"
+        raise UnsupportedEvent(
+            f"{table_map.name}: column {ordinal + 1} ({name}) is in the log without {gap}",
+            hint="Set binlog_row_metadata=FULL on the source.",
+        )
+    if letter := _INTEGERS.get(column.type):
+        return Reading(letter.upper() if column.unsigned else letter, _SIZES[letter])
+    try:
+        return _READINGS[column.type](column)
+    except ValueError as error:
+        raise UnsupportedEvent(f"{table_map.name}: column {ordinal + 1}: {error}") from None
+
+
+def _int24(column: MapColumn) -> Reading:
+    return Reading("HB" if column.unsigned else "Hb", 3, cell="$ + ($b << 16)")
+
+
+def _bit(column: MapColumn) -> Reading:
+    size = (column.meta + 7) // 8
+    return Reading("B", 1) if size == 1 else Reading(f"{size}s", size, cell="from_bytes($, 'big')")
+
+
+def _decimal(column: MapColumn) -> Reading:
+    precision, scale = column.meta >> 8, column.meta & 0xFF
+    whole_size, whole_groups, _ = celltext.decimal_pieces(precision - scale)
+    fraction_size, fraction_groups, fraction_rest = celltext.decimal_pieces(scale)
+    size = whole_size + fraction_size
+    whole = _joined([8 * (fraction_size + 4 * n) for n in reversed(range(whole_groups + 1))], 9)
+    tail = fraction_size - 4 * fraction_groups
+    shifts = [8 * (tail + 4 * n) for n in reversed(range(fraction_groups))]
+    fraction = _joined(shifts, 9, first_masked=True) if shifts else ""
+    if fraction_rest:
+        rest = f"($ & {(1 << 8 * tail) - 1})"
+        fraction = f"({fraction}) * {10**fraction_rest} + {rest}" if fraction else rest
+    if not scale:
+        text = f"{{{whole}}}"
+    elif scale == 2:
+        text = f"{{{whole}}}.{{TWO[{fraction}]}}"
+    elif scale == 3:
+        text = f"{{{whole}}}.{{THREE[{fraction}]}}"
+    else:
+        text = f"{{{whole}}}.{{{fraction}:0{scale}d}}"
+    lines = (
+        f"$ = from_bytes($, 'big') - {1 << 8 * size - 1}",
+        f"if $ < 0: $ = ~$; $ = f'-{text}'",
+        f"else: $ = f'{text}'",
+    )
+    return Reading(f"{size}s", size, lines=lines)
+
+
+def _joined(shifts: Sequence[int], digits: int, first_masked: bool = False) -> str:
+    """An expression of the number whose groups of digits lie at these bits of `$`, highest first."""
+    expression = f"$ >> {shifts[0]} & 0xffffffff" if first_masked else f"$ >> {shifts[0]}"
+    for shift in shifts[1:]:
+        expression = f"({expression}) * {10**digits} + ($ >> {shift} & 0xffffffff)"
+    return f"({expression})"
+
+
+# --- dates and times --------------------------------------------------------------------------------------
+
+
+def _fraction(column: MapColumn) -> tuple[int, str]:
+    """The fraction's bytes, and the part of an f-string that shows it."""
+    digits = column.meta
+    if digits > 6:
+        raise ValueError(f"{digits} fraction digits")
+    size = (digits + 1) // 2
+    raw = f"$ & {(1 << 8 * size) - 1}"
+    if not digits:
+        return 0, ""
+    # An odd number of digits is stored with one digit more.
+    part = f"({raw}) // 10" if digits % 2 else raw
+    if digits in (2, 3):
+        return size, f".{{{'TWO' if digits == 2 else 'THREE'}[{part}]}}"
+    return size, f".{{{part}:0{digits}d}}"
+
+
+def _datetime2(column: MapColumn) -> Reading:
+    size, fraction = _fraction(column)
+    low = 8 * size
+    clock = f"{{HOUR_MINUTE[$ >> {low + 6} & 2047]}}{{SECONDS[$ >> {low} & 63]}}"
+    bias = 1 << 39 + low
+    text = f"f'{{DAY[$ >> {low + 17}]}}{clock}{fraction}'"
+    return Reading(f"{5 + size}s", 5 + size, cell=text, lines=(f"$ = from_bytes($, 'big') - {bias}",))
+
+
+def _time2(column: MapColumn) -> Reading:
+    size, fraction = _fraction(column)
+    low = 8 * size
+    text = f"{{HOUR_MINUTE[$ >> {low + 6}]}}{{SECONDS[$ >> {low} & 63]}}{fraction}"
+    lines = (
+        f"$ = from_bytes($, 'big') - {1 << 23 + low}",
+        f"if $ < 0: $ = -$; $ = f'-{text}'",
+        f"else: $ = f'{text}'",
+    )
+    return Reading(f"{3 + size}s", 3 + size, lines=lines)
+
+
+def _timestamp2(column: MapColumn) -> Reading:
+    size, fraction = _fraction(column)
+    zero = "0000-00-00 00:00:00" + ("." + "0" * column.meta if column.meta else "")
+    seconds = f"($ >> {8 * size})" if size else "$"
+    return Reading(
+        f"{4 + size}s",
+        4 + size,
+        cell=f"{_utc(seconds, fraction)} if $ else '{zero}'",
+        lines=("$ = from_bytes($, 'big')",),
+    )
+
+
+def _utc(seconds: str, fraction: str) -> str:
+    clock = f"{{MINUTE_OF_DAY[{seconds} // 60 % 1440]}}{{SECONDS[{seconds} % 60]}}"
+    return f"f'{{EPOCH_DAY[{seconds} // 86400]}}{clock}{fraction}'"
+
+
+def _old(reading: Reading) -> Callable[[MapColumn], Reading]:
+    """A temporal type of before MySQL 5.6; its fraction digits (MariaDB only) are not in the log."""
+
+    def read(column: MapColumn) -> Reading:
+        if re.search(r"\([1-6]\)", column.hint):
+            raise ValueError(f"{column.hint} in MariaDB's old format: set mysql56_temporal_format=ON and rebuild")
+        return reading
+
+    return read
+
+
+# --- strings ----------------------------------------------------------------------------------------------
+
+
+_FIXED_BINARY = {"uuid": "uuid_text($)", "inet4": "inet4_text($)", "inet6": "inet6_text($)"}
+
+
+def _string(column: MapColumn) -> Reading:
+    """CHAR and BINARY: the log drops the padding; a server prints BINARY's and drops CHAR's."""
+    cell = "$"
+    if column.charset == "binary":
+        cell = _FIXED_BINARY.get(column.hint, f"$.ljust({column.meta}, b'\\0')")
+    return Reading(prefix=2 if column.meta > 255 else 1, cell=cell)
+
+
+def _varchar(column: MapColumn) -> Reading:
+    cell = "inflate($)" if column.type is Type.VARCHAR_COMPRESSED else "$"
+    return Reading(prefix=2 if column.meta > 255 else 1, cell=cell)
+
+
+def _blob(cell: str) -> Callable[[MapColumn], Reading]:
+    def read(column: MapColumn) -> Reading:
+        if not 1 <= column.meta <= 4:
+            raise ValueError(f"{column.meta} length bytes")
+        return Reading(prefix=column.meta, cell=cell)
+
+    return read
+
+
+def _enum(column: MapColumn) -> Reading:
+    labels = (b"", *(column.members or ()))
+    return Reading("H" if column.meta == 2 else "B", column.meta, cell="L$[$]", bound={"L$": labels})
+
+
+def _set(column: MapColumn) -> Reading:
+    labels = _SetLabels(column.members or (), column.charset)
+    if form := {1: "B", 2: "H", 4: "I", 8: "Q"}.get(column.meta):
+        return Reading(form, column.meta, cell="L$[$]", bound={"L$": labels})
+    return Reading("HB", column.meta, cell="L$[$ + ($b << 16)]", bound={"L$": labels})
+
+
+_COMMAS = {"ucs2": b"\0,", "utf16": b"\0,", "utf16le": b",\0", "utf32": b"\0\0\0,"}
+
+
+class _SetLabels(dict[int, bytes]):
+    """Bits of a SET to its labels, joined in the order of the definition."""
+
+    def __init__(self, members: tuple[bytes, ...], charset: str | None) -> None:
+        super().__init__()
+        self._members = members
+        self._comma = _COMMAS.get(charset or "", b",")
+
+    def __missing__(self, bits: int) -> bytes:
+        if bits >> len(self._members):
+            raise ValueError("a SET holds bits that have no label")
+        if len(self) >= 4096:
+            self.clear()
+        chosen = (member for n, member in enumerate(self._members) if bits >> n & 1)
+        labels = self[bits] = self._comma.join(chosen)
+        return labels
+
+
+_READINGS: dict[Type, Callable[[MapColumn], Reading]] = {
+    Type.INT24: _int24,
+    Type.FLOAT: lambda _: Reading("f", 4),
+    Type.DOUBLE: lambda _: Reading("d", 8),
+    Type.NEWDECIMAL: _decimal,
+    Type.BIT: _bit,
+    Type.YEAR: lambda _: Reading("B", 1, cell="$ and $ + 1900"),
+    Type.DATE: lambda _: Reading("HB", 3, cell="DATE[$ | $b << 16]"),
+    Type.NEWDATE: lambda _: Reading("HB", 3, cell="DATE[$ | $b << 16]"),
+    Type.TIME: _old(Reading("HB", 3, cell="old_time($ | $b << 16)")),
+    Type.DATETIME: _old(Reading("Q", 8, cell="old_datetime($)")),
+    Type.TIMESTAMP: _old(Reading("I", 4, cell=f"{_utc('$', '')} if $ else '0000-00-00 00:00:00'")),
+    Type.TIME2: _time2,
+    Type.DATETIME2: _datetime2,
+    Type.TIMESTAMP2: _timestamp2,
+    Type.STRING: _string,
+    Type.VAR_STRING: _varchar,
+    Type.VARCHAR: _varchar,
+    Type.VARCHAR_COMPRESSED: _varchar,
+    Type.ENUM: _enum,
+    Type.SET: _set,
+    Type.JSON: _blob("to_text($)"),
+    Type.GEOMETRY: _blob("$"),
+    Type.VECTOR: _blob("$"),
+    Type.BLOB_COMPRESSED: _blob("inflate($)"),
+} | {kind: _blob("$") for kind in (Type.TINY_BLOB, Type.BLOB, Type.MEDIUM_BLOB, Type.LONG_BLOB)}

@@ -1,0 +1,186 @@
+"""The function around the columns: one that reads any row, or one that reads rows with the same NULLs.
+
+Where the NULLs are known, the places of the columns are too, and all that lies between two columns of varying
+size is read at once. `rowcode.py` says how each column is read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .model import Row
+from .rowcode import ENVIRONMENT, Reading
+
+# (data, position, end, append) -> position after the rows that were read.
+RowFunction = Callable[[bytes, int, int, Callable[[Row], None]], int]
+
+# More columns at once are more often spoilt by a NULL among them.
+_SEGMENT_MAX = 6
+
+_PREFIX_FORMS = {1: "B", 2: "H", 3: "HB", 4: "I"}
+
+
+class _Writer:
+    """Lines of a function body. `offset` is how far reading has come beyond the variable `p`."""
+
+    def __init__(self, indent: str, environment: dict[str, Any]) -> None:
+        self.indent = indent
+        self.environment = environment
+        self.lines: list[str] = []
+        self.offset = 0
+        self._forms = ""
+        self._names: list[str] = []
+        self._later: list[str] = []
+        self._group_offset = 0
+
+    def line(self, text: str) -> None:
+        self.lines.append(self.indent + text)
+
+    def fixed(self, ordinal: int, reading: Reading, wanted: bool) -> None:
+        self._open_group()
+        self.offset += reading.size
+        if not wanted:
+            self._forms += f"{reading.size}x"
+            return
+        self._forms += reading.form
+        # Two raw values: the second one is the form's second letter.
+        self._names += [f"c{ordinal}", f"b{ordinal}"][: 2 if len(reading.form.lstrip("0123456789")) == 2 else 1]
+        self._later += [_named(line, ordinal) for line in reading.lines]
+
+    def varying(self, ordinal: int, reading: Reading, wanted: bool) -> None:
+        if not self._forms and reading.prefix == 1:
+            self.line(f"n = d[{_place(self.offset)}]")
+        else:
+            self._open_group()
+            self._forms += _PREFIX_FORMS[reading.prefix]
+            self._names += ["n", "m"] if reading.prefix == 3 else ["n"]
+            self.flush()
+            if reading.prefix == 3:
+                self.line("n |= m << 16")
+        self.offset += reading.prefix
+        if wanted:
+            self.line(f"a = p + {self.offset}")
+            self.line("p = a + n")
+            self.line(f"c{ordinal} = d[a:p]")
+        else:
+            self.line(f"p += {self.offset} + n")
+        self.offset = 0
+
+    def flush(self) -> None:
+        """Read the open group of columns; turn its raw values into cells where that takes statements."""
+        if self._names:
+            unpack = f"u{len(self.environment)}"
+            self.environment[unpack] = struct.Struct("<" + self._forms).unpack_from
+            self.line(f"{', '.join(self._names)}, = {unpack}(d, {_place(self._group_offset)})")
+        for text in self._later:
+            self.line(text)
+        self._forms, self._names, self._later = "", [], []
+
+    def advance(self) -> None:
+        self.flush()
+        if self.offset:
+            self.line(f"p += {self.offset}")
+        self.offset = 0
+
+    def _open_group(self) -> None:
+        if not self._forms:
+            self._group_offset = self.offset
+
+
+def any_rows(readings: Sequence[Reading], wanted: Sequence[bool]) -> RowFunction:
+    """A function that reads one row, whatever its NULLs."""
+    environment = _environment(readings)
+    size = (len(readings) + 7) // 8
+    lines = ["def read(d, p, end, add):", f" nulls = from_bytes(d[p:p + {size}], 'little')", f" p += {size}"]
+    for segment in _segments(readings):
+        # All of the segment at once where it holds no NULL, else column by column.
+        lines.append(f" if not nulls & {sum(1 << ordinal for ordinal in segment)}:")
+        lines += _segment(segment, readings, wanted, "  ", environment)
+        lines.append(" else:")
+        for ordinal in segment:
+            null = f"c{ordinal} = None" if wanted[ordinal] else "pass"
+            lines += [f"  if nulls & {1 << ordinal}: {null}", "  else:"]
+            lines += _segment([ordinal], readings, wanted, "   ", environment)
+    cells = [f"c{ordinal}" if wanted[ordinal] else "None" for ordinal in range(len(readings))]
+    lines += [f" add(({', '.join(cells)},))", " return p"]
+    return _compile(lines, environment)
+
+
+def _segments(readings: Sequence[Reading]) -> Iterator[list[int]]:
+    """Runs of columns that one `struct` call can read: fixed ones, up to one of varying size."""
+    segment: list[int] = []
+    for ordinal, reading in enumerate(readings):
+        segment.append(ordinal)
+        if reading.prefix or len(segment) == _SEGMENT_MAX:
+            yield segment
+            segment = []
+    if segment:
+        yield segment
+
+
+def _segment(
+    segment: Sequence[int],
+    readings: Sequence[Reading],
+    wanted: Sequence[bool],
+    indent: str,
+    environment: dict[str, Any],
+) -> list[str]:
+    writer = _Writer(indent, environment)
+    for ordinal in segment:
+        _read(writer, ordinal, readings[ordinal], wanted[ordinal])
+    writer.advance()
+    for ordinal in segment:
+        if wanted[ordinal] and readings[ordinal].cell != "$":
+            writer.line(f"c{ordinal} = {_named(readings[ordinal].cell, ordinal)}")
+    return writer.lines
+
+
+def same_rows(readings: Sequence[Reading], wanted: Sequence[bool], bitmap: bytes) -> RowFunction:
+    """A function that reads rows for as long as their NULLs are those of `bitmap`."""
+    environment = _environment(readings)
+    size = len(bitmap)
+    same = f"d[p] == {bitmap[0]}" if size == 1 else f"d[p:p + {size}] == {bitmap!r}"
+    lines = ["def read(d, p, end, add):", f" while p < end and {same}:"]
+    writer = _Writer("  ", environment)
+    writer.offset = size
+    cells: list[str] = []
+    for ordinal, reading in enumerate(readings):
+        null = bitmap[ordinal // 8] >> ordinal % 8 & 1
+        cells.append("None" if null or not wanted[ordinal] else _named(reading.cell, ordinal))
+        if not null:
+            _read(writer, ordinal, reading, wanted[ordinal])
+    writer.advance()
+    lines += [*writer.lines, f"  add(({', '.join(cells)},))", " return p"]
+    return _compile(lines, environment)
+
+
+def _place(offset: int) -> str:
+    return f"p + {offset}" if offset else "p"
+
+
+def _read(writer: _Writer, ordinal: int, reading: Reading, wanted: bool) -> None:
+    if reading.prefix:
+        writer.varying(ordinal, reading, wanted)
+    else:
+        writer.fixed(ordinal, reading, wanted)
+
+
+def _named(text: str, ordinal: int) -> str:
+    return text.replace("$b", f"b{ordinal}").replace("$", f"c{ordinal}")
+
+
+def _environment(readings: Sequence[Reading]) -> dict[str, Any]:
+    environment = dict(ENVIRONMENT)
+    for ordinal, reading in enumerate(readings):
+        environment |= {_named(name, ordinal): value for name, value in reading.bound.items()}
+    return environment
+
+
+def _compile(lines: Sequence[str], environment: dict[str, Any]) -> RowFunction:
+    # Nothing in the source comes from outside: types and numbers choose among our own templates, names and
+    # labels of the table are values in the environment.
+    exec("\n".join(lines), environment)
+    function: RowFunction = environment["read"]
+    return function

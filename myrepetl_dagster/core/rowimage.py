@@ -1,0 +1,217 @@
+"""Rows events to rows of cells (`model.Cell`), by a decoder that is generated once per table map.
+
+A row image that does not end exactly where its event ends raises: a wrong schema never yields shifted values.
+Values in, values out; row values never appear in an error.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .errors import UnsupportedEvent
+from .maptypes import TableMap
+from .model import Row
+from .rowcode import Reading, reading
+from .rowfunction import RowFunction, any_rows, same_rows
+
+INSERTS = frozenset({23, 30})
+UPDATES = frozenset({24, 31})
+DELETES = frozenset({25, 32})
+PARTIAL_UPDATES = 39
+_WITH_EXTRA_DATA = frozenset({30, 31, 32})
+
+# A function for rows with the same NULLs pays from about this many rows on; so many are kept for each table.
+_ROWS_BEFORE_OWN_FUNCTION = 40
+_OWN_FUNCTIONS_MAX = 32
+_PATTERNS_COUNTED_MAX = 1024
+
+_MALFORMED = (IndexError, KeyError, OverflowError, RecursionError, ValueError, struct.error, zlib.error)
+
+
+@dataclass(frozen=True, slots=True)
+class RowsHeader:
+    """What precedes the row images of a rows event. The images begin at `start`.
+
+    `before` and `after` have a bit for each column that the images hold; an event has one or both.
+    """
+
+    event_type: int
+    table_id: int
+    flags: int
+    width: int
+    before: bytes | None
+    after: bytes | None
+    start: int
+
+    @property
+    def statement_end(self) -> bool:
+        """Whether the statement ends with this event (and the table ids may mean other tables)."""
+        return bool(self.flags & 1)
+
+    @property
+    def full(self) -> bool:
+        """Whether the images hold all columns."""
+        every = (1 << self.width) - 1
+        present = (bitmap for bitmap in (self.before, self.after) if bitmap is not None)
+        return all(int.from_bytes(bitmap, "little") & every == every for bitmap in present)
+
+
+def parse_rows_header(body: bytes, event_type: int) -> RowsHeader:
+    """The header of a rows event (types 23-25 and 30-32), from its bytes after the event header."""
+    if event_type == PARTIAL_UPDATES:
+        raise UnsupportedEvent(
+            "the log holds partial JSON updates (binlog_row_value_options=PARTIAL_JSON)",
+            hint="Set binlog_row_value_options='' on the source, in every session that sets it.",
+        )
+    if event_type not in INSERTS | UPDATES | DELETES:
+        raise UnsupportedEvent(f"the event type {event_type} is not a rows event that can be decoded")
+    try:
+        start = 8
+        if event_type in _WITH_EXTRA_DATA:
+            start += int.from_bytes(body[8:10], "little")
+        width, start = _length(body, start)
+        size = (width + 7) // 8
+        bitmaps = [body[start : start + size]]
+        if event_type in UPDATES:
+            bitmaps.append(body[start + size : start + 2 * size])
+    except IndexError:
+        raise UnsupportedEvent("a rows event ends too early") from None
+    if len(bitmaps[-1]) != size:
+        raise UnsupportedEvent("a rows event ends too early")
+    return RowsHeader(
+        event_type=event_type,
+        table_id=int.from_bytes(body[:6], "little"),
+        flags=int.from_bytes(body[6:8], "little"),
+        width=width,
+        before=None if event_type in INSERTS else bitmaps[0],
+        after=None if event_type in DELETES else bitmaps[-1],
+        start=start + size * len(bitmaps),
+    )
+
+
+def _length(data: bytes, at: int) -> tuple[int, int]:
+    first = data[at]
+    if first < 0xFB:
+        return first, at + 1
+    size = {0xFC: 2, 0xFD: 3, 0xFE: 8}[first] if first in (0xFC, 0xFD, 0xFE) else 0
+    return int.from_bytes(data[at + 1 : at + 1 + size], "little"), at + 1 + size
+
+
+class Decoder:
+    """Decodes the row images of one table map. Rows are tuples of cells, in the order of the columns."""
+
+    __slots__ = ("_any", "_own", "_prefixes", "_readings", "_seen", "_wanted", "table_map")
+
+    def __init__(self, table_map: TableMap, readings: list[Reading], wanted: list[bool]) -> None:
+        self.table_map = table_map
+        self._readings = readings
+        self._wanted = wanted
+        self._any = any_rows(readings, wanted)
+        self._own: dict[bytes, RowFunction] = {}
+        self._seen: dict[bytes, int] = {}
+        self._prefixes: dict[int, bytes] = {}
+
+    def inserts(self, body: bytes, start: int, end: int) -> list[Row]:
+        """The rows whose images lie from `start` to `end`, which must be the end of the last one."""
+        rows: list[Row] = []
+        add, own, at = rows.append, self._own.get, start
+        size = (len(self._readings) + 7) // 8
+        try:
+            while at < end:
+                nulls = body[at : at + size]
+                read = own(nulls) or self._choose(nulls)
+                at = read(body, at, end, add)
+        except _MALFORMED as error:
+            raise self._misfit(type(error).__name__) from None
+        if at != end:
+            raise self._misfit(f"{at - end} bytes beyond its end")
+        return rows
+
+    deletes = inserts
+
+    def updates(self, body: bytes, start: int, end: int) -> list[tuple[Row, Row]]:
+        """(before, after) of each row."""
+        images = iter(self.inserts(body, start, end))
+        try:
+            return list(zip(images, images, strict=True))
+        except ValueError:
+            raise self._misfit("a before image without its after image") from None
+
+    def start_of_rows(self, body: bytes, event_type: int) -> int:
+        """Where the images of a rows event of this table begin; refuses what `check_fit` refuses."""
+        # All events of a table and a type begin alike after table id and flags: one comparison, mostly.
+        known = self._prefixes.get(event_type)
+        if known is not None and body.startswith(known, 8):
+            return 8 + len(known)
+        header = parse_rows_header(body, event_type)
+        check_fit(header, self.table_map)
+        self._prefixes[event_type] = body[8 : header.start]
+        return header.start
+
+    def _choose(self, nulls: bytes) -> RowFunction:
+        """The function for any row, until rows with these NULLs have come often enough for their own."""
+        if len(self._own) >= _OWN_FUNCTIONS_MAX or len(self._seen) >= _PATTERNS_COUNTED_MAX:
+            return self._any
+        seen = self._seen[nulls] = self._seen.get(nulls, 0) + 1
+        if seen < _ROWS_BEFORE_OWN_FUNCTION or len(nulls) * 8 < len(self._readings):
+            return self._any
+        function = self._own[nulls] = same_rows(self._readings, self._wanted, nulls)
+        return function
+
+    def _misfit(self, what: str) -> UnsupportedEvent:
+        return UnsupportedEvent(
+            f"{self.table_map.name}: a rows event does not fit its table map ({what})",
+            hint="Set binlog_row_metadata=FULL on the source; if it is, please report this as a bug.",
+        )
+
+
+def compile_decoder(table_map: TableMap, wanted: frozenset[int] | None = None) -> Decoder:
+    """A decoder for the table. Columns that are not `wanted` (indexes; None for all) come as None."""
+    flags = [wanted is None or ordinal in wanted for ordinal in range(len(table_map.columns))]
+    # Of a column that is skipped only the size matters, and that is always in the log.
+    columns = tuple(
+        column
+        if flag
+        else replace(
+            column,
+            unsigned=bool(column.unsigned),
+            charset=column.charset or "binary",
+            members=column.members or (),
+        )
+        for column, flag in zip(table_map.columns, flags, strict=True)
+    )
+    sized = replace(table_map, columns=columns)
+    return Decoder(table_map, [reading(sized, ordinal) for ordinal in range(len(columns))], flags)
+
+
+def decode_rows_event(
+    body: bytes, event_type: int, decoder_for: Callable[[int], Decoder], end: int | None = None
+) -> list[tuple[Row | None, Row | None]]:
+    """(before, after) of each row of a rows event; `decoder_for` knows the decoder of a table id.
+
+    Raises:
+        UnsupportedEvent: images that lack columns, a width or bytes that do not fit the table map.
+    """
+    decoder = decoder_for(int.from_bytes(body[:6], "little"))
+    start = decoder.start_of_rows(body, event_type)
+    end = len(body) if end is None else end
+    if event_type in UPDATES:
+        return list(decoder.updates(body, start, end))
+    rows = decoder.inserts(body, start, end)
+    return [(None, row) for row in rows] if event_type in INSERTS else [(row, None) for row in rows]
+
+
+def check_fit(header: RowsHeader, table_map: TableMap) -> None:
+    """Refuse an event whose images are not whole rows of the table."""
+    if header.width != len(table_map.columns):
+        raise UnsupportedEvent(
+            f"{table_map.name}: {header.width} columns in the event, {len(table_map.columns)} in its map"
+        )
+    if not header.full:
+        raise UnsupportedEvent(
+            f"{table_map.name}: the log holds row images without all columns",
+            hint="Set binlog_row_image=FULL on the source, also in sessions that set it for themselves.",
+        )

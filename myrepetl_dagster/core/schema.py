@@ -1,0 +1,142 @@
+"""Tables as a server describes them, and the definition of a target table that does not exist yet.
+
+Reads information_schema; writes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pymysql.connections import Connection
+
+from .connect import query, quote_name
+from .model import Column, Table, TableName
+
+_TEXT_TYPES = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
+_BYTE_TYPES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_PYTHON_CODECS = {"utf8mb4": "utf-8", "utf8mb3": "utf-8", "utf8": "utf-8", "latin1": "cp1252", "binary": "latin-1"}
+
+
+def describe(connection: Connection[Any], name: TableName) -> Table | None:
+    """A table's columns and keys as they are now, or None where there is no such table (or no right)."""
+    columns = tuple(_column(row) for row in _column_rows(connection, name))
+    if not columns:
+        return None
+    keys = _keys(connection, name)
+    primary = keys.pop("PRIMARY", ())
+    return Table(name, columns, primary, tuple(keys.values()))
+
+
+def _column_rows(connection: Connection[Any], name: TableName) -> list[tuple[Any, ...]]:
+    srid = "srs_id" if _has_column(connection, "COLUMNS", "SRS_ID") else "NULL"
+    # CAST: MySQL keeps the types of some of these in LONGTEXT or BLOB, which arrive as bytes.
+    return query(
+        connection,
+        "SELECT column_name, LOWER(data_type), CAST(column_type AS CHAR), character_set_name, collation_name,"
+        f" is_nullable, extra, CAST(generation_expression AS CHAR), {srid}"
+        " FROM information_schema.columns WHERE table_schema=%s AND table_name=%s ORDER BY ordinal_position",
+        (name.schema, name.table),
+    )
+
+
+def _has_column(connection: Connection[Any], table: str, column: str) -> bool:
+    sql = (
+        "SELECT COUNT(*) FROM information_schema.columns"
+        " WHERE table_schema='information_schema' AND table_name=%s AND column_name=%s"
+    )
+    return bool(query(connection, sql, (table, column))[0][0])
+
+
+def _column(row: tuple[Any, ...]) -> Column:
+    name, kind, column_type, charset, collation, nullable, extra, expression, srid = row
+    extra = str(extra or "").upper()
+    charset = "utf8mb3" if charset == "utf8" else charset
+    if kind in _BYTE_TYPES:
+        charset = "binary"
+    elif kind == "json":
+        charset = "utf8mb4"
+    return Column(
+        name=name,
+        type=kind,
+        column_type=column_type,
+        unsigned="unsigned" in column_type.lower() if kind not in _TEXT_TYPES else False,
+        charset=charset,
+        collation=collation,
+        nullable=nullable == "YES",
+        members=tuple(_members(column_type, charset)) if kind in ("enum", "set") else (),
+        generated="GENERATED" in extra.replace("DEFAULT_GENERATED", "") and bool(expression),
+        invisible="INVISIBLE" in extra,
+        auto_increment="AUTO_INCREMENT" in extra,
+        generation_expression=expression or "",
+        srid=srid,
+    )
+
+
+def _members(column_type: str, charset: str | None) -> list[bytes]:
+    codec = _PYTHON_CODECS.get(charset or "", charset or "utf-8")
+    labels = re.findall(r"'((?:[^']|'')*)'", column_type)
+    return [label.replace("''", "'").encode(codec, errors="replace") for label in labels]
+
+
+def _keys(connection: Connection[Any], name: TableName) -> dict[str, tuple[str, ...]]:
+    """Unique keys, primary included. A prefix or an expression is named so that it equals no column."""
+    rows = query(
+        connection,
+        "SELECT index_name, column_name, sub_part FROM information_schema.statistics"
+        " WHERE table_schema=%s AND table_name=%s AND non_unique=0 ORDER BY index_name, seq_in_index",
+        (name.schema, name.table),
+    )
+    keys: dict[str, list[str]] = {}
+    for index, column, prefix in rows:
+        part = "(expression)" if column is None else column if prefix is None else f"{column}({prefix})"
+        keys.setdefault(index, []).append(part)
+    return {index: tuple(columns) for index, columns in keys.items()}
+
+
+def create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
+    """CREATE TABLE with these (column, type, nullable) and this primary key."""
+    lines = []
+    for column, definition, nullable in columns:
+        null = "NULL" if nullable and column not in key else "NOT NULL"
+        generated = " AS (" in definition  # a generated column takes no NULL clause on MariaDB
+        lines.append(f"  {quote_name(column)} {definition}" + ("" if generated else f" {null}"))
+    lines.append("  PRIMARY KEY (" + ", ".join(quote_name(column) for column in key) + ")")
+    body = ",\n".join(lines)
+    return f"CREATE TABLE {quote_name(name.schema)}.{quote_name(name.table)} (\n{body}\n) ENGINE=InnoDB"
+
+
+_MARIADB_ONLY = {"uuid": "char(36)", "inet6": "varchar(39)", "inet4": "varchar(15)"}
+
+
+def column_definition(column: Column, *, collations: frozenset[str], mariadb: bool, keep_generated: bool) -> str:
+    """A source column's type as the target understands it; `collations` are those the target knows."""
+    kind = re.sub(r"\s+/\*.*?\*/", "", column.column_type)
+    if not mariadb:
+        kind = _MARIADB_ONLY.get(column.type, kind)
+    if column.charset and column.type in _TEXT_TYPES:
+        kind += f" CHARACTER SET {column.charset} COLLATE {_collation(column, collations)}"
+    if column.srid is not None:
+        kind += f" REF_SYSTEM_ID={column.srid}" if mariadb else f" SRID {column.srid}"
+    if column.generated and keep_generated:
+        kind += f" AS ({column.generation_expression}) STORED"
+    return kind
+
+
+def _collation(column: Column, collations: frozenset[str]) -> str:
+    if column.collation in collations:
+        return str(column.collation)
+    # A collation that the target lacks: one that tells all strings apart, so that no two rows of the
+    # source can become one. Without padding first, since a padding one takes 'a' and 'a ' for equal.
+    for candidate in ("_0900_bin", "_nopad_bin", "_bin"):
+        if f"{column.charset}{candidate}" in collations:
+            return f"{column.charset}{candidate}"
+    return f"{column.charset}_bin"
+
+
+def known_collations(connection: Connection[Any]) -> frozenset[str]:
+    """Full names of the collations that a server has."""
+    names = {row[0] for row in query(connection, "SHOW COLLATION")}
+    # MariaDB lists its newest ones without their character set, usable under the full name.
+    return frozenset(n for name in names for n in (name, f"utf8mb4_{name}") if isinstance(n, str))

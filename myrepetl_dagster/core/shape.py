@@ -1,0 +1,145 @@
+"""Row images into what the target has to do: filter, map, transform. Pure, and the same for both readers.
+
+A mutation is (key, row): the key's literals and all the mapped columns' literals, or None for a row that has
+to go. From here on a value is SQL text; `apply.py` never looks into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import RowRejected, SchemaDrift
+from .filters import columns as filter_columns
+from .filters import compile_filter
+from .model import Column, Row
+from .plan import PlannedColumn, TablePlan
+from .values import any_literal, from_python, literal_of, to_python
+
+LiteralKey = tuple[str, ...]
+LiteralRow = tuple[str, ...]
+Mutation = tuple[LiteralKey, LiteralRow | None]
+Change = tuple[Row | None, Row | None]
+
+
+@dataclass(slots=True)
+class Shaped:
+    """Mutations in the order of the changes, and where every row read went."""
+
+    mutations: list[Mutation] = field(default_factory=list)
+    rows_read: int = 0
+    rows_upserted: int = 0
+    rows_deleted: int = 0
+    rows_filtered: int = 0
+
+    def check(self) -> None:
+        assert self.rows_read == self.rows_upserted + self.rows_deleted + self.rows_filtered, "a row went missing"
+
+
+class Shaper:
+    """Shapes rows of one layout (the columns of a table map or of a query's result, in order).
+
+    Raises:
+        SchemaDrift: the layout lacks a column that the mapping needs.
+    """
+
+    def __init__(self, plan: TablePlan, layout: Sequence[Column]) -> None:
+        self.plan = plan
+        self._index = {column.name: i for i, column in enumerate(layout)}
+        missing = sorted(name for name in plan.needed_source_columns if name not in self._index)
+        if missing:
+            raise SchemaDrift(
+                f"mapping {plan.name!r}: the rows of {plan.source.name} have no column {', '.join(missing)}",
+                hint="The source table or init_query changed: correct the mapping, then run the `snapshot` job for it.",
+            )
+        self._python = {column.name: to_python(column) for column in layout}
+        self._writers = [self._writer(planned, layout) for planned in plan.columns]
+        self._key_indexes = plan.key_indexes
+        self._passes = self._filter()
+
+    def shape(self, changes: Iterable[Change], into: Shaped) -> None:
+        """Add what the changes mean for the target.
+
+        Raises:
+            RowRejected: a transform failed.
+        """
+        add = into.mutations.append
+        for before, after in changes:
+            into.rows_read += 1
+            old = None if before is None else self._image(before)
+            new = None if after is None else self._image(after)
+            if new is not None:
+                # A row that moved to another key has to leave its old one.
+                if old is not None and old[0] != new[0]:
+                    add((old[0], None))
+                add(new)
+                into.rows_upserted += 1
+            elif old is not None:
+                add((old[0], None))
+                into.rows_deleted += 1
+            else:
+                into.rows_filtered += 1
+
+    def _image(self, row: Row) -> tuple[LiteralKey, LiteralRow] | None:
+        if self._passes is not None and not self._passes(row):
+            return None
+        literals = tuple([write(row) for write in self._writers])
+        return tuple([literals[i] for i in self._key_indexes]), literals
+
+    def _filter(self) -> Callable[[Row], bool] | None:
+        expression = self.plan.mapping.filter
+        if expression is None:
+            return None
+        passes = compile_filter(expression)
+        columns = [(name, self._index[name], self._python[name]) for name in filter_columns(expression)]
+
+        def check(row: Row) -> bool:
+            return passes({name: convert(row[i]) for name, i, convert in columns})
+
+        return check
+
+    def _writer(self, planned: PlannedColumn, layout: Sequence[Column]) -> Callable[[Row], str]:
+        if planned.source is None:
+            fixed = any_literal(from_python(planned.value))
+            return lambda row: fixed
+        index = self._index[planned.source]
+        if planned.transform is None:
+            literal = literal_of(layout[index])
+            return lambda row: literal(row[index])
+        return self._transformed(planned, index)
+
+    def _transformed(self, planned: PlannedColumn, index: int) -> Callable[[Row], str]:
+        transform = planned.transform
+        assert transform is not None and planned.source is not None
+        convert = self._python[planned.source]
+        source_table = f"{self.plan.mapping.source}.{self.plan.mapping.source_table}"
+        no_row: Mapping[str, Any] = {}
+        needs_row = transform.arity > 1 or "row_data" in transform.keywords
+
+        def write(row: Row) -> str:
+            data = self.python_row(row) if needs_row else no_row
+            try:
+                return any_literal(from_python(transform.call(convert(row[index]), data, source_table)))
+            except Exception as error:
+                # `from None`: the transform's own message may quote the value.
+                raise RowRejected(
+                    f"mapping {self.plan.name!r}: transform {transform.spec!r} failed on column {planned.source!r}"
+                    f" with {type(error).__name__}, row with {self.described_key(row)}",
+                    hint="Make the transform accept every value that the column holds, NULL included.",
+                ) from None
+
+        return write
+
+    def python_row(self, row: Row) -> dict[str, Any]:
+        """A row as transforms see it: column name to Python value."""
+        return {name: self._python[name](row[i]) for name, i in self._index.items()}
+
+    def described_key(self, row: Row) -> str:
+        """The row's key by its source columns, for messages."""
+        parts = []
+        for name in self.plan.key:
+            planned = next(c for c in self.plan.columns if c.target == name)
+            if planned.source is not None:
+                parts.append(f"{planned.source}={self._python[planned.source](row[self._index[planned.source]])!r}")
+        return ", ".join(parts) or "no key column of the source"

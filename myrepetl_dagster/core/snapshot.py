@@ -1,0 +1,203 @@
+"""Reading a source table, or an init query's result, as rows of cells: in keyset chunks where a key allows it.
+
+Rows leave the server as bytes in the columns' own character sets; nothing is converted on the way. A chunk
+is read by `WHERE key > last ORDER BY key LIMIT n`, compared and ordered by the server, so that no
+collation has to be understood here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymysql.connections import Connection
+from pymysql.constants import FLAG
+from pymysql.cursors import SSCursor
+
+from .collations import charset_of
+from .errors import SchemaDrift
+from .model import Column, Row
+from .plan import TablePlan, not_null_keys
+from .values import INTEGER_TYPES, TEMPORAL_TYPES, cell_from_text, literal_of, sql_name, sql_text
+
+_TYPES = {
+    0: "decimal", 1: "tinyint", 2: "smallint", 3: "int", 4: "float", 5: "double", 7: "timestamp", 8: "bigint",
+    9: "mediumint", 10: "date", 11: "time", 12: "datetime", 13: "year", 15: "varchar", 16: "bit",
+    242: "vector", 245: "json", 246: "decimal", 247: "enum", 248: "set", 253: "varchar", 254: "char",
+    255: "geometry",
+}  # fmt: skip
+# A key of these is ordered and compared alike by the server. ENUM and SET are ordered by number but
+# compared as text, FLOAT does not equal its own text, a BLOB's index holds a prefix.
+_KEYSET_TYPES = (INTEGER_TYPES | TEMPORAL_TYPES | {"decimal", "char", "varchar", "binary", "varbinary"}) - {"bit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What a snapshot reads: its columns, its FROM clause, and the columns to go through it by (may be none).
+
+    SQL is in the form of literals (`values.sql_text`).
+    """
+
+    layout: tuple[Column, ...]
+    from_sql: str
+    key: tuple[str, ...]
+
+    @property
+    def select_sql(self) -> str:
+        # FLOAT prints six digits; as a DOUBLE it prints all that it holds. Times 1, not plus 0: -0 stays -0.
+        columns = [f"{sql_name(c.name)} * 1e0" if c.type == "float" else sql_name(c.name) for c in self.layout]
+        return f"SELECT {', '.join(columns)} FROM {self.from_sql}"
+
+    @property
+    def key_indexes(self) -> tuple[int, ...]:
+        names = [c.name for c in self.layout]
+        return tuple(names.index(name) for name in self.key)
+
+
+def relation_of(connection: Connection[Any], plan: TablePlan) -> Relation:
+    """What to read for a mapping (snapshot connection).
+
+    Raises:
+        SchemaDrift: the init query's result lacks a column that the mapping needs.
+    """
+    query = plan.mapping.init_query
+    keys = [plan.source.primary_key] if plan.source.primary_key else not_null_keys(plan.source)
+    if query is None:
+        table = f"{sql_name(plan.source.name.schema)}.{sql_name(plan.source.name.table)}"
+        return Relation(plan.source.columns, table, _usable_key(keys, plan.source.columns))
+    derived = sql_text(f"({query.strip().rstrip(';')}\n) AS q")  # the line break ends a trailing comment
+    layout = _result_columns(connection, f"SELECT * FROM {derived} LIMIT 0")
+    missing = sorted(plan.needed_source_columns - {c.name for c in layout})
+    if missing:
+        raise SchemaDrift(
+            f"mapping {plan.name!r}: init_query returns no column {', '.join(missing)}",
+            hint="Select every column that column_mapping and filter name, under that name.",
+        )
+    # Only a query over the one table keeps the table's key and index; anything else is read in one go.
+    simple = reads_one_table(query, plan.source.name.table)
+    return Relation(layout, derived, _usable_key(keys, layout) if simple else ())
+
+
+def _usable_key(keys: Sequence[tuple[str, ...]], layout: Sequence[Column]) -> tuple[str, ...]:
+    types = {c.name: c.type for c in layout}
+    for key in keys:
+        if all(types.get(name) in _KEYSET_TYPES for name in key):
+            return key
+    return ()
+
+
+def _result_columns(connection: Connection[Any], sql: str) -> tuple[Column, ...]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql.encode("latin-1"))
+        fields = cursor._result.fields
+    return tuple(_result_column(field) for field in fields)
+
+
+def _result_column(field: Any) -> Column:
+    charset = charset_of(field.charsetnr)
+    name = field.name.decode() if isinstance(field.name, bytes) else field.name
+    kind = _TYPES.get(field.type_code, "blob" if charset == "binary" else "text")
+    if field.flags & FLAG.ENUM:
+        kind = "enum"
+    elif field.flags & FLAG.SET:
+        kind = "set"
+    textual = kind in ("char", "varchar", "text", "blob", "enum", "set", "json", "vector", "geometry")
+    if kind == "json":
+        charset = "utf8mb4"
+    return Column(name, kind, unsigned=bool(field.flags & FLAG.UNSIGNED), charset=charset if textual else None)
+
+
+_NOT_ONE_TABLE = re.compile(
+    r"\b(JOIN|UNION|EXCEPT|INTERSECT|GROUP|HAVING|DISTINCT|LIMIT|OVER|WITH|INTO|PROCEDURE|COUNT|SUM|AVG|MIN|MAX"
+    r"|GROUP_CONCAT|JSON_ARRAYAGG|JSON_OBJECTAGG|BIT_XOR|BIT_AND|BIT_OR|STD|STDDEV|VARIANCE|ANY_VALUE)\b"
+    r"|\(\s*SELECT\b|/\*|--|#",
+    re.IGNORECASE,
+)
+_FROM_ONE = re.compile(
+    r"\bFROM\s+(?:`[^`]+`\s*\.\s*|\w+\s*\.\s*)?(?:`(?P<quoted>[^`]+)`|(?P<plain>\w+))"
+    r"(?:\s+(?:AS\s+)?(?!WHERE\b|ORDER\b)\w+)?\s*(?P<rest>WHERE\b.*|ORDER\b.*)?$",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def reads_one_table(query: str, table: str) -> bool:
+    """Whether a query is a plain SELECT over just that table. In doubt: no, which only costs the chunks."""
+    text = re.sub(r"'(?:[^'\\]|\\.|'')*'", "''", query.strip().rstrip(";").strip())
+    if _NOT_ONE_TABLE.search(text) or len(re.findall(r"\bFROM\b", text, re.IGNORECASE)) != 1:
+        return False
+    match = _FROM_ONE.search(text)
+    return match is not None and (match.group("quoted") or match.group("plain")) == table
+
+
+# ---- reading ------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows in key order; `after_key` are the last row's key literals, to go on from."""
+
+    rows: list[Row]
+    after_key: tuple[str, ...] | None
+    last: bool
+
+
+def read_chunk(
+    connection: Connection[Any], relation: Relation, after_key: tuple[str, ...] | None, rows_max: int
+) -> Chunk:
+    """The next rows after a key."""
+    order = ", ".join(sql_name(name) for name in relation.key)
+    where = f" WHERE {keyset_condition(relation.key, after_key)}" if after_key else ""
+    sql = f"{relation.select_sql}{where} ORDER BY {order} LIMIT {rows_max}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql.encode("latin-1"))
+        rows = _cells(relation, cursor.fetchall())
+    if not rows:
+        return Chunk([], after_key, last=True)
+    literals = [literal_of(relation.layout[i]) for i in relation.key_indexes]
+    last_row = rows[-1]
+    key = tuple(write(last_row[i]) for write, i in zip(literals, relation.key_indexes, strict=True))
+    assert key != after_key, "the chunk did not advance"
+    return Chunk(rows, key, last=len(rows) < rows_max)
+
+
+def read_all(connection: Connection[Any], relation: Relation, rows_max: int) -> Iterator[list[Row]]:
+    """The whole relation by one statement, hence one consistent read, in lists of up to rows_max rows."""
+    cursor = connection.cursor(SSCursor)
+    try:
+        cursor.execute(relation.select_sql.encode("latin-1"))
+        while rows := cursor.fetchmany(rows_max):
+            yield _cells(relation, rows)
+    finally:
+        # Not cursor.close(): it would read the rest of the result first. The caller drops the connection.
+        cursor.connection = None
+
+
+def read_keys(connection: Connection[Any], relation: Relation, condition: str) -> list[Row]:
+    """The rows that a condition (SQL text as latin-1) picks."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{relation.select_sql} WHERE {condition}".encode("latin-1"))
+        return _cells(relation, cursor.fetchall())
+
+
+def _cells(relation: Relation, rows: Sequence[tuple[bytes | None, ...]]) -> list[Row]:
+    convert = [cell_from_text(column) for column in relation.layout]
+    return [tuple([f(value) for f, value in zip(convert, row, strict=True)]) for row in rows]
+
+
+# ---- conditions ---------------------------------------------------------------------------------------
+def keyset_condition(key: Sequence[str], after: Sequence[str]) -> str:
+    """`key > after` for a composite key, in the form that MySQL and MariaDB can both find by an index."""
+    parts = []
+    for i in range(len(key)):
+        equal = [f"{sql_name(name)} = {value}" for name, value in zip(key[:i], after, strict=False)]
+        parts.append("(" + " AND ".join([*equal, f"{sql_name(key[i])} > {after[i]}"]) + ")")
+    first = f"{sql_name(key[0])} >= {after[0]} AND " if len(key) > 1 else ""
+    return first + "(" + " OR ".join(parts) + ")"
+
+
+def keys_condition(key: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
+    """`key IN keys`, in the form that both servers can find by an index."""
+    if len(key) == 1:
+        return f"{sql_name(key[0])} IN ({', '.join(k[0] for k in keys)})"
+    rows = (" AND ".join(f"{sql_name(name)} = {value}" for name, value in zip(key, k, strict=True)) for k in keys)
+    return "(" + " OR ".join(f"({row})" for row in rows) + ")"

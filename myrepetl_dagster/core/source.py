@@ -1,0 +1,227 @@
+"""A source server: its positions, its tables, its rows and its log. One of the two seams of the core.
+
+`safe_watermark` is the heart: a position such that every transaction up to it is visible to whoever reads
+afterwards. On neither flavour is that the position the server shows as its newest: a transaction enters the
+binary log before it becomes visible (`replication.md` 5.1; test T12 shows the difference).
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Protocol
+
+from pymysql.connections import Connection
+
+from . import snapshot
+from .binlog import KnownTable, LogEvent, LogReader, Moved
+from .connect import ServerInfo, Use, close_quietly, connect, query, quote_name, server_info, translated
+from .errors import PrerequisiteError, SourceLost
+from .model import Column, Limits, Row, Table, TableName
+from .pipeline import Endpoint
+from .plan import TablePlan
+from .position import GtidSet, Position
+from .schema import describe
+from .stream import LogStream
+
+
+class Source(Protocol):
+    """What the loop needs of a source; the simulator is the second implementation."""
+
+    def head(self) -> Position: ...
+    def safe_watermark(self, tables: Sequence[TableName]) -> Position: ...
+    def wait_visible(self, position: Position, tables: Sequence[TableName]) -> None: ...
+    def layout(self, plan: TablePlan) -> tuple[Column, ...]: ...
+    def chunked(self, plan: TablePlan) -> bool: ...
+    def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> snapshot.Chunk: ...
+    def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]: ...
+    def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> list[Row]: ...
+    def read_log(self, start: Position, known: dict[TableName, KnownTable]) -> Generator[LogEvent, None, None]: ...
+    def columns(self, name: TableName) -> tuple[Column, ...]: ...
+    def now_unix_s(self) -> float: ...
+    def close(self) -> None: ...
+
+
+class MySQLSource:
+    """A MySQL or MariaDB server to read from. Connections are opened when first needed.
+
+    Args:
+        server_id: what this reader calls itself in the source's list of replicas.
+    """
+
+    def __init__(self, endpoint: Endpoint, limits: Limits, server_id: int | None = None) -> None:
+        self.endpoint = endpoint
+        self.limits = limits
+        self._server_id = server_id
+        self._control: Connection[Any] | None = None
+        self._snapshot: Connection[Any] | None = None
+        self._info: ServerInfo | None = None
+        self._relations: dict[str, snapshot.Relation] = {}
+
+    # ---- connections ----
+    @property
+    def control(self) -> Connection[Any]:
+        if self._control is None:
+            self._control = connect(self.endpoint, Use.CONTROL, self.limits)
+        return self._control
+
+    @property
+    def snapshot_connection(self) -> Connection[Any]:
+        if self._snapshot is None:
+            self._snapshot = connect(self.endpoint, Use.SNAPSHOT, self.limits)
+        return self._snapshot
+
+    @property
+    def info(self) -> ServerInfo:
+        if self._info is None:
+            with translated(self.endpoint):
+                self._info = server_info(self.control)
+        return self._info
+
+    @property
+    def server_id(self) -> int:
+        if self._server_id is not None:
+            return self._server_id
+        # The same in every process, and high, where people do not number their own servers.
+        return 2**31 + zlib.crc32(f"myrepetl:{self.endpoint.name}:{self.endpoint.address}".encode()) % 2**30
+
+    def close(self) -> None:
+        for connection in (self._control, self._snapshot):
+            close_quietly(connection)
+        self._control = self._snapshot = None
+
+    # ---- positions ----
+    def head(self) -> Position:
+        """The end of the log: at or after everything that any reader can see now."""
+        with translated(self.endpoint, "reading the log's end"):
+            return self._head()
+
+    def _head(self) -> Position:
+        info = self.info
+        newer = not info.is_mariadb and info.version >= (8, 4, 0)
+        rows = query(self.control, "SHOW BINARY LOG STATUS" if newer else "SHOW MASTER STATUS")
+        if not rows:
+            raise PrerequisiteError(
+                f"source {self.endpoint.name!r} writes no binary log", hint="Start it with --log-bin."
+            )
+        file, offset = rows[0][0], int(rows[0][1])
+        gtid_set = GtidSet.parse(rows[0][4]) if info.gtid_mode else None
+        return Position(file, offset, gtid_set, self._mariadb_gtid(file, offset), info.identity)
+
+    def _mariadb_gtid(self, file: str, offset: int) -> str:
+        if not self.info.is_mariadb:
+            return ""
+        return query(self.control, "SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0] or ""
+
+    def safe_watermark(self, tables: Sequence[TableName]) -> Position:
+        """A position up to which everything that happened to the tables is visible to later reads.
+
+        MariaDB: the exact position of a consistent snapshot. MySQL with GTIDs: `gtid_executed`, which a
+        transaction enters after it is visible. MySQL without: read locks on the tables, which are
+        granted once every transaction that wrote them is through; held only for as long as the
+        position is asked for.
+
+        Raises:
+            PrerequisiteError: the account may not lock the tables.
+        """
+        with translated(self.endpoint, "taking the low watermark"):
+            if self.info.is_mariadb:
+                return self._snapshot_position()
+            if self.info.gtid_mode:
+                head = self._head()
+                executed = query(self.control, "SELECT @@global.gtid_executed")[0][0]
+                return Position(head.file, head.offset_bytes, GtidSet.parse(executed), "", self.info.identity)
+            return self._locked_position(tables)
+
+    def _snapshot_position(self) -> Position:
+        query(self.control, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        try:
+            status = dict(query(self.control, "SHOW STATUS LIKE 'binlog_snapshot_%'"))
+            file, offset = status["Binlog_snapshot_file"], int(status["Binlog_snapshot_position"])
+        finally:
+            query(self.control, "ROLLBACK")
+        if not file:
+            raise PrerequisiteError(
+                f"source {self.endpoint.name!r} writes no binary log", hint="Start it with --log-bin."
+            )
+        return Position(file, offset, None, self._mariadb_gtid(file, offset), self.info.identity)
+
+    def _locked_position(self, tables: Sequence[TableName]) -> Position:
+        locks = ", ".join(f"{quote_name(t.schema)}.{quote_name(t.table)} READ" for t in sorted(set(tables)))
+        query(self.control, f"SET SESSION lock_wait_timeout={max(1, int(self.limits.lock_wait_timeout_s))}")
+        query(self.control, f"LOCK TABLES {locks}")
+        try:
+            return self._head()
+        finally:
+            query(self.control, "UNLOCK TABLES")
+
+    def wait_visible(self, position: Position, tables: Sequence[TableName]) -> None:
+        """Wait until reads see everything up to a position that the log has already delivered.
+
+        Raises:
+            SourceLost: it did not become visible in time (the source stalls in a commit).
+        """
+        deadline = time.monotonic() + self.limits.control_timeout_s
+        while not self.safe_watermark(tables).covers(position):
+            if time.monotonic() > deadline:
+                raise SourceLost(f"source {self.endpoint.name!r}: {position} does not become visible")
+            time.sleep(0.01)
+
+    def now_unix_s(self) -> float:
+        """The source's clock."""
+        with translated(self.endpoint):
+            return float(query(self.control, "SELECT UNIX_TIMESTAMP(NOW(6))")[0][0])
+
+    # ---- tables and rows ----
+    def describe(self, name: TableName) -> Table | None:
+        with translated(self.endpoint, f"describing {name}"):
+            return describe(self.control, name)
+
+    def columns(self, name: TableName) -> tuple[Column, ...]:
+        """A table's columns now; () where it is gone."""
+        table = self.describe(name)
+        return table.columns if table else ()
+
+    def _relation(self, plan: TablePlan) -> snapshot.Relation:
+        if plan.name not in self._relations:
+            with translated(self.endpoint, f"planning the snapshot of {plan.name}"):
+                self._relations[plan.name] = snapshot.relation_of(self.snapshot_connection, plan)
+        return self._relations[plan.name]
+
+    def layout(self, plan: TablePlan) -> tuple[Column, ...]:
+        """The columns of the rows that a snapshot reads."""
+        return self._relation(plan).layout
+
+    def chunked(self, plan: TablePlan) -> bool:
+        """Whether the snapshot can go by key; else it is one consistent read."""
+        return bool(self._relation(plan).key)
+
+    def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> snapshot.Chunk:
+        with translated(self.endpoint, f"reading a chunk of {plan.source.name}"):
+            return snapshot.read_chunk(self.snapshot_connection, self._relation(plan), after, rows_max)
+
+    def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]:
+        relation = self._relation(plan)
+        connection = connect(self.endpoint, Use.SNAPSHOT, self.limits)  # its own: it streams
+        try:
+            with translated(self.endpoint, f"reading {plan.name}"):
+                yield from snapshot.read_all(connection, relation, rows_max)
+        finally:
+            connection._force_close()
+
+    def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> list[Row]:
+        """The rows whose key (source column names) is among the given literals."""
+        condition = snapshot.keys_condition(key, keys)
+        with translated(self.endpoint, f"looking for keys of {plan.source.name}"):
+            return snapshot.read_keys(self.snapshot_connection, self._relation(plan), condition)
+
+    # ---- the log ----
+    def read_log(self, start: Position, known: dict[TableName, KnownTable]) -> Generator[LogEvent, None, None]:
+        """What happened to the tables since a position, until the server has sent all that it has."""
+        with LogStream(self.endpoint, self.info, self.limits, start, self.server_id) as stream:
+            reader = LogReader(known, start.file, stream.checksums)
+            reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
+            for event in stream.events():
+                yield from reader.read(event)
+            yield Moved(reader.file, reader.offset_bytes)
