@@ -14,7 +14,8 @@ from json.encoder import encode_basestring
 from .celltext import decimal_text, packed_date, packed_datetime, packed_time
 
 _Print = Callable[[bytes, str, int], str]
-_Values = Callable[[bytes, str, int, Sequence[int], Sequence[int]], list[str]]
+_Values = Callable[[bytes, str, int, bytes, Sequence[int]], list[str]]
+_Shape = tuple[int, int, dict[bytes, str], list[tuple[int, int]]]
 _Unpack = Callable[[bytes, int], tuple[int, ...]]
 
 _LITERALS = {0: "null", 1: "true", 2: "false"}
@@ -23,8 +24,8 @@ _NEWDECIMAL, _DATE, _TIME, _DATETIME, _TIMESTAMP = 246, 10, 11, 12, 7
 _LITERAL, _INT16, _UINT16, _INT32, _UINT32, _DOUBLE, _STRING = 4, 5, 6, 7, 8, 11, 12
 # Containers of fewer members than this get a struct of their own, made once.
 _SMALL = 64
-# Sets of keys whose text is kept; an emptied table fills again at the cost of one reading for each set.
-_TEMPLATES_MAX = 1024
+# How many sets of keys are remembered; a full table is emptied, and each set then costs one more reading.
+_SHAPES_MAX = 512
 
 
 def to_text(data: bytes | memoryview) -> bytes:
@@ -41,7 +42,9 @@ def to_text(data: bytes | memoryview) -> bytes:
 
 
 def double_text(value: float) -> str:
-    """A double as the server prints it in JSON: the shortest digits, plain between 1e-15 and 1e15."""
+    """A double as the server prints it in JSON: the shortest digits, without an exponent from 1e-15 up to 1e15
+    and beyond that as long as there are digits after the point.
+    """
     digits = repr(value)
     if "e" not in digits and 1e-3 <= abs(value) < 1e15:
         return digits
@@ -56,7 +59,7 @@ def double_text(value: float) -> str:
     figures = (whole + fraction).lstrip("0")
     point -= len(whole + fraction) - len(figures)
     figures = figures.rstrip("0")
-    if -14 <= point <= 15:
+    if -14 <= point <= 15 or 0 < point < len(figures):
         if point <= 0:
             return f"{sign}0.{'0' * -point}{figures}"
         return f"{sign}{figures[:point].ljust(point, '0')}.{figures[point:] or '0'}"
@@ -124,30 +127,21 @@ _read_double = struct.Struct("<d").unpack_from
 # --- objects and arrays -----------------------------------------------------------------------------------
 
 
-def _reader(word: str, keys: bool) -> Callable[[int], _Unpack]:
-    """Reads all entries of a container at once: (offset, length) of the keys, (type, value) of the values."""
-    key = f"{word}H" if keys else ""
-    small = [struct.Struct("<" + key * count + f"B{word}" * count).unpack_from for count in range(_SMALL)]
-
-    def reader(count: int) -> _Unpack:
-        if count < _SMALL:
-            return small[count]
-        return struct.Struct("<" + key * count + f"B{word}" * count).unpack_from
-
-    return reader
-
-
-def _values(data: bytes, text: str, at: int, kinds: Sequence[int], values: Sequence[int]) -> list[str]:
+def _values(data: bytes, text: str, at: int, kinds: bytes, values: Sequence[int]) -> list[str]:
     """The text of each value of the container at `at`; small ones lie in their entry, others at an offset."""
     shown: list[str] = []
-    add = shown.append
+    add, limit = shown.append, len(text)
     for kind, value in zip(kinds, values, strict=True):
-        if kind == _STRING and data[at + value] < 0x80:
-            start = at + value + 1
-            end = start + data[start - 1]
-            if end > len(text):
-                raise ValueError("a JSON string ends after its document")
-            add(encode_basestring(text[start:end]))
+        if kind == _STRING:
+            start = at + value
+            size = data[start]
+            if size < 0x80:
+                end = start + size + 1
+                if end > limit:
+                    raise ValueError("a JSON string ends after its document")
+                add(encode_basestring(text[start + 1 : end]))
+            else:
+                add(_string(data, text, start))
         elif kind == _DOUBLE:
             number = _read_double(data, at + value)[0]
             add(repr(number) if 1e-3 <= number < 1e15 else double_text(number))
@@ -163,68 +157,86 @@ def _values(data: bytes, text: str, at: int, kinds: Sequence[int], values: Seque
     return shown
 
 
-def _wide_values(data: bytes, text: str, at: int, kinds: Sequence[int], values: Sequence[int]) -> list[str]:
+def _wide_values(data: bytes, text: str, at: int, kinds: bytes, values: Sequence[int]) -> list[str]:
     """The same for the format with 4-byte entries, where 32-bit numbers are small too."""
     shown: list[str] = []
-    for kind, value in zip(kinds, values, strict=True):
+    for place, (kind, value) in enumerate(zip(kinds, values, strict=True)):
         if kind == _INT32:
             shown.append(str(value - 0x100000000 if value & 0x80000000 else value))
         elif kind == _UINT32:
             shown.append(str(value))
         else:
-            shown += _values(data, text, at, (kind,), (value,))
+            shown += _values(data, text, at, kinds[place : place + 1], (value,))
     return shown
 
 
+def _value_readers(word: str) -> Callable[[int], _Unpack]:
+    """How to read the values of so many entries (type, value) at once."""
+    small = [struct.Struct("<" + f"x{word}" * count).unpack_from for count in range(_SMALL)]
+    return lambda count: small[count] if count < _SMALL else struct.Struct("<" + f"x{word}" * count).unpack_from
+
+
 def _array(word: str, values_of: _Values) -> _Print:
-    head = struct.Struct(f"<{word}{word}")
-    read_head, head_size, reader = head.unpack_from, head.size, _reader(word, keys=False)
+    read_count = struct.Struct(f"<{word}").unpack_from
+    head_size, entry_size = struct.calcsize(f"<{word}{word}"), struct.calcsize(f"<B{word}")
+    reader = _value_readers(word)
 
     def show(data: bytes, text: str, at: int) -> str:
-        count, size = read_head(data, at)
-        if at + size > len(data):
-            raise ValueError("a JSON array ends after its document")
-        entries = reader(count)(data, at + head_size)
-        return f"[{', '.join(values_of(data, text, at, entries[::2], entries[1::2]))}]"
+        (count,) = read_count(data, at)
+        first = at + head_size
+        values = reader(count)(data, first)
+        kinds = data[first : first + entry_size * count : entry_size]
+        return f"[{', '.join(values_of(data, text, at, kinds, values))}]"
 
     return show
 
 
 def _object(word: str, values_of: _Values) -> _Print:
-    head = struct.Struct(f"<{word}{word}")
-    read_head, head_size, reader = head.unpack_from, head.size, _reader(word, keys=True)
-    entry_size = struct.calcsize(f"<{word}H")
-    templates: dict[bytes, str] = {}
+    read_count = struct.Struct(f"<{word}").unpack_from
+    head_size, entry_size = struct.calcsize(f"<{word}{word}"), struct.calcsize(f"<B{word}")
+    key_entry_size = struct.calcsize(f"<{word}H")
+    reader = _value_readers(word)
+    shapes: dict[bytes, _Shape] = {}
 
     def show(data: bytes, text: str, at: int) -> str:
-        count, size = read_head(data, at)
-        if at + size > len(data):
-            raise ValueError("a JSON object ends after its document")
+        (count,) = read_count(data, at)
         if not count:
             return "{}"
-        entries = reader(count)(data, at + head_size)
-        split = 2 * count
-        values = values_of(data, text, at, entries[split::2], entries[split + 1 :: 2])
-        # Documents of one column mostly have the same keys: their entries and bytes choose a template.
-        first, end = at + head_size, at + entries[split - 2] + entries[split - 1]
-        keys = data[first : first + entry_size * count] + data[at + entries[0] : end]
+        key_entries = at + head_size
+        value_entries = key_entries + key_entry_size * count
+        values = reader(count)(data, value_entries)
+        kinds = data[value_entries : value_entries + entry_size * count : entry_size]
+        # The documents of a column mostly have the same keys: their entries, then their bytes, choose a template.
+        entries = data[key_entries:value_entries]
+        shape = shapes.get(entries)
+        if shape is None:
+            shape = _shape(struct.unpack("<" + f"{word}H" * count, entries))
+            if len(shapes) >= _SHAPES_MAX:
+                shapes.clear()
+            shapes[entries] = shape
+        start, end, templates, spans = shape
+        keys = data[at + start : at + end]
         template = templates.get(keys)
         if template is None:
-            template = _template(text, at, entries[:split:2], entries[1:split:2])
-            if len(templates) >= _TEMPLATES_MAX:
+            if len(templates) >= _SHAPES_MAX:
                 templates.clear()
-            templates[keys] = template
-        return template % tuple(values)
+            template = templates[keys] = _template(text[at : at + end], spans)
+        return template % tuple(values_of(data, text, at, kinds, values))
 
     return show
 
 
-def _template(text: str, at: int, offsets: Sequence[int], lengths: Sequence[int]) -> str:
+def _shape(entries: Sequence[int]) -> _Shape:
+    """Where an object's keys lie as a whole, an empty table of templates, and where each key lies."""
+    spans = [(offset, offset + size) for offset, size in zip(entries[::2], entries[1::2], strict=True)]
+    return min(spans)[0], max(end for _, end in spans), {}, spans
+
+
+def _template(text: str, spans: Sequence[tuple[int, int]]) -> str:
     """What an object with these keys looks like, with %s for each value."""
-    ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
-    if min(offsets) != offsets[0] or max(ends) != ends[-1] or at + ends[-1] > len(text):
-        raise ValueError("the keys of a JSON object are out of order")
-    keys = [encode_basestring(text[at + offset : at + end]) for offset, end in zip(offsets, ends, strict=True)]
+    if max(end for _, end in spans) > len(text):
+        raise ValueError("the keys of a JSON object end after its document")
+    keys = [encode_basestring(text[start:end]) for start, end in spans]
     members = ", ".join(f"{key}: ".replace("%", "%%") + "%s" for key in keys)
     return f"{{{members}}}"
 

@@ -31,7 +31,7 @@ MARIADB_GTID = 162
 _ROWS = INSERTS | UPDATES | DELETES
 # They carry no row: statement context (INTVAR, RAND, USER_VAR), comments, previous GTIDs, group replication,
 # MariaDB's annotations, checkpoints and GTID lists. What a statement changes is judged by its QUERY event.
-_WITHOUT_ROWS = frozenset({0, 5, 13, 14, 28, 29, 35, 36, 37, 160, 161, 163})
+_WITHOUT_ROWS = frozenset({0, STOP, 5, 13, 14, 28, 29, 35, 36, 37, HEARTBEAT, HEARTBEAT_V2, 160, 161, 163})
 _STOPPING = {
     17: "LOAD DATA in statement format (BEGIN_LOAD_QUERY); set binlog_format=ROW",
     18: "LOAD DATA in statement format (EXECUTE_LOAD_QUERY); set binlog_format=ROW",
@@ -58,9 +58,9 @@ class RowsRead:
 
 @dataclass(frozen=True, slots=True)
 class TableChanged:
-    """A statement changed a mapped table as a whole."""
+    """One statement changed mapped tables as a whole."""
 
-    change: TableChange
+    changes: tuple[TableChange, ...]
     transaction: Transaction
 
 
@@ -142,11 +142,18 @@ class LogReader:
         Raises:
             UnsupportedEvent: it cannot be applied exactly; the message names it and its place.
         """
-        timestamp, kind, _, _, next_position, flags = _HEADER.unpack_from(event)
+        timestamp, kind, server_id, _, next_position, flags = _HEADER.unpack_from(event)
         body = self._checked(event, kind)
         if kind == ROTATE:
             yield from self._rotate(body, artificial=timestamp == 0 or bool(flags & 0x20))
             return
+        yield from self._dispatch(kind, body, timestamp, server_id, next_position)
+        if next_position:
+            self._advance(next_position, len(event))
+
+    def _dispatch(
+        self, kind: int, body: memoryview, timestamp: int, server_id: int, next_position: int
+    ) -> Iterator[LogEvent]:
         if kind == TABLE_MAP:
             self._table_map(body)
         elif kind in _ROWS:
@@ -156,22 +163,19 @@ class LogReader:
         elif kind in (GTID, ANONYMOUS_GTID):
             self._gtid_event(body, kind, timestamp)
         elif kind == MARIADB_GTID:
-            self._mariadb_gtid_event(event, body, timestamp)
+            self._mariadb_gtid_event(server_id, body, timestamp)
         elif kind == XID:
             yield self._end(next_position, timestamp, Committed)
         elif kind == QUERY:
             yield from self._query(body, next_position, timestamp)
-        elif kind in (HEARTBEAT, HEARTBEAT_V2):
-            if not self.in_transaction:
-                yield Moved(self.file, self.offset_bytes)
         elif kind == FORMAT_DESCRIPTION:
             self._maps.clear()  # a server that restarted gives old table ids to other tables
         elif kind == XA_PREPARE:
             yield from self._xa_prepare(body, next_position, timestamp)
-        elif kind not in _WITHOUT_ROWS and kind != STOP:
+        elif kind in (HEARTBEAT, HEARTBEAT_V2) and not self.in_transaction:
+            yield Moved(self.file, self.offset_bytes)
+        elif kind not in _WITHOUT_ROWS:
             self._refuse(_STOPPING.get(kind, f"an event of unknown type {kind}"))
-        if next_position:
-            self._advance(next_position, len(event))
 
     # ---- framing ----
     def _checked(self, event: bytes, kind: int) -> memoryview:
@@ -218,9 +222,8 @@ class LogReader:
             micros = int.from_bytes(body[42:49], "little") & (2**55 - 1)
             self._committed_at_unix_s = micros / 1e6
 
-    def _mariadb_gtid_event(self, event: bytes, body: memoryview, timestamp: int) -> None:
+    def _mariadb_gtid_event(self, server_id: int, body: memoryview, timestamp: int) -> None:
         sequence, domain, flags = struct.unpack_from("<QIB", body)
-        server_id = _HEADER.unpack_from(event)[2]
         self._mariadb_gtid = f"{domain}-{server_id}-{sequence}"
         self._committed_at_unix_s = float(timestamp)
         standalone = bool(flags & 0x01)
@@ -273,10 +276,11 @@ class LogReader:
             return
         if word.startswith("XA "):
             self._refuse("an XA transaction")
-        for change in table_changes(statement, schema):
-            if self._concerns(change, statement):
+        changes = tuple(c for c in table_changes(statement, schema) if self._concerns(c, statement))
+        if changes:
+            for change in changes:
                 self._forget(change)
-                yield TableChanged(change, self._transaction(next_position))
+            yield TableChanged(changes, self._transaction(next_position))
         if not self.in_transaction:  # a definition: the statement is the whole group
             yield self._end(next_position, timestamp, Committed)
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from .apply import Target
 from .binlog import Committed, KnownTable, LogEvent, Moved, RolledBack, RowsRead, TableChanged, layout_of
 from .checkpoint import Checkpoint, columns_from_json
-from .ddl import Action
+from .ddl import Action, TableChange
+from .drift import Answer, Decision, concerned, decide
 from .errors import PositionLost, ReplicationError, SchemaDrift
 from .model import Limits, Phase, TableName
 from .plan import TablePlan
@@ -60,11 +61,15 @@ class MappingState:
     target: Target
     checkpoint: Checkpoint
     position: Position
+    written: TablePlan = field(init=False)  # the plan of the rows at hand: columns come and go
     altered: bool = False
     joined: bool = False  # its position is the stream's
     done: Work = field(default_factory=Work)  # of whole transactions
     current: Work = field(default_factory=Work)  # of the transaction being read
     shapers: dict[bytes, Shaper] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.written = self.plan
 
     @property
     def name(self) -> str:
@@ -76,6 +81,19 @@ class MappingState:
 
 
 Report = Callable[[MappingState], None]
+Place = tuple[str, str, int]  # mapping, file, offset in bytes
+
+
+class SchemaChanged(Exception):
+    """The log has come to a change of a source table that the target has to follow first.
+
+    Not an error: everything before it is committed, and the pass starts again from there.
+    """
+
+    def __init__(self, place: Place, decision: Decision) -> None:
+        super().__init__(f"{place}: {decision.answer}")
+        self.place = place
+        self.decision = decision
 
 
 class CatchUp:
@@ -84,9 +102,18 @@ class CatchUp:
     Args:
         states: the mappings of one source, any of them ahead of others.
         until: the source's head; the pass ends with the first transaction that ends there or later.
+        answered: changes of tables that the targets have followed already.
     """
 
-    def __init__(self, source: Source, states: Sequence[MappingState], until: Position, limits: Limits) -> None:
+    def __init__(
+        self,
+        source: Source,
+        states: Sequence[MappingState],
+        until: Position,
+        limits: Limits,
+        answered: frozenset[Place] = frozenset(),
+    ) -> None:
+        self.answered = answered
         self.source = source
         self.states = states
         self.until = until
@@ -115,6 +142,7 @@ class CatchUp:
 
         Raises:
             PositionLost: the log ended before it reached `until`.
+        SchemaChanged: the target has to follow a change first.
         """
         if not self._reached():
             with closing(self.source.read_log(self.position, self._known())) as events:
@@ -140,9 +168,9 @@ class CatchUp:
         return known
 
     def _reached(self) -> bool:
-        if self.position.gtid_set is not None and self.until.gtid_set is not None:
-            if self.until.gtid_set.issubset(self.position.gtid_set):
-                return True
+        mine, wanted = self.position.gtid_set, self.until.gtid_set
+        if mine is not None and wanted is not None and wanted.issubset(mine):
+            return True
         return self.place >= self.until.order
 
     # ---- events ----
@@ -155,7 +183,7 @@ class CatchUp:
             case RolledBack(transaction):
                 self._rolled_back(transaction)
             case TableChanged():
-                self._table_changed(event)
+                self._table_changed(event, report)
             case Moved(file, offset_bytes):
                 self._moved(file, offset_bytes)
 
@@ -164,11 +192,17 @@ class CatchUp:
 
     def _rows(self, event: RowsRead, report: Report) -> None:
         for state in self._wanted_by(event.table, event.transaction):
-            key = event.table_map.raw
-            if key not in state.shapers:
-                state.shapers[key] = self._shaper(state, event)
+            shaper = state.shapers.get(event.table_map.raw)
+            if shaper is None:
+                shaper = state.shapers[event.table_map.raw] = self._shaper(state, event)
+            if shaper.plan.columns != state.written.columns:
+                # Rows of other columns are other statements; a definition lies between them, so that the
+                # rows so far are of whole transactions.
+                if state.done.touched:
+                    self._commit(report)
+                state.written = shaper.plan
             with blamed(state):
-                state.shapers[key].shape(event.changes, state.current.shaped)
+                shaper.shape(event.changes, state.current.shaped)
             self.rows_current += len(event.changes)
             self.bytes_current += event.size_bytes
         if self.rows_current > self.limits.batch_rows_max or self.bytes_current > self.limits.batch_bytes_max:
@@ -177,10 +211,10 @@ class CatchUp:
     def _shaper(self, state: MappingState, event: RowsRead) -> Shaper:
         layout = layout_of(event.table_map)
         with blamed(state):
-            if state.plan.every_column:
-                written = {c.target for c in state.plan.columns}
-                computed = {c.name for c in state.plan.target.columns if c.generated}
-                strange = [c.name for c in layout if c.name not in written and c.name not in computed]
+            if state.plan.every_column and state.plan.mapping.schema_policy != "ignore":
+                held = set(state.plan.target.column_names)
+                current = set(state.plan.source.column_names)  # what has been dropped since counts no more
+                strange = [c.name for c in layout if c.name not in held and c.name in current]
                 if strange:
                     raise SchemaDrift(
                         f"mapping {state.name!r}: the log has column {', '.join(strange)} of {event.table} at"
@@ -228,33 +262,33 @@ class CatchUp:
             self.position = here
         self.place = max(self.place, here.order)
 
-    def _table_changed(self, event: TableChanged) -> None:
-        change = event.change
-        tables = {change.table, change.renamed_to} & self.by_table.keys()
-        if change.action is Action.DROP_SCHEMA:
-            tables = {name for name in self.by_table if name.schema == change.table.schema}
-        where = f"{event.transaction.file}:{event.transaction.end_offset_bytes}"
-        for table in tables:
-            assert table is not None
-            for state in self._wanted_by(table, event.transaction):
+    def _table_changed(self, event: TableChanged, report: Report) -> None:
+        for table in self.by_table:
+            changes = concerned(event.changes, table)
+            for state in self._wanted_by(table, event.transaction) if changes else ():
                 with blamed(state):
-                    self._change_table(state, event, where)
+                    self._change_table(state, changes, event.transaction, report)
 
-    def _change_table(self, state: MappingState, event: TableChanged, where: str) -> None:
-        change = event.change
-        state.shapers.clear()
-        if change.action is Action.TRUNCATE:
+    def _change_table(
+        self, state: MappingState, changes: list[TableChange], transaction: Transaction, report: Report
+    ) -> None:
+        if all(change.action is Action.TRUNCATE for change in changes):
             state.current.truncate()
             return
-        if change.action is Action.CREATE or (change.action is Action.ALTER and not change.partitions):
-            state.altered = True  # the next table map tells the columns, if it is a full one
+        place = (state.name, transaction.file, transaction.end_offset_bytes)
+        state.altered = True  # from here on only a full table map tells the columns
+        if place in self.answered:
             return
-        what = "ALTER TABLE … PARTITION" if change.partitions else change.action.value.upper()
-        raise SchemaDrift(
-            f"mapping {state.name!r}: {what} of {change.table} in the log at {where} changes rows that the log"
-            " does not hold",
-            hint="Run the `snapshot` job for this mapping; nothing after this place was applied to it.",
-        )
+        known = () if state.checkpoint.altered else columns_from_json(state.checkpoint.source_columns_json)
+        where = f"{transaction.file}:{transaction.end_offset_bytes}"
+        try:
+            decision = decide(state.plan, changes, known, where)
+        except SchemaDrift:
+            self._commit(report, everyone=True)  # all that came before is applied, whatever comes of this
+            raise
+        if decision.answer is not Answer.GO_ON:
+            self._commit(report, everyone=True)
+            raise SchemaChanged(place, decision)
 
     # ---- commits ----
     def _due(self) -> bool:
@@ -289,7 +323,7 @@ class CatchUp:
             if work.clear:
                 state.target.clear(state.plan)
             if work.shaped.mutations:
-                state.target.write(state.plan, work.shaped.mutations, exact=state.exact)
+                state.target.write(state.written, work.shaped.mutations, exact=state.exact)
 
     def _commit(self, report: Report, *, everyone: bool = False) -> None:
         """Commit what is done. A mapping that nothing happened to keeps its older checkpoint for a while:
@@ -369,7 +403,7 @@ def _passed(position: Position, high_watermark: Position | None) -> bool:
     return position.covers(high_watermark)
 
 
-class blamed:  # noqa: N801 - reads as a statement
+class blamed:
     """Names the mapping on an error that passes, so that the others can go on without it."""
 
     def __init__(self, state: MappingState) -> None:

@@ -41,9 +41,9 @@ class Checkpoint:
     """What the target holds of one mapping.
 
     `position`: every source transaction up to here is applied. `high_watermark`: where a copy that has
-    ended becomes exact. `source_columns_json` are the source table's columns when the copy began, for
-    logs whose table maps do not name them; `altered` says that the log has altered the table since. `source_time_unix_s` is the commit time, in seconds by the source's
-    clock, of the last applied transaction.
+    ended becomes exact. `source_columns_json` are the source table's columns when the copy began, for logs
+    whose table maps do not name them; `altered`: the log has altered the table since. `source_time_unix_s`
+    is the commit time of the last applied transaction, in seconds by the source's clock.
     """
 
     mapping: str

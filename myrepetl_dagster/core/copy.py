@@ -90,7 +90,7 @@ class Copy:
         state = self.state
         state.target.begin([state.name])
         if shaped is not None and shaped.mutations:
-            state.target.write(state.plan, shaped.mutations, exact=False)
+            state.target.write(self.shaper.plan, shaped.mutations, exact=False)
         checkpoint = replace(checkpoint, sequence=checkpoint.sequence + 1, last_error="")
         state.target.commit([checkpoint])
         state.checkpoint = checkpoint

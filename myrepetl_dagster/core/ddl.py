@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .alter import Clause, clauses
 from .model import TableName
 
 
@@ -25,12 +26,12 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TableChange:
-    """One table that a statement changes. `renamed_to` for RENAME; `partitions` when ALTER may drop rows."""
+    """One table that a statement changes. `renamed_to` for RENAME, `clauses` for ALTER."""
 
     action: Action
     table: TableName
     renamed_to: TableName | None = None
-    partitions: bool = False
+    clauses: tuple[Clause, ...] = ()
 
 
 _TOKEN = re.compile(
@@ -40,7 +41,6 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _DML = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "DO"})
-_PARTITION_WORDS = frozenset({"PARTITION", "TABLESPACE"})
 
 
 def _tokens(statement: str) -> list[str]:
@@ -110,6 +110,11 @@ def table_changes(statement: str, schema: str) -> list[TableChange]:
     words = _Words(statement, schema)
     verb = words.peek()
     words.at += 1
+    if verb == "SET" and words.skip("STATEMENT"):  # MariaDB: SET STATEMENT variable=value FOR statement
+        while words.peek() and not words.skip("FOR"):
+            words.at += 1
+        verb = words.peek()
+        words.at += 1
     if verb in _DML:
         return [TableChange(Action.DML, TableName(schema, ""))]
     match verb:
@@ -175,8 +180,7 @@ def _alter(words: _Words) -> list[TableChange]:
             words.at += after
             words.skip("TO", "AS", "=")
             return [TableChange(Action.RENAME, table, renamed_to=words.table())]
-    partitions = bool(_PARTITION_WORDS & set(rest)) and bool({"DROP", "TRUNCATE", "EXCHANGE", "DISCARD"} & set(rest))
-    return [TableChange(Action.ALTER, table, partitions=partitions)]
+    return [TableChange(Action.ALTER, table, clauses=clauses(words.tokens[words.at :]))]
 
 
 def _create(words: _Words) -> list[TableChange]:

@@ -49,6 +49,8 @@ BLOBS = frozenset({Type.TINY_BLOB, Type.MEDIUM_BLOB, Type.LONG_BLOB, Type.BLOB, 
 MEMBERS = frozenset({Type.ENUM, Type.SET})
 NUMERIC = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.LONGLONG})
 NUMERIC |= {Type.NEWDECIMAL, Type.FLOAT, Type.DOUBLE}
+# MariaDB's mysql56_temporal_format=OFF: how long a value is depends on fraction digits that are never logged.
+OLD_TEMPORAL = frozenset({Type.TIME, Type.DATETIME, Type.TIMESTAMP})
 TEXT = BLOBS | {Type.STRING, Type.VAR_STRING, Type.VARCHAR, Type.VARCHAR_COMPRESSED}
 
 
@@ -82,6 +84,8 @@ class MapColumn:
             return "its signedness"
         if self.charset is None and (self.type in TEXT or self.type in MEMBERS):
             return "its character set"
+        if self.type in OLD_TEMPORAL and not self.hint:
+            return "its fraction digits"
         return "its labels" if self.type in MEMBERS and self.members is None else ""
 
 

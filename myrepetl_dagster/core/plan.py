@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -72,6 +72,14 @@ class TablePlan:
         named = {c.source for c in self.columns if c.source is not None}
         return filter_columns(self.mapping.filter) | named
 
+    def for_layout(self, layout: Sequence[Column]) -> TablePlan:
+        """The plan for rows of these columns: of a mapping of every column, those that the target has as well."""
+        if not self.every_column:
+            return self
+        ordinary = {c.name for c in self.target.columns if not c.generated}
+        columns = tuple(PlannedColumn(c.name, c.name) for c in layout if c.name in ordinary)
+        return self if columns == self.columns else replace(self, columns=columns)
+
     @property
     def fingerprint(self) -> str:
         """Changes when the same source row would become another target row."""
@@ -97,6 +105,8 @@ def plan_table(mapping: TableMapping, source: Table, target: Table, shared_with:
         missing = [c.target for c in columns if c.target not in held]
         if missing and mapping.schema_policy == "fail":
             raise SchemaDrift(f"mapping {mapping.name!r}: the target lacks {', '.join(missing)}")
+        # What the target lacks it will get when the log comes to the place where the source got it.
+        columns = tuple(c for c in columns if c.target in held)
     columns = tuple(c for c in columns if not _computed_by_target(target, c.target))
     key = planned_key(mapping, source, columns)
     _require_columns(mapping, source, target, columns, key)
@@ -107,7 +117,7 @@ def plan_table(mapping: TableMapping, source: Table, target: Table, shared_with:
         for other in (*((target.primary_key,) if target.primary_key else ()), *target.unique_keys)
         if set(other) != set(key) and not _own_number_only(target, other, columns)
     )
-    plan = TablePlan(
+    return TablePlan(
         mapping=mapping,
         source=source,
         target=target,
@@ -118,7 +128,6 @@ def plan_table(mapping: TableMapping, source: Table, target: Table, shared_with:
         unique_keys=_unique_keys(source, target, columns, others, shared_with),
         fixed={c.target: c.value for c in columns if c.source is None},
     )
-    return plan
 
 
 def planned_columns(mapping: TableMapping, source: Table) -> tuple[PlannedColumn, ...]:

@@ -184,8 +184,8 @@ def earliest(positions: list[Position]) -> Position:
         return first
     common = sets[0]
     for other in sets[1:]:
-        assert common is not None and other is not None
-        common = common.intersection(other)
+        if common is not None and other is not None:
+            common = common.intersection(other)
     return replace(first, gtid_set=common)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from .apply import MySQLTarget
 from .connect import query, translated
 from .errors import PrerequisiteError, SchemaDrift
+from .evolve import add_columns
 from .filters import check_types
 from .model import Column, Table
 from .pipeline import TableMapping
@@ -47,9 +48,18 @@ def check_source(source: MySQLSource) -> None:
 
 
 def prepare(
-    mapping: TableMapping, source: MySQLSource, target: MySQLTarget, shared_with: Sequence[TableMapping]
+    mapping: TableMapping,
+    source: MySQLSource,
+    target: MySQLTarget,
+    shared_with: Sequence[TableMapping],
+    *,
+    copying: bool = True,
 ) -> TablePlan:
     """Resolve a mapping against both servers, creating its target table if there is none.
+
+    Args:
+        copying: the table is to be copied, so that the target needs all the columns that the source has now
+            (`evolve`); else it gets them where the log says so.
 
     Raises:
         SchemaDrift, PrerequisiteError: what is missing where.
@@ -66,6 +76,12 @@ def prepare(
         target.define(_definition(mapping, table, columns, target))
         held = target.describe(mapping.target_name)
         assert held is not None, "the table was just created"
+    if copying and mapping.columns is None and mapping.schema_policy == "evolve":
+        present = set(held.column_names)
+        missing = [c for c in table.columns if c.name not in present]
+        if missing:
+            add_columns(target, held, missing)
+            held = target.describe(mapping.target_name) or held
     samples = {c.name: sample_of(c) for c in table.columns}
     for problem in check_types(mapping.filter, samples):
         problem.mapping = mapping.name

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .apply import MySQLTarget, Target
-from .catch_up import CatchUp, MappingState, Report, blamed
+from .catch_up import CatchUp, MappingState, Place, Report, SchemaChanged, blamed
 from .checkpoint import Checkpoint, CopyState, columns_to_json
 from .copy import Copy, can_sweep
+from .drift import Answer
 from .errors import PrerequisiteError, ReplicationError, SourceLost, StaleRun, TransientError
+from .evolve import follow
 from .model import Limits, Phase, Progress
 from .pipeline import Pipeline, TableMapping
 from .plan import Step, TablePlan, next_step
@@ -113,6 +115,7 @@ class SourceRun:
         self.mappings = list(mappings)
         self.on_progress = on_progress
         self.forget = {m.name for m in mappings} if copy_again else set()  # until their new copy has begun
+        self.answered: set[Place] = set()
         self.results = {m.name: MappingResult(m.name) for m in mappings}
         self._baselines: dict[str, Baseline] = {}
         self._started_s = time.monotonic()
@@ -155,15 +158,45 @@ class SourceRun:
             plans = self._plans(servers)
             while plans:
                 try:
-                    Pass(servers.source, plans, self._limits(plans), self._report, self._begun, self.forget).run()
+                    run = Pass(servers.source, plans, self._limits(plans), self._report, self._begun, self.forget)
+                    run.run(frozenset(self.answered))
                     self._note_lag(servers.source)
                     return
+                except SchemaChanged as change:
+                    self._follow(servers, plans, change)
                 except ReplicationError as error:
                     if isinstance(error, TransientError) or error.mapping not in plans:
                         raise
                     self._failed(servers, plans.pop(error.mapping)[1], error)
         finally:
             servers.close()
+
+    def _follow(self, servers: Servers, plans: dict[str, tuple[TablePlan, MySQLTarget]], change: SchemaChanged) -> None:
+        """Let the target follow a change of its source table, then plan anew."""
+        name = change.place[0]
+        plan, target = plans[name]
+        log.info("mapping %s: source table changed, %s", name, change.decision.answer, extra={"mapping": name})
+        source = servers.source.describe(plan.source.name)
+        if source is not None:
+            follow(target, plan.target, source, change.decision.clauses)
+        self.answered.add(change.place)
+        if change.decision.answer is Answer.COPY_AGAIN:
+            self.forget.add(name)
+        try:
+            plans[name] = (self._prepare(plan.mapping, servers.source, target, copying=name in self.forget), target)
+        except ReplicationError as error:
+            error.mapping = name
+            if isinstance(error, TransientError):
+                raise
+            self._failed(servers, plans.pop(name)[1], error)
+
+    def _prepare(self, mapping: TableMapping, source: MySQLSource, target: MySQLTarget, *, copying: bool) -> TablePlan:
+        shared = [
+            m
+            for m in self.pipeline.mappings
+            if m is not mapping and (m.target, m.target_name) == (mapping.target, mapping.target_name)
+        ]
+        return prepare(mapping, source, target, shared, copying=copying)
 
     def _plans(self, servers: Servers) -> dict[str, tuple[TablePlan, MySQLTarget]]:
         plans = {}
@@ -175,13 +208,10 @@ class SourceRun:
                 target = MySQLTarget(self.pipeline.targets[mapping.target], self.limits)
                 servers.targets[mapping.target] = target
                 target.create_checkpoint_table()
-            shared = [
-                m
-                for m in self.pipeline.mappings
-                if m is not mapping and (m.target, m.target_name) == (mapping.target, mapping.target_name)
-            ]
+            held = target.read_checkpoints([mapping.name]).get(mapping.name)
+            copying = held is None or held.phase is Phase.COPYING or mapping.name in self.forget
             try:
-                plan = prepare(mapping, servers.source, target, shared)
+                plan = self._prepare(mapping, servers.source, target, copying=copying)
             except ReplicationError as error:
                 if isinstance(error, TransientError):
                     raise
@@ -283,13 +313,18 @@ class Pass:
         self.head: Position | None = None
         self.report: Report = lambda state: report(state, self.head)
 
-    def run(self) -> None:
+    def run(self, answered: frozenset[Place] = frozenset()) -> None:
+        """Copy what is due and apply the log, to the head of the source as it is when the copying is done.
+
+        Raises:
+            SchemaChanged: a target has to follow a change of its source table first; then run again.
+        """
         states = self.start()
         copies = {s.name: Copy(self.source, s, self.limits, self.report) for s in states if _copying(s)}
         while True:
             self._copy_slice(copies)
             self.head = self.source.head()
-            CatchUp(self.source, states, self.head, self.limits).apply(self.report)
+            CatchUp(self.source, states, self.head, self.limits, answered).apply(self.report)
             if not copies:
                 return
 

@@ -67,7 +67,7 @@ def reading(table_map: TableMap, ordinal: int) -> Reading:
         name = column.name or "name unknown"
         raise UnsupportedEvent(
             f"{table_map.name}: column {ordinal + 1} ({name}) is in the log without {gap}",
-            hint="Set binlog_row_metadata=FULL on the source.",
+            hint="Set binlog_row_metadata=FULL on the source, and mysql56_temporal_format=ON if it is MariaDB.",
         )
     if letter := _INTEGERS.get(column.type):
         return Reading(letter.upper() if column.unsigned else letter, _SIZES[letter])
@@ -184,7 +184,9 @@ def _old(reading: Reading) -> Callable[[MapColumn], Reading]:
 
     def read(column: MapColumn) -> Reading:
         if re.search(r"\([1-6]\)", column.hint):
-            raise ValueError(f"{column.hint} in MariaDB's old format: set mysql56_temporal_format=ON and rebuild")
+            raise ValueError(
+                f"{column.hint} in the format of mysql56_temporal_format=OFF; set it ON, rebuild the table"
+            )
         return reading
 
     return read

@@ -212,6 +212,6 @@ def check_fit(header: RowsHeader, table_map: TableMap) -> None:
         )
     if not header.full:
         raise UnsupportedEvent(
-            f"{table_map.name}: the log holds row images without all columns",
+            f"{table_map.name}: the log holds row images without all columns (binlog_row_image is not FULL)",
             hint="Set binlog_row_image=FULL on the source, also in sessions that set it for themselves.",
         )

@@ -45,9 +45,10 @@ class Shaper:
     """
 
     def __init__(self, plan: TablePlan, layout: Sequence[Column]) -> None:
-        self.plan = plan
+        self.plan = plan = plan.for_layout(layout)
         self._index = {column.name: i for i, column in enumerate(layout)}
-        missing = sorted(name for name in plan.needed_source_columns if name not in self._index)
+        needed = plan.needed_source_columns | (set(plan.key) if plan.every_column else set())
+        missing = sorted(name for name in needed if name not in self._index)
         if missing:
             raise SchemaDrift(
                 f"mapping {plan.name!r}: the rows of {plan.source.name} have no column {', '.join(missing)}",
@@ -111,7 +112,8 @@ class Shaper:
 
     def _transformed(self, planned: PlannedColumn, index: int) -> Callable[[Row], str]:
         transform = planned.transform
-        assert transform is not None and planned.source is not None
+        assert transform is not None
+        assert planned.source is not None
         convert = self._python[planned.source]
         source_table = f"{self.plan.mapping.source}.{self.plan.mapping.source_table}"
         no_row: Mapping[str, Any] = {}
