@@ -84,7 +84,15 @@ def document() -> tuple[object, ...]:
     return (json.dumps(value), text(2))
 
 
-WIDE_TYPES = ("INT", "BIGINT UNSIGNED", "TINYINT UNSIGNED", "DECIMAL(12,2)", "DATETIME", "TIMESTAMP NULL", "VARCHAR(40)")
+WIDE_TYPES = (
+    "INT",
+    "BIGINT UNSIGNED",
+    "TINYINT UNSIGNED",
+    "DECIMAL(12,2)",
+    "DATETIME",
+    "TIMESTAMP NULL",
+    "VARCHAR(40)",
+)
 WIDE_TYPES += ("VARCHAR(300)", "DOUBLE", "ENUM('new','paid','sent')")
 TABLES: dict[str, tuple[str, Callable[[], tuple[object, ...]]]] = {
     "narrow": ("a INT, b DECIMAL(12,2), c DATETIME(3), d VARCHAR(60)", narrow),

@@ -31,7 +31,7 @@ MARIADB_GTID = 162
 _ROWS = INSERTS | UPDATES | DELETES
 # They carry no row: statement context (INTVAR, RAND, USER_VAR), comments, previous GTIDs, group replication,
 # MariaDB's annotations, checkpoints and GTID lists. What a statement changes is judged by its QUERY event.
-_WITHOUT_ROWS = frozenset({0, STOP, 5, 13, 14, 28, 29, 35, 36, 37, HEARTBEAT, HEARTBEAT_V2, 160, 161, 163})
+_WITHOUT_ROWS = frozenset({STOP, 5, 13, 14, 28, 29, 35, 36, 37, HEARTBEAT, HEARTBEAT_V2, 160, 161, 163})
 _STOPPING = {
     17: "LOAD DATA in statement format (BEGIN_LOAD_QUERY); set binlog_format=ROW",
     18: "LOAD DATA in statement format (EXECUTE_LOAD_QUERY); set binlog_format=ROW",
