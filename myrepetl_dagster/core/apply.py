@@ -14,12 +14,13 @@ from pymysql.connections import Connection
 
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint
-from .connect import ServerInfo, Use, close_quietly, connect, query, server_info, translated
+from .connect import Use, close_quietly, connect, query, translated
 from .errors import ReplicationError, RowRejected
 from .model import Column, Limits, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
 from .schema import describe, known_collations
+from .server import Server
 from .shape import LiteralKey, LiteralRow, Mutation
 from .snapshot import keys_condition, keyset_condition
 from .values import any_literal, cell_from_text, from_python, literal_of, sql_name
@@ -46,45 +47,29 @@ class Target(Protocol):
     def close(self) -> None: ...
 
 
-class MySQLTarget:
+class MySQLTarget(Server):
     """A MySQL or MariaDB server to write to. `run_id` is this run's name on the fence."""
 
     def __init__(self, endpoint: Endpoint, limits: Limits, run_id: str | None = None) -> None:
-        self.endpoint = endpoint
-        self.limits = limits
+        super().__init__(endpoint, limits)
         self.run_id = run_id or uuid.uuid4().hex
-        self._control: Connection[Any] | None = None
         self._apply: Connection[Any] | None = None
-        self._info: ServerInfo | None = None
         self._packet_bytes_max = 0
 
     # ---- connections ----
     @property
-    def control(self) -> Connection[Any]:
-        if self._control is None:
-            self._control = connect(self.endpoint, Use.CONTROL, self.limits)
-        return self._control
-
-    @property
     def connection(self) -> Connection[Any]:
+        """The connection that writes."""
         if self._apply is None:
             self._apply = connect(self.endpoint, Use.APPLY, self.limits)
             with translated(self.endpoint):
                 self._packet_bytes_max = int(query(self._apply, "SELECT @@session.max_allowed_packet")[0][0])
         return self._apply
 
-    @property
-    def info(self) -> ServerInfo:
-        if self._info is None:
-            with translated(self.endpoint):
-                self._info = server_info(self.control)
-        return self._info
-
     def close(self) -> None:
         """Close both connections; what was not committed is rolled back by the server."""
-        for connection in (self._control, self._apply):
-            close_quietly(connection)
-        self._control = self._apply = None
+        super().close()
+        self.discard_transaction()
 
     # ---- tables ----
     def describe(self, name: TableName) -> Table | None:

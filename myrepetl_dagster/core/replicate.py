@@ -17,7 +17,7 @@ from .catch_up import CatchUp, MappingState, Place, Report, SchemaChanged, blame
 from .checkpoint import Checkpoint, CopyState, columns_to_json
 from .copy import Copy, can_sweep
 from .drift import Answer
-from .errors import PrerequisiteError, ReplicationError, SourceLost, StaleRun, TransientError
+from .errors import PositionLost, PrerequisiteError, ReplicationError, SourceLost, StaleRun, TransientError
 from .evolve import follow
 from .model import Limits, Phase, Progress
 from .pipeline import Pipeline, TableMapping
@@ -164,12 +164,31 @@ class SourceRun:
                     return
                 except SchemaChanged as change:
                     self._follow(servers, plans, change)
+                except PositionLost as error:
+                    self._position_lost(servers, plans, error)
                 except ReplicationError as error:
                     if isinstance(error, TransientError) or error.mapping not in plans:
                         raise
                     self._failed(servers, plans.pop(error.mapping)[1], error)
         finally:
             servers.close()
+
+    def _position_lost(
+        self, servers: Servers, plans: dict[str, tuple[TablePlan, MySQLTarget]], error: PositionLost
+    ) -> None:
+        """Copy again what may be copied again (`on_position_lost`); the rest stops."""
+        named = [error.mapping] if error.mapping in plans else list(plans)
+        willing = [name for name in named if plans[name][0].mapping.on_position_lost == "resnapshot"]
+        if error.mapping is None and len(willing) < len(named):
+            raise error
+        if not willing:
+            self._failed(servers, plans.pop(str(error.mapping))[1], error)
+            return
+        log.warning("%s: copying again: %s", ", ".join(willing), error, extra={"code": error.code})
+        self.forget.update(willing)
+        for name in willing:
+            plan, target = plans[name]
+            plans[name] = (self._prepare(plan.mapping, servers.source, target, copying=True), target)
 
     def _follow(self, servers: Servers, plans: dict[str, tuple[TablePlan, MySQLTarget]], change: SchemaChanged) -> None:
         """Let the target follow a change of its source table, then plan anew."""
@@ -350,6 +369,8 @@ class Pass:
                 state = MappingState(plan, target, checkpoint, checkpoint.position)
                 self.begun(name, held.get(name))
                 with blamed(state):
+                    if name in held:
+                        self.source.check_position(checkpoint.position)
                     self._begin(state, held.get(name))
                 states.append(state)
         return states

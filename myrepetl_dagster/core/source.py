@@ -16,13 +16,14 @@ from pymysql.connections import Connection
 
 from . import snapshot
 from .binlog import KnownTable, LogEvent, LogReader, Moved
-from .connect import ServerInfo, Use, close_quietly, connect, query, quote_name, server_info, translated
-from .errors import PrerequisiteError, SourceLost
+from .connect import Use, close_quietly, connect, query, quote_name, translated
+from .errors import PositionLost, PrerequisiteError, SourceLost
 from .model import Column, Limits, Row, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
 from .position import GtidSet, Position
 from .schema import describe
+from .server import Server
 from .stream import LogStream
 
 
@@ -39,11 +40,12 @@ class Source(Protocol):
     def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> list[Row]: ...
     def read_log(self, start: Position, known: dict[TableName, KnownTable]) -> Generator[LogEvent, None, None]: ...
     def columns(self, name: TableName) -> tuple[Column, ...]: ...
+    def check_position(self, position: Position) -> None: ...
     def now_unix_s(self) -> float: ...
     def close(self) -> None: ...
 
 
-class MySQLSource:
+class MySQLSource(Server):
     """A MySQL or MariaDB server to read from. Connections are opened when first needed.
 
     Args:
@@ -51,33 +53,17 @@ class MySQLSource:
     """
 
     def __init__(self, endpoint: Endpoint, limits: Limits, server_id: int | None = None) -> None:
-        self.endpoint = endpoint
-        self.limits = limits
+        super().__init__(endpoint, limits)
         self._server_id = server_id
-        self._control: Connection[Any] | None = None
         self._snapshot: Connection[Any] | None = None
-        self._info: ServerInfo | None = None
         self._relations: dict[str, snapshot.Relation] = {}
 
     # ---- connections ----
-    @property
-    def control(self) -> Connection[Any]:
-        if self._control is None:
-            self._control = connect(self.endpoint, Use.CONTROL, self.limits)
-        return self._control
-
     @property
     def snapshot_connection(self) -> Connection[Any]:
         if self._snapshot is None:
             self._snapshot = connect(self.endpoint, Use.SNAPSHOT, self.limits)
         return self._snapshot
-
-    @property
-    def info(self) -> ServerInfo:
-        if self._info is None:
-            with translated(self.endpoint):
-                self._info = server_info(self.control)
-        return self._info
 
     @property
     def server_id(self) -> int:
@@ -87,9 +73,9 @@ class MySQLSource:
         return 2**31 + zlib.crc32(f"myrepetl:{self.endpoint.name}:{self.endpoint.address}".encode()) % 2**30
 
     def close(self) -> None:
-        for connection in (self._control, self._snapshot):
-            close_quietly(connection)
-        self._control = self._snapshot = None
+        super().close()
+        close_quietly(self._snapshot)
+        self._snapshot = None
 
     # ---- positions ----
     def head(self) -> Position:
@@ -167,6 +153,44 @@ class MySQLSource:
             if time.monotonic() > deadline:
                 raise SourceLost(f"source {self.endpoint.name!r}: {position} does not become visible")
             time.sleep(0.01)
+
+    def check_position(self, position: Position) -> None:
+        """Make sure that the log still holds, and ever held, what follows a position.
+
+        Raises:
+            PositionLost: it was purged, or this server never wrote it.
+        """
+        with translated(self.endpoint, "checking the checkpoint"):
+            if position.gtid_set is not None and self.info.gtid_mode:
+                problem = self._gtids_lost(position.gtid_set)
+            elif position.server != self.info.identity:
+                problem = f"it is of server {position.server or 'unknown'}, this is {self.info.identity}"
+            else:
+                problem = self._file_lost(position)
+        if problem:
+            raise PositionLost(
+                f"source {self.endpoint.name!r}: the log cannot be read from the checkpoint {position}: {problem}",
+                hint="Run the `snapshot` job for the mapping, or set on_position_lost: resnapshot.",
+            )
+
+    def _gtids_lost(self, held: GtidSet) -> str:
+        executed, purged = query(self.control, "SELECT @@global.gtid_executed, @@global.gtid_purged")[0]
+        if not held.issubset(GtidSet.parse(executed)):
+            return "this server has not executed all of its GTIDs (restored, reset or another server?)"
+        if not GtidSet.parse(purged).issubset(held):
+            return "the server has purged GTIDs that it lacks"
+        return ""
+
+    def _file_lost(self, position: Position) -> str:
+        sizes = {row[0]: int(row[1]) for row in query(self.control, "SHOW BINARY LOGS")}
+        if position.file not in sizes:
+            return f"the file {position.file} is gone"
+        if position.offset_bytes > sizes[position.file]:
+            return f"the file {position.file} is shorter (the log was reset?)"
+        here = self._mariadb_gtid(position.file, position.offset_bytes)
+        if position.mariadb_gtid and set(here.split(",")) != set(position.mariadb_gtid.split(",")):
+            return "another GTID is at this place (the log was reset?)"
+        return ""
 
     def now_unix_s(self) -> float:
         """The source's clock."""

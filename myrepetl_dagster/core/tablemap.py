@@ -58,6 +58,13 @@ class _Reader:
 
 def parse_table_map(body: bytes) -> tuple[int, TableMap]:
     """The table id and the table of a TABLE_MAP event: its bytes after the header, without the checksum."""
+    try:
+        return int.from_bytes(body[:6], "little"), _table(body)
+    except (IndexError, ValueError):
+        raise UnsupportedEvent("a table map event is malformed") from None
+
+
+def _table(body: bytes) -> TableMap:
     reader = _Reader(body, 8)
     schema = reader.take(reader.take(1)[0] + 1)[:-1].decode()
     name = TableName(schema, reader.take(reader.take(1)[0] + 1)[:-1].decode())
@@ -75,7 +82,7 @@ def parse_table_map(body: bytes) -> tuple[int, TableMap]:
             primary_key = tuple(value.numbers())[:: _PRIMARY_KEYS[field]]
         elif field in _FIELDS:
             _FIELDS[field](columns, value)
-    return int.from_bytes(body[:6], "little"), TableMap(name, tuple(columns), body[8:], primary_key)
+    return TableMap(name, tuple(columns), body[8:], primary_key)
 
 
 def _column(table: TableName, ordinal: int, code: int, metadata: _Reader, *, nullable: bool) -> MapColumn:

@@ -1,0 +1,112 @@
+"""What sources and targets have in common: a control connection, who the server is, and how the connection fares."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from .connect import ServerInfo, Use, close_quietly, connect, server_info, translated
+from .errors import ReplicationError
+from .model import Limits
+from .pipeline import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """How a connection fares. `uptime_s`: since it was opened, None where it is not open.
+
+    `exists`: it has been opened at some time; `configured`: the pipeline file gives what is needed to;
+    `reconnects`: how often it had to be opened again.
+    """
+
+    name: str
+    role: str
+    configured: bool
+    exists: bool
+    connected: bool
+    server_version: str | None
+    flavour: str | None
+    last_error: str | None
+    last_error_code: int | None
+    uptime_s: float | None
+    reconnects: int
+
+
+class Server:
+    """A server of the pipeline, with one control connection that is opened when first needed."""
+
+    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+        self.endpoint = endpoint
+        self.limits = limits
+        self._control: Connection[Any] | None = None
+        self._info: ServerInfo | None = None
+        self._opened = 0
+        self._opened_at_s: float | None = None
+        self._last_error: ReplicationError | None = None
+
+    @property
+    def control(self) -> Connection[Any]:
+        """The control connection.
+
+        Raises:
+            SourceLost, TargetLost, PrerequisiteError: it cannot be opened.
+        """
+        if self._control is None:
+            try:
+                self._control = connect(self.endpoint, Use.CONTROL, self.limits)
+            except ReplicationError as error:
+                self._last_error = error
+                raise
+            self._opened += 1
+            self._opened_at_s = time.monotonic()
+        return self._control
+
+    @property
+    def info(self) -> ServerInfo:
+        if self._info is None:
+            with translated(self.endpoint):
+                self._info = server_info(self.control)
+        return self._info
+
+    def close(self) -> None:
+        close_quietly(self._control)
+        self._control = None
+        self._opened_at_s = None
+
+    def is_connected(self) -> bool:
+        """Whether the control connection is open and answers; a dead one is closed, so that the next use opens anew."""
+        if self._control is None:
+            return False
+        try:
+            with translated(self.endpoint):
+                self._control.ping(reconnect=False)
+        except (ReplicationError, pymysql.MySQLError) as error:
+            self._last_error = error if isinstance(error, ReplicationError) else None
+            self.close()
+            return False
+        return True
+
+    def get_connection_status(self) -> ConnectionState:
+        """How the connection fares, without opening it."""
+        connected = self.is_connected()
+        info = self._info
+        if connected and info is None:
+            info = self.info
+        error = self._last_error
+        return ConnectionState(
+            name=self.endpoint.name,
+            role=self.endpoint.role,
+            configured=bool(self.endpoint.user and (self.endpoint.host or self.endpoint.unix_socket)),
+            exists=self._opened > 0,
+            connected=connected,
+            server_version=info.version_text if info else None,
+            flavour=info.flavour if info else None,
+            last_error=error.message if error else None,
+            last_error_code=error.code if error else None,
+            uptime_s=time.monotonic() - self._opened_at_s if self._opened_at_s is not None else None,
+            reconnects=max(0, self._opened - 1),
+        )
