@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
+
+from .definition import Definition, definition_of, unquoted
 
 
 class Effect(StrEnum):
@@ -17,41 +18,57 @@ class Effect(StrEnum):
     ADD = "add column"
     DROP = "drop column"
     RENAME = "rename column"
-    RETYPE = "change a column's type"
+    RETYPE = "change the type of column"
+    CONVERT = "convert the character set"
+    KEY = "change the primary key"
     REWRITE = "change rows"  # partitions dropped or exchanged, or a clause that is not known
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One clause. `plain` says of an added column that the rows before it hold NULL there."""
+    """One clause.
+
+    `old_name`: what a retyped column was called before, if the same clause renames it (CHANGE).
+    `definition`: of an added or retyped column. `charset`: of CONVERT TO, empty for DEFAULT.
+    """
 
     effect: Effect
     column: str = ""
     new_name: str = ""
-    plain: bool = False
+    old_name: str = ""
+    definition: Definition | None = None
+    charset: str = ""
 
 
+NO_EFFECT = Clause(Effect.NONE)
+REWRITE = Clause(Effect.REWRITE)
 # What may follow ADD or DROP in the place of a column's name.
 _NOT_A_COLUMN = frozenset({
     "INDEX", "KEY", "UNIQUE", "PRIMARY", "FULLTEXT", "SPATIAL", "FOREIGN", "CONSTRAINT", "CHECK", "VECTOR",
 })  # fmt: skip
 _OPTIONS = frozenset({
     "ENGINE", "AUTO_INCREMENT", "COMMENT", "ROW_FORMAT", "ALGORITHM", "LOCK", "FORCE", "ORDER", "ENABLE", "DISABLE",
-    "CONVERT", "DEFAULT", "CHARACTER", "CHARSET", "COLLATE", "KEY_BLOCK_SIZE", "STATS_PERSISTENT", "CHECKSUM",
+    "DEFAULT", "CHARACTER", "CHARSET", "COLLATE", "KEY_BLOCK_SIZE", "STATS_PERSISTENT", "CHECKSUM",
     "STATS_AUTO_RECALC", "STATS_SAMPLE_PAGES", "AVG_ROW_LENGTH", "MAX_ROWS", "MIN_ROWS", "PACK_KEYS", "COMPRESSION",
     "ENCRYPTION", "ENCRYPTED", "PAGE_COMPRESSED", "WITH", "WITHOUT", "AUTOEXTEND_SIZE", "DELAY_KEY_WRITE",
-    "SECONDARY_ENGINE", "INSERT_METHOD", "CONNECTION", "NOWAIT", "WAIT",
+    "SECONDARY_ENGINE", "INSERT_METHOD", "CONNECTION", "NOWAIT", "WAIT", "ALTER",
 })  # fmt: skip
 # Partition clauses that move rows about, or check them, and lose none.
-_HARMLESS_PARTITION = frozenset({"ADD", "COALESCE", "REORGANIZE", "ANALYZE", "CHECK", "OPTIMIZE", "REBUILD", "REPAIR"})
+_HARMLESS_PARTITION = frozenset({"COALESCE", "REORGANIZE", "ANALYZE", "CHECK", "OPTIMIZE", "REBUILD", "REPAIR"})
 
 
 def clauses(tokens: Sequence[str]) -> tuple[Clause, ...]:
     """The clauses of an ALTER TABLE, from its tokens after the table's name."""
-    return tuple(found for part in _split(tokens) for found in _clause(part))
+    found: list[Clause] = []
+    for part in split(tokens):
+        found += _clause(part)
+        if len(part) > 1 and part[1].upper() == "PARTITION":
+            break  # the other parts are more partitions
+    return tuple(found)
 
 
-def _split(tokens: Sequence[str]) -> list[list[str]]:
+def split(tokens: Sequence[str]) -> list[list[str]]:
+    """Tokens between commas that are in no parenthesis."""
     parts: list[list[str]] = [[]]
     depth = 0
     for token in tokens:
@@ -61,10 +78,6 @@ def _split(tokens: Sequence[str]) -> list[list[str]]:
         else:
             parts[-1].append(token)
     return [part for part in parts if part]
-
-
-def _name(token: str) -> str:
-    return token[1:-1].replace("``", "`") if token.startswith("`") else token
 
 
 def _clause(part: list[str]) -> list[Clause]:
@@ -77,21 +90,22 @@ def _clause(part: list[str]) -> list[Clause]:
             return _drop(rest)
         case "MODIFY":
             rest = _skip(rest, "COLUMN")
-            return [Clause(Effect.RETYPE, _name(rest[0]))] if rest else [Clause(Effect.REWRITE)]
+            return _retype(rest[0], rest[0], rest[1:]) if rest else [REWRITE]
         case "CHANGE":
             rest = _skip(rest, "COLUMN")
-            if len(rest) < 2:
-                return [Clause(Effect.REWRITE)]
-            old, new = _name(rest[0]), _name(rest[1])
-            retyped = Clause(Effect.RETYPE, new)
-            return [retyped] if old == new else [Clause(Effect.RENAME, old, new), retyped]
-        case "RENAME" if words[1:2] == ["COLUMN"] and len(part) >= 5:
-            return [Clause(Effect.RENAME, _name(part[2]), _name(part[4]))]
-        case "RENAME" | "ALTER":
-            return [Clause(Effect.NONE)]  # of an index, or of the table (seen elsewhere); SET DEFAULT
+            return _retype(rest[0], rest[1], rest[2:]) if len(rest) > 1 else [REWRITE]
+        case "RENAME" if words[1:2] == ["COLUMN"]:
+            rest = _skip(rest, "COLUMN")
+            return [Clause(Effect.RENAME, unquoted(rest[0]), unquoted(rest[2]))] if len(rest) > 2 else [REWRITE]
+        case "RENAME":
+            return [NO_EFFECT]  # of an index, or of the table (seen elsewhere)
+        case "CONVERT":
+            return _convert(words)
+        case "REMOVE":
+            return [NO_EFFECT if words[1:2] == ["PARTITIONING"] else REWRITE]
     if words[0] == "PARTITION" or (words[0] in _HARMLESS_PARTITION and words[1:2] == ["PARTITION"]):
-        return [Clause(Effect.NONE)]
-    return [Clause(Effect.NONE if words[0] in _OPTIONS else Effect.REWRITE)]
+        return [NO_EFFECT]
+    return [NO_EFFECT if words[0] in _OPTIONS else REWRITE]
 
 
 def _skip(tokens: list[str], *words: str) -> list[str]:
@@ -101,37 +115,58 @@ def _skip(tokens: list[str], *words: str) -> list[str]:
     return tokens
 
 
+def _retype(old: str, new: str, definition: list[str]) -> list[Clause]:
+    old, new = unquoted(old), unquoted(new)
+    found = definition_of(new, definition)
+    renamed = [Clause(Effect.RENAME, old, new)] if old != new else []
+    keyed = [Clause(Effect.KEY, new)] if found.keyed else []
+    return [*renamed, Clause(Effect.RETYPE, new, old_name=old, definition=found), *keyed]
+
+
+def _convert(words: list[str]) -> list[Clause]:
+    """CONVERT TO CHARACTER SET; on MariaDB also partitions that become tables, or tables partitions."""
+    if words[1:2] != ["TO"]:
+        return [REWRITE]
+    given = [w for w in words[2:] if w not in ("CHARACTER", "SET", "CHARSET", "=")]
+    charset = unquoted(given[0]).strip("'\"").lower() if given else ""
+    return [Clause(Effect.CONVERT, charset="" if charset == "default" else charset)]
+
+
 def _add(rest: list[str]) -> list[Clause]:
-    if rest and rest[0].upper() in _NOT_A_COLUMN | {"PARTITION", "PERIOD", "SYSTEM"}:
-        # System versioning keeps its history to itself; the rows stay the same.
-        return [Clause(Effect.NONE)]
+    first = rest[0].upper() if rest else ""
+    if first in _NOT_A_COLUMN:
+        return [Clause(Effect.KEY) if _is_primary(rest) else NO_EFFECT]
+    if first == "PARTITION":
+        return [NO_EFFECT]
+    if first in ("PERIOD", "SYSTEM"):
+        return [REWRITE]  # versioned rows: no longer a table that can be followed
     rest = _skip(rest, "COLUMN")
     if rest and rest[0] == "(":
-        return [found for part in _split(rest[1:-1]) for found in _added(part)]
+        return [found for part in split(rest[1:-1]) for found in _added(part)]
     return _added(rest)
+
+
+def _is_primary(rest: list[str]) -> bool:
+    """[CONSTRAINT [name]] PRIMARY KEY: words of a definition; a name that reads PRIMARY is quoted."""
+    return "PRIMARY" in [token.upper() for token in rest[:3]]
 
 
 def _added(definition: list[str]) -> list[Clause]:
     if not definition:
-        return [Clause(Effect.REWRITE)]
+        return [REWRITE]
     if definition[0].upper() in _NOT_A_COLUMN:
-        return [Clause(Effect.NONE)]
-    words = [token.upper() for token in definition[1:]]
-    default_null = any(pair == ("DEFAULT", "NULL") for pair in pairwise(words))
-    not_null = any(pair == ("NOT", "NULL") for pair in pairwise(words))
-    filled = {"DEFAULT", "AUTO_INCREMENT", "AS", "GENERATED", "PRIMARY", "SERIAL"} & set(words)
-    if default_null:
-        filled.discard("DEFAULT")
-    if "TIMESTAMP" in words and "NULL" not in words:
-        filled.add("TIMESTAMP")  # with explicit_defaults_for_timestamp=OFF it is NOT NULL with a default
-    return [Clause(Effect.ADD, _name(definition[0]), plain=not not_null and not filled)]
+        return [Clause(Effect.KEY) if _is_primary(definition) else NO_EFFECT]
+    name = unquoted(definition[0])
+    found = definition_of(name, definition[1:])
+    return [Clause(Effect.ADD, name, definition=found), *([Clause(Effect.KEY, name)] if found.keyed else [])]
 
 
 def _drop(rest: list[str]) -> list[Clause]:
     first = rest[0].upper() if rest else ""
-    if first == "PARTITION":
-        return [Clause(Effect.REWRITE)]
-    if first in _NOT_A_COLUMN | {"SYSTEM", "PERIOD"}:
-        return [Clause(Effect.NONE)]
+    if first in ("PARTITION", "SYSTEM", "PERIOD"):
+        return [REWRITE]
+    if first in _NOT_A_COLUMN:
+        # The primary key goes by its name as an index and as a constraint, too.
+        return [Clause(Effect.KEY) if any(unquoted(t).upper() == "PRIMARY" for t in rest) else NO_EFFECT]
     rest = _skip(rest, "COLUMN")
-    return [Clause(Effect.DROP, _name(rest[0]))] if rest else [Clause(Effect.REWRITE)]
+    return [Clause(Effect.DROP, unquoted(rest[0]))] if rest else [REWRITE]

@@ -6,21 +6,25 @@ stores the checkpoint and commits. Whatever breaks in between is rolled back, by
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import pymysql
 from pymysql.connections import Connection
 
 from . import checkpoint as checkpoints
+from . import prepared
 from .checkpoint import Checkpoint
-from .connect import Use, close_quietly, connect, query, translated
+from .connect import Use, close_quietly, connect, query
 from .errors import ReplicationError, RowRejected
 from .model import Column, Limits, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
+from .prepared import PreparedRows
 from .schema import describe, known_collations
-from .server import Server
+from .server import PING_AFTER_IDLE_S, Server
 from .shape import LiteralKey, LiteralRow, Mutation
 from .snapshot import keys_condition, keyset_condition
 from .values import any_literal, cell_from_text, from_python, literal_of, sql_name
@@ -30,6 +34,7 @@ DELETE_KEYS_MAX = 500
 # What a guarded upsert raises where it would hit another row; ER_DATA_OUT_OF_RANGE, and ER_DUP_ENTRY where
 # two unique keys point at two rows.
 _COLLISIONS = frozenset({1690, 1062})
+_UNIQUE_HINT = "Drop the target's unique key, or make its columns as unique in the source."
 
 
 class Target(Protocol):
@@ -43,18 +48,33 @@ class Target(Protocol):
     def clear(self, plan: TablePlan) -> None: ...
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None: ...
     def rollback(self) -> None: ...
+    def prepared(self) -> PreparedRows: ...
     def record_error(self, mapping: str, error: str) -> None: ...
     def close(self) -> None: ...
 
 
-class MySQLTarget(Server):
-    """A MySQL or MariaDB server to write to. `run_id` is this run's name on the fence."""
+Claims = dict[str, set[str]]
 
-    def __init__(self, endpoint: Endpoint, limits: Limits, run_id: str | None = None) -> None:
+
+class MySQLTarget(Server):
+    """A MySQL or MariaDB server to write to.
+
+    Args:
+        run_id: this attempt's name on the fence.
+        claims: of the whole run: for each mapping that an attempt of it has claimed, the attempts' names.
+            A later attempt takes the mapping over from those, never from another run.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, limits: Limits, run_id: str | None = None, claims: Claims | None = None
+    ) -> None:
         super().__init__(endpoint, limits)
         self.run_id = run_id or uuid.uuid4().hex
+        self.claims: Claims = {} if claims is None else claims
         self._apply: Connection[Any] | None = None
+        self._apply_used_at_s = 0.0
         self._packet_bytes_max = 0
+        self._has_prepared_table = False
 
     # ---- connections ----
     @property
@@ -62,8 +82,9 @@ class MySQLTarget(Server):
         """The connection that writes."""
         if self._apply is None:
             self._apply = connect(self.endpoint, Use.APPLY, self.limits)
-            with translated(self.endpoint):
+            with self.doing():
                 self._packet_bytes_max = int(query(self._apply, "SELECT @@session.max_allowed_packet")[0][0])
+        self._apply_used_at_s = time.monotonic()
         return self._apply
 
     def close(self) -> None:
@@ -73,21 +94,29 @@ class MySQLTarget(Server):
 
     # ---- tables ----
     def describe(self, name: TableName) -> Table | None:
-        with translated(self.endpoint, f"describing {name}"):
+        with self.doing(f"describing {name}"):
             return describe(self.control, name)
 
     def collations(self) -> frozenset[str]:
-        with translated(self.endpoint):
+        with self.doing():
             return known_collations(self.control)
 
     def define(self, sql: str) -> None:
         """Run a definition (it commits by itself)."""
-        with translated(self.endpoint, "creating a table"):
+        with self.doing("creating a table"):
             query(self.control, sql)
 
     def create_checkpoint_table(self) -> None:
         if self.describe(TableName(self.endpoint.database, checkpoints.TABLE)) is None:
             self.define(checkpoints.create_table_sql(self.endpoint.database))
+
+    def prepared(self) -> PreparedRows:
+        """The rows of XA transactions in doubt, in the open transaction."""
+        if not self._has_prepared_table:
+            if self.describe(TableName(self.endpoint.database, prepared.TABLE)) is None:
+                self.define(prepared.create_table_sql(self.endpoint.database))
+            self._has_prepared_table = True
+        return prepared.PreparedTable(self.endpoint, self.connection)
 
     # ---- checkpoints ----
     def discard_transaction(self) -> None:
@@ -96,41 +125,56 @@ class MySQLTarget(Server):
         self._apply = None
 
     def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
-        """Fence off every other run from these mappings, then read their checkpoints."""
-        with translated(self.endpoint, "claiming the checkpoint"):
-            database = self.endpoint.database
+        """Fence off every other run from these mappings, then read their checkpoints.
+
+        Raises:
+            StaleRun: another run has claimed one of them since this run did.
+        """
+        database = self.endpoint.database
+        again = [name for name in mappings if name in self.claims]
+        for name in again:  # before it is sent: the answer may get lost
+            self.claims[name].add(self.run_id)
+        ours = sorted({run_id for name in again for run_id in self.claims[name]})
+        with self.doing("claiming the checkpoint"):
             query(self.control, f"SET SESSION innodb_lock_wait_timeout={max(1, int(self.limits.lock_wait_timeout_s))}")
-            checkpoints.claim(self.control, database, mappings, self.run_id)
+            if again:
+                checkpoints.claim_again(self.control, database, again, self.run_id, ours)
+            if first := [name for name in mappings if name not in self.claims]:
+                checkpoints.claim(self.control, database, first, self.run_id)
+            checkpoints.fence(self.control, database, mappings, self.run_id)
+            for name in mappings:
+                self.claims.setdefault(name, set()).add(self.run_id)
             return checkpoints.read(self.control, database, mappings)
 
     def read_checkpoints(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
         """The checkpoints as they are, without claiming them; {} where no run has been yet."""
         if self.describe(TableName(self.endpoint.database, checkpoints.TABLE)) is None:
             return {}
-        with translated(self.endpoint, "reading the checkpoint"):
+        with self.doing("reading the checkpoint"):
             return checkpoints.read(self.control, self.endpoint.database, mappings)
 
     def reset(self, mappings: Sequence[str]) -> None:
         """Make the next run copy these mappings again."""
-        with translated(self.endpoint, "resetting the checkpoint"):
+        with self.doing("resetting the checkpoint"):
             checkpoints.reset(self.control, self.endpoint.database, mappings)
 
     def record_error(self, mapping: str, error: str) -> None:
-        with translated(self.endpoint):
+        self.wake()
+        with self.doing():
             checkpoints.record_error(self.control, self.endpoint.database, mapping, self.run_id, error)
 
     # ---- what the table holds ----
     def is_empty(self, plan: TablePlan) -> bool:
         """Whether the target holds no row of this mapping."""
         sql = f"SELECT 1 FROM {_table(plan)}{_where(plan)} LIMIT 1"
-        with translated(self.endpoint, f"looking into {plan.target.name}"):
+        with self.doing(f"looking into {plan.target.name}"):
             return not query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
 
     def count(self, name: TableName, fixed: Mapping[str, Any]) -> int:
         """Rows of a table in which these columns have these values."""
         table = f"{sql_name(name.schema)}.{sql_name(name.table)}"
         sql = f"SELECT COUNT(*) FROM {table}{_fixed_where(fixed)}"
-        with translated(self.endpoint, f"counting {name}"):
+        with self.doing(f"counting {name}"):
             return int(query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))[0][0])
 
     def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]:
@@ -140,20 +184,37 @@ class MySQLTarget(Server):
         sql = f"SELECT {names} FROM {_table(plan)}{_where(plan, past)} ORDER BY {names} LIMIT {rows_max}"
         columns = [plan.target.column(name) for name in plan.key]
         known = [column for column in columns if column is not None]
-        with translated(self.endpoint, f"reading the keys of {plan.target.name}"):
+        with self.doing(f"reading the keys of {plan.target.name}"):
             rows = self._run(sql)
         return [_key_literals(known, row) for row in rows]
 
     # ---- the transaction ----
-    def begin(self, mappings: Iterable[str]) -> None:
+    def sibling(self) -> MySQLTarget:
+        """The same run on connections of its own."""
+        return MySQLTarget(self.endpoint, self.limits, self.run_id, self.claims)
+
+    def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None:
         """Open the transaction, behind the fence.
+
+        Args:
+            alone: no other connection of this run writes at the same time.
 
         Raises:
             StaleRun: another run has claimed one of the mappings.
         """
-        with translated(self.endpoint, "opening a transaction"):
+        with self.doing("opening a transaction"):
+            self._wake_apply()
             self.connection.begin()
-            checkpoints.fence(self.connection, self.endpoint.database, mappings, self.run_id)
+            checkpoints.fence(self.connection, self.endpoint.database, mappings, self.run_id, alone=alone)
+
+    def _wake_apply(self) -> None:
+        """Replace the connection where it has died of idleness: there is no transaction yet that could be lost."""
+        if self._apply is None or time.monotonic() - self._apply_used_at_s <= PING_AFTER_IDLE_S:
+            return
+        try:
+            self._apply.ping(reconnect=False)
+        except (pymysql.MySQLError, OSError, AttributeError):
+            self.discard_transaction()
 
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
         """Apply mutations in the open transaction.
@@ -165,7 +226,7 @@ class MySQLTarget(Server):
         Raises:
             RowRejected: the target refused a row; names the table and the key.
         """
-        with translated(self.endpoint, f"writing {plan.target.name}"):
+        with self.doing(f"writing {plan.target.name}"):
             if plan.unique_keys is UniqueKeys.NONE:
                 self._write_by_key(plan, dict(mutations))
             else:
@@ -187,8 +248,10 @@ class MySQLTarget(Server):
         try:
             self._upsert(plan, rows, guarded=True)
         except RowRejected as error:
-            if error.code not in _COLLISIONS or not evict:
+            if error.code not in _COLLISIONS:
                 raise
+            if not evict:
+                self._find_refused_row(plan, rows, *_upsert_sql(plan, guarded=True), error)
             for row in rows:
                 self._upsert_evicting(plan, row)
 
@@ -222,6 +285,16 @@ class MySQLTarget(Server):
                     raise
                 self._find_refused_row(plan, rows, head, tail, error)
 
+    def write_tuples(self, plan: TablePlan, tuples: Sequence[bytes]) -> None:
+        """Upsert rows that the source has rendered as SQL tuples, by one statement.
+
+        Raises:
+            RowRejected: the target refused a row; which one, only the tuples know.
+        """
+        head, tail = (text.encode("latin-1") for text in _upsert_sql(plan, guarded=False))
+        with self.doing(f"writing {plan.target.name}"):
+            self._execute(head + b",".join(tuples) + tail)
+
     def _find_refused_row(
         self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, error: RowRejected
     ) -> None:
@@ -232,13 +305,17 @@ class MySQLTarget(Server):
             except RowRejected as one:
                 key = ", ".join(f"{name}={row[i]}" for name, i in zip(plan.key, plan.key_indexes, strict=True))
                 shown = key.encode("latin-1").decode("utf-8", "replace")
-                message = f"{one.message}, mapping {plan.name!r}, table {plan.target.name}, key {shown}"
-                raise RowRejected(message, hint=one.hint, code=one.code) from None
+                what, hint = one.message, one.hint
+                if one.code in _COLLISIONS and plan.other_unique_keys:
+                    uniques = "; ".join(", ".join(unique) for unique in plan.other_unique_keys)
+                    what, hint = f"another row of the target holds a value of this row's ({uniques})", _UNIQUE_HINT
+                message = f"{what}, mapping {plan.name!r}, table {plan.target.name}, key {shown}"
+                raise RowRejected(message, hint=hint, code=one.code) from None
         raise error
 
     def clear(self, plan: TablePlan) -> None:
         """Delete every row of the mapping (in the open transaction: not TRUNCATE, which would commit)."""
-        with translated(self.endpoint, f"clearing {plan.target.name}"):
+        with self.doing(f"clearing {plan.target.name}"):
             self._run(f"DELETE FROM {_table(plan)}{_where(plan)}")
 
     def commit(self, stored: Sequence[Checkpoint]) -> None:
@@ -247,25 +324,28 @@ class MySQLTarget(Server):
         Raises:
             TargetLost: the connection broke; whether the commit took effect, the checkpoint will tell.
         """
-        with translated(self.endpoint, "committing"):
-            checkpoints.write(self.connection, self.endpoint.database, stored, self.run_id)
+        with self.doing("committing"):
+            if stored:
+                checkpoints.write(self.connection, self.endpoint.database, stored, self.run_id)
             self.connection.commit()
 
     def rollback(self) -> None:
         """Undo the open transaction, if there is a connection to undo it on."""
         if self._apply is not None:
-            with translated(self.endpoint, "rolling back"):
+            with self.doing("rolling back"):
                 self._apply.rollback()
 
     def _run(self, sql: str) -> list[Any]:
-        data = sql.encode("latin-1")
+        return self._execute(sql.encode("latin-1"))
+
+    def _execute(self, data: bytes) -> list[Any]:
         if len(data) + 1 > self._packet_bytes_max > 0:
             raise RowRejected(
                 f"a row of {len(data)} bytes is longer than the target's max_allowed_packet ({self._packet_bytes_max})",
                 hint="Raise max_allowed_packet on the target.",
                 code=1153,
             )
-        with translated(self.endpoint), self.connection.cursor() as cursor:
+        with self.doing(), self.connection.cursor() as cursor:
             cursor.execute(data)
             return list(cursor.fetchall())
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import struct
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from json.encoder import encode_basestring
+from typing import Any
 
 from .celltext import decimal_text, packed_date, packed_datetime, packed_time
 
 _Print = Callable[[bytes, str, int], str]
-_Values = Callable[[bytes, str, int, bytes, Sequence[int]], list[str]]
+_Texts = Callable[[bytes, str, int, Sequence[int]], tuple[str, ...]]
 _Shape = tuple[int, int, dict[bytes, str], list[tuple[int, int]]]
 _Unpack = Callable[[bytes, int], tuple[int, ...]]
 
@@ -26,6 +27,8 @@ _LITERAL, _INT16, _UINT16, _INT32, _UINT32, _DOUBLE, _STRING = 4, 5, 6, 7, 8, 11
 _SMALL = 64
 # How many sets of keys are remembered; a full table is emptied, and each set then costs one more reading.
 _SHAPES_MAX = 512
+# How often the same kinds of values come before code for them pays.
+_BEFORE_OWN_CODE = 50
 
 
 def to_text(data: bytes | memoryview) -> bytes:
@@ -127,75 +130,105 @@ _read_double = struct.Struct("<d").unpack_from
 # --- objects and arrays -----------------------------------------------------------------------------------
 
 
-def _values(data: bytes, text: str, at: int, kinds: bytes, values: Sequence[int]) -> list[str]:
-    """The text of each value of the container at `at`; small ones lie in their entry, others at an offset."""
-    shown: list[str] = []
-    add, limit = shown.append, len(text)
-    for kind, value in zip(kinds, values, strict=True):
-        if kind == _STRING:
-            start = at + value
-            size = data[start]
-            if size < 0x80:
-                end = start + size + 1
-                if end > limit:
-                    raise ValueError("a JSON string ends after its document")
-                add(encode_basestring(text[start + 1 : end]))
-            else:
-                add(_string(data, text, start))
-        elif kind == _DOUBLE:
-            number = _read_double(data, at + value)[0]
-            add(repr(number) if 1e-3 <= number < 1e15 else double_text(number))
-        elif kind == _INT16:
-            value &= 0xFFFF
-            add(str(value - 0x10000 if value & 0x8000 else value))
-        elif kind == _LITERAL:
-            add(_LITERALS[value & 0xFF])
-        elif kind == _UINT16:
-            add(str(value & 0xFFFF))
-        else:
-            add(_PRINT[kind](data, text, at + value))
-    return shown
+class _Values(dict[bytes, _Texts]):
+    """The kinds of a container's values to code that shows them: small ones lie in their entry, others elsewhere.
+
+    Kinds that come in the same order time and again get straight code; the rest is put together by kind.
+    """
+
+    def __init__(self, code: Mapping[int, str]) -> None:
+        super().__init__()
+        self._code = code
+        self._seen: dict[bytes, int] = {}
+        self._single: dict[int, _Texts] = {kind: self._compile(bytes([kind])) for kind in _KINDS}
+
+    def __missing__(self, kinds: bytes) -> _Texts:
+        if len(self._seen) >= _SHAPES_MAX:
+            self._seen.clear()
+        seen = self._seen[kinds] = self._seen.get(kinds, 0) + 1
+        if seen < _BEFORE_OWN_CODE or len(self) >= _SHAPES_MAX or not 0 < len(kinds) < _SMALL:
+            return self._pieced(kinds)
+        texts = self[kinds] = self._compile(kinds)
+        return texts
+
+    def _pieced(self, kinds: bytes) -> _Texts:
+        parts = [self._single[kind] for kind in kinds]
+
+        def texts(data: bytes, text: str, at: int, values: Sequence[int]) -> tuple[str, ...]:
+            return tuple(part(data, text, at, (value,))[0] for part, value in zip(parts, values, strict=True))
+
+        return texts
+
+    def _compile(self, kinds: bytes) -> _Texts:
+        numbers = range(len(kinds))
+        lines = ["def texts(d, t, at, values):", f" {', '.join(f'v{n}' for n in numbers)}, = values"]
+        for n, kind in enumerate(kinds):
+            code = self._code.get(kind, f"s# = PRINT[{kind}](d, t, at + v#)")
+            lines += [" " + line for line in code.replace("#", str(n)).split("\n")]
+        lines.append(f" return {', '.join(f's{n}' for n in numbers)},")
+        scope: dict[str, Any] = dict(_SCOPE, PRINT=_PRINT)
+        exec("\n".join(lines), scope)
+        texts: _Texts = scope["texts"]
+        return texts
 
 
-def _wide_values(data: bytes, text: str, at: int, kinds: bytes, values: Sequence[int]) -> list[str]:
-    """The same for the format with 4-byte entries, where 32-bit numbers are small too."""
-    shown: list[str] = []
-    for place, (kind, value) in enumerate(zip(kinds, values, strict=True)):
-        if kind == _INT32:
-            shown.append(str(value - 0x100000000 if value & 0x80000000 else value))
-        elif kind == _UINT32:
-            shown.append(str(value))
-        else:
-            shown += _values(data, text, at, kinds[place : place + 1], (value,))
-    return shown
+def _beyond() -> str:
+    raise ValueError("a JSON string ends after its document")
 
 
-def _value_readers(word: str) -> Callable[[int], _Unpack]:
-    """How to read the values of so many entries (type, value) at once."""
-    small = [struct.Struct("<" + f"x{word}" * count).unpack_from for count in range(_SMALL)]
-    return lambda count: small[count] if count < _SMALL else struct.Struct("<" + f"x{word}" * count).unpack_from
+_SCOPE: dict[str, Any] = {
+    "quote": encode_basestring,
+    "string": _string,
+    "beyond": _beyond,
+    "double": _read_double,
+    "double_text": double_text,
+    "LITERALS": _LITERALS,
+}
+_CODE = {
+    _STRING: (
+        "a = at + v# + 1; n = d[a - 1]; e = a + n\n"
+        "s# = string(d, t, a - 1) if n > 127 else quote(t[a:e]) if e <= len(t) else beyond()"
+    ),
+    _DOUBLE: "n, = double(d, at + v#)\ns# = repr(n) if 1e-3 <= n < 1e15 else double_text(n)",
+    _LITERAL: "s# = LITERALS[v# & 255]",
+    _INT16: "s# = str((v# & 32767) - (v# & 32768))",
+    _UINT16: "s# = str(v# & 65535)",
+}
+# In the format with 4-byte entries, 32-bit numbers are small too.
+_WIDE_CODE = _CODE | {_INT32: "s# = str((v# & 0x7fffffff) - (v# & 0x80000000))", _UINT32: "s# = str(v#)"}
 
 
-def _array(word: str, values_of: _Values) -> _Print:
+def _value_readers(word: str) -> tuple[list[_Unpack], Callable[[int, int], _Unpack]]:
+    """How to read the values of so many entries (type, value) at once: ready for small counts, made for others."""
+
+    def make(count: int, size: int) -> _Unpack:
+        if count > size:  # Broken bytes must not ask for gigabytes.
+            raise ValueError("a JSON container has more members than bytes")
+        return struct.Struct("<" + f"x{word}" * count).unpack_from
+
+    return [make(count, count) for count in range(_SMALL)], make
+
+
+def _array(word: str, texts: _Values) -> _Print:
     read_count = struct.Struct(f"<{word}").unpack_from
     head_size, entry_size = struct.calcsize(f"<{word}{word}"), struct.calcsize(f"<B{word}")
-    reader = _value_readers(word)
+    small, make = _value_readers(word)
 
     def show(data: bytes, text: str, at: int) -> str:
         (count,) = read_count(data, at)
         first = at + head_size
-        values = reader(count)(data, first)
+        values = (small[count] if count < _SMALL else make(count, len(data)))(data, first)
         kinds = data[first : first + entry_size * count : entry_size]
-        return f"[{', '.join(values_of(data, text, at, kinds, values))}]"
+        return f"[{', '.join(texts[kinds](data, text, at, values))}]" if count else "[]"
 
     return show
 
 
-def _object(word: str, values_of: _Values) -> _Print:
+def _object(word: str, texts: _Values) -> _Print:
     read_count = struct.Struct(f"<{word}").unpack_from
     head_size, entry_size = struct.calcsize(f"<{word}{word}"), struct.calcsize(f"<B{word}")
     key_entry_size = struct.calcsize(f"<{word}H")
-    reader = _value_readers(word)
+    small, make = _value_readers(word)
     shapes: dict[bytes, _Shape] = {}
 
     def show(data: bytes, text: str, at: int) -> str:
@@ -204,7 +237,7 @@ def _object(word: str, values_of: _Values) -> _Print:
             return "{}"
         key_entries = at + head_size
         value_entries = key_entries + key_entry_size * count
-        values = reader(count)(data, value_entries)
+        values = (small[count] if count < _SMALL else make(count, len(data)))(data, value_entries)
         kinds = data[value_entries : value_entries + entry_size * count : entry_size]
         # The documents of a column mostly have the same keys: their entries, then their bytes, choose a template.
         entries = data[key_entries:value_entries]
@@ -221,7 +254,7 @@ def _object(word: str, values_of: _Values) -> _Print:
             if len(templates) >= _SHAPES_MAX:
                 templates.clear()
             template = templates[keys] = _template(text[at : at + end], spans)
-        return template % tuple(values_of(data, text, at, kinds, values))
+        return template % texts[kinds](data, text, at, values)
 
     return show
 
@@ -242,10 +275,6 @@ def _template(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 
 _PRINT: dict[int, _Print] = {
-    0: _object("H", _values),
-    1: _object("I", _wide_values),
-    2: _array("H", _values),
-    3: _array("I", _wide_values),
     _LITERAL: _literal,
     _INT16: _number("<h"),
     _UINT16: _number("<H"),
@@ -257,3 +286,6 @@ _PRINT: dict[int, _Print] = {
     _STRING: _string,
     15: _opaque,
 }
+_KINDS = (*range(13), 15)
+_narrow, _wide = _Values(_CODE), _Values(_WIDE_CODE)
+_PRINT |= {0: _object("H", _narrow), 1: _object("I", _wide), 2: _array("H", _narrow), 3: _array("I", _wide)}

@@ -9,19 +9,35 @@ what it already holds.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from .apply import Target
-from .binlog import Committed, KnownTable, LogEvent, Moved, RolledBack, RowsRead, TableChanged, layout_of
+from .binlog import (
+    Committed,
+    Decided,
+    KnownTable,
+    LogEvent,
+    Moved,
+    Prepared,
+    RolledBack,
+    RowsRead,
+    TableChanged,
+    Undescribed,
+    XaBegun,
+    layout_of,
+)
 from .checkpoint import Checkpoint, columns_from_json
 from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
 from .errors import PositionLost, ReplicationError, SchemaDrift
+from .maptypes import TableMap
 from .model import Limits, Phase, TableName
 from .plan import TablePlan
 from .position import Position, Transaction, earliest
+from .prepared import InDoubt, keep, unpacked
 from .shape import Shaped, Shaper
 from .source import Source
 
@@ -67,9 +83,11 @@ class MappingState:
     done: Work = field(default_factory=Work)  # of whole transactions
     current: Work = field(default_factory=Work)  # of the transaction being read
     shapers: dict[bytes, Shaper] = field(default_factory=dict)
+    xa: InDoubt = field(init=False)
 
     def __post_init__(self) -> None:
         self.written = self.plan
+        self.xa = InDoubt(dict(self.checkpoint.in_doubt))
 
     @property
     def name(self) -> str:
@@ -94,6 +112,18 @@ class SchemaChanged(Exception):
         super().__init__(f"{place}: {decision.answer}")
         self.place = place
         self.decision = decision
+
+
+class CommittedUnseen(Exception):
+    """An XA transaction was committed that some mappings never saw prepared: it was in doubt when their copies began.
+
+    Not an error: everything before it is committed, and these mappings have to be copied again from it on.
+    """
+
+    def __init__(self, states: Sequence[MappingState], transaction: Transaction) -> None:
+        super().__init__(f"{transaction.file}:{transaction.end_offset_bytes}")
+        self.states = states
+        self.transaction = transaction
 
 
 class CatchUp:
@@ -127,6 +157,7 @@ class CatchUp:
         self.rows_pending = self.bytes_pending = 0  # of whole transactions
         self.rows_current = self.bytes_current = 0  # of the transaction being read
         self.open: set[int] = set()  # targets with a transaction open for a part of the current one
+        self.xa_token = ""  # of the transaction being read, if it is an XA transaction
         self.committed_at_s = self.everyone_at_s = time.monotonic()
         self.source_time_unix_s: float | None = None
 
@@ -142,19 +173,17 @@ class CatchUp:
 
         Raises:
             PositionLost: the log ended before it reached `until`.
+            CommittedUnseen: a mapping has to be copied again.
         SchemaChanged: the target has to follow a change first.
         """
-        if not self._reached():
+        if not self._at_head():
             with closing(self.source.read_log(self.position, self._known())) as events:
                 for event in events:
                     self._take(event, report)
-                    if isinstance(event, (Committed, RolledBack)) and self._reached():
+                    if isinstance(event, (Committed, RolledBack, Prepared, Decided)) and self.place >= self.until.order:
                         break
-            if not self._reached():
-                raise PositionLost(
-                    f"the log ended at {self.position} before {self.until}, so the checkpoint is not of this server",
-                    hint="Was the source replaced or restored? Run the `snapshot` job for its mappings.",
-                )
+                else:
+                    self._log_ended()
         self._finish(report)
 
     def _known(self) -> dict[TableName, KnownTable]:
@@ -167,11 +196,23 @@ class CatchUp:
             known[name] = KnownTable(now if altered else columns_from_json(first.source_columns_json), altered)
         return known
 
-    def _reached(self) -> bool:
-        mine, wanted = self.position.gtid_set, self.until.gtid_set
-        if mine is not None and wanted is not None and wanted.issubset(mine):
-            return True
-        return self.place >= self.until.order
+    def _at_head(self) -> bool:
+        """Whether there is nothing to read: no transaction, and no new file either."""
+        return self.position.covers(self.until) and self.position.order >= self.until.order
+
+    def _log_ended(self) -> None:
+        """The source has sent all it has: what it did not send up to `until`, the checkpoint held already.
+
+        By the GTIDs alone this cannot be told earlier: a transaction is in the files, and may be visible, before
+        it is in the head's set.
+        """
+        if self.position.gtid_set is not None and self.position.covers(self.until):
+            self._moved(self.until.file, self.until.offset_bytes)
+        if self.place < self.until.order:
+            raise PositionLost(
+                f"the log ended at {self.position} before {self.until}, so the checkpoint is not of this server",
+                hint="Was the source replaced or restored? Run the `snapshot` job for its mappings.",
+            )
 
     # ---- events ----
     def _take(self, event: LogEvent, report: Report) -> None:
@@ -184,6 +225,12 @@ class CatchUp:
                 self._rolled_back(transaction)
             case TableChanged():
                 self._table_changed(event, report)
+            case XaBegun():
+                self.xa_token = uuid.uuid4().hex
+            case Prepared(xid, transaction):
+                self._prepared(xid, transaction, report)
+            case Decided():
+                self._decided(event, report)
             case Moved(file, offset_bytes):
                 self._moved(file, offset_bytes)
 
@@ -192,9 +239,12 @@ class CatchUp:
 
     def _rows(self, event: RowsRead, report: Report) -> None:
         for state in self._wanted_by(event.table, event.transaction):
+            if isinstance(event.table_map, Undescribed):
+                self._unreadable(state, event.table_map, event.transaction, report)
+                continue
             shaper = state.shapers.get(event.table_map.raw)
             if shaper is None:
-                shaper = state.shapers[event.table_map.raw] = self._shaper(state, event)
+                shaper = state.shapers[event.table_map.raw] = self._shaper(state, event, event.table_map)
             if shaper.plan.columns != state.written.columns:
                 # Rows of other columns are other statements; a definition lies between them, so that the
                 # rows so far are of whole transactions.
@@ -208,8 +258,18 @@ class CatchUp:
         if self.rows_current > self.limits.batch_rows_max or self.bytes_current > self.limits.batch_bytes_max:
             self._write_part(report)
 
-    def _shaper(self, state: MappingState, event: RowsRead) -> Shaper:
-        layout = layout_of(event.table_map)
+    def _unreadable(self, state: MappingState, table: Undescribed, transaction: Transaction, report: Report) -> None:
+        """The log does not tell what these rows are: a new copy has them, where there may be one."""
+        if not self.open:
+            self._commit(report, everyone=True)
+        with blamed(state):
+            if state.plan.mapping.schema_policy != "evolve":
+                raise table.error
+        place = (state.name, transaction.file, transaction.end_offset_bytes)
+        raise SchemaChanged(place, Decision(Answer.COPY_AGAIN))
+
+    def _shaper(self, state: MappingState, event: RowsRead, table_map: TableMap) -> Shaper:
+        layout = layout_of(table_map)
         with blamed(state):
             if state.plan.every_column and state.plan.mapping.schema_policy != "ignore":
                 held = set(state.plan.target.column_names)
@@ -225,11 +285,14 @@ class CatchUp:
 
     def _committed(self, transaction: Transaction, report: Report) -> None:
         for state in self.states:
+            if state.xa.in_parts:  # XA COMMIT … ONE PHASE
+                self._apply_kept(state, self.xa_token)
             state.done.take(state.current)
             state.current = Work()
             if not state.joined and not state.position.includes(transaction):
                 state.position = state.position.after(transaction)
         self._advance(transaction)
+        self.xa_token = ""
         self.rows_pending += self.rows_current
         self.bytes_pending += self.bytes_current
         self.rows_current = self.bytes_current = 0
@@ -245,8 +308,67 @@ class CatchUp:
         self.open.clear()
         for state in self.states:
             state.current = Work()
+            state.xa.in_parts = False
+        self.xa_token = ""
         self.rows_current = self.bytes_current = 0
         self._advance(transaction)
+
+    # ---- XA transactions ----
+    def _prepared(self, xid: str, transaction: Transaction, report: Report) -> None:
+        for state in self._new_to(transaction):
+            if state.xa.in_parts:
+                self._keep_part(state)
+            state.xa.add(xid, self.xa_token, state.written, state.current.shaped)
+            state.current = Work()
+        self._committed(transaction, report)
+
+    def _new_to(self, transaction: Transaction) -> list[MappingState]:
+        return [s for s in self.states if s.joined or not s.position.includes(transaction)]
+
+    def _decided(self, event: Decided, report: Report) -> None:
+        """What was kept happens now, or never did."""
+        states = self._new_to(event.transaction)
+        unseen = [s for s in states if event.xid not in s.xa.tokens]
+        if event.committed:
+            if unseen:
+                self._commit(report, everyone=True)
+                raise CommittedUnseen(unseen, event.transaction)
+            if any(
+                s.xa.is_stored(event.xid) or s.xa.columns_of(event.xid) not in ((), s.written.columns) for s in states
+            ):
+                self._commit(report)  # what came before is written before
+        for state in states:
+            token, rows = state.xa.take(event.xid)
+            if event.committed and rows is not None:
+                state.current.take(Work(rows))
+                self.rows_current += len(rows.mutations)
+            elif event.committed and token:
+                self._apply_kept(state, token)
+        self._committed(event.transaction, report)
+
+    def _apply_kept(self, state: MappingState, token: str) -> None:
+        """Write rows from the table of prepared ones, in the target's open transaction."""
+        table = self._opened(state).prepared()
+        for payload in table.kept(state.name, token):
+            plan, shaped = unpacked(state.plan, payload)
+            with blamed(state):
+                state.target.write(plan, shaped.mutations, exact=state.exact)
+            state.current.take(Work(replace(shaped, mutations=[])))
+        state.xa.in_parts = False
+        state.xa.moved = True
+
+    def _keep_part(self, state: MappingState) -> None:
+        """Put what has been read of the transaction into the table of prepared rows."""
+        keep(self._opened(state).prepared(), state.name, self.xa_token, state.written, state.current.shaped)
+        state.current = Work()
+        state.xa.in_parts = state.xa.moved = True
+
+    def _opened(self, state: MappingState) -> Target:
+        """The mapping's target, in a transaction."""
+        if id(state.target) not in self.open:
+            state.target.begin([s.name for s in self.states if s.target is state.target])
+            self.open.add(id(state.target))
+        return state.target
 
     def _advance(self, transaction: Transaction) -> None:
         self.position = self.position.after(transaction)
@@ -275,14 +397,18 @@ class CatchUp:
         if all(change.action is Action.TRUNCATE for change in changes):
             state.current.truncate()
             return
+        if not any(change.structural for change in changes):
+            return
         place = (state.name, transaction.file, transaction.end_offset_bytes)
         state.altered = True  # from here on only a full table map tells the columns
         if place in self.answered:
             return
-        known = () if state.checkpoint.altered else columns_from_json(state.checkpoint.source_columns_json)
+        known = columns_from_json(state.checkpoint.source_columns_json)
+        columns = self.source.columns(state.plan.source.name)
+        now = replace(state.plan.source, columns=columns) if columns else None
         where = f"{transaction.file}:{transaction.end_offset_bytes}"
         try:
-            decision = decide(state.plan, changes, known, where)
+            decision = decide(state.plan, changes, known, now, where, altered=state.checkpoint.altered)
         except SchemaDrift:
             self._commit(report, everyone=True)  # all that came before is applied, whatever comes of this
             raise
@@ -300,21 +426,18 @@ class CatchUp:
 
     def _write_part(self, report: Report) -> None:
         """Write what has been read of a transaction that is too big to hold, without committing."""
-        if not self.open and self.rows_pending:
+        if not self.open and any(s.done.touched or s.xa.unsaved for s in self.states):
             self._commit(report)
-        for target in self.targets:
-            states = [s for s in self.states if s.target is target]
-            busy = [s for s in states if s.current.shaped.mutations or s.current.clear]
-            if not busy:
+        for state in self.states:
+            if not state.current.shaped.mutations and not state.current.clear:
                 continue
-            if id(target) not in self.open:
-                target.begin([s.name for s in states])
-                self.open.add(id(target))
-            for state in busy:
-                self._write(state, state.current)
-                written = state.current.shaped
-                state.current.clear = False
-                written.mutations = []
+            self._opened(state)
+            if self.xa_token:
+                self._keep_part(state)
+                continue
+            self._write(state, state.current)
+            state.current.clear = False
+            state.current.shaped.mutations = []
         self.rows_current = self.bytes_current = 0
 
     def _write(self, state: MappingState, work: Work) -> None:
@@ -331,19 +454,22 @@ class CatchUp:
         """
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
         for target in self.targets:
-            states = [s for s in self.states if s.target is target and (everyone or s.done.touched)]
+            states = [s for s in self.states if s.target is target and (everyone or s.done.touched or s.xa.unsaved)]
             if not states:
                 continue
             if id(target) not in self.open:
                 target.begin([s.name for s in states])
             for state in states:
                 self._write(state, state.done)
+                if state.xa.unsaved:
+                    state.xa.save(state.name, target.prepared())
             stored = [self._checkpoint(s) for s in states]
             target.commit(stored)
             for state, checkpoint in zip(states, stored, strict=True):
                 state.checkpoint = checkpoint
                 state.position = checkpoint.position
                 state.done = Work()
+                state.xa.saved()
                 report(state)
         self.open.clear()
         self.rows_pending = self.bytes_pending = 0
@@ -365,6 +491,8 @@ class CatchUp:
             source_time_unix_s=self.source_time_unix_s or checkpoint.source_time_unix_s,
             sequence=checkpoint.sequence + 1,
             altered=checkpoint.altered or state.altered,
+            key=state.plan.key,
+            in_doubt=dict(state.xa.tokens),
             last_error="",
         )
 

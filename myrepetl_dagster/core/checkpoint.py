@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pymysql.connections import Connection
@@ -42,8 +42,10 @@ class Checkpoint:
 
     `position`: every source transaction up to here is applied. `high_watermark`: where a copy that has
     ended becomes exact. `source_columns_json` are the source table's columns when the copy began, for logs
-    whose table maps do not name them; `altered`: the log has altered the table since. `source_time_unix_s`
-    is the commit time of the last applied transaction, in seconds by the source's clock.
+    whose table maps do not name them; `altered`: the log has altered the table since.
+    `key`: the target columns that told the rows apart. `source_time_unix_s`
+    is the commit time of the last applied transaction, in seconds by the source's clock. `in_doubt`: the XA
+    transactions that are prepared there and not decided, see `prepared.py`.
     """
 
     mapping: str
@@ -57,10 +59,12 @@ class Checkpoint:
     source_time_unix_s: float | None = None
     source_columns_json: str = "[]"
     altered: bool = False
+    in_doubt: dict[str, str] = field(default_factory=dict)
     fingerprint: str = ""
     sequence: int = 0
     updated_at: str = ""
     last_error: str = ""
+    key: tuple[str, ...] = ()
 
 
 _COLUMNS = (
@@ -94,6 +98,11 @@ def create_table_sql(database: str) -> str:
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"""
 
 
+def _table(database: str) -> str:
+    """The table's name in a statement with arguments, in which PyMySQL takes a % for a mark."""
+    return f"{quote_name(database)}.{TABLE}".replace("%", "%%")
+
+
 def claim(connection: Connection[Any], database: str, mappings: Sequence[str], run_id: str) -> None:
     """Make `run_id` the only run that may write these mappings.
 
@@ -104,9 +113,21 @@ def claim(connection: Connection[Any], database: str, mappings: Sequence[str], r
     args = [value for name in mappings for value in (name, run_id)]
     query(
         connection,
-        f"INSERT INTO {quote_name(database)}.{TABLE} (mapping, run_id) VALUES {rows}"
+        f"INSERT INTO {_table(database)} (mapping, run_id) VALUES {rows}"
         " ON DUPLICATE KEY UPDATE run_id=VALUES(run_id), sequence=sequence+1",
         args,
+    )
+
+
+def claim_again(
+    connection: Connection[Any], database: str, mappings: Sequence[str], run_id: str, ours: Sequence[str]
+) -> None:
+    """Take mappings over from earlier attempts of the same run; those that another run has now stay with it."""
+    of, among = (", ".join(["%s"] * len(names)) for names in (mappings, ours))
+    query(
+        connection,
+        f"UPDATE {_table(database)} SET run_id=%s, sequence=sequence+1 WHERE mapping IN ({of}) AND run_id IN ({among})",
+        [run_id, *mappings, *ours],
     )
 
 
@@ -117,16 +138,20 @@ def read(connection: Connection[Any], database: str, mappings: Sequence[str]) ->
     marks = ", ".join(["%s"] * len(mappings))
     rows = query(
         connection,
-        f"SELECT {', '.join(_COLUMNS)}, CAST(updated_at AS CHAR) FROM {quote_name(database)}.{TABLE}"
-        f" WHERE mapping IN ({marks})",
+        f"SELECT {', '.join(_COLUMNS)}, CAST(updated_at AS CHAR) FROM {_table(database)} WHERE mapping IN ({marks})",
         list(mappings),
     )
     found = (_from_row(row) for row in rows)
     return {checkpoint.mapping: checkpoint for checkpoint in found if checkpoint is not None}
 
 
-def fence(connection: Connection[Any], database: str, mappings: Iterable[str], run_id: str) -> None:
+def fence(
+    connection: Connection[Any], database: str, mappings: Iterable[str], run_id: str, *, alone: bool = True
+) -> None:
     """Lock the rows and make sure that they are still this run's.
+
+    Args:
+        alone: keep out other transactions of this run, too; they share the lock otherwise.
 
     Raises:
         StaleRun: another run has claimed one of them.
@@ -135,7 +160,8 @@ def fence(connection: Connection[Any], database: str, mappings: Iterable[str], r
     marks = ", ".join(["%s"] * len(names))
     rows = query(
         connection,
-        f"SELECT mapping FROM {quote_name(database)}.{TABLE} WHERE mapping IN ({marks}) AND run_id=%s FOR UPDATE",
+        f"SELECT mapping FROM {_table(database)} WHERE mapping IN ({marks}) AND run_id=%s"
+        + (" FOR UPDATE" if alone else " LOCK IN SHARE MODE"),
         [*names, run_id],
     )
     if len(rows) != len(names):
@@ -152,7 +178,7 @@ def write(connection: Connection[Any], database: str, checkpoints: Sequence[Chec
     args = [value for checkpoint in checkpoints for value in _to_row(checkpoint, run_id)]
     query(
         connection,
-        f"INSERT INTO {quote_name(database)}.{TABLE} ({', '.join(_COLUMNS)})"
+        f"INSERT INTO {_table(database)} ({', '.join(_COLUMNS)})"
         f" VALUES {', '.join([marks] * len(checkpoints))}"
         f" ON DUPLICATE KEY UPDATE sequence=sequence+1, {updates}",
         args,
@@ -164,7 +190,7 @@ def reset(connection: Connection[Any], database: str, mappings: Sequence[str]) -
     marks = ", ".join(["%s"] * len(mappings))
     query(
         connection,
-        f"UPDATE {quote_name(database)}.{TABLE} SET phase='', last_error=NULL WHERE mapping IN ({marks})",
+        f"UPDATE {_table(database)} SET phase='', last_error=NULL WHERE mapping IN ({marks})",
         list(mappings),
     )
 
@@ -173,7 +199,7 @@ def record_error(connection: Connection[Any], database: str, mapping: str, run_i
     """Keep a mapping's last error for `status`, unless another run has taken over."""
     query(
         connection,
-        f"UPDATE {quote_name(database)}.{TABLE} SET last_error=%s WHERE mapping=%s AND run_id=%s",
+        f"UPDATE {_table(database)} SET last_error=%s WHERE mapping=%s AND run_id=%s",
         (error[:2000], mapping, run_id),
     )
 
@@ -184,6 +210,8 @@ def _to_row(checkpoint: Checkpoint, run_id: str) -> tuple[Any, ...]:
         "copy": asdict(checkpoint.copy) if checkpoint.copy else None,
         "high_watermark": _position_json(checkpoint.high_watermark) if checkpoint.high_watermark else None,
         "altered": checkpoint.altered,
+        "key": checkpoint.key,
+        "in_doubt": checkpoint.in_doubt,
     }
     return (
         checkpoint.mapping,
@@ -231,6 +259,8 @@ def _from_row(row: tuple[Any, ...]) -> Checkpoint | None:
         source_time_unix_s=None if values["source_time_unix_s"] is None else float(values["source_time_unix_s"]),
         source_columns_json=values["source_columns"] or "[]",
         altered=bool(details.get("altered")),
+        key=tuple(details.get("key") or ()),
+        in_doubt=details.get("in_doubt") or {},
         fingerprint=values["fingerprint"],
         sequence=int(values["sequence"]),
         updated_at=values["updated_at"] or "",

@@ -7,6 +7,9 @@ file opens connections, and only here do PyMySQL's exceptions become ours.
 from __future__ import annotations
 
 import re
+import socket
+import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,16 +47,18 @@ class Use(StrEnum):
 # zero and invalid dates allowed, and 0 in an AUTO_INCREMENT column meaning 0 (as mysqldump does).
 _APPLY_MODE = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
 
+# A server's own wait_timeout may be short. What only reads may idle for as long as a run works elsewhere; a
+# session with an open transaction may not: a run that hangs or is paused must not hold the fence for hours.
 _SESSION = {
-    Use.CONTROL: "SET SESSION sql_mode='', time_zone='+00:00'",
+    Use.CONTROL: "SET SESSION sql_mode='', time_zone='+00:00', wait_timeout=28800",
     Use.SNAPSHOT: (
         "SET SESSION sql_mode='', time_zone='+00:00', character_set_results=NULL,"
-        " net_write_timeout=600, net_read_timeout=120"
+        " wait_timeout=28800, net_write_timeout=600, net_read_timeout=120"
     ),
-    Use.STREAM: "SET SESSION net_write_timeout=600, net_read_timeout=120",
+    Use.STREAM: "SET SESSION wait_timeout=28800, net_write_timeout=600, net_read_timeout=120",
     Use.APPLY: (
         f"SET SESSION sql_mode='{_APPLY_MODE}', time_zone='+00:00', foreign_key_checks=0, character_set_results=NULL,"
-        " wait_timeout=600, innodb_lock_wait_timeout={lock_wait_s}, lock_wait_timeout={lock_wait_s}"
+        " wait_timeout={idle_s}, innodb_lock_wait_timeout={lock_wait_s}, lock_wait_timeout={lock_wait_s}"
     ),
 }
 
@@ -85,15 +90,31 @@ def connect(endpoint: Endpoint, use: Use, limits: Limits, **overrides: Any) -> C
         SourceLost, TargetLost: the server cannot be reached now.
         PrerequisiteError: it refuses us: user, password, TLS, database.
     """
+    settings = {**parameters(endpoint, use, limits), **overrides}
     with translated(endpoint):
-        connection = pymysql.connect(**{**parameters(endpoint, use, limits), **overrides})
+        # PyMySQL's connect_timeout ends with the TCP connection. A peer that accepts and then says nothing
+        # must not be waited for as long as for a statement.
+        patience = {"read_timeout": settings["connect_timeout"], "write_timeout": settings["connect_timeout"]}
+        connection = pymysql.connect(**{**settings, **patience})
         try:
             with connection.cursor() as cursor:
-                cursor.execute(_SESSION[use].format(lock_wait_s=max(1, int(limits.lock_wait_timeout_s))))
+                cursor.execute(_session_sql(use, limits))
+                if use is Use.APPLY:
+                    # Every row is found by its key, so nothing rests on repeatable reads, and without gap
+                    # locks neighbours that are written at the same time do not wait for each other.
+                    cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            connection._read_timeout = settings["read_timeout"]
+            connection._write_timeout = settings["write_timeout"]
         except BaseException:
-            connection.close()
+            connection._force_close()
             raise
         return connection
+
+
+def _session_sql(use: Use, limits: Limits) -> str:
+    lock_wait_s = max(1, int(limits.lock_wait_timeout_s))
+    idle_s = max(1, int(2 * limits.apply_timeout_s))
+    return _SESSION[use].format(lock_wait_s=lock_wait_s, idle_s=idle_s)
 
 
 def parameters(endpoint: Endpoint, use: Use, limits: Limits) -> dict[str, Any]:
@@ -126,14 +147,32 @@ def parameters(endpoint: Endpoint, use: Use, limits: Limits) -> dict[str, Any]:
     if endpoint.ssl_disabled:
         settings["ssl_disabled"] = True
     elif endpoint.ssl_ca or endpoint.ssl_cert or endpoint.ssl_verify_identity:
-        settings |= {
-            "ssl_ca": endpoint.ssl_ca,
-            "ssl_cert": endpoint.ssl_cert,
-            "ssl_key": endpoint.ssl_key,
-            "ssl_verify_cert": bool(endpoint.ssl_ca),
-            "ssl_verify_identity": bool(endpoint.ssl_verify_identity),
-        }
+        settings["ssl"] = _tls(endpoint)
     return settings
+
+
+def _tls(endpoint: Endpoint) -> ssl.SSLContext:
+    """TLS that is demanded. Without ssl_ca, the system's authorities are the ones that count.
+
+    Made here and not by PyMySQL, which checks no host name where no ssl_ca is given.
+    """
+    verify = bool(endpoint.ssl_ca or endpoint.ssl_verify_identity)
+    try:
+        context = ssl.create_default_context(cafile=endpoint.ssl_ca)
+        context.check_hostname = endpoint.ssl_verify_identity
+        context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+        # The certificates that MySQL makes for itself lack what the strict rules of Python 3.13 ask for.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if endpoint.ssl_cert:
+            context.load_cert_chain(endpoint.ssl_cert, endpoint.ssl_key)
+    except OSError as error:
+        files = ", ".join(f for f in (endpoint.ssl_ca, endpoint.ssl_cert, endpoint.ssl_key) if f)
+        raise PrerequisiteError(
+            f"{endpoint.role} {endpoint.name!r}: {files}: {error}",
+            hint="They must be PEM files that this user may read, and the key without a passphrase.",
+            code=2026,
+        ) from error
+    return context
 
 
 def close_quietly(connection: Connection[Any] | None) -> None:
@@ -176,11 +215,16 @@ def translated(endpoint: Endpoint, doing: str = "") -> Iterator[None]:
     try:
         yield
     except pymysql.MySQLError as error:
-        raise translate(error, endpoint, doing) from error
-    except (OSError, EOFError, ValueError, AttributeError, RuntimeError) as error:
+        ours = translate(error, endpoint, doing)
+        ours.operation = doing
+        # The text of the driver's error would be in every traceback, and may quote the refused row.
+        raise ours from None if _may_quote_values(ours, endpoint) else error
+    except (OSError, EOFError, ValueError, AttributeError, IndexError, RuntimeError, struct.error) as error:
         if not _from_driver(error):
             raise
-        raise translate(error, endpoint, doing) from error
+        ours = translate(error, endpoint, doing)
+        ours.operation = doing
+        raise ours from error
 
 
 def _from_driver(error: BaseException) -> bool:
@@ -194,16 +238,21 @@ def _from_driver(error: BaseException) -> bool:
     return isinstance(error, (OSError, EOFError)) or "pymysql" in file or file.endswith(("socket.py", "ssl.py"))
 
 
-# Server texts may quote values ("Duplicate entry '…'"); of a refused row only the column's name is kept.
+# Server texts may quote values ("Duplicate entry '…'", "near '…'"); of a refused row only the column's name
+# is kept.
 _COLUMN_IN_TEXT = re.compile(r"(?:for )?column '([^']+)'", re.IGNORECASE)
+_SYNTAX = frozenset({1064, 1149})
+
+
+def _may_quote_values(error: ReplicationError, endpoint: Endpoint) -> bool:
+    return isinstance(error, RowRejected) or (error.code in _SYNTAX and endpoint.role == "target")
 
 
 def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> ReplicationError:
     """One driver exception as one of ours."""
     where = f"{endpoint.role} {endpoint.name!r}" + (f", {doing}" if doing else "")
     lost = SourceLost if endpoint.role == "source" else TargetLost
-    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    text = str(error.args[1]) if len(error.args) > 1 else str(error)
+    code, text = _code_and_text(error)
     if isinstance(error, RuntimeError):
         hint = "Use TLS or a unix socket, or install the package `cryptography`."
         return PrerequisiteError(f"{where}: the password cannot be sent safely", hint=hint)
@@ -227,4 +276,18 @@ def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> Repl
             return RowRejected(f"{where}{named}", hint=known.hint, code=code)
         case ErrorClass.SCHEMA:
             return SchemaDrift(f"{where}: {text}", hint=known.hint, code=code)
-    return PrerequisiteError(f"{where}: {text}", hint=known.hint, code=code)
+    said = "" if code in _SYNTAX and endpoint.role == "target" else f": {text}"
+    return PrerequisiteError(f"{where}{said}", hint=known.hint, code=code)
+
+
+def _code_and_text(error: BaseException) -> tuple[int, str]:
+    """The number that tells most. PyMySQL gives 2003 for whatever goes wrong while it connects."""
+    cause = getattr(error, "original_exception", error)
+    if isinstance(cause, socket.gaierror):
+        return 2005, str(cause)
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return 2026, str(cause)
+    if isinstance(cause, OSError) and not isinstance(error, pymysql.MySQLError):
+        return 0, str(cause)  # args[0] is an errno, not one of the numbers that the table knows
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    return code, str(error.args[1]) if len(error.args) > 1 else str(error)

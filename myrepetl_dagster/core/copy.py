@@ -46,8 +46,10 @@ class Copy:
 
     def _steps(self) -> Iterator[None]:
         copy = self.copy
-        if not copy.sweeping:
-            yield from self._chunks() if self.source.chunked(self.state.plan) else self._whole()
+        if not copy.sweeping and self.source.chunked(self.state.plan):
+            yield from self._chunks()
+        elif not copy.sweeping:
+            self._whole()
         if copy.sweep:
             yield from self._sweep()
 
@@ -58,21 +60,20 @@ class Copy:
         return copy
 
     def _chunks(self) -> Iterator[None]:
-        last = False
-        while not last:
+        while True:
             chunk = self.source.read_chunk(self.state.plan, self.copy.after_key, self.limits.chunk_rows_max)
-            last = chunk.last
-            sweeping = last and self.copy.sweep
+            sweeping = chunk.last and self.copy.sweep
             self._store(chunk.rows, replace(self.copy, after_key=chunk.after_key, sweeping=sweeping))
+            if chunk.last:  # no step to come: a slice that ends here must not make the next one read in vain
+                return
             yield
 
-    def _whole(self) -> Iterator[None]:
+    def _whole(self) -> None:
         """No key to go by: one statement, one consistent read; interrupted, it starts again."""
         for rows in self.source.read_all(self.state.plan, self.limits.chunk_rows_max):
             self._store(rows, self.copy)
         if self.copy.sweep:
             self._store([], replace(self.copy, sweeping=True))
-        yield
 
     def _store(self, rows: Sequence[Row], copy: CopyState) -> None:
         shaped = Shaped()

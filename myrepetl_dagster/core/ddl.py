@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .alter import Clause, clauses
+from .alter import NO_EFFECT, REWRITE, Clause, clauses, split
+from .definition import unquoted
 from .model import TableName
 
 
@@ -33,6 +34,13 @@ class TableChange:
     renamed_to: TableName | None = None
     clauses: tuple[Clause, ...] = ()
 
+    @property
+    def structural(self) -> bool:
+        """Whether the table's columns may be others afterwards."""
+        if self.action is Action.ALTER:
+            return any(clause != NO_EFFECT for clause in self.clauses)
+        return self.action not in (Action.TRUNCATE, Action.CREATE)  # that only creates where nothing is
+
 
 _TOKEN = re.compile(
     r"\s+|/\*(?!!|M!).*?\*/|--[ \t\n][^\n]*|\#[^\n]*"  # white space and comments, but not /*! … */
@@ -40,7 +48,8 @@ _TOKEN = re.compile(
     r"|(?P<name>`(?:[^`]|``)*`|[\w$\u0080-\uffff]+)|(?P<mark>/\*M?!\d*|\*/|.)",
     re.DOTALL,
 )
-_DML = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "DO"})
+# SELECT: in statement format a call of a stored function that writes is logged as one.
+_DML = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "DO", "SELECT"})
 
 
 def _tokens(statement: str) -> list[str]:
@@ -52,12 +61,9 @@ def _tokens(statement: str) -> list[str]:
     return found
 
 
-def _unquoted(token: str) -> str:
-    return token[1:-1].replace("``", "`") if token.startswith("`") else token
-
-
 def _is_name(token: str) -> bool:
-    return token.startswith("`") or token[0].isalnum() or token[0] in "_$" or token[0] > "\x7f"
+    """Whether a token is a name where one is due; a string there is one with sql_mode ANSI_QUOTES."""
+    return token[0] in '`"_$' or token[0].isalnum() or token[0] > "\x7f"
 
 
 class _Words:
@@ -85,10 +91,10 @@ class _Words:
     def table(self) -> TableName | None:
         if self.at >= len(self.tokens) or not _is_name(self.tokens[self.at]):
             return None
-        first = _unquoted(self.tokens[self.at])
+        first = unquoted(self.tokens[self.at])
         self.at += 1
         if self.peek() == "." and self.at + 1 < len(self.tokens):
-            second = _unquoted(self.tokens[self.at + 1])
+            second = unquoted(self.tokens[self.at + 1])
             self.at += 2
             return TableName(first, second)
         return TableName(self.schema, first)
@@ -98,6 +104,11 @@ class _Words:
         if self.skip("WAIT"):
             self.at += 1
         self.skip("NOWAIT")
+
+
+def names_in(statement: str) -> frozenset[str]:
+    """Every word of a statement that may be the name of something."""
+    return frozenset(unquoted(token) for token in _tokens(statement) if _is_name(token))
 
 
 def table_changes(statement: str, schema: str) -> list[TableChange]:
@@ -165,28 +176,44 @@ def _rename(words: _Words) -> list[TableChange]:
 
 
 def _alter(words: _Words) -> list[TableChange]:
-    while words.skip("ONLINE", "IGNORE"):
-        pass
+    ignores = False
+    while words.peek() in ("ONLINE", "IGNORE"):
+        ignores = ignores or words.peek() == "IGNORE"
+        words.at += 1
     if not words.skip("TABLE"):
         return []
     words.skip_if_exists()
     table = words.table()
     if table is None:
         return []
+    words.skip_wait()
     rest = [token.upper() for token in words.tokens[words.at :]]
-    if "RENAME" in rest:
-        after = rest.index("RENAME") + 1
-        if after < len(rest) and rest[after] not in ("COLUMN", "INDEX", "KEY", "CONSTRAINT"):
-            words.at += after
+    for part in split(words.tokens[words.at :]):
+        if part[0].upper() == "RENAME" and part[1].upper() not in ("COLUMN", "INDEX", "KEY", "CONSTRAINT"):
+            words.tokens, words.at = part, 1
             words.skip("TO", "AS", "=")
             return [TableChange(Action.RENAME, table, renamed_to=words.table())]
-    return [TableChange(Action.ALTER, table, clauses=clauses(words.tokens[words.at :]))]
+    found = clauses(words.tokens[words.at :])
+    if ignores:  # MariaDB drops the rows that break a new unique key
+        found = (*found, REWRITE)
+    return [TableChange(Action.ALTER, table, clauses=found), *_exchanged(words, rest)]
+
+
+def _exchanged(words: _Words, rest: list[str]) -> list[TableChange]:
+    """The other table of EXCHANGE PARTITION … WITH TABLE and (MariaDB) CONVERT TABLE … TO PARTITION."""
+    for first, second in (("WITH", "TABLE"), ("CONVERT", "TABLE")):
+        for i in range(len(rest) - 2):
+            if (rest[i], rest[i + 1]) == (first, second):
+                words.at += i + 2
+                other = words.table()
+                return [TableChange(Action.ALTER, other, clauses=(REWRITE,))] if other else []
+    return []
 
 
 def _create(words: _Words) -> list[TableChange]:
-    if words.skip("OR"):
-        words.skip("REPLACE")
+    replaces = words.skip("OR") and words.skip("REPLACE")
     if words.skip("TEMPORARY") or not words.skip("TABLE"):
         return []
     words.skip_if_exists()
-    return _one(Action.CREATE, words.table())
+    created = _one(Action.CREATE, words.table())
+    return [*(TableChange(Action.DROP, one.table) for one in created if replaces), *created]

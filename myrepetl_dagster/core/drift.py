@@ -1,21 +1,26 @@
 """What a change of a source table means for its mapping: nothing, a change of the target, or a new copy. Pure.
 
 Whatever keeps the target equal without reading the table again is preferred; what would not, is a new copy
-where the mapping's policy is `evolve`, and otherwise a reason to stop.
+where the mapping's policy is `evolve`, and otherwise a reason to stop. The log may be far behind the table: a
+column that it adds can have another type by now, another name, or be gone. A change is followed only where
+the table as it is now shows that no later one has undone it; else the table is copied again, which is
+always exact and leaves all those later changes behind.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from .alter import Clause, Effect
 from .ddl import Action, TableChange
+from .definition import TEXT
 from .errors import SchemaDrift
-from .model import Column, TableName
+from .filters import columns as filter_columns
+from .model import Column, Table, TableName
 from .plan import TablePlan
+from .widening import as_converted, family, holds_charset, same, widens
 
 
 class Answer(StrEnum):
@@ -26,36 +31,52 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`clauses`: what the target has to follow, in order."""
+    """`clauses`: what the target has to follow, in order. `where`: the place in the log, for messages."""
 
     answer: Answer
     clauses: tuple[Clause, ...] = ()
+    where: str = ""
 
 
+_GO_ON = Decision(Answer.GO_ON)
+_AGAIN = Decision(Answer.COPY_AGAIN)
 _HINT = "Correct the mapping or the target, then run the `snapshot` job for this mapping."
 
 
-def decide(plan: TablePlan, changes: Sequence[TableChange], known: Sequence[Column], where: str) -> Decision:
+def decide(
+    plan: TablePlan,
+    changes: Sequence[TableChange],
+    known: Sequence[Column],
+    now: Table | None,
+    where: str,
+    *,
+    altered: bool = False,
+) -> Decision:
     """What to do about one statement's changes of a mapping's source table.
 
     Args:
-        known: the table's columns before, as far as they are known.
+        known: the table's columns when it was copied last.
+        altered: it may have been altered since.
+        now: the source table as it is at this moment, perhaps long after; None where there is none any more.
         where: the place in the log, for messages.
 
     Raises:
         SchemaDrift: the mapping cannot follow.
     """
     own = plan.source.name
-    came = [c for c in changes if c.action is Action.RENAME and c.renamed_to == own]
-    if came:
-        return Decision(Answer.COPY_AGAIN)  # another table's rows under this name (gh-ost, pt-osc)
     clauses: list[Clause] = []
     for change in changes:
+        if change.action is Action.RENAME and change.renamed_to == own:
+            if plan.mapping.schema_policy == "fail":
+                _stop(plan, f"rename of {change.table} to {own}", where)
+            return Decision(Answer.COPY_AGAIN, where=where)  # another table's rows (gh-ost, pt-osc)
         if change.action in (Action.DROP, Action.RENAME, Action.DROP_SCHEMA):
-            _stop(plan, f"{change.action.value.upper()} of {own}", where)
+            _stop(plan, f"{change.action.value} of {own}", where)
         if change.action is Action.ALTER and change.table == own:
             clauses += change.clauses
-    return _combined([_judge(plan, clause, known, where) for clause in clauses])
+    judge = _Judge(plan, known, now, where, altered)
+    decisions = [judge.judge(clause) for clause in judge.expanded(clauses)]
+    return replace(_combined(decisions), where=where)
 
 
 def _combined(decisions: Sequence[Decision]) -> Decision:
@@ -64,115 +85,182 @@ def _combined(decisions: Sequence[Decision]) -> Decision:
     for answer in (Answer.COPY_AGAIN, Answer.EVOLVE):
         if answer in answers:
             return Decision(answer, clauses)
-    return Decision(Answer.GO_ON)
+    return _GO_ON
 
 
 def _stop(plan: TablePlan, what: str, where: str) -> None:
     raise SchemaDrift(f"mapping {plan.name!r}: {what} at {where} cannot be followed", hint=_HINT)
 
 
-def _judge(plan: TablePlan, clause: Clause, known: Sequence[Column], where: str) -> Decision:
-    policy = plan.mapping.schema_policy
-    follows = plan.every_column and policy == "evolve"
-    needed = plan.every_column or clause.column in plan.needed_source_columns
-    go_on = Decision(Answer.GO_ON)
-    if policy == "fail" and clause.effect is not Effect.NONE:
-        _stop(plan, f"{clause.effect.value} {clause.column}".rstrip(), where)
-    match clause.effect:
-        case Effect.NONE:
-            return go_on
-        case Effect.REWRITE:
-            if policy != "evolve":
-                _stop(plan, "a change of rows that the log does not hold", where)
-            return Decision(Answer.COPY_AGAIN)
-        case Effect.ADD:
-            if not follows:
-                return go_on
-            return Decision(Answer.EVOLVE if clause.plain else Answer.COPY_AGAIN, (clause,))
-        case Effect.DROP:
-            if not needed or (plan.every_column and policy == "ignore"):
-                return go_on
-            if not follows or clause.column in plan.key:
-                _stop(plan, f"drop of column {clause.column}", where)
+def follows(plan: TablePlan) -> bool:
+    """Whether the target's columns are the source's, and become what those become."""
+    return plan.every_column and plan.mapping.schema_policy == "evolve"
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    plan: TablePlan
+    known: Sequence[Column]
+    now: Table | None
+    where: str
+    altered: bool
+
+    # ---- names ----
+    def expanded(self, clauses: Iterable[Clause]) -> list[Clause]:
+        """Clauses with columns called as the tables call them (a statement may write them in any case)."""
+        found = []
+        for clause in clauses:
+            if clause.effect is Effect.CONVERT:
+                found += self._converted(clause)
+            else:
+                found.append(self._called(clause))
+        return found
+
+    def _called(self, clause: Clause) -> Clause:
+        if clause.effect is Effect.ADD:
+            return clause  # as given
+        tables = (self.plan.target.columns, self.known, self.plan.source.columns)
+        spelled = {c.name.casefold(): c.name for columns in reversed(tables) for c in columns}
+
+        def own(name: str) -> str:
+            return spelled.get(name.casefold(), name)
+
+        renames = clause.effect is Effect.RETYPE and clause.column != clause.old_name  # CHANGE: a new name, as given
+        return replace(
+            clause, column=clause.column if renames else own(clause.column), old_name=own(clause.old_name)
+        )
+
+    def _converted(self, clause: Clause) -> list[Clause]:
+        """CONVERT TO CHARACTER SET as what it does to each column."""
+        found = []
+        for column in self.now.columns if self.now else ():
+            if column.type in TEXT and self._needs(column.name):
+                given = clause.charset or column.charset
+                found.append(Clause(Effect.RETYPE, column.name, old_name=column.name, charset=given or ""))
+        return found
+
+    # ---- clauses ----
+    def _needs(self, name: str) -> bool:
+        plan = self.plan
+        if not plan.every_column:
+            return name in plan.needed_source_columns
+        return plan.mapping.schema_policy == "evolve" or self._has(name) or name in filter_columns(plan.mapping.filter)
+
+    def _has(self, name: str) -> bool:
+        return self.plan.target.column(name) is not None
+
+    def _cannot(self, what: str) -> None:
+        _stop(self.plan, what, self.where)
+
+    def judge(self, clause: Clause) -> Decision:
+        if clause.effect is Effect.NONE:
+            return _GO_ON
+        what = f"{clause.effect.value} {clause.column}".rstrip()
+        if self.plan.mapping.schema_policy == "fail":
+            self._cannot(what)
+        match clause.effect:
+            case Effect.KEY:
+                return self._key(what)
+            case Effect.ADD:
+                return self._added(clause)
+            case Effect.DROP:
+                return self._dropped(clause, what)
+            case Effect.RENAME:
+                return self._renamed(clause, what)
+            case Effect.RETYPE:
+                return self._retyped(clause, what) if self._needs(clause.column) else _GO_ON
+        if self.plan.mapping.schema_policy != "evolve":
+            self._cannot("a change of rows that the log does not hold")
+        return _AGAIN
+
+    def _key(self, what: str) -> Decision:
+        if self.plan.mapping.primary_key:
+            return _GO_ON  # the mapping says what tells rows apart
+        if not follows(self.plan):
+            self._cannot(what)
+        return _AGAIN
+
+    def _added(self, clause: Clause) -> Decision:
+        if not follows(self.plan):
+            # A column that the target has and the source had not: from now on rows bring values for it.
+            unfilled = self.plan.every_column and self._has(clause.column)
+            return Decision(Answer.EVOLVE, (clause,)) if unfilled else _GO_ON
+        now = self.now.column(clause.column) if self.now else None
+        stated = clause.definition.column if clause.definition else None
+        fill = clause.definition.fill if clause.definition else None
+        if now is None or now.generated or fill is None or stated is None:
+            return _AGAIN
+        stated = self._stated(stated, now)
+        fits = widens(stated, now) if fill == "NULL" else same(stated, now)
+        return Decision(Answer.EVOLVE, (clause,)) if fits else _AGAIN
+
+    def _dropped(self, clause: Clause, what: str) -> Decision:
+        plan = self.plan
+        if clause.column in plan.key or clause.column in filter_columns(plan.mapping.filter):
+            if plan.every_column or clause.column in plan.needed_source_columns:
+                self._cannot(what)
+        if not self._needs(clause.column) or (plan.every_column and not follows(plan)):
+            return _GO_ON
+        if not follows(plan):
+            self._cannot(what)
+        return Decision(Answer.EVOLVE, (clause,))
+
+    def _renamed(self, clause: Clause, what: str) -> Decision:
+        if clause.column in filter_columns(self.plan.mapping.filter):
+            self._cannot(what)
+        if follows(self.plan):
             return Decision(Answer.EVOLVE, (clause,))
-        case Effect.RENAME:
-            if not needed:
-                return go_on
-            if not follows:
-                _stop(plan, f"rename of column {clause.column}", where)
+        if self._needs(clause.column) or (self.plan.every_column and self._has(clause.new_name)):
+            self._cannot(what)
+        return _GO_ON
+
+    def _retyped(self, clause: Clause, what: str) -> Decision:
+        """A type change leaves the rows as they are if the new type holds all that the old one did."""
+        now = self.now.column(clause.column) if self.now else None
+        known = next((c for c in self.known if c.name == clause.old_name), None)
+        held = self._held(clause)
+        before = [c for c in (held if self.altered else known, held) if c is not None]
+        stated = None
+        if clause.charset:
+            stated = as_converted(before[0], clause.charset) if before else None
+        elif clause.definition and clause.definition.column:
+            stated = self._stated(clause.definition.column, now)
+        if follows(self.plan) and (
+            (held is not None and held.generated) or (clause.definition is not None and clause.definition.computed)
+        ):
+            return _AGAIN  # computed from other columns, or no longer
+        kind = known or held  # one change of the kind of value, and nobody would be here any more
+        if stated is not None and kind is not None and family(kind) != family(stated):
+            self._cannot(f"{what} from {kind.column_type} to {stated.column_type}")
+        # What the target holds is what the rows are, so that its type alone is proof enough, too.
+        kept = stated is not None and any(self._keeps(c, stated, clause) for c in before)
+        final = now is not None and stated is not None and widens(stated, now)
+        if kept and (final or not follows(self.plan)):
             return Decision(Answer.EVOLVE, (clause,))
-    return _retyped(plan, clause, known, where) if needed else go_on
+        if not follows(self.plan):
+            self._cannot(what)
+        return Decision(Answer.COPY_AGAIN, (clause,))
 
+    def _held(self, clause: Clause) -> Column | None:
+        """The target's column for it, if it gets the source's values as they are."""
+        for planned in self.plan.columns:
+            if planned.source in (clause.old_name, clause.column) and planned.transform is None:
+                return self.plan.target.column(planned.target)
+        return self.plan.target.column(clause.old_name) if self.plan.every_column else None
 
-def _retyped(plan: TablePlan, clause: Clause, known: Sequence[Column], where: str) -> Decision:
-    """A type change leaves the rows as they are if the new type holds all that the old one did."""
-    now = plan.source.column(clause.column)
-    before = next((c for c in known if c.name == clause.column), None) or plan.target.column(clause.column)
-    follows = plan.every_column and plan.mapping.schema_policy == "evolve"
-    if now is None or before is None:
-        return Decision(Answer.COPY_AGAIN) if follows else Decision(Answer.GO_ON)
-    if widens(before, now):
-        return Decision(Answer.EVOLVE, (clause,)) if follows else Decision(Answer.GO_ON)
-    if not follows or _family(before) != _family(now):
-        _stop(plan, f"change of column {clause.column} from {before.column_type} to {now.column_type}", where)
-    return Decision(Answer.COPY_AGAIN, (clause,))
+    def _keeps(self, before: Column, stated: Column, clause: Clause) -> bool:
+        if clause.charset:
+            return holds_charset(before.charset, stated.charset)
+        return widens(before, stated)
 
-
-# ---- types ----------------------------------------------------------------------------------------------
-_INTEGER_BYTES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
-_TEXT_BYTES = {
-    "char": 0, "varchar": 0, "tinytext": 255, "text": 65_535, "mediumtext": 2**24 - 1, "longtext": 2**32 - 1,
-    "binary": 0, "varbinary": 0, "tinyblob": 255, "blob": 65_535, "mediumblob": 2**24 - 1, "longblob": 2**32 - 1,
-}  # fmt: skip
-
-
-def _family(column: Column) -> str:
-    if column.type in _INTEGER_BYTES:
-        return "integer"
-    if column.type in ("float", "double"):
-        return "float"
-    if column.type in _TEXT_BYTES:
-        return "bytes" if column.charset == "binary" else "text"
-    return column.type
-
-
-def _numbers(column: Column) -> list[int]:
-    found = re.search(r"\(([\d,]+)\)", column.column_type)
-    return [int(n) for n in found.group(1).split(",")] if found else []
-
-
-def widens(before: Column, now: Column) -> bool:
-    """Whether every value of the old type is the same value of the new one."""
-    if before.column_type == now.column_type:
-        return True
-    family = _family(before)
-    if family != _family(now):
-        return False
-    old, new = _numbers(before), _numbers(now)
-    match family:
-        case "integer":
-            sizes = _INTEGER_BYTES[before.type], _INTEGER_BYTES[now.type]
-            if before.unsigned == now.unsigned:
-                return sizes[1] >= sizes[0]
-            return before.unsigned and sizes[1] > sizes[0]
-        case "float":
-            return now.type == "double" or before.type == now.type
-        case "text" | "bytes":
-            if "binary" in (before.type, now.type) and before.type != now.type:
-                return False  # padded with zero bytes on one side only
-            capacity = [(_TEXT_BYTES[c.type] or (n[0] if n else 1)) for c, n in ((before, old), (now, new))]
-            return capacity[1] >= capacity[0] and (now.type != "binary" or old == new)
-        case "decimal":
-            old, new = ([*old, 0] if old else [10, 0]), ([*new, 0] if new else [10, 0])
-            whole = new[0] - new[1] >= old[0] - old[1]
-            return whole and new[1] >= old[1] and (before.unsigned or not now.unsigned)
-        case "enum" | "set":
-            return set(before.members) <= set(now.members)
-        case "time" | "datetime" | "timestamp":
-            return (new or [0])[0] >= (old or [0])[0]
-        case "bit":
-            return (new or [1])[0] >= (old or [1])[0]
-    return False
+    def _stated(self, stated: Column, now: Column | None) -> Column:
+        """With what the statement leaves to the table: its default character set."""
+        if stated.type == "json" and now is not None and now.type == "longtext":
+            return now  # MariaDB
+        if stated.charset is None and stated.type in TEXT:
+            default = self.now.charset if self.now else None
+            return replace(stated, charset=default)
+        return stated
 
 
 def concerned(changes: Sequence[TableChange], table: TableName) -> list[TableChange]:

@@ -49,7 +49,7 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (2055, "CR_SERVER_LOST_EXTENDED", _A, ""),
     (2014, "CR_COMMANDS_OUT_OF_SYNC", _N, ""),
     (2027, "CR_MALFORMED_PACKET", _A, ""),
-    (2026, "CR_SSL_CONNECTION_ERROR", _N, "Check ssl_ca, ssl_cert, ssl_key and the server's certificate."),
+    (2026, "CR_SSL_CONNECTION_ERROR", _X, "Check ssl_ca, ssl_cert, ssl_key, the host name and the server's TLS."),
     (2059, "CR_AUTH_PLUGIN_CANNOT_LOAD", _X, "The account's authentication plugin is not supported."),
     (2061, "CR_AUTH_PLUGIN_ERR", _X, "The account's authentication plugin is not supported."),
     # Too much at once
@@ -179,7 +179,12 @@ _LOG_1236 = (
     ("same server_uuid/server_id", _X, "Another reader uses this server_id: choose another replication.server_id."),
     ("same server_id", _X, "Another reader uses this server_id: choose another replication.server_id."),
     ("max_allowed_packet", _X, "Raise max_allowed_packet on the source."),
+    ("binary log is not open", _X, "Start the source with --log-bin."),
+    ("server_id was not set", _X, "Set server_id on the source."),
+    ("server id was not set", _X, "Set server_id on the source."),
     ("could not open log file", _N, ""),
+    ("memory allocation failed", _N, ""),
+    ("i/o error reading", _N, ""),
     ("checksum", _N, ""),
 )
 
@@ -197,6 +202,4 @@ def classify(code: int, text: str = "") -> ErrorCode:
                 return ErrorCode(code, known.symbol, error_class, hint)
     if code == 1290 and "read-only" not in lowered and "read_only" not in lowered:
         return ErrorCode(code, known.symbol, ErrorClass.CONFIGURATION, "A server option forbids the statement.")
-    if code == 2026 and "certificate" in lowered:
-        return ErrorCode(code, known.symbol, ErrorClass.CONFIGURATION, known.hint)
     return known

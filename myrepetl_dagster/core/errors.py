@@ -23,6 +23,7 @@ class ReplicationError(Exception):
         self.message = message
         self.hint = hint
         self.code = code
+        self.operation = ""  # what was being done on the connection, for logs
         self.mapping: str | None = None  # whose error it is, where it is not everybody's
 
     def __str__(self) -> str:

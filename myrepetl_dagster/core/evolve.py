@@ -6,56 +6,209 @@ commits by itself on MySQL and MariaDB: the caller has committed everything befo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from .alter import Clause, Effect
 from .apply import MySQLTarget
-from .connect import quote_name
-from .drift import widens
-from .model import Column, Table
+from .connect import query, quote_name, translated
+from .drift import Answer, Decision, follows
+from .errors import PrerequisiteError, ReplicationError, SchemaDrift
+from .model import Column, Table, TableName
+from .plan import TablePlan, tells_all_apart
 from .schema import column_definition
+from .widening import family, widens
+
+_HINT = "Correct the target's column by hand, then run the `snapshot` job for this mapping."
 
 
-def follow(target: MySQLTarget, table: Table, source: Table, clauses: Sequence[Clause]) -> None:
-    """Apply column changes to a target table.
+def follow(target: MySQLTarget, plan: TablePlan, source: Table, decision: Decision) -> Answer:
+    """Apply column changes to a mapping's target table. The answer may turn out to be a new copy after all.
 
     Args:
-        table: the target table as it is.
         source: the source table as it is now, for the definitions of its columns.
+
+    Raises:
+        SchemaDrift: the target holds what the source no longer does, and the mapping's policy is not `evolve`.
+    """
+    held = {c.name: c for c in (target.describe(plan.target.name) or plan.target).columns}
+    follower = _Follower(target, plan, source, held)
+    if decision.answer is Answer.COPY_AGAIN:  # the rest is done when the copy is planned
+        for clause in decision.clauses:
+            if clause.effect is Effect.RENAME:
+                follower.rename(clause)
+        return decision.answer
+    done = [follower.follow(clause) for clause in decision.clauses]
+    if all(done):
+        return Answer.EVOLVE
+    if not follows(plan):
+        raise SchemaDrift(
+            f"mapping {plan.name!r}: the source table's change at {decision.where} changed values that the log does"
+            " not hold",
+            hint="Run the `snapshot` job for this mapping.",
+        )
+    return Answer.COPY_AGAIN
+
+
+class _Follower:
+    """Each method says whether the target is now what the source was after the clause."""
+
+    def __init__(self, target: MySQLTarget, plan: TablePlan, source: Table, held: dict[str, Column]) -> None:
+        self.target = target
+        self.plan = plan
+        self.name = plan.target.name
+        self.source = source
+        self.held = held
+
+    def follow(self, clause: Clause) -> bool:
+        match clause.effect:
+            case Effect.ADD:
+                return self._add(clause)
+            case Effect.DROP:
+                if clause.column in self.held:
+                    relax(self.target, self.name, [self.held[clause.column]])
+                return True
+            case Effect.RENAME:
+                return self.rename(clause)
+            case Effect.RETYPE:
+                return self._retype(clause)
+        return True
+
+    def _add(self, clause: Clause) -> bool:
+        fill = clause.definition.fill if clause.definition else None
+        if clause.column in self.held:
+            # Ours of an interrupted run, of a column that was dropped before, or somebody else's.
+            generated = self.held[clause.column].generated
+            return fill == "NULL" and not generated and not self._any(clause.column, "IS NOT NULL")
+        if not follows(self.plan):
+            return True
+        columns = [c for c in self.source.columns if c.name == clause.column]
+        add_columns(self.target, self.name, columns, "" if fill in (None, "NULL") else f" DEFAULT {fill}")
+        return bool(columns) and fill is not None
+
+    def rename(self, clause: Clause) -> bool:
+        if clause.column not in self.held:
+            return clause.new_name in self.held  # done before an interruption
+        if clause.new_name in self.held:
+            return False
+        old, new = quote_name(clause.column), quote_name(clause.new_name)
+        alter(self.target, self.name, f"RENAME COLUMN {old} TO {new}")
+        self.held[clause.new_name] = replace(self.held.pop(clause.column), name=clause.new_name)
+        return True
+
+    def _retype(self, clause: Clause) -> bool:
+        name, now = self._target_name(clause), self.source.column(clause.column)
+        column = self.held.get(name)
+        if column is None:
+            return not follows(self.plan)
+        if clause.definition is not None and not clause.definition.nullable:
+            if column.nullable and self._any(name, "IS NULL"):
+                return False  # the source made something else of its NULLs
+        if now is None or not follows(self.plan):
+            return now is not None or not follows(self.plan)
+        return fit(self.target, self.name, column, now, key=name in self.plan.key)
+
+    def _target_name(self, clause: Clause) -> str:
+        for planned in self.plan.columns:
+            if planned.source in (clause.column, clause.old_name) and planned.target in self.held:
+                return planned.target
+        return clause.column
+
+    def _any(self, column: str, condition: str) -> bool:
+        where = f"{quote_name(column)} {condition}"
+        with translated(self.target.endpoint, f"looking into {self.name}"):
+            return bool(query(self.target.control, f"SELECT 1 FROM {_quoted(self.name)} WHERE {where} LIMIT 1"))
+
+
+# ---- for a new copy ------------------------------------------------------------------------------------------
+def conform(target: MySQLTarget, mapping: str, table: Table, source: Table, known: Sequence[Column]) -> None:
+    """Make a target table fit for a new copy of a source table that may have changed since its last one.
+
+    All of the source's columns will be written; those that are not there any more will not.
+
+    Args:
+        known: the source's columns when it was copied last; () if it never was: then the target's types
+            are as somebody chose them.
+
+    Raises:
+        SchemaDrift: a column's values have become of another kind than the target's column.
     """
     held = {c.name: c for c in table.columns}
-    for clause in clauses:
-        if clause.effect is Effect.ADD and clause.column not in held:
-            add_columns(target, table, [c for c in source.columns if c.name == clause.column])
-        elif clause.effect is Effect.DROP and clause.column in held:
-            _relax(target, table, held[clause.column])
-        elif clause.effect is Effect.RENAME and clause.column in held and clause.new_name not in held:
-            _alter(target, table, f"RENAME COLUMN {quote_name(clause.column)} TO {quote_name(clause.new_name)}")
-            held[clause.new_name] = held.pop(clause.column)
-        elif clause.effect is Effect.RETYPE and clause.column in held:
-            now = source.column(clause.column)
-            if now is not None and _narrower(held[clause.column], now):
-                null = "NULL" if now.nullable or held[clause.column].nullable else "NOT NULL"
-                _alter(target, table, f"MODIFY COLUMN {quote_name(now.name)} {_definition(target, now)} {null}")
+    before = {c.name: c for c in known}
+    for now in source.columns if known else ():
+        column = held.get(now.name)
+        old = before.get(now.name)
+        if column is None:
+            continue
+        if column.generated:
+            if old is None or (old.generated, old.generation_expression) != (now.generated, now.generation_expression):
+                alter(target, table.name, f"MODIFY COLUMN {quote_name(now.name)} {_definition(target, now)} NULL")
+            continue
+        if family(column) != family(now) and (old is None or family(old) != family(now)):
+            raise SchemaDrift(
+                f"mapping {mapping!r}: column {now.name} is {now.column_type} in {source.name} by now,"
+                f" {column.column_type} in {table.name}",
+                hint=_HINT,
+            )
+        if old is None or old.column_type != now.column_type or old.charset != now.charset or (
+            now.nullable and not old.nullable
+        ):
+            fit(target, table.name, column, now, key=now.name in table.primary_key, any_type=True)
+    spelled = {c.name.casefold(): c.name for c in table.columns}
+    missing = [c for c in source.columns if c.name not in held]
+    for column in missing:
+        if column.name.casefold() in spelled:  # one name to the server, two to whoever reads the log
+            old, new = quote_name(spelled[column.name.casefold()]), quote_name(column.name)
+            alter(target, table.name, f"RENAME COLUMN {old} TO {new}")
+    add_columns(target, table.name, [c for c in missing if c.name.casefold() not in spelled])
+    names = {name.casefold() for name in source.column_names}
+    relax(target, table.name, [c for c in table.columns if c.name.casefold() not in names and c.name in before])
 
 
-def add_columns(target: MySQLTarget, table: Table, columns: Sequence[Column]) -> None:
+def fit(
+    target: MySQLTarget, table: TableName, held: Column, now: Column, *, key: bool, any_type: bool = False
+) -> bool:
+    """Give a target's column the source's type if its own does not hold all of that one's values.
+
+    Args:
+        any_type: the rows will be written again, so that it does not matter what becomes of their values.
+    """
+    if family(held) != family(now):
+        return True  # chosen by somebody
+    relaxed = now.nullable and not held.nullable and not key
+    collides = key and bool(now.collation) and held.collation != now.collation
+    collides = collides and not tells_all_apart(held.collation or "", now.collation or "")
+    enough = widens(now, held)
+    if enough and not relaxed and not collides:
+        return True
+    if not enough and not widens(held, now) and not any_type:
+        return False  # each holds what the other does not
+    wanted = now
+    if enough:
+        wanted = replace(held, charset=now.charset, collation=now.collation) if collides else held
+    null = "NULL" if (now.nullable or held.nullable) and not key else "NOT NULL"
+    more = " AUTO_INCREMENT" if held.auto_increment else ""
+    alter(target, table, f"MODIFY COLUMN {quote_name(held.name)} {_definition(target, wanted)} {null}{more}")
+    return True
+
+
+def add_columns(target: MySQLTarget, table: TableName, columns: Sequence[Column], default: str = "") -> None:
     """Add columns, all of them nullable: rows that are older than the column have no value for it."""
     for column in columns:
-        _alter(target, table, f"ADD COLUMN {quote_name(column.name)} {_definition(target, column)} NULL")
+        alter(target, table, f"ADD COLUMN {quote_name(column.name)} {_definition(target, column)} NULL{default}")
 
 
-def _narrower(held: Column, now: Column) -> bool:
-    """Whether the target's column does not hold all that the source's now may."""
-    if now.nullable and not held.nullable:
-        return widens(held, now)
-    return held.column_type != now.column_type and widens(held, now)
+def relax(target: MySQLTarget, table: TableName, columns: Iterable[Column]) -> None:
+    """The source has dropped the columns: rows to come have no value for them."""
+    keys = {name for key in _keys(target, table) for name in key}
+    for column in columns:
+        if not column.nullable and not column.generated and not column.auto_increment and column.name not in keys:
+            alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {_definition(target, column)} NULL")
 
 
-def _relax(target: MySQLTarget, table: Table, column: Column) -> None:
-    """The source has dropped the column: rows to come have no value for it."""
-    if not column.nullable and not column.generated:
-        _alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {_definition(target, column)} NULL")
+def _keys(target: MySQLTarget, table: TableName) -> tuple[tuple[str, ...], ...]:
+    held = target.describe(table)
+    return (held.primary_key,) if held else ()
 
 
 def _definition(target: MySQLTarget, column: Column) -> str:
@@ -64,5 +217,31 @@ def _definition(target: MySQLTarget, column: Column) -> str:
     )
 
 
-def _alter(target: MySQLTarget, table: Table, what: str) -> None:
-    target.define(f"ALTER TABLE {quote_name(table.name.schema)}.{quote_name(table.name.table)} {what}")
+def _quoted(table: TableName) -> str:
+    return f"{quote_name(table.schema)}.{quote_name(table.table)}"
+
+
+def alter(target: MySQLTarget, table: TableName, what: str) -> None:
+    """Alter the target's table.
+
+    Raises:
+        PrerequisiteError: the account may not.
+    """
+    name = _quoted(table)
+    try:
+        target.define(f"ALTER TABLE {name} {what}")
+    except PrerequisiteError as error:
+        raise PrerequisiteError(
+            f"{error.message}: the target has to follow its source, ALTER TABLE {name} {what}",
+            hint=f"GRANT ALTER ON {quote_name(table.schema)}.* to the target's account; or make the change by hand, "
+            "or set schema_policy: ignore.",
+            code=error.code,
+        ) from None
+    except ReplicationError as error:
+        if error.retryable:
+            raise
+        raise SchemaDrift(
+            f"{error.message}: the target cannot follow its source, ALTER TABLE {name} {what}",
+            hint=_HINT,
+            code=error.code,
+        ) from None

@@ -60,12 +60,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table's columns in their order, and its keys (primary first) as tuples of column names."""
+    """A table's columns in their order, and its keys (primary first) as tuples of column names.
+
+    `charset` is that of new columns whose definition names none.
+    """
 
     name: TableName
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
     unique_keys: tuple[tuple[str, ...], ...] = ()
+    charset: str | None = None
 
     def column(self, name: str) -> Column | None:
         return next((c for c in self.columns if c.name == name), None)
@@ -128,6 +132,8 @@ class Limits:
     batch_bytes_max: int = 8 * 2**20
     batch_interval_s_max: float = 5.0
     snapshot_slice_s: float = 20.0
+    copy_window_rows: int = 50_000
+    copy_writers_max: int = 2
     connect_timeout_s: float = 10.0
     control_timeout_s: float = 60.0
     snapshot_timeout_s: float = 600.0

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -82,8 +83,11 @@ class TablePlan:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the same source row would become another target row."""
-        parts = [str(self.source.name), str(self.target.name), ",".join(self.key)]
+        """Changes when the same source row would become another target row.
+
+        The source table's own key does not count: the log tells when it becomes another.
+        """
+        parts = [str(self.source.name), str(self.target.name), ",".join(self.mapping.primary_key)]
         if not self.every_column:
             parts += [
                 f"{c.target}<-{c.source}|{c.transform.spec if c.transform else ''}|{c.value!r}" for c in self.columns
@@ -92,8 +96,19 @@ class TablePlan:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def plan_table(mapping: TableMapping, source: Table, target: Table, shared_with: Sequence[TableMapping]) -> TablePlan:
-    """Resolve a mapping against both tables. `shared_with`: the other mappings into the same target table.
+def plan_table(
+    mapping: TableMapping,
+    source: Table,
+    target: Table,
+    shared_with: Sequence[TableMapping],
+    past_key: tuple[str, ...] = (),
+) -> TablePlan:
+    """Resolve a mapping against both tables.
+
+    Args:
+        shared_with: the other mappings into the same target table.
+        past_key: what told rows apart at the checkpoint; the source may have got another key since, which
+            counts from the place on where the log says so.
 
     Raises:
         SchemaDrift: a column that the mapping names is in neither table.
@@ -109,9 +124,12 @@ def plan_table(mapping: TableMapping, source: Table, target: Table, shared_with:
         columns = tuple(c for c in columns if c.target in held)
     columns = tuple(c for c in columns if not _computed_by_target(target, c.target))
     key = planned_key(mapping, source, columns)
+    if past_key and not mapping.primary_key:
+        key, columns = _earlier_key(past_key, key, target, columns)
     _require_columns(mapping, source, target, columns, key)
     _require_unique_key(mapping, target, key)
     _require_collations(mapping, source, target, columns, key)
+    _require_key_types(mapping, source, target, columns, key)
     others = tuple(
         other
         for other in (*((target.primary_key,) if target.primary_key else ()), *target.unique_keys)
@@ -154,6 +172,16 @@ def planned_key(mapping: TableMapping, source: Table, columns: Sequence[PlannedC
     return tuple(by_source.get(name, name) for name in own)
 
 
+def _earlier_key(
+    past: tuple[str, ...], own: tuple[str, ...], target: Table, columns: tuple[PlannedColumn, ...]
+) -> tuple[tuple[str, ...], tuple[PlannedColumn, ...]]:
+    """The key before a change that lies ahead in the log (its columns may be called otherwise by now)."""
+    held = set(target.column_names)
+    key = next((key for key in (past, own, target.primary_key) if key and held.issuperset(key)), own)
+    named = {c.target for c in columns}
+    return key, (*columns, *(PlannedColumn(name, name) for name in key if name not in named and name in held))
+
+
 def not_null_keys(table: Table) -> list[tuple[str, ...]]:
     """Unique keys all of whose columns are NOT NULL: each tells every row apart."""
     nullable = {c.name for c in table.columns if c.nullable}
@@ -178,7 +206,8 @@ def _require_columns(
 ) -> None:
     where = f"mapping {mapping.name!r}"
     if not mapping.init_query:
-        missing = [c.source for c in columns if c.source and source.column(c.source) is None]
+        past = key if mapping.columns is None else ()  # the log will say what became of it
+        missing = [c.source for c in columns if c.source and source.column(c.source) is None and c.source not in past]
         missing += [name for name in filter_columns(mapping.filter) if source.column(name) is None]
         if missing:
             hint = f"{source.name} has: {', '.join(source.column_names)}."
@@ -196,7 +225,14 @@ def _require_columns(
 def _require_unique_key(mapping: TableMapping, target: Table, key: tuple[str, ...]) -> None:
     keys = [target.primary_key, *target.unique_keys]
     if any(set(k) == set(key) for k in keys if k):
-        return
+        nullable = [name for name in key if (column := target.column(name)) is not None and column.nullable]
+        if not nullable:
+            return
+        raise PrerequisiteError(
+            f"mapping {mapping.name!r}: the key column {', '.join(nullable)} of {target.name} may be NULL, and a"
+            " unique key takes any number of NULLs",
+            hint="Make the column NOT NULL in the target, or correct primary_key.",
+        )
     columns = ", ".join(f"`{name}`" for name in key)
     raise PrerequisiteError(
         f"mapping {mapping.name!r}: {target.name} has no unique key on ({', '.join(key)}), so rows cannot be found",
@@ -222,6 +258,54 @@ def _require_collations(
             f" and {theirs.collation or theirs.type} in the source: different source rows could become one",
             hint=f"Give the target's column the source's collation, or {ours.charset}_bin.",
         )
+
+
+# What a key column's values may become in the target without two of them becoming one.
+_KEY_KINDS = {
+    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit"), "whole number"),
+    **dict.fromkeys(("float", "double"), "float"),
+    **dict.fromkeys(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"), "text"),
+    **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), "bytes"),
+    **dict.fromkeys(("datetime", "timestamp"), "datetime"),
+}
+
+
+def _require_key_types(
+    mapping: TableMapping, source: Table, target: Table, columns: Sequence[PlannedColumn], key: tuple[str, ...]
+) -> None:
+    """Nor must the target's type make one row of two: '01' and '1' are one number."""
+    for column in columns:
+        if column.target not in key or column.source is None or column.transform:
+            continue
+        theirs, ours = source.column(column.source), target.column(column.target)
+        if theirs is None or ours is None or _keeps_apart(theirs, ours):
+            continue
+        raise PrerequisiteError(
+            f"mapping {mapping.name!r}: key column {column.target} is {ours.column_type} in the target and"
+            f" {theirs.column_type} in the source: different source rows could become one",
+            hint=f"Give the target's column the type {theirs.column_type}.",
+        )
+
+
+def _keeps_apart(theirs: Column, ours: Column) -> bool:
+    kinds = [_KEY_KINDS.get(c.type, c.type) for c in (theirs, ours)]
+    if "text" in kinds[1:] or kinds[1] == "bytes":
+        return kinds[0] != "float"  # any value's text is its own; a value that is too long is refused
+    if kinds[0] == "whole number" and kinds[1] == "decimal":
+        return True
+    if kinds[0] == "date" and kinds[1] == "datetime":
+        return True
+    if kinds[0] != kinds[1] or kinds[0] == "float":
+        return kinds[0] == kinds[1] and (theirs.type == ours.type or ours.type == "double")
+    return _fraction_digits(ours) >= _fraction_digits(theirs)
+
+
+def _fraction_digits(column: Column) -> int:
+    """Digits after the point; what exceeds them is rounded away without an error."""
+    numbers = re.findall(r"\d+", column.column_type.partition("(")[2].partition(")")[0])
+    if column.type == "decimal":
+        return int(numbers[1]) if len(numbers) > 1 else 0
+    return int(numbers[0]) if numbers and column.type in ("time", "datetime", "timestamp") else 0
 
 
 def tells_all_apart(target_collation: str, source_collation: str) -> bool:

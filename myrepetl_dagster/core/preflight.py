@@ -6,13 +6,16 @@ there is none and returns the mapping's plan.
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
 
 from .apply import MySQLTarget
 from .connect import query, translated
 from .errors import PrerequisiteError, SchemaDrift
-from .evolve import add_columns
+from .evolve import conform
 from .filters import check_types
+from .filters import columns as filter_columns
 from .model import Column, Table
 from .pipeline import TableMapping
 from .plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
@@ -20,6 +23,8 @@ from .schema import column_definition, create_table_sql
 from .source import MySQLSource
 from .transforms import Transform
 from .values import sample_of
+
+log = logging.getLogger("myrepetl")
 
 # (variable, values that are fine, what to do); a variable that a server does not have is fine.
 _REQUIRED = (
@@ -54,12 +59,16 @@ def prepare(
     shared_with: Sequence[TableMapping],
     *,
     copying: bool = True,
+    known: Sequence[Column] = (),
+    past_key: tuple[str, ...] = (),
 ) -> TablePlan:
     """Resolve a mapping against both servers, creating its target table if there is none.
 
     Args:
         copying: the table is to be copied, so that the target needs all the columns that the source has now
             (`evolve`); else it gets them where the log says so.
+        known: the source's columns when it was copied last.
+        past_key: the key at the checkpoint.
 
     Raises:
         SchemaDrift, PrerequisiteError: what is missing where.
@@ -70,23 +79,67 @@ def prepare(
             f"mapping {mapping.name!r}: source {mapping.source!r} has no table {mapping.source_name}",
             hint="Correct source_table, or grant SELECT on it.",
         )
+    _require_logged(mapping, source)
     columns = planned_columns(mapping, table)
     held = target.describe(mapping.target_name)
+    if held is None and not copying:  # made anew it would lack every row that was copied
+        raise SchemaDrift(
+            f"mapping {mapping.name!r}: target {mapping.target!r} has no table {mapping.target_name} any more",
+            hint="Was it dropped? Run the `snapshot` job for this mapping, to copy it again.",
+        )
     if held is None:
         target.define(_definition(mapping, table, columns, target))
         held = target.describe(mapping.target_name)
         assert held is not None, "the table was just created"
     if copying and mapping.columns is None and mapping.schema_policy == "evolve":
-        present = set(held.column_names)
-        missing = [c for c in table.columns if c.name not in present]
-        if missing:
-            add_columns(target, held, missing)
-            held = target.describe(mapping.target_name) or held
+        conform(target, mapping.name, held, table, known)
+        held = target.describe(mapping.target_name) or held
+    plan = plan_table(mapping, table, held, shared_with, () if copying else past_key)
+    _require_comparable(mapping, table)
+    return plan
+
+
+_NOT_A_TABLE = {
+    "VIEW": "a view: the log holds changes of its tables only",
+    "SYSTEM VIEW": "a view of the server's own",
+    "SEQUENCE": "a sequence, not a table",
+    "SYSTEM VERSIONED": "system-versioned: the log holds its history as rows with the same key",
+}
+_WRITING_FOREIGN_KEY = re.compile(
+    r"^\s*CONSTRAINT (`(?:[^`]|``)*`) FOREIGN KEY.* ON (?:DELETE|UPDATE) (?:CASCADE|SET)", re.M
+)
+
+
+def _require_logged(mapping: TableMapping, source: MySQLSource) -> None:
+    """Whether every change of the table's rows is in the log.
+
+    Raises:
+        PrerequisiteError: it is no ordinary table, or the server keeps its schema out of the log.
+    """
+    name = mapping.source_name
+    problem = _NOT_A_TABLE.get(source.table_kind(name), "")
+    if not problem and not source.logs(name.schema):
+        problem = "kept out of the binary log (binlog_do_db or binlog_ignore_db)"
+    if problem:
+        raise PrerequisiteError(
+            f"mapping {mapping.name!r}: {name} is {problem}", hint="Map a table whose changes are in the binary log."
+        )
+    if source.logs_foreign_key_actions:
+        return
+    for constraint in _WRITING_FOREIGN_KEY.findall(source.definition(name)):
+        log.warning(
+            "mapping %s: rows of %s that its foreign key %s changes or deletes by itself are not in the log",
+            mapping.name, name, constraint, extra={"mapping": mapping.name},
+        )  # fmt: skip
+
+
+def _require_comparable(mapping: TableMapping, table: Table) -> None:
+    """A filter that would fail at the first row fails now. Columns that only init_query has are not known yet."""
     samples = {c.name: sample_of(c) for c in table.columns}
-    for problem in check_types(mapping.filter, samples):
-        problem.mapping = mapping.name
-        raise problem
-    return plan_table(mapping, table, held, shared_with)
+    if filter_columns(mapping.filter) <= samples.keys():
+        for problem in check_types(mapping.filter, samples):
+            problem.mapping = mapping.name
+            raise problem
 
 
 def _definition(mapping: TableMapping, source: Table, columns: Sequence[PlannedColumn], target: MySQLTarget) -> str:

@@ -12,17 +12,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from .apply import MySQLTarget, Target
-from .catch_up import CatchUp, MappingState, Place, Report, SchemaChanged, blamed
-from .checkpoint import Checkpoint, CopyState, columns_to_json
+from .apply import Claims, MySQLTarget, Target
+from .catch_up import CatchUp, CommittedUnseen, MappingState, Place, Report, SchemaChanged, blamed
+from .checkpoint import Checkpoint, CopyState, columns_from_json, columns_to_json
 from .copy import Copy, can_sweep
 from .drift import Answer
 from .errors import PositionLost, PrerequisiteError, ReplicationError, SourceLost, StaleRun, TransientError
 from .evolve import follow
+from .fast_copy import FastCopy
 from .model import Limits, Phase, Progress
 from .pipeline import Pipeline, TableMapping
 from .plan import Step, TablePlan, next_step
-from .position import Position
+from .position import Position, Transaction
 from .preflight import check_source, prepare
 from .source import MySQLSource, Source
 
@@ -118,6 +119,7 @@ class SourceRun:
         self.answered: set[Place] = set()
         self.results = {m.name: MappingResult(m.name) for m in mappings}
         self._baselines: dict[str, Baseline] = {}
+        self._claims: dict[str, Claims] = {}  # by target
         self._started_s = time.monotonic()
         self._commits = 0
 
@@ -147,7 +149,10 @@ class SourceRun:
                     raise
                 log.warning(
                     "source %s: attempt %d failed, next in %.1f s: %s", self.source_name, attempt, wait_s, error,
-                    extra={"source": self.source_name, "attempt": attempt, "wait_s": wait_s, "code": error.code},
+                    extra={
+                        "source": self.source_name, "operation": error.operation, "code": error.code,
+                        "attempt": attempt, "wait_s": wait_s,
+                    },
                 )  # fmt: skip
                 time.sleep(wait_s)
 
@@ -158,7 +163,8 @@ class SourceRun:
             plans = self._plans(servers)
             while plans:
                 try:
-                    run = Pass(servers.source, plans, self._limits(plans), self._report, self._begun, self.forget)
+                    limits = self._limits(plans)
+                    run = Pass(servers.source, plans, limits, self._report, self._begun, self.forget, fast_copy)
                     run.run(frozenset(self.answered))
                     self._note_lag(servers.source)
                     return
@@ -169,6 +175,8 @@ class SourceRun:
                 except ReplicationError as error:
                     if isinstance(error, TransientError) or error.mapping not in plans:
                         raise
+                    if self._planned_before_a_change(servers, plans, error.mapping, error):
+                        continue
                     self._failed(servers, plans.pop(error.mapping)[1], error)
         finally:
             servers.close()
@@ -187,35 +195,80 @@ class SourceRun:
         log.warning("%s: copying again: %s", ", ".join(willing), error, extra={"code": error.code})
         self.forget.update(willing)
         for name in willing:
-            plan, target = plans[name]
-            plans[name] = (self._prepare(plan.mapping, servers.source, target, copying=True), target)
+            self._plan_again(servers, plans, name, copying=True)
 
     def _follow(self, servers: Servers, plans: dict[str, tuple[TablePlan, MySQLTarget]], change: SchemaChanged) -> None:
         """Let the target follow a change of its source table, then plan anew."""
         name = change.place[0]
         plan, target = plans[name]
-        log.info("mapping %s: source table changed, %s", name, change.decision.answer, extra={"mapping": name})
-        source = servers.source.describe(plan.source.name)
-        if source is not None:
-            follow(target, plan.target, source, change.decision.clauses)
-        self.answered.add(change.place)
-        if change.decision.answer is Answer.COPY_AGAIN:
-            self.forget.add(name)
+        for each in servers.targets.values():  # of a transaction of which a part is written
+            each.discard_transaction()
         try:
-            plans[name] = (self._prepare(plan.mapping, servers.source, target, copying=name in self.forget), target)
+            source = servers.source.describe(plan.source.name)
+            answer = change.decision.answer if source is None else follow(target, plan, source, change.decision)
+            log.info("mapping %s: source table changed, %s", name, answer, extra={"mapping": name})
+            if answer is Answer.COPY_AGAIN:
+                self.forget.add(name)
+            self._plan_again(servers, plans, name)
+            self.answered.add(change.place)
         except ReplicationError as error:
             error.mapping = name
             if isinstance(error, TransientError):
                 raise
             self._failed(servers, plans.pop(name)[1], error)
 
+    def _plan_again(
+        self, servers: Servers, plans: dict[str, tuple[TablePlan, MySQLTarget]], name: str, *, copying: bool = False
+    ) -> None:
+        plan, target = plans[name]
+        copying = copying or name in self.forget
+        plan = self._prepare(plan.mapping, servers.source, target, copying=copying)
+        self.results[name].plan = plan
+        plans[name] = (plan, target)
+
+    def _planned_before_a_change(
+        self,
+        servers: Servers,
+        plans: dict[str, tuple[TablePlan, MySQLTarget]],
+        name: str,
+        error: ReplicationError,
+    ) -> bool:
+        """Plan again what failed, if the source table is no longer what it was when it was planned.
+
+        A copy of which a part failed starts over: what it selects, or what it fits into, may be gone.
+        """
+        plan, target = plans[name]
+        now = servers.source.columns(plan.source.name)
+        if not now or now == plan.source.columns:
+            return False
+        log.info("mapping %s: source table changed meanwhile: %s", name, error, extra={"mapping": name})
+        for each in servers.targets.values():
+            each.discard_transaction()
+        held = target.read_checkpoints([name]).get(name)
+        if held is not None and held.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
+            self.forget.add(name)
+        try:
+            self._plan_again(servers, plans, name)
+        except ReplicationError as later:
+            if isinstance(later, TransientError):
+                raise
+            later.mapping = name
+            self._failed(servers, plans.pop(name)[1], later)
+        return True
+
     def _prepare(self, mapping: TableMapping, source: MySQLSource, target: MySQLTarget, *, copying: bool) -> TablePlan:
+        held = target.read_checkpoints([mapping.name]).get(mapping.name)
+        known = columns_from_json(held.source_columns_json) if held else ()
+        past_key = held.key if held else ()
         shared = [
             m
             for m in self.pipeline.mappings
             if m is not mapping and (m.target, m.target_name) == (mapping.target, mapping.target_name)
         ]
-        return prepare(mapping, source, target, shared, copying=copying)
+        plan = prepare(mapping, source, target, shared, copying=copying, known=known, past_key=past_key)
+        if held is not None and held.phase is Phase.COPYING and past_key != plan.key:
+            self.forget.add(mapping.name)  # its next chunk would be asked for by the old key
+        return plan
 
     def _plans(self, servers: Servers) -> dict[str, tuple[TablePlan, MySQLTarget]]:
         plans = {}
@@ -224,7 +277,8 @@ class SourceRun:
                 continue
             target = servers.targets.get(mapping.target)
             if target is None:
-                target = MySQLTarget(self.pipeline.targets[mapping.target], self.limits)
+                claims = self._claims.setdefault(mapping.target, {})
+                target = MySQLTarget(self.pipeline.targets[mapping.target], self.limits, claims=claims)
                 servers.targets[mapping.target] = target
                 target.create_checkpoint_table()
             held = target.read_checkpoints([mapping.name]).get(mapping.name)
@@ -263,8 +317,11 @@ class SourceRun:
 
     # ---- report ----
     def _begun(self, mapping: str, held: Checkpoint | None) -> None:
-        if held is None:
-            self._baselines.setdefault(mapping, Baseline())
+        if held is None:  # its counters start at nothing, the run's go on
+            so_far = self.results[mapping]
+            self._baselines[mapping] = Baseline(
+                -so_far.rows_snapshotted, -so_far.changes_applied, -so_far.rows_filtered
+            )
         else:
             counts = Baseline(held.rows_snapshotted, held.changes_applied, held.rows_filtered)
             self._baselines.setdefault(mapping, counts)
@@ -305,6 +362,15 @@ def backoff_s(limits: Limits, attempt: int, jitter: float) -> float:
     return min(limits.backoff_max_s, limits.backoff_first_s * 2.0 ** min(attempt - 1, 30)) * jitter
 
 
+Copier = Callable[[Source, MappingState, Limits, Report], Copy]
+
+
+def fast_copy(source: Source, state: MappingState, limits: Limits, report: Report) -> Copy:
+    """The copy for real servers."""
+    assert isinstance(source, MySQLSource)
+    return FastCopy(source, state, limits, report)
+
+
 class Pass:
     """One attempt at bringing mappings of one source to its head. Uses the two seams only.
 
@@ -323,8 +389,10 @@ class Pass:
         report: Callable[[MappingState, Position | None], None],
         begun: Callable[[str, Checkpoint | None], None] = lambda *_: None,
         forget: set[str] | None = None,
+        copier: Copier = Copy,
     ) -> None:
         self.begun = begun
+        self.copier = copier
         self.forget = set() if forget is None else forget
         self.source = source
         self.plans = plans
@@ -339,11 +407,16 @@ class Pass:
             SchemaChanged: a target has to follow a change of its source table first; then run again.
         """
         states = self.start()
-        copies = {s.name: Copy(self.source, s, self.limits, self.report) for s in states if _copying(s)}
+        copies = {s.name: self.copier(self.source, s, self.limits, self.report) for s in states if _copying(s)}
         while True:
             self._copy_slice(copies)
             self.head = self.source.head()
-            CatchUp(self.source, states, self.head, self.limits, answered).apply(self.report)
+            try:
+                CatchUp(self.source, states, self.head, self.limits, answered).apply(self.report)
+            except CommittedUnseen as unseen:
+                for state in unseen.states:
+                    self._copy_again(state, unseen.transaction)
+                    copies[state.name] = self.copier(self.source, state, self.limits, self.report)
             if not copies:
                 return
 
@@ -399,6 +472,32 @@ class Pass:
         state.checkpoint = first
         self.forget.discard(plan.name)
 
+    def _copy_again(self, state: MappingState, transaction: Transaction) -> None:
+        """Copy again from this transaction on, which the log tells only in part.
+
+        Under the old watermark: the transactions that are in doubt now were seen, so that there is an end to it
+        even where at every moment some are.
+        """
+        plan, target = state.plan, state.target
+        log.warning(
+            "mapping %s: an XA transaction from before its copy is committed at %s:%d; copying again",
+            plan.name, transaction.file, transaction.end_offset_bytes, extra={"mapping": plan.name},
+        )  # fmt: skip
+        checkpoint = replace(
+            state.checkpoint,
+            phase=Phase.COPYING,
+            position=state.checkpoint.position.after(transaction),
+            copy=CopyState(sweep=can_sweep(plan)),
+            high_watermark=None,
+            sequence=state.checkpoint.sequence + 1,
+        )
+        with blamed(state):
+            target.begin([plan.name])
+            if not can_sweep(plan):
+                target.clear(plan)
+            target.commit([checkpoint])
+        state.checkpoint, state.position = checkpoint, checkpoint.position
+
     def _first(self, plan: TablePlan) -> Checkpoint:
         # The low watermark comes first, the columns and the rows are read after it: whatever changes from
         # here on is in the log that will be applied.
@@ -411,6 +510,7 @@ class Pass:
             position=watermark,
             source_columns_json=columns_to_json(plan.source.columns),
             fingerprint=plan.fingerprint,
+            key=plan.key,
         )
 
 

@@ -52,6 +52,8 @@ class _Writer:
     def varying(self, ordinal: int, reading: Reading, wanted: bool) -> None:
         if not self._forms and reading.prefix == 1:
             self.line(f"n = d[{_place(self.offset)}]")
+        elif not self._forms and reading.prefix == 2:
+            self.line(f"n = d[{_place(self.offset)}] | d[{_place(self.offset + 1)}] << 8")
         else:
             self._open_group()
             self._forms += _PREFIX_FORMS[reading.prefix]

@@ -103,12 +103,13 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 class Decoder:
     """Decodes the row images of one table map. Rows are tuples of cells, in the order of the columns."""
 
-    __slots__ = ("_any", "_own", "_prefixes", "_readings", "_seen", "_wanted", "table_map")
+    __slots__ = ("_any", "_nulls_size", "_own", "_prefixes", "_readings", "_seen", "_wanted", "table_map")
 
     def __init__(self, table_map: TableMap, readings: list[Reading], wanted: list[bool]) -> None:
         self.table_map = table_map
         self._readings = readings
         self._wanted = wanted
+        self._nulls_size = (len(readings) + 7) // 8
         self._any = any_rows(readings, wanted)
         self._own: dict[bytes, RowFunction] = {}
         self._seen: dict[bytes, int] = {}
@@ -117,8 +118,7 @@ class Decoder:
     def inserts(self, body: bytes, start: int, end: int) -> list[Row]:
         """The rows whose images lie from `start` to `end`, which must be the end of the last one."""
         rows: list[Row] = []
-        add, own, at = rows.append, self._own.get, start
-        size = (len(self._readings) + 7) // 8
+        add, own, size, at = rows.append, self._own.get, self._nulls_size, start
         try:
             while at < end:
                 nulls = body[at : at + size]
@@ -156,7 +156,7 @@ class Decoder:
         if len(self._own) >= _OWN_FUNCTIONS_MAX or len(self._seen) >= _PATTERNS_COUNTED_MAX:
             return self._any
         seen = self._seen[nulls] = self._seen.get(nulls, 0) + 1
-        if seen < _ROWS_BEFORE_OWN_FUNCTION or len(nulls) * 8 < len(self._readings):
+        if seen < _ROWS_BEFORE_OWN_FUNCTION or len(nulls) < self._nulls_size:
             return self._any
         function = self._own[nulls] = same_rows(self._readings, self._wanted, nulls)
         return function

@@ -26,7 +26,17 @@ def describe(connection: Connection[Any], name: TableName) -> Table | None:
         return None
     keys = _keys(connection, name)
     primary = keys.pop("PRIMARY", ())
-    return Table(name, columns, primary, tuple(keys.values()))
+    return Table(name, columns, primary, tuple(keys.values()), _default_charset(connection, name))
+
+
+def _default_charset(connection: Connection[Any], name: TableName) -> str | None:
+    rows = query(
+        connection,
+        "SELECT table_collation FROM information_schema.tables WHERE table_schema=%s AND table_name=%s",
+        (name.schema, name.table),
+    )
+    charset = str(rows[0][0]).split("_")[0] if rows and rows[0][0] else None
+    return "utf8mb3" if charset == "utf8" else charset
 
 
 def _column_rows(connection: Connection[Any], name: TableName) -> list[tuple[Any, ...]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pymysql
 from pymysql.connections import Connection
 
 from .connect import ServerInfo, Use, close_quietly, connect, server_info, translated
-from .errors import ReplicationError
+from .errors import ReplicationError, TransientError
 from .model import Limits
 from .pipeline import Endpoint
 
@@ -36,6 +37,10 @@ class ConnectionState:
     reconnects: int
 
 
+# Firewalls and proxies forget a connection that is silent for longer, and tell nobody.
+PING_AFTER_IDLE_S = 30.0
+
+
 class Server:
     """A server of the pipeline, with one control connection that is opened when first needed."""
 
@@ -46,6 +51,7 @@ class Server:
         self._info: ServerInfo | None = None
         self._opened = 0
         self._opened_at_s: float | None = None
+        self._used_at_s = 0.0
         self._last_error: ReplicationError | None = None
 
     @property
@@ -55,6 +61,7 @@ class Server:
         Raises:
             SourceLost, TargetLost, PrerequisiteError: it cannot be opened.
         """
+        self._drop_broken()
         if self._control is None:
             try:
                 self._control = connect(self.endpoint, Use.CONTROL, self.limits)
@@ -63,31 +70,58 @@ class Server:
                 raise
             self._opened += 1
             self._opened_at_s = time.monotonic()
+        self._used_at_s = time.monotonic()
         return self._control
+
+    def wake(self) -> None:
+        """Replace the control connection where it has died of idleness. Only where it holds no state: no lock."""
+        if self._control is not None and time.monotonic() - self._used_at_s > PING_AFTER_IDLE_S:
+            self.is_connected()
+
+    @contextmanager
+    def doing(self, what: str = "") -> Iterator[None]:
+        """Turn the driver's errors into ours, and remember the last one for `get_connection_status`."""
+        try:
+            with translated(self.endpoint, what):
+                yield
+        except ReplicationError as error:
+            if error.code is not None or isinstance(error, TransientError):
+                self._last_error = error
+            raise
 
     @property
     def info(self) -> ServerInfo:
         if self._info is None:
-            with translated(self.endpoint):
+            with self.doing():
                 self._info = server_info(self.control)
         return self._info
 
     def close(self) -> None:
+        self._drop_control()
+
+    def _drop_control(self) -> None:
         close_quietly(self._control)
         self._control = None
         self._opened_at_s = None
 
+    def _drop_broken(self) -> bool:
+        """Forget a connection that an error has closed already."""
+        broken = self._control is not None and not self._control.open
+        if broken:
+            self._drop_control()
+        return broken
+
     def is_connected(self) -> bool:
         """Whether the control connection is open and answers; a dead one is closed, so that the next use opens anew."""
-        if self._control is None:
+        if self._drop_broken() or self._control is None:
             return False
         try:
-            with translated(self.endpoint):
+            with self.doing("checking the connection"):
                 self._control.ping(reconnect=False)
-        except (ReplicationError, pymysql.MySQLError) as error:
-            self._last_error = error if isinstance(error, ReplicationError) else None
-            self.close()
+        except ReplicationError:
+            self._drop_control()
             return False
+        self._used_at_s = time.monotonic()
         return True
 
     def get_connection_status(self) -> ConnectionState:

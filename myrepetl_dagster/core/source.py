@@ -16,7 +16,7 @@ from pymysql.connections import Connection
 
 from . import snapshot
 from .binlog import KnownTable, LogEvent, LogReader, Moved
-from .connect import Use, close_quietly, connect, query, quote_name, translated
+from .connect import Use, close_quietly, connect, query, quote_name
 from .errors import PositionLost, PrerequisiteError, SourceLost
 from .model import Column, Limits, Row, Table, TableName
 from .pipeline import Endpoint
@@ -25,6 +25,9 @@ from .position import GtidSet, Position
 from .schema import describe
 from .server import Server
 from .stream import LogStream
+
+_EXECUTED_WAIT_S = 2.0
+_FIRST_OFFSET = 4  # where the first event of every binlog file begins
 
 
 class Source(Protocol):
@@ -56,7 +59,7 @@ class MySQLSource(Server):
         super().__init__(endpoint, limits)
         self._server_id = server_id
         self._snapshot: Connection[Any] | None = None
-        self._relations: dict[str, snapshot.Relation] = {}
+        self._relations: dict[tuple[str, Table], snapshot.Relation] = {}
 
     # ---- connections ----
     @property
@@ -64,6 +67,12 @@ class MySQLSource(Server):
         if self._snapshot is None:
             self._snapshot = connect(self.endpoint, Use.SNAPSHOT, self.limits)
         return self._snapshot
+
+    def discard_snapshot_connection(self) -> None:
+        """Drop the connection with whatever is under way on it."""
+        if self._snapshot is not None:
+            self._snapshot._force_close()
+        self._snapshot = None
 
     @property
     def server_id(self) -> int:
@@ -80,19 +89,24 @@ class MySQLSource(Server):
     # ---- positions ----
     def head(self) -> Position:
         """The end of the log: at or after everything that any reader can see now."""
-        with translated(self.endpoint, "reading the log's end"):
+        self.wake()
+        with self.doing("reading the log's end"):
             return self._head()
 
-    def _head(self) -> Position:
-        info = self.info
-        newer = not info.is_mariadb and info.version >= (8, 4, 0)
+    def _log_status(self) -> tuple[Any, ...]:
+        newer = not self.info.is_mariadb and self.info.version >= (8, 4, 0)
         rows = query(self.control, "SHOW BINARY LOG STATUS" if newer else "SHOW MASTER STATUS")
         if not rows:
             raise PrerequisiteError(
                 f"source {self.endpoint.name!r} writes no binary log", hint="Start it with --log-bin."
             )
-        file, offset = rows[0][0], int(rows[0][1])
-        gtid_set = GtidSet.parse(rows[0][4]) if info.gtid_mode else None
+        return rows[0]
+
+    def _head(self) -> Position:
+        info = self.info
+        status = self._log_status()
+        file, offset = status[0], int(status[1])
+        gtid_set = GtidSet.parse(status[4]) if info.gtid_mode else None
         return Position(file, offset, gtid_set, self._mariadb_gtid(file, offset), info.identity)
 
     def _mariadb_gtid(self, file: str, offset: int) -> str:
@@ -111,13 +125,14 @@ class MySQLSource(Server):
         Raises:
             PrerequisiteError: the account may not lock the tables.
         """
-        with translated(self.endpoint, "taking the low watermark"):
+        with self.doing("taking the low watermark"):
             if self.info.is_mariadb:
                 return self._snapshot_position()
             if self.info.gtid_mode:
                 head = self._head()
                 executed = query(self.control, "SELECT @@global.gtid_executed")[0][0]
-                return Position(head.file, head.offset_bytes, GtidSet.parse(executed), "", self.info.identity)
+                # The head may be past transactions that are not executed yet: of the file only the start is sure.
+                return Position(head.file, _FIRST_OFFSET, GtidSet.parse(executed), "", self.info.identity)
             return self._locked_position(tables)
 
     def _snapshot_position(self) -> Position:
@@ -160,7 +175,7 @@ class MySQLSource(Server):
         Raises:
             PositionLost: it was purged, or this server never wrote it.
         """
-        with translated(self.endpoint, "checking the checkpoint"):
+        with self.doing("checking the checkpoint"):
             if position.gtid_set is not None and self.info.gtid_mode:
                 problem = self._gtids_lost(position.gtid_set)
             elif position.server != self.info.identity:
@@ -174,9 +189,15 @@ class MySQLSource(Server):
             )
 
     def _gtids_lost(self, held: GtidSet) -> str:
-        executed, purged = query(self.control, "SELECT @@global.gtid_executed, @@global.gtid_purged")[0]
-        if not held.issubset(GtidSet.parse(executed)):
-            return "this server has not executed all of its GTIDs (restored, reset or another server?)"
+        deadline = time.monotonic() + _EXECUTED_WAIT_S
+        while True:
+            executed, purged = query(self.control, "SELECT @@global.gtid_executed, @@global.gtid_purged")[0]
+            if held.issubset(GtidSet.parse(executed)):
+                break
+            # The log delivers a transaction a little before it counts as executed.
+            if time.monotonic() > deadline:
+                return "this server has not executed all of its GTIDs (restored, reset or another server?)"
+            time.sleep(0.02)
         if not GtidSet.parse(purged).issubset(held):
             return "the server has purged GTIDs that it lacks"
         return ""
@@ -194,42 +215,72 @@ class MySQLSource(Server):
 
     def now_unix_s(self) -> float:
         """The source's clock."""
-        with translated(self.endpoint):
+        with self.doing():
             return float(query(self.control, "SELECT UNIX_TIMESTAMP(NOW(6))")[0][0])
 
     # ---- tables and rows ----
     def describe(self, name: TableName) -> Table | None:
-        with translated(self.endpoint, f"describing {name}"):
+        with self.doing(f"describing {name}"):
             return describe(self.control, name)
+
+    def table_kind(self, name: TableName) -> str:
+        """BASE TABLE, VIEW, SEQUENCE, SYSTEM VERSIONED …"""
+        sql = "SELECT table_type FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"
+        with self.doing(f"describing {name}"):
+            rows = query(self.control, sql, (name.schema, name.table))
+        return str(rows[0][0]) if rows else ""
+
+    def definition(self, name: TableName) -> str:
+        """The CREATE TABLE statement."""
+        with self.doing(f"describing {name}"):
+            sql = f"SHOW CREATE TABLE {quote_name(name.schema)}.{quote_name(name.table)}"
+            return str(query(self.control, sql)[0][1])
+
+    def logs(self, schema: str) -> bool:
+        """Whether changes in a schema are written to the binary log."""
+        with self.doing("reading the log's filters"):
+            done, ignored = ([s for s in str(text or "").split(",") if s] for text in self._log_status()[2:4])
+        return schema in done if done else schema not in ignored
+
+    @property
+    def logs_foreign_key_actions(self) -> bool:
+        """Whether ON DELETE CASCADE and its like are in the log: InnoDB does them without a word, until MySQL 9.6."""
+        if self.info.is_mariadb or self.info.version < (9, 6, 0):
+            return False
+        with self.doing():
+            rows = query(self.control, "SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
+        return not rows or rows[0][1] == "OFF"
 
     def columns(self, name: TableName) -> tuple[Column, ...]:
         """A table's columns now; () where it is gone."""
         table = self.describe(name)
         return table.columns if table else ()
 
-    def _relation(self, plan: TablePlan) -> snapshot.Relation:
-        if plan.name not in self._relations:
-            with translated(self.endpoint, f"planning the snapshot of {plan.name}"):
-                self._relations[plan.name] = snapshot.relation_of(self.snapshot_connection, plan)
-        return self._relations[plan.name]
+    def relation(self, plan: TablePlan) -> snapshot.Relation:
+        """What a snapshot of the mapping reads."""
+        asked = (plan.name, plan.source)  # a table that was altered is another relation
+        if asked not in self._relations:
+            with self.doing(f"planning the snapshot of {plan.name}"):
+                self._relations[asked] = snapshot.relation_of(self.snapshot_connection, plan)
+        return self._relations[asked]
 
     def layout(self, plan: TablePlan) -> tuple[Column, ...]:
         """The columns of the rows that a snapshot reads."""
-        return self._relation(plan).layout
+        return self.relation(plan).layout
 
     def chunked(self, plan: TablePlan) -> bool:
         """Whether the snapshot can go by key; else it is one consistent read."""
-        return bool(self._relation(plan).key)
+        return bool(self.relation(plan).key)
 
     def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> snapshot.Chunk:
-        with translated(self.endpoint, f"reading a chunk of {plan.source.name}"):
-            return snapshot.read_chunk(self.snapshot_connection, self._relation(plan), after, rows_max)
+        with self.doing(f"reading a chunk of {plan.source.name}"):
+            return snapshot.read_chunk(self.snapshot_connection, self.relation(plan), after, rows_max)
 
     def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]:
-        relation = self._relation(plan)
+        relation = self.relation(plan)
         connection = connect(self.endpoint, Use.SNAPSHOT, self.limits)  # its own: it streams
         try:
-            with translated(self.endpoint, f"reading {plan.name}"):
+            with self.doing(f"reading {plan.name}"):
                 yield from snapshot.read_all(connection, relation, rows_max)
         finally:
             connection._force_close()
@@ -237,14 +288,14 @@ class MySQLSource(Server):
     def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> list[Row]:
         """The rows whose key (source column names) is among the given literals."""
         condition = snapshot.keys_condition(key, keys)
-        with translated(self.endpoint, f"looking for keys of {plan.source.name}"):
-            return snapshot.read_keys(self.snapshot_connection, self._relation(plan), condition)
+        with self.doing(f"looking for keys of {plan.source.name}"):
+            return snapshot.read_keys(self.snapshot_connection, self.relation(plan), condition)
 
     # ---- the log ----
     def read_log(self, start: Position, known: dict[TableName, KnownTable]) -> Generator[LogEvent, None, None]:
         """What happened to the tables since a position, until the server has sent all that it has."""
         with LogStream(self.endpoint, self.info, self.limits, start, self.server_id) as stream:
-            reader = LogReader(known, start.file, stream.checksums)
+            reader = LogReader(known, start.file)
             reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
             for event in stream.events():
                 yield from reader.read(event)

@@ -1,0 +1,139 @@
+"""What a check of a connection says, and the checks that sources and targets have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pymysql.connections import Connection
+
+from .connect import ServerInfo, query, quote_name, translated
+from .errors import ReplicationError
+from .pipeline import Endpoint
+
+CLOCK_SKEW_S_MAX = 5.0
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # could not be looked at, and does no harm by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: what it is, how it stands, and what to run to mend it."""
+
+    name: str
+    state: State
+    found: str
+    mend: str = ""
+
+
+@dataclass(slots=True)
+class ConnectionReport:
+    endpoint: Endpoint
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return all(check.state is not State.FAILED for check in self.checks)
+
+    def failed(self, name: str) -> bool:
+        return any(check.name == name and check.state is State.FAILED for check in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        endpoint = self.endpoint
+        checks = [
+            {"check": c.name, "state": c.state.value, "found": c.found, "mend": c.mend or None} for c in self.checks
+        ]
+        return {
+            "name": endpoint.name, "role": endpoint.role, "address": endpoint.address, "ok": self.ok, "checks": checks,
+        }  # fmt: skip
+
+    def add(self, name: str, state: State, found: str, mend: str = "") -> None:
+        self.checks.append(Check(name, state, found, mend if state in (State.FAILED, State.WARNING) else ""))
+
+    def attempt(self, name: str, look: Callable[[], None], grant: str = "") -> bool:
+        """Run a check that adds its own lines; an error is a failed line. `grant` mends a refusal."""
+        try:
+            with translated(self.endpoint):
+                look()
+        except ReplicationError as error:
+            self.add(name, State.FAILED, error.message, (grant if error.code in _REFUSED else "") or error.hint)
+            return False
+        return True
+
+
+_REFUSED = {1044, 1142, 1143, 1227}
+_CREDENTIALS = {1045, 1698, 1130, 1820, 1862, 3118, 1251, 2059, 2061}
+_TLS = {2026, 3159}
+
+
+def reach(report: ConnectionReport, open_it: Callable[[], Connection[Any]]) -> bool:
+    """Whether a connection can be had at all; if not, the one line that says why."""
+    endpoint = report.endpoint
+    user = f"'{endpoint.user}'@'%'"
+    try:
+        open_it()
+    except ReplicationError as error:
+        if error.code in _CREDENTIALS:
+            report.add("reachable", State.OK, endpoint.address)
+            mend = f"CREATE USER {user} IDENTIFIED BY '…';  -- or ALTER USER, or correct user and password in the file"
+            report.add("credentials", State.FAILED, error.message, mend)
+        elif error.code in (1044, 1049):
+            report.add("reachable", State.OK, endpoint.address)
+            database = quote_name(endpoint.database)
+            grant = f"GRANT SELECT ON {database}.* TO {user};"
+            mend = f"CREATE DATABASE {database};" if error.code == 1049 else grant
+            report.add("database", State.FAILED, error.message, mend)
+        else:
+            report.add("tls" if error.code in _TLS else "reachable", State.FAILED, error.message, error.hint)
+        return False
+    report.add("reachable", State.OK, endpoint.address)
+    report.add("credentials", State.OK, f"user {endpoint.user!r}")
+    return True
+
+
+def common_checks(report: ConnectionReport, control: Connection[Any], info: ServerInfo) -> None:
+    """Version, TLS and clock."""
+    endpoint = report.endpoint
+    report.add("server", State.OK, f"{'MariaDB' if info.is_mariadb else 'MySQL'} {info.version_text}")
+    status = {str(name).lower(): str(value) for name, value in query(control, "SHOW SESSION STATUS LIKE 'Ssl_%'")}
+    local = bool(endpoint.unix_socket) or endpoint.address.startswith("localhost")
+    if status.get("ssl_cipher"):
+        verified = "certificate verified" if endpoint.ssl_ca else "certificate not verified (set ssl_ca)"
+        report.add("tls", State.OK, f"{status.get('ssl_version', '')} {status['ssl_cipher']}, {verified}")
+    else:
+        found = "not in use, on this machine" if local else "not in use: passwords and rows travel in the clear"
+        mend = f"Set ssl_ca for {endpoint.name!r}, on a server with ssl_cert and ssl_key."
+        report.add("tls", State.OK if local else State.WARNING, found, mend)
+    before_s = time.time()
+    server_s = float(query(control, "SELECT UNIX_TIMESTAMP(NOW(6))")[0][0])
+    skew_s = server_s - (before_s + time.time()) / 2
+    state = State.OK if abs(skew_s) <= CLOCK_SKEW_S_MAX else State.WARNING
+    report.add("clock", state, f"{skew_s:+.1f} s from this machine's", "timedatectl set-ntp true  # on both machines")
+
+
+def variables(control: Connection[Any], *names: str) -> dict[str, str]:
+    """Server variables by name; one that the server does not have is not there."""
+    listed = ", ".join(f"'{name}'" for name in names)
+    rows = query(control, f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({listed})")
+    return {str(name).lower(): str(value) for name, value in rows}
+
+
+def account(control: Connection[Any]) -> str:
+    """The account as a GRANT names it."""
+    user, _, host = str(query(control, "SELECT CURRENT_USER()")[0][0]).rpartition("@")
+    return f"'{user}'@'{host}'"
+
+
+def set_variable(info: ServerInfo, name: str, value: str) -> str:
+    """The statement that sets a variable now and after a restart."""
+    if info.is_mariadb:
+        return f"SET GLOBAL {name} = {value};  -- and {name} = {value} in my.cnf"
+    return f"SET PERSIST {name} = {value};"

@@ -1,0 +1,99 @@
+"""What `myrepetl test-connection` finds out: each thing that a connection needs, and how to mend what is wrong.
+
+Reads only. What can be tried is tried (reading a table, asking for the log), since grants come in many
+forms; what cannot be tried without writing is read from SHOW GRANTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from . import checkpoint
+from .apply import MySQLTarget
+from .checks import ConnectionReport, State, account, common_checks, reach, set_variable, variables
+from .connect import query, quote_name, translated
+from .diagnose_source import source_report
+from .grants import missing, parse
+from .model import TableName
+from .pipeline import Pipeline
+
+PACKET_BYTES_MIN = 4 * 2**20  # twice what one of our statements aims at
+
+
+def diagnose(pipeline: Pipeline, source: str | None = None, target: str | None = None) -> Iterator[ConnectionReport]:
+    """The reports of all connections, or of one source or target, one by one as they are ready."""
+    everything = source is None and target is None
+    for name in pipeline.sources:
+        if everything or name == source:
+            yield source_report(pipeline, name)
+    for name in pipeline.targets:
+        if everything or name == target:
+            yield _target_report(pipeline, name)
+
+
+def _target_report(pipeline: Pipeline, name: str) -> ConnectionReport:
+    endpoint = pipeline.targets[name]
+    report = ConnectionReport(endpoint)
+    writer = MySQLTarget(endpoint, pipeline.limits)
+    try:
+        if reach(report, lambda: writer.control):
+            report.attempt("server", lambda: common_checks(report, writer.control, writer.info))
+            report.attempt("role", lambda: _writable(report, writer))
+            report.attempt("grants", lambda: _target_grants(report, pipeline, writer))
+            report.attempt("tables", lambda: _engines(report, pipeline, writer))
+    finally:
+        writer.close()
+    return report
+
+
+def _writable(report: ConnectionReport, writer: MySQLTarget) -> None:
+    found = variables(writer.control, "read_only", "super_read_only", "max_allowed_packet")
+    state = State.FAILED if "ON" in (found.get("read_only"), found.get("super_read_only")) else State.OK
+    text = "target, takes writes" if state is State.OK else "read only: is it a replica?"
+    mend = "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF;  -- or name the primary as host"
+    report.add("role", state, text, mend.partition("; ")[2] if writer.info.is_mariadb else mend)
+    packet_bytes = int(found["max_allowed_packet"])
+    mend = set_variable(writer.info, "max_allowed_packet", str(64 * 2**20))
+    enough = State.OK if packet_bytes >= PACKET_BYTES_MIN else State.WARNING
+    report.add("max_allowed_packet", enough, f"{packet_bytes:,} bytes: no row may be larger", mend)
+
+
+def _target_grants(report: ConnectionReport, pipeline: Pipeline, writer: MySQLTarget) -> None:
+    grants = parse(str(row[0]) for row in query(writer.control, "SHOW GRANTS"))
+    wanted = {TableName(writer.endpoint.database, checkpoint.TABLE): False}
+    for mapping in pipeline.mappings_of_target(report.endpoint.name):
+        evolves = mapping.schema_policy == "evolve" and mapping.columns is None
+        wanted[mapping.target_name] = wanted.get(mapping.target_name, False) or evolves
+    lacking: dict[str, set[str]] = {}
+    for name, evolves in wanted.items():
+        needed = ["SELECT", "INSERT", "UPDATE", "DELETE", *(["ALTER"] if evolves else [])]
+        if writer.describe(name) is None:
+            needed.append("CREATE")
+        lacking.setdefault(name.schema, set()).update(missing(grants, needed, name))
+    for schema, privileges in lacking.items():
+        if not privileges:
+            report.add("grants", State.OK, f"read and write in {schema}")
+            continue
+        listed = ", ".join(sorted(privileges))
+        mend = f"GRANT {listed} ON {quote_name(schema)}.* TO {account(writer.control)};"
+        if privileges == {"ALTER"}:
+            found = f"ALTER on {schema} missing: replication stops when a source table changes"
+            report.add("grants", State.WARNING, found, mend)
+        else:
+            report.add("grants", State.FAILED, f"{listed} on {schema} missing", mend)
+
+
+def _engines(report: ConnectionReport, pipeline: Pipeline, writer: MySQLTarget) -> None:
+    names = sorted({m.target_name for m in pipeline.mappings_of_target(report.endpoint.name)})
+    sql = "SELECT engine FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"
+    absent = []
+    for name in names:
+        with translated(writer.endpoint, f"looking at {name}"):
+            rows = query(writer.control, sql, (name.schema, name.table))
+        if not rows:
+            absent.append(str(name))
+        elif str(rows[0][0]).upper() != "INNODB":
+            mend = f"ALTER TABLE {quote_name(name.schema)}.{quote_name(name.table)} ENGINE=InnoDB;"
+            report.add("tables", State.WARNING, f"{name} is {rows[0][0]}: a killed run can leave half a batch", mend)
+    there = len(names) - len(absent)
+    report.add("tables", State.OK, f"{there} there" + (f", to be created: {', '.join(absent)}" if absent else ""))

@@ -1,0 +1,175 @@
+"""The checks of a source, for `diagnose`: its log, who may read it, and who else does."""
+
+from __future__ import annotations
+
+import secrets
+
+from .checks import ConnectionReport, State, account, common_checks, reach, set_variable, variables
+from .connect import query, quote_name, translated
+from .errors import ReplicationError
+from .grants import missing, parse
+from .pipeline import Endpoint, Pipeline
+from .source import MySQLSource
+from .stream import LogStream
+
+RETENTION_S_MIN = 24 * 3600.0
+
+# (variable, values that are fine, what it is otherwise); a variable that a server does not have is fine.
+_LOG_SETTINGS = (
+    ("log_bin", ("ON", "1"), State.FAILED, "nothing is logged"),
+    ("binlog_format", ("ROW",), State.FAILED, "rows are not logged"),
+    ("binlog_row_image", ("FULL",), State.FAILED, "rows are logged in part"),
+    ("binlog_row_metadata", ("FULL",), State.WARNING, "replication stops when a table is altered"),
+)
+
+
+def source_report(pipeline: Pipeline, name: str) -> ConnectionReport:
+    endpoint = pipeline.sources[name]
+    report = ConnectionReport(endpoint)
+    reader = MySQLSource(endpoint, pipeline.limits, endpoint.server_id or pipeline.replication.server_id)
+    try:
+        if not reach(report, lambda: reader.control):
+            return report
+        report.attempt("server", lambda: common_checks(report, reader.control, reader.info))
+        report.attempt("role", lambda: _role(report, reader))
+        report.attempt("log settings", lambda: _log_settings(report, reader))
+        report.attempt("retention", lambda: _retention(report, reader))
+        if not report.failed("log_bin"):
+            report.attempt("grants", lambda: _log_access(report, reader))
+            report.attempt("log filter", lambda: _log_filter(report, pipeline, reader))
+        report.attempt("tables", lambda: _tables(report, pipeline, reader))
+        report.attempt("server_id", lambda: _server_id(report, pipeline, reader))
+    finally:
+        reader.close()
+    return report
+
+
+def _role(report: ConnectionReport, reader: MySQLSource) -> None:
+    """A replica logs what it replicates only if told to; MariaDB's default is not to."""
+    found = variables(reader.control, "read_only", "log_slave_updates", "log_replica_updates")
+    name = "log_slave_updates" if reader.info.is_mariadb else "log_replica_updates"
+    logs = found.get(name, found.get("log_slave_updates", "ON")) in ("ON", "1")
+    try:
+        with translated(reader.endpoint):
+            newer = not reader.info.is_mariadb and reader.info.version >= (8, 0, 22)
+            replica = bool(query(reader.control, "SHOW REPLICA STATUS" if newer else "SHOW SLAVE STATUS"))
+    except ReplicationError:
+        replica = found.get("read_only") == "ON"  # the account may not ask
+    if replica and not logs:
+        text = f"source, a replica with {name}=OFF: what it replicates is not in its log"
+        report.add("role", State.FAILED, text, f"Set {name} = ON in my.cnf and restart the server.")
+    else:
+        report.add("role", State.OK, "source, a replica of another server" if replica else "source")
+
+
+def _log_settings(report: ConnectionReport, reader: MySQLSource) -> None:
+    found = variables(reader.control, *(name for name, *_ in _LOG_SETTINGS))
+    for name, fine, bad, meaning in _LOG_SETTINGS:
+        value = found.get(name, "").upper()
+        if not value:
+            continue
+        mend = set_variable(reader.info, name, fine[0])
+        if name == "log_bin":
+            mend = "Add log_bin to [mysqld] in my.cnf and restart the server."
+        good = value in fine
+        report.add(name, State.OK if good else bad, value if good else f"{value}: {meaning}", mend)
+    if reader.info.is_mariadb:
+        report.add("gtid", State.OK, "MariaDB GTIDs")
+    else:
+        mode = variables(reader.control, "gtid_mode").get("gtid_mode", "OFF")
+        how = "" if mode == "ON" else ": by file and position, and not across a failover"
+        report.add("gtid", State.OK, f"gtid_mode {mode}{how}")
+
+
+def _retention(report: ConnectionReport, reader: MySQLSource) -> None:
+    found = variables(reader.control, "binlog_expire_logs_seconds", "expire_logs_days", "binlog_expire_logs_auto_purge")
+    seconds = float(found.get("binlog_expire_logs_seconds", 0)) or float(found.get("expire_logs_days", 0)) * 86400
+    if not seconds or found.get("binlog_expire_logs_auto_purge") == "OFF":
+        report.add("retention", State.OK, "logs are kept for ever: mind the disk")
+        return
+    state = State.OK if seconds >= RETENTION_S_MIN else State.WARNING
+    mend = set_variable(reader.info, "binlog_expire_logs_seconds", str(7 * 24 * 3600))
+    report.add("retention", state, f"logs are kept for {seconds / 3600:,.1f} h: no pause may be longer", mend)
+
+
+def _log_access(report: ConnectionReport, reader: MySQLSource) -> None:
+    """Asks where the log ends, and for the log itself."""
+    monitor = "BINLOG MONITOR" if reader.info.is_mariadb else "REPLICATION CLIENT"
+    user = account(reader.control)
+
+    def look() -> None:
+        head = reader.head()
+        report.add("grant " + monitor, State.OK, f"the log ends at {head.file}:{head.offset_bytes}")
+
+    def read() -> None:
+        # Under a number of its own: the server drops an older reader of the same number, which may be a run.
+        probe_id = 2**32 - 1 - secrets.randbelow(2**20)
+        with LogStream(reader.endpoint, reader.info, reader.limits, reader.head(), probe_id) as stream:
+            next(stream.events(), None)
+        report.add("grant REPLICATION SLAVE", State.OK, "the log can be read")
+
+    if report.attempt("grant " + monitor, look, f"GRANT {monitor} ON *.* TO {user};"):
+        report.attempt("grant REPLICATION SLAVE", read, f"GRANT REPLICATION SLAVE ON *.* TO {user};")
+
+
+def _log_filter(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource) -> None:
+    for schema in sorted({m.source_schema for m in pipeline.mappings_of_source(report.endpoint.name)}):
+        if not reader.logs(schema):
+            mend = f"Remove binlog_do_db and binlog_ignore_db for {schema} from my.cnf and restart the server."
+            report.add("log filter", State.FAILED, f"changes in {schema} are kept out of the log", mend)
+
+
+def _tables(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource) -> None:
+    mappings = pipeline.mappings_of_source(report.endpoint.name)
+    names = sorted({mapping.source_name for mapping in mappings})
+    user = account(reader.control)
+    good = 0
+    for name in names:
+        table = f"{quote_name(name.schema)}.{quote_name(name.table)}"
+        try:
+            with translated(reader.endpoint, f"reading {name}"):
+                query(reader.control, f"SELECT * FROM {table} LIMIT 0")
+            good += 1
+        except ReplicationError as error:
+            mend = f"GRANT SELECT ON {quote_name(name.schema)}.* TO {user};"
+            missing_table = error.code in (1049, 1146)
+            report.add("tables", State.FAILED, error.message, "Correct source_table." if missing_table else mend)
+    if good:
+        report.add("tables", State.OK, f"{good} can be read")
+    if not reader.info.is_mariadb and not reader.info.gtid_mode:
+        grants = parse(str(row[0]) for row in query(reader.control, "SHOW GRANTS"))
+        for schema in sorted({n.schema for n in names if missing(grants, ["LOCK TABLES"], n)}):
+            mend = f"GRANT LOCK TABLES ON {quote_name(schema)}.* TO {user};  -- or set gtid_mode = ON"
+            report.add("grant LOCK TABLES", State.FAILED, f"missing on {schema}, and there are no GTIDs", mend)
+
+
+def _server_id(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource) -> None:
+    """Of two readers with one number, the server drops the older: they would take turns for ever."""
+    own = reader.server_id
+    mend = f"Set sources.{report.endpoint.name}.server_id to a number that nobody else uses."
+    clashes = [f"the source itself is {own}"] if reader.info.server_id == own else []
+    clashes += [f"source {e.name!r} of this file is the same server" for e in _same_server(pipeline, reader, own)]
+    newer = not reader.info.is_mariadb and reader.info.version >= (8, 0, 22)
+    unseen = ""
+    try:
+        with translated(reader.endpoint):
+            for row in query(reader.control, "SHOW REPLICAS" if newer else "SHOW SLAVE HOSTS"):
+                if int(row[0]) == own:
+                    clashes.append(f"a replica at {row[1] or 'an unnamed host'}:{row[2]} reads as {own}")
+    except ReplicationError:
+        privilege = "REPLICATION MASTER ADMIN" if reader.info.is_mariadb else "REPLICATION SLAVE"
+        unseen = f", replicas not shown without {privilege}"
+    if clashes:
+        report.add("server_id", State.FAILED, "; ".join(clashes), mend)
+    else:
+        report.add("server_id", State.SKIPPED if unseen else State.OK, f"{own}{unseen or ', no other reader has it'}")
+
+
+def _same_server(pipeline: Pipeline, reader: MySQLSource, own: int) -> list[Endpoint]:
+    mine = reader.endpoint
+    others = (e for e in pipeline.sources.values() if e.name != mine.name and e.address == mine.address)
+    return [
+        e
+        for e in others
+        if MySQLSource(e, reader.limits, e.server_id or pipeline.replication.server_id).server_id == own
+    ]

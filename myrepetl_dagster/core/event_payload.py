@@ -1,0 +1,112 @@
+"""What the servers compress in the log, decompressed piece by piece. Pure.
+
+MySQL packs a whole transaction into one event (`binlog_transaction_compression`), MariaDB each statement and
+each rows event by itself (`log_bin_compress`).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+import zstandard
+
+from .errors import UnsupportedEvent
+
+HEADER_BYTES = 19
+_SIZE_AT = 9  # of the event, in its header
+_PIECE_BYTES = 256 * 1024
+
+# MySQL's payload header: fields of (type, length, value), numbers as in the protocol, up to the end mark.
+_END, _SIZE, _COMPRESSION, _UNCOMPRESSED_SIZE = range(4)
+_ZSTD, _UNCOMPRESSED = 0, 255
+
+
+def packed_number(data: bytes | memoryview, at: int) -> tuple[int, int]:
+    """A length-encoded integer of the protocol, and where it ends."""
+    first = data[at]
+    if first < 0xFB:
+        return first, at + 1
+    size = {0xFC: 2, 0xFD: 3, 0xFE: 8}.get(first)
+    if size is None:
+        raise UnsupportedEvent("an event holds a malformed length")
+    return int.from_bytes(data[at + 1 : at + 1 + size], "little"), at + 1 + size
+
+
+def events_of(body: memoryview) -> Iterator[bytes]:
+    """The events inside a TRANSACTION_PAYLOAD event: header and body, without checksum.
+
+    No more than one of them, and a piece of the next, is decompressed at a time.
+
+    Raises:
+        UnsupportedEvent: an unknown compression, or damaged data.
+    """
+    try:
+        compression, payload = _payload(body)
+        if compression == _ZSTD:
+            yield from _cut(_decompressed(payload))
+        elif compression == _UNCOMPRESSED:
+            yield from _cut(iter([payload]))
+        else:
+            raise UnsupportedEvent(
+                f"a transaction with the unknown compression {compression}",
+                hint="Set binlog_transaction_compression=OFF on the source.",
+            )
+    except (zstandard.ZstdError, IndexError, struct.error):
+        raise UnsupportedEvent("a damaged compressed transaction") from None
+
+
+def _payload(body: memoryview) -> tuple[int, memoryview]:
+    at, compression = 0, _ZSTD
+    while True:
+        field, at = packed_number(body, at)
+        if field == _END:
+            return compression, body[at:]
+        length, at = packed_number(body, at)
+        if field == _COMPRESSION:
+            compression, _ = packed_number(body, at)
+        at += length
+
+
+def _decompressed(payload: memoryview) -> Iterator[memoryview]:
+    with zstandard.ZstdDecompressor().stream_reader(payload, read_across_frames=True) as reader:
+        while piece := reader.read(_PIECE_BYTES):
+            yield memoryview(piece)
+
+
+def _cut(pieces: Iterator[memoryview]) -> Iterator[bytes]:
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        at = 0
+        while len(held) - at >= HEADER_BYTES:
+            (size,) = struct.unpack_from("<I", held, at + _SIZE_AT)
+            if size < HEADER_BYTES:
+                raise UnsupportedEvent("a damaged compressed transaction")
+            if len(held) - at < size:
+                break
+            yield bytes(held[at : at + size])
+            at += size
+        del held[:at]
+    if held:
+        raise UnsupportedEvent("a compressed transaction that ends too early")
+
+
+def inflated(data: bytes | memoryview) -> bytes:
+    """MariaDB's compressed part of an event: algorithm and bytes of the length, the length, the data.
+
+    Raises:
+        UnsupportedEvent: an unknown compression, or damaged data.
+    """
+    if not data or not data[0] & 0x80 or data[0] & 0x70:
+        raise UnsupportedEvent("an unknown compression", hint="Set log_bin_compress=OFF on the source.")
+    start = 1 + (data[0] & 0x07)
+    size = int.from_bytes(data[1:start], "big")
+    try:
+        whole = zlib.decompress(data[start:], bufsize=max(size, 1))
+    except zlib.error:
+        raise UnsupportedEvent("a damaged compressed event") from None
+    if len(whole) != size:
+        raise UnsupportedEvent("a compressed event of the wrong length")
+    return whole

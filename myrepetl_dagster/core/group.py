@@ -1,0 +1,114 @@
+"""The event that begins a transaction's group of events: who committed it, under which GTID, and when. Pure."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from uuid import UUID
+
+from .errors import UnsupportedEvent
+
+# MariaDB's flags: one statement alone is the group; XA transactions; what follows for two-phase ALTER TABLE.
+_STANDALONE, _COMMIT_ID, _PREPARED_XA, _COMPLETED_XA = 0x01, 0x02, 0x40, 0x80
+_MORE_ENGINES, _START_ALTER, _ROLLBACK_ALTER = 0x01, 0x02, 0x08
+
+# Fields of MySQL's tagged GTID event, in `mysql::serialization`'s numbering.
+_UUID, _NUMBER, _TAG, _COMMITTED_AT, _LAST_KNOWN = 1, 2, 3, 6, 11
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """`standalone`: no BEGIN and no commit event. `may_prepare`: an XA transaction up to its XA PREPARE.
+
+    `idle`: the statement changes nothing yet, or never did (the parts of a two-phase ALTER TABLE).
+    """
+
+    committed_at_unix_s: float
+    gtid: tuple[str, int] | None = None
+    mariadb_gtid: str = ""
+    standalone: bool = False
+    may_prepare: bool = False
+    idle: bool = False
+
+
+def mysql_group(body: memoryview, named: bool, timestamp: int) -> Group:
+    """A GTID or ANONYMOUS_GTID event. Since 8.0 it tells the microseconds of the commit at this server."""
+    gtid = (str(UUID(bytes=bytes(body[1:17]))), int.from_bytes(body[17:25], "little")) if named else None
+    committed_at_unix_s = float(timestamp)
+    if len(body) >= 49 and body[25] == 2:
+        committed_at_unix_s = (int.from_bytes(body[42:49], "little") & (2**55 - 1)) / 1e6
+    return Group(committed_at_unix_s, gtid)
+
+
+def tagged_group(body: memoryview) -> Group:
+    """A tagged GTID event (since 8.3).
+
+    Raises:
+        UnsupportedEvent: it is of a later format.
+    """
+    try:
+        version, at = _varlen(body, 0)
+        _, at = _varlen(body, at)  # the message's size
+        last_needed, at = _varlen(body, at)
+        if version != 1 or last_needed > _LAST_KNOWN:
+            raise UnsupportedEvent("a tagged GTID in a later format")
+        uuid, number, tag, micros = b"", 0, "", 0
+        while at < len(body):
+            field, at = _varlen(body, at)
+            if field == _UUID:
+                numbers = []
+                for _ in range(16):
+                    one, at = _varlen(body, at)
+                    numbers.append(one)
+                uuid = bytes(numbers)
+            elif field == _TAG:
+                length, at = _varlen(body, at)
+                tag, at = bytes(body[at : at + length]).decode(), at + length
+            else:
+                value, at = _varlen(body, at)
+                if field == _NUMBER:
+                    number = value >> 1  # signed: the sign is the lowest bit
+                elif field == _COMMITTED_AT:
+                    micros = value
+                    break
+    except (IndexError, ValueError):
+        raise UnsupportedEvent("a malformed tagged GTID") from None
+    if not (uuid and tag and number > 0):
+        raise UnsupportedEvent("a malformed tagged GTID")
+    return Group(micros / 1e6, (f"{UUID(bytes=uuid)}:{tag}", number))
+
+
+def _varlen(data: memoryview, at: int) -> tuple[int, int]:
+    """An integer of `mysql::serialization`, and where it ends.
+
+    As many low bits of the first byte are set as bytes follow; behind a clear bit come the number's own.
+    """
+    first = data[at]
+    size = (~first & (first + 1)).bit_length()  # 1 + the number of set low bits
+    end = at + size
+    if end > len(data):
+        raise IndexError("a number beyond the end")
+    if size == 9:
+        return int.from_bytes(data[at + 1 : end], "little"), end
+    return int.from_bytes(data[at:end], "little") >> size, end
+
+
+def mariadb_group(body: memoryview, server_id: int, timestamp: int) -> Group:
+    """MariaDB's GTID event."""
+    sequence, domain, flags = struct.unpack_from("<QIB", body)
+    return Group(
+        float(timestamp),
+        mariadb_gtid=f"{domain}-{server_id}-{sequence}",
+        standalone=bool(flags & _STANDALONE),
+        may_prepare=bool(flags & _PREPARED_XA),
+        idle=bool(_extra_flags(body, flags) & (_START_ALTER | _ROLLBACK_ALTER)),
+    )
+
+
+def _extra_flags(body: memoryview, flags: int) -> int:
+    at = 13
+    if flags & _COMMIT_ID:
+        at += 8
+    if flags & (_PREPARED_XA | _COMPLETED_XA) and at + 6 <= len(body):
+        at += 6 + body[at + 4] + body[at + 5]
+    return body[at] if at < len(body) else 0

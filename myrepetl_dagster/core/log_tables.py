@@ -1,0 +1,121 @@
+"""The wanted tables of a log: their table maps as they come, and the rows of their events. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .ddl import TableChange
+from .errors import SchemaDrift, UnsupportedEvent
+from .event_payload import inflated
+from .log_events import KnownTable, Undescribed
+from .maptypes import TableMap
+from .model import Row, TableName
+from .overlay import overlay
+from .rowimage import (
+    DELETES,
+    INSERTS,
+    PARTIAL_UPDATES,
+    UPDATES,
+    Decoder,
+    check_fit,
+    compile_decoder,
+    parse_rows_header,
+)
+from .tablemap import parse_table_map
+
+# MariaDB's compressed rows events, and the type that each is once inflated.
+_INFLATED = {166: 23, 167: 24, 168: 25, 169: 30, 170: 31, 171: 32}
+ROWS_EVENTS = INSERTS | UPDATES | DELETES | {PARTIAL_UPDATES, *_INFLATED}
+_DUMMY_TABLE_ID = 0xFFFFFF  # of an event that only ends a statement
+
+Change = tuple[Row | None, Row | None]
+
+
+class LogTables:
+    """Decodes what one stream says of the known tables. `place` of the methods is for messages."""
+
+    def __init__(self, known: Mapping[TableName, KnownTable]) -> None:
+        self.known = dict(known)
+        self.names = frozenset(known)
+        self._altered = {name for name, table in known.items() if table.altered}
+        self._maps: dict[int, TableMap | Undescribed | None] = {}
+        self._parsed: dict[bytes, TableMap | Undescribed] = {}
+        self._decoders: dict[bytes, Decoder] = {}
+
+    def forget_ids(self) -> None:
+        """A server that restarted gives old table ids to other tables."""
+        self._maps.clear()
+
+    def forget_columns(self, change: TableChange) -> None:
+        """What was known of a table's columns holds no longer."""
+        if not change.structural:
+            return
+        for name in (change.table, change.renamed_to):
+            if name in self.names:
+                self._altered.add(name)
+                self._parsed.clear()
+                self._decoders.clear()
+
+    def announce(self, body: memoryview, place: str) -> None:
+        """Take in a TABLE_MAP event."""
+        table_id = int.from_bytes(body[:6], "little")
+        raw = bytes(body[8:])
+        parsed = self._parsed.get(raw)
+        if parsed is None:
+            if _table_name(raw) not in self.names:
+                self._maps[table_id] = None
+                return
+            parsed = self._parsed[raw] = self._complete(parse_table_map(bytes(body))[1], place)
+        self._maps[table_id] = parsed
+
+    def rows(self, body: memoryview, kind: int) -> tuple[TableMap | Undescribed, list[Change]] | None:
+        """The rows of an event; None for a table that is not wanted.
+
+        Raises:
+            UnsupportedEvent: they are not whole rows of the table that the log announced.
+        """
+        table_id = int.from_bytes(body[:6], "little")
+        if table_id == _DUMMY_TABLE_ID:
+            return None
+        if table_id not in self._maps:
+            raise UnsupportedEvent("rows of a table that no table map names")
+        table_map = self._maps[table_id]
+        if table_map is None:
+            return None
+        if isinstance(table_map, Undescribed):
+            return table_map, []
+        data, plain = bytes(body), _INFLATED.get(kind, kind)
+        header = parse_rows_header(data, plain)
+        check_fit(header, table_map)
+        if kind in _INFLATED:
+            data = data[: header.start] + inflated(data[header.start :])
+        decoder = self._decoder(table_map)
+        if plain in UPDATES:
+            return table_map, list(decoder.updates(data, header.start, len(data)))
+        if plain in INSERTS:
+            return table_map, [(None, row) for row in decoder.inserts(data, header.start, len(data))]
+        return table_map, [(row, None) for row in decoder.deletes(data, header.start, len(data))]
+
+    def _decoder(self, table_map: TableMap) -> Decoder:
+        decoder = self._decoders.get(table_map.raw)
+        if decoder is None:
+            decoder = self._decoders[table_map.raw] = compile_decoder(table_map)
+        return decoder
+
+    def _complete(self, table_map: TableMap, place: str) -> TableMap | Undescribed:
+        """The table map with what `binlog_row_metadata` other than FULL leaves out."""
+        hint = "Set binlog_row_metadata=FULL on the source, then run the `snapshot` job for the table's mappings."
+        if table_map.complete or table_map.name not in self._altered:
+            try:
+                return overlay(table_map, self.known[table_map.name].columns)
+            except SchemaDrift as error:
+                return Undescribed(table_map.name, SchemaDrift(f"after {place}: {error.message}", hint=hint))
+        message = f"after {place}: {table_map.name} was altered, and the log does not describe its columns"
+        return Undescribed(table_map.name, SchemaDrift(message, hint=hint))
+
+
+def _table_name(raw: bytes) -> TableName:
+    schema_length = raw[0]
+    table_start = 1 + schema_length + 2
+    table = raw[table_start : table_start + raw[table_start - 1]]
+    return TableName(raw[1 : 1 + schema_length].decode(), table.decode())

@@ -1,0 +1,67 @@
+"""Rows that the source itself renders as SQL tuples, for mappings where nothing has to pass through Python. Pure.
+
+`tuple_sql` gives an expression whose value is the text `(1,'a',NULL)` of a row, exactly what `shape.py` and
+`apply.py` would write for it: `tests/server/test_render.py` compares the two for every type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .model import Column
+from .plan import PlannedColumn, TablePlan, UniqueKeys
+from .values import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
+
+# Character sets that are part of Unicode with one code for each character, so that the way through utf8mb4
+# gives the same bytes back.
+_THROUGH_UTF8 = frozenset({"utf8mb4", "utf8mb3", "ascii", "latin1"})
+_AS_TEXT = frozenset({"uuid", "inet4", "inet6"})
+_AS_HEX = frozenset({
+    "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "geometry", "point", "linestring", "polygon",
+    "multipoint", "multilinestring", "multipolygon", "geomcollection", "geometrycollection", "vector",
+})  # fmt: skip
+
+
+def tuple_sql(plan: TablePlan, layout: Sequence[Column]) -> str | None:
+    """The expression, in the form of literals, or None where Python is needed.
+
+    Args:
+        layout: the columns that the snapshot reads, by the names that the plan's columns have.
+    """
+    if plan.mapping.filter is not None or plan.unique_keys is not UniqueKeys.NONE:
+        return None
+    by_name = {column.name: column for column in layout}
+    parts = [_column_sql(planned, by_name) for planned in plan.columns]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    return f"CONCAT('(', CONCAT_WS(',', {', '.join(known)}), ')')"
+
+
+def _column_sql(planned: PlannedColumn, layout: dict[str, Column]) -> str | None:
+    if planned.transform is not None:
+        return None
+    if planned.source is None:
+        return _text(any_literal(from_python(planned.value)))
+    column = layout[planned.source]
+    name = sql_name(column.name)
+    if column.type == "bit":
+        return f"IFNULL({name} + 0, 'NULL')"
+    if column.type in INTEGER_TYPES or column.type == "decimal":
+        return f"IFNULL({name}, 'NULL')"
+    if column.type in FLOAT_TYPES:  # in quotes: a bare -0 would be an integer, which has no sign
+        return f"IFNULL(CONCAT('''', {name} * 1e0, ''''), 'NULL')"
+    if column.type in TEMPORAL_TYPES:
+        return f"IFNULL(CONCAT('''', {name}, ''''), 'NULL')"
+    if column.type in _AS_HEX or column.charset == "binary":
+        return f"IFNULL(CONCAT('_binary x''', HEX({name}), ''''), 'NULL')"
+    if column.type == "json" or column.type in _AS_TEXT:
+        return f"CONVERT(QUOTE(CAST({name} AS CHAR)) USING utf8mb4)"
+    if column.charset in _THROUGH_UTF8:
+        # USING: columns of different collations cannot be joined as they are.
+        return f"CONVERT(QUOTE({name}) USING utf8mb4)"
+    return None
+
+
+def _text(literal: str) -> str:
+    return "'" + literal.replace("\\", "\\\\").replace("'", "''") + "'"
