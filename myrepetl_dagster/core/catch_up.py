@@ -32,7 +32,7 @@ from .binlog import (
 from .checkpoint import Checkpoint, columns_from_json
 from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
-from .errors import PositionLost, ReplicationError, SchemaDrift
+from .errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
 from .maptypes import TableMap
 from .model import Limits, Phase, TableName
 from .plan import TablePlan
@@ -178,12 +178,18 @@ class CatchUp:
         """
         if not self._at_head():
             with closing(self.source.read_log(self.position, self._known())) as events:
-                for event in events:
-                    self._take(event, report)
-                    if isinstance(event, (Committed, RolledBack, Prepared, Decided)) and self.place >= self.until.order:
-                        break
-                else:
-                    self._log_ended()
+                try:
+                    for event in events:
+                        self._take(event, report)
+                        ended = isinstance(event, (Committed, RolledBack, Prepared, Decided))
+                        if ended and self.place >= self.until.order:
+                            break
+                    else:
+                        self._log_ended()
+                except UnsupportedEvent:
+                    if not self.open:
+                        self._commit(report, everyone=True)  # all that came before it
+                    raise
         self._finish(report)
 
     def _known(self) -> dict[TableName, KnownTable]:

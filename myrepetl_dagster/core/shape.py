@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from .errors import RowRejected, SchemaDrift
 from .filters import columns as filter_columns
 from .filters import compile_filter
+from .literal_code import LiteralRow as LiteralRow
+from .literal_code import Writer, row_writer
 from .model import Column, Row
 from .plan import PlannedColumn, TablePlan
-from .values import any_literal, from_python, literal_of, to_python
+from .values import any_literal, from_python, to_python
 
 LiteralKey = tuple[str, ...]
-LiteralRow = tuple[str, ...]
 Mutation = tuple[LiteralKey, LiteralRow | None]
 Change = tuple[Row | None, Row | None]
 
@@ -35,6 +37,14 @@ class Shaped:
 
     def check(self) -> None:
         assert self.rows_read == self.rows_upserted + self.rows_deleted + self.rows_filtered, "a row went missing"
+
+
+def key_getter(indexes: Sequence[int]) -> Callable[[LiteralRow], LiteralKey]:
+    """Picks a key's literals from a row's."""
+    if len(indexes) == 1:
+        at = indexes[0]
+        return lambda row: (row[at],)
+    return itemgetter(*indexes)
 
 
 class Shaper:
@@ -55,8 +65,12 @@ class Shaper:
                 hint="The source table or init_query changed: correct the mapping, then run the `snapshot` job for it.",
             )
         self._python = {column.name: to_python(column) for column in layout}
-        self._writers = [self._writer(planned, layout) for planned in plan.columns]
-        self._key_indexes = plan.key_indexes
+        writers = [self._writer(planned, layout) for planned in plan.columns]
+        at = [self._index.get(planned.source or "", 0) for planned in plan.columns]
+        keys = plan.key_indexes
+        self._row = row_writer(writers, at)
+        self._key = row_writer([writers[i] for i in keys], [at[i] for i in keys])
+        self._key_of: Callable[[LiteralRow], LiteralKey] = key_getter(keys)
         self._passes = self._filter()
 
     def shape(self, changes: Iterable[Change], into: Shaped) -> None:
@@ -66,27 +80,24 @@ class Shaper:
             RowRejected: a transform failed.
         """
         add = into.mutations.append
+        passes, row_of, key_of, old_key_of = self._passes, self._row, self._key_of, self._key
         for before, after in changes:
             into.rows_read += 1
-            old = None if before is None else self._image(before)
-            new = None if after is None else self._image(after)
-            if new is not None:
+            # Of a before image only the key counts.
+            old = None if before is None or (passes and not passes(before)) else old_key_of(before)
+            if after is not None and (passes is None or passes(after)):
+                row = row_of(after)
+                key = key_of(row)
                 # A row that moved to another key has to leave its old one.
-                if old is not None and old[0] != new[0]:
-                    add((old[0], None))
-                add(new)
+                if old is not None and old != key:
+                    add((old, None))
+                add((key, row))
                 into.rows_upserted += 1
             elif old is not None:
-                add((old[0], None))
+                add((old, None))
                 into.rows_deleted += 1
             else:
                 into.rows_filtered += 1
-
-    def _image(self, row: Row) -> tuple[LiteralKey, LiteralRow] | None:
-        if self._passes is not None and not self._passes(row):
-            return None
-        literals = tuple([write(row) for write in self._writers])
-        return tuple([literals[i] for i in self._key_indexes]), literals
 
     def _filter(self) -> Callable[[Row], bool] | None:
         expression = self.plan.mapping.filter
@@ -100,17 +111,16 @@ class Shaper:
 
         return check
 
-    def _writer(self, planned: PlannedColumn, layout: Sequence[Column]) -> Callable[[Row], str]:
+    def _writer(self, planned: PlannedColumn, layout: Sequence[Column]) -> Column | Writer:
         if planned.source is None:
             fixed = any_literal(from_python(planned.value))
             return lambda row: fixed
         index = self._index[planned.source]
         if planned.transform is None:
-            literal = literal_of(layout[index])
-            return lambda row: literal(row[index])
+            return layout[index]
         return self._transformed(planned, index)
 
-    def _transformed(self, planned: PlannedColumn, index: int) -> Callable[[Row], str]:
+    def _transformed(self, planned: PlannedColumn, index: int) -> Writer:
         transform = planned.transform
         assert transform is not None
         assert planned.source is not None

@@ -20,7 +20,7 @@ from .collations import charset_of
 from .errors import SchemaDrift
 from .model import Column, Row
 from .plan import TablePlan, not_null_keys
-from .values import INTEGER_TYPES, TEMPORAL_TYPES, cell_from_text, literal_of, sql_name, sql_text
+from .values import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, cell_from_text, literal_of, sql_name, sql_text
 
 _TYPES = {
     0: "decimal", 1: "tinyint", 2: "smallint", 3: "int", 4: "float", 5: "double", 7: "timestamp", 8: "bigint",
@@ -46,14 +46,23 @@ class Relation:
 
     @property
     def select_sql(self) -> str:
-        # FLOAT prints six digits; as a DOUBLE it prints all that it holds. Times 1, not plus 0: -0 stays -0.
-        columns = [f"{sql_name(c.name)} * 1e0" if c.type == "float" else sql_name(c.name) for c in self.layout]
-        return f"SELECT {', '.join(columns)} FROM {self.from_sql}"
+        return f"SELECT {', '.join(_whole_value(c) for c in self.layout)} FROM {self.from_sql}"
 
     @property
     def key_indexes(self) -> tuple[int, ...]:
         names = [c.name for c in self.layout]
         return tuple(names.index(name) for name in self.key)
+
+
+def _whole_value(column: Column) -> str:
+    """A column so that the server prints all that it holds."""
+    name = sql_name(column.name)
+    if column.type in FLOAT_TYPES:
+        # FLOAT prints six digits, DOUBLE(M,D) rounds. Times 1, not plus 0: -0 stays -0.
+        return f"{name} * 1e0"
+    if column.type == "decimal" and "zerofill" in column.column_type.lower():
+        return f"{name} + 0"
+    return name
 
 
 def relation_of(connection: Connection[Any], plan: TablePlan) -> Relation:

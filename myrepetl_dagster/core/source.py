@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from pymysql.connections import Connection
 
 from . import snapshot
-from .binlog import KnownTable, LogEvent, LogReader, Moved
+from .ahead import ahead
+from .binlog import KnownTable, LogEvent, LogReader, Moved, RowsRead
 from .connect import Use, close_quietly, connect, query, quote_name
 from .errors import PositionLost, PrerequisiteError, SourceLost
 from .model import Column, Limits, Row, Table, TableName
@@ -297,6 +298,15 @@ class MySQLSource(Server):
         with LogStream(self.endpoint, self.info, self.limits, start, self.server_id) as stream:
             reader = LogReader(known, start.file)
             reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
-            for event in stream.events():
-                yield from reader.read(event)
-            yield Moved(reader.file, reader.offset_bytes)
+            events = _log_events(stream, reader)
+            yield from ahead(events, _event_bytes, self.limits.read_ahead_bytes_max, stream.interrupt)
+
+
+def _log_events(stream: LogStream, reader: LogReader) -> Iterator[LogEvent]:
+    for event in stream.events():
+        yield from reader.read(event)
+    yield Moved(reader.file, reader.offset_bytes)
+
+
+def _event_bytes(event: LogEvent) -> int:
+    return event.size_bytes if isinstance(event, RowsRead) else 100

@@ -7,8 +7,10 @@ the way: packets are read here, from the one connection that was opened, and any
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from pymysql.connections import Connection
@@ -18,6 +20,7 @@ from .connect import ServerInfo, Use, close_quietly, connect, parameters, query,
 from .model import Limits
 from .pipeline import Endpoint
 from .position import GtidSet, Position
+from .wire import packets
 
 _COM_BINLOG_DUMP_GTID = 0x1E
 _NON_BLOCKING, _THROUGH_GTID = 0x01, 0x04
@@ -105,11 +108,12 @@ class LogStream:
     def events(self) -> Iterator[bytes]:
         """Events, header included, until the server says that it has sent everything."""
         assert self._opened is not None
-        read_packet = self._opened._read_packet
-        while True:
-            with translated(self._endpoint, "reading the log"):
-                packet = read_packet()
-            data: bytes = packet._data
-            if data[0] == 0xFE and len(data) < 9:
-                return
-            yield data[1:]
+        with translated(self._endpoint, "reading the log"):
+            for packet in packets(self._opened):
+                yield packet[1:]
+
+    def interrupt(self) -> None:
+        """Make a read that waits for the source end (from another thread)."""
+        if self._opened is not None and self._opened._sock is not None:
+            with suppress(OSError):
+                self._opened._sock.shutdown(socket.SHUT_RDWR)

@@ -31,34 +31,55 @@ def row_packets(connection: Connection[Any], sql: bytes, bytes_max: int) -> Iter
     result.unbuffered_active = False
     result.connection = None
     connection._result = None
-    connection._sock.settimeout(connection._read_timeout)
     rows: list[bytes] = []
     size = 0
-    read = connection._rfile.read
-    while True:
-        header = read(4)
-        length = int.from_bytes(header[:3], "little")
-        data = read(length)
-        if len(header) < 4 or len(data) < length:
-            raise OperationalError(CR.CR_SERVER_LOST, "Lost connection to MySQL server during query")
-        while length == _PACKET_MAX:  # a row over 16 MiB goes on in the next packet
-            header = read(4)
-            length = int.from_bytes(header[:3], "little")
-            data += read(length)
-        first = data[0] if data else 0
-        if first >= _EOF:
-            if first == _EOF and len(data) < 9:
-                connection._next_seq_id = (header[3] + 1) % 256
-                break
-            if first == _ERROR:
-                MysqlPacket(data, connection.encoding).raise_for_error()
-        rows.append(data)
-        size += len(data)
+    for packet in packets(connection):
+        rows.append(packet)
+        size += len(packet)
         if size >= bytes_max:
             yield rows
             rows, size = [], 0
     if rows:
         yield rows
+
+
+def packets(connection: Connection[Any]) -> Iterator[bytes]:
+    """The server's packets until one that says end.
+
+    Raises:
+        pymysql.err.OperationalError: the connection broke (2013), or the server reported an error.
+    """
+    connection._sock.settimeout(connection._read_timeout)
+    while True:
+        data, number = _packet(connection)
+        first = data[0] if data else 0
+        if first >= _EOF:
+            if first == _EOF and len(data) < 9:
+                connection._next_seq_id = (number + 1) % 256
+                return
+            if first == _ERROR:
+                MysqlPacket(data, connection.encoding).raise_for_error()
+        yield data
+
+
+def _packet(connection: Connection[Any]) -> tuple[bytes, int]:
+    """One packet and its number; 16 MiB and more come in several."""
+    read = connection._rfile.read
+    whole = b""
+    try:
+        while True:
+            header = read(4)
+            length = int.from_bytes(header[:3], "little")
+            data = read(length)
+            if len(header) < 4 or len(data) < length:
+                raise OSError("the connection was closed")
+            if length < _PACKET_MAX:
+                return (whole + data if whole else data), header[3]
+            whole += data
+    except OSError as error:
+        connection._force_close()
+        message = f"Lost connection to MySQL server during query ({error})"
+        raise OperationalError(CR.CR_SERVER_LOST, message) from error
 
 
 def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:

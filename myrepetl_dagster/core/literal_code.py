@@ -1,0 +1,56 @@
+"""One generated function that writes a whole row as literals, without a call for each value. Pure.
+
+It gives what `values.literal_of` gives, column by column (`tests/unit/test_literal_code.py`); that is where a
+literal's form is decided and explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .model import Column, Row
+from .values import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
+
+LiteralRow = tuple[str, ...]
+Writer = Callable[[Row], str]
+
+_QUOTED = frozenset({"utf8mb4", "utf8mb3", "latin1", "ascii", "binary"})
+
+
+def row_writer(columns: Sequence[Column | Writer], indexes: Sequence[int]) -> Callable[[Row], LiteralRow]:
+    """A function from a row to its literals.
+
+    Args:
+        columns: for each literal the source column, or a function of the whole row (transforms, fixed values).
+        indexes: where in the row each column is; not looked at for functions.
+    """
+    names: dict[str, object] = {}
+    parts = [_part(i, column, at, names) for i, (column, at) in enumerate(zip(columns, indexes, strict=True))]
+    code = f"def write(r):\n    return ({', '.join(parts)},)\n"
+    exec(code, names)
+    return names["write"]  # type: ignore[return-value]
+
+
+def _part(number: int, column: Column | Writer, at: int, names: dict[str, object]) -> str:
+    if not isinstance(column, Column):
+        names[f"f{number}"] = column
+        return f"f{number}(r)"
+    value = f"'NULL' if (c := r[{at}]) is None else "
+    if column.type in INTEGER_TYPES:
+        return f"({value}str(c))"
+    if column.type == "decimal":
+        return f"({value}c)"
+    if column.type in TEMPORAL_TYPES:
+        return f"({value}f\"'{{c}}'\")"
+    charset = column.charset
+    if column.type in ("text", "blob") and charset in _QUOTED:
+        # The two replacements are rarely needed, and looking is cheaper than doing.
+        plain = f"f\"_{charset}'{{c.decode('latin-1')}}'\""
+        names["escaped"] = _escaped
+        return f"({value}{plain} if b\"'\" not in c and b'\\\\' not in c else escaped('_{charset}', c))"
+    names[f"f{number}"] = literal_of(column)
+    return f"f{number}(r[{at}])"
+
+
+def _escaped(introducer: str, cell: bytes) -> str:
+    return f"{introducer}'" + cell.decode("latin-1").replace("\\", "\\\\").replace("'", "\\'") + "'"
