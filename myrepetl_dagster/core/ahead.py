@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
-from queue import Full, Queue
+from queue import Empty, Full, Queue
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,13 +19,18 @@ _PATIENCE_S = 0.05
 
 
 def ahead(
-    items: Iterator[T], size: Callable[[T], int], bytes_max: int, interrupt: Callable[[], None]
+    items: Iterator[T],
+    size: Callable[[T], int],
+    bytes_max: int,
+    interrupt: Callable[[], None],
+    idle: T | None = None,
 ) -> Generator[T, None, None]:
     """Yield what `items` yields, read ahead by up to about `bytes_max` bytes.
 
     Args:
         size: an item's size in bytes.
         interrupt: called when the consumer stops early; must make a blocked `items` end or raise.
+        idle: yielded where the consumer would have to wait, and again and again while it waits.
     """
     batches: Queue[list[T] | BaseException | None] = Queue(_BATCHES_MAX)
     stopped = threading.Event()
@@ -60,7 +65,18 @@ def ahead(
     thread = threading.Thread(target=read, name="read ahead", daemon=True)
     thread.start()
     try:
-        while (batch := batches.get()) is not None:
+        while True:
+            try:
+                batch = batches.get_nowait() if idle is not None else batches.get()
+            except Empty:
+                assert idle is not None
+                yield idle
+                try:
+                    batch = batches.get(timeout=_PATIENCE_S)
+                except Empty:
+                    continue
+            if batch is None:
+                return
             if isinstance(batch, BaseException):
                 raise batch
             yield from batch

@@ -33,6 +33,7 @@ from .checkpoint import Checkpoint, columns_from_json
 from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
 from .errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
+from .log_events import Idle
 from .maptypes import TableMap
 from .model import Limits, Phase, TableName
 from .plan import TablePlan
@@ -99,6 +100,8 @@ class MappingState:
 
 
 Report = Callable[[MappingState], None]
+FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses
+IDLE_CHECKPOINT_S = 10.0
 Place = tuple[str, str, int]  # mapping, file, offset in bytes
 
 
@@ -190,6 +193,29 @@ class CatchUp:
                     if not self.open:
                         self._commit(report, everyone=True)  # all that came before it
                     raise
+        self._finish(report)
+
+    def follow(self, report: Report, until_s: float) -> None:
+        """Go on reading and applying as the source writes, until `time.monotonic()` passes `until_s`.
+
+        Each time that nothing more has come, what has come is committed.
+        """
+        self.limits = replace(
+            self.limits, batch_interval_s_max=min(FOLLOW_INTERVAL_S, self.limits.batch_interval_s_max)
+        )
+        everyone_at_s = time.monotonic()
+        with closing(self.source.read_log(self.position, self._known(), follow=True)) as events:
+            for event in events:
+                self._take(event, report)
+                now_s = time.monotonic()
+                if isinstance(event, Idle):
+                    if any(s.done.touched or s.xa.unsaved for s in self.states):
+                        self._commit(report)
+                    elif now_s - everyone_at_s >= IDLE_CHECKPOINT_S:  # a quiet table's position moves on, too
+                        everyone_at_s = now_s
+                        self._commit(report, everyone=True)
+                if now_s >= until_s and not self.open:
+                    break
         self._finish(report)
 
     def _known(self) -> dict[TableName, KnownTable]:

@@ -35,8 +35,7 @@ def source_report(pipeline: Pipeline, name: str) -> ConnectionReport:
         report.attempt("log settings", lambda: _log_settings(report, reader))
         report.attempt("retention", lambda: _retention(report, reader))
         if not report.failed("log_bin"):
-            report.attempt("grants", lambda: _log_access(report, reader))
-            report.attempt("log filter", lambda: _log_filter(report, pipeline, reader))
+            report.attempt("grants", lambda: _log_access(report, pipeline, reader))
         report.attempt("tables", lambda: _tables(report, pipeline, reader))
         report.attempt("server_id", lambda: _server_id(report, pipeline, reader))
     finally:
@@ -92,8 +91,8 @@ def _retention(report: ConnectionReport, reader: MySQLSource) -> None:
     report.add("retention", state, f"logs are kept for {seconds / 3600:,.1f} h: no pause may be longer", mend)
 
 
-def _log_access(report: ConnectionReport, reader: MySQLSource) -> None:
-    """Asks where the log ends, and for the log itself."""
+def _log_access(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource) -> None:
+    """Asks where the log ends and what is kept out of it, and for the log itself."""
     monitor = "BINLOG MONITOR" if reader.info.is_mariadb else "REPLICATION CLIENT"
     user = account(reader.control)
 
@@ -110,6 +109,7 @@ def _log_access(report: ConnectionReport, reader: MySQLSource) -> None:
 
     if report.attempt("grant " + monitor, look, f"GRANT {monitor} ON *.* TO {user};"):
         report.attempt("grant REPLICATION SLAVE", read, f"GRANT REPLICATION SLAVE ON *.* TO {user};")
+        _log_filter(report, pipeline, reader)
 
 
 def _log_filter(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource) -> None:

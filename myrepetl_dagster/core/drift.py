@@ -65,11 +65,12 @@ def decide(
     """
     own = plan.source.name
     clauses: list[Clause] = []
+    came = [c.table for c in changes if c.action is Action.RENAME and c.renamed_to == own]
+    if came and plan.mapping.schema_policy == "fail":
+        _stop(plan, f"rename of {came[-1]} to {own}", where)
+    if came:
+        return Decision(Answer.COPY_AGAIN, where=where)  # another table's rows (gh-ost, pt-osc)
     for change in changes:
-        if change.action is Action.RENAME and change.renamed_to == own:
-            if plan.mapping.schema_policy == "fail":
-                _stop(plan, f"rename of {change.table} to {own}", where)
-            return Decision(Answer.COPY_AGAIN, where=where)  # another table's rows (gh-ost, pt-osc)
         if change.action in (Action.DROP, Action.RENAME, Action.DROP_SCHEMA):
             _stop(plan, f"{change.action.value} of {own}", where)
         if change.action is Action.ALTER and change.table == own:

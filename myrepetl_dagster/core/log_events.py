@@ -82,7 +82,12 @@ class Moved:
     offset_bytes: int
 
 
-LogEvent = RowsRead | TableChanged | Committed | RolledBack | XaBegun | Prepared | Decided | Moved
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing more has come from the source yet (only of a log that is followed)."""
+
+
+LogEvent = RowsRead | TableChanged | Committed | RolledBack | XaBegun | Prepared | Decided | Moved | Idle
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,14 +118,18 @@ def plan_table(
     if mapping.columns is None:
         held = set(target.column_names)
         missing = [c.target for c in columns if c.target not in held]
-        if missing and mapping.schema_policy == "fail":
-            raise SchemaDrift(f"mapping {mapping.name!r}: the target lacks {', '.join(missing)}")
+        if missing and mapping.schema_policy == "fail" and not past_key:
+            raise SchemaDrift(
+                f"mapping {mapping.name!r}: {target.name} has no column {', '.join(missing)}",
+                hint="Add it to the target, or set schema_policy: evolve.",
+            )
         # What the target lacks it will get when the log comes to the place where the source got it.
         columns = tuple(c for c in columns if c.target in held)
     columns = tuple(c for c in columns if not _computed_by_target(target, c.target))
-    key = planned_key(mapping, source, columns)
     if past_key and not mapping.primary_key:
-        key, columns = _earlier_key(past_key, key, target, columns)
+        key, columns = _earlier_key(past_key, mapping, source, target, columns)
+    else:
+        key = planned_key(mapping, source, columns)
     _require_columns(mapping, source, target, columns, key)
     _require_unique_key(mapping, target, key)
     _require_collations(mapping, source, target, columns, key)
@@ -173,11 +177,18 @@ def planned_key(mapping: TableMapping, source: Table, columns: Sequence[PlannedC
 
 
 def _earlier_key(
-    past: tuple[str, ...], own: tuple[str, ...], target: Table, columns: tuple[PlannedColumn, ...]
+    past: tuple[str, ...],
+    mapping: TableMapping,
+    source: Table,
+    target: Table,
+    columns: tuple[PlannedColumn, ...],
 ) -> tuple[tuple[str, ...], tuple[PlannedColumn, ...]]:
     """The key before a change that lies ahead in the log (its columns may be called otherwise by now)."""
     held = set(target.column_names)
-    key = next((key for key in (past, own, target.primary_key) if key and held.issuperset(key)), own)
+    key = past
+    if not held.issuperset(past):  # renamed already in the target, by a run that was interrupted
+        own = planned_key(mapping, source, columns)
+        key = next((key for key in (own, target.primary_key) if key and held.issuperset(key)), own)
     named = {c.target for c in columns}
     return key, (*columns, *(PlannedColumn(name, name) for name in key if name not in named and name in held))
 

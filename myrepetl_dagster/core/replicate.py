@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from .apply import Claims, MySQLTarget, Target
@@ -57,6 +58,7 @@ def replicate(
     on_progress: OnProgress = lambda _: None,
     *,
     copy_again: bool = False,
+    follow_s: float = 0.0,
 ) -> list[MappingResult]:
     """Bring every mapping (or those named) to where its source is at the start, source by source.
 
@@ -65,17 +67,23 @@ def replicate(
     Args:
         copy_again: forget the mappings' checkpoints and copy their tables again, rows that the source no
             longer has deleted (the `snapshot` job).
+        follow_s: keep applying what the sources write for so many seconds from now. Sources are then run
+            side by side, each in a thread.
 
     Raises:
         ReplicationError: a source or target as a whole is out of reach or unfit.
     """
     names = set(mappings) if mappings is not None else None
-    results: list[MappingResult] = []
+    runs = []
     for source in pipeline.sources:
         chosen = [m for m in pipeline.mappings_of_source(source) if names is None or m.name in names]
         if chosen:
-            results += SourceRun(pipeline, chosen, on_progress, copy_again=copy_again).run()
-    return results
+            runs.append(SourceRun(pipeline, chosen, on_progress, copy_again=copy_again, follow_s=follow_s))
+    if follow_s <= 0 or len(runs) < 2:
+        return [result for run in runs for result in run.run()]
+    with ThreadPoolExecutor(len(runs), thread_name_prefix="source") as pool:
+        futures = [pool.submit(run.run) for run in runs]
+    return [result for future in futures for result in future.result()]
 
 
 @dataclass(slots=True)
@@ -110,7 +118,9 @@ class SourceRun:
         on_progress: OnProgress = lambda _: None,
         *,
         copy_again: bool = False,
+        follow_s: float = 0.0,
     ) -> None:
+        self.follow_until_s = time.monotonic() + follow_s if follow_s > 0 else None
         self.pipeline = pipeline
         self.limits = pipeline.limits
         self.mappings = list(mappings)
@@ -165,7 +175,7 @@ class SourceRun:
                 try:
                     limits = self._limits(plans)
                     run = Pass(servers.source, plans, limits, self._report, self._begun, self.forget, fast_copy)
-                    run.run(frozenset(self.answered))
+                    run.run(frozenset(self.answered), self.follow_until_s)
                     self._note_lag(servers.source)
                     return
                 except SchemaChanged as change:
@@ -400,8 +410,11 @@ class Pass:
         self.head: Position | None = None
         self.report: Report = lambda state: report(state, self.head)
 
-    def run(self, answered: frozenset[Place] = frozenset()) -> None:
+    def run(self, answered: frozenset[Place] = frozenset(), follow_until_s: float | None = None) -> None:
         """Copy what is due and apply the log, to the head of the source as it is when the copying is done.
+
+        Args:
+            follow_until_s: then go on as the source writes, until `time.monotonic()` passes this.
 
         Raises:
             SchemaChanged: a target has to follow a change of its source table first; then run again.
@@ -418,7 +431,18 @@ class Pass:
                     self._copy_again(state, unseen.transaction)
                     copies[state.name] = self.copier(self.source, state, self.limits, self.report)
             if not copies:
-                return
+                break
+        if follow_until_s is not None:
+            self._follow(states, answered, follow_until_s)
+
+    def _follow(self, states: list[MappingState], answered: frozenset[Place], until_s: float) -> None:
+        try:
+            assert self.head is not None
+            CatchUp(self.source, states, self.head, self.limits, answered).follow(self.report, until_s)
+        except CommittedUnseen as unseen:
+            for state in unseen.states:
+                self._copy_again(state, unseen.transaction)
+            self.run(answered, until_s)
 
     def _copy_slice(self, copies: dict[str, Copy]) -> None:
         """Copy for a while, so that the other mappings do not fall behind; or to the end, if they are to wait."""

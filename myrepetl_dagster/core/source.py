@@ -19,6 +19,7 @@ from .ahead import ahead
 from .binlog import KnownTable, LogEvent, LogReader, Moved, RowsRead
 from .connect import Use, close_quietly, connect, query, quote_name
 from .errors import PositionLost, PrerequisiteError, SourceLost
+from .log_events import Idle
 from .model import Column, Limits, Row, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
@@ -42,7 +43,9 @@ class Source(Protocol):
     def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> snapshot.Chunk: ...
     def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]: ...
     def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> list[Row]: ...
-    def read_log(self, start: Position, known: dict[TableName, KnownTable]) -> Generator[LogEvent, None, None]: ...
+    def read_log(
+        self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
+    ) -> Generator[LogEvent, None, None]: ...
     def columns(self, name: TableName) -> tuple[Column, ...]: ...
     def check_position(self, position: Position) -> None: ...
     def now_unix_s(self) -> float: ...
@@ -293,13 +296,21 @@ class MySQLSource(Server):
             return snapshot.read_keys(self.snapshot_connection, self.relation(plan), condition)
 
     # ---- the log ----
-    def read_log(self, start: Position, known: dict[TableName, KnownTable]) -> Generator[LogEvent, None, None]:
-        """What happened to the tables since a position, until the server has sent all that it has."""
-        with LogStream(self.endpoint, self.info, self.limits, start, self.server_id) as stream:
+    def read_log(
+        self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
+    ) -> Generator[LogEvent, None, None]:
+        """What happened to the tables since a position, until the server has sent all that it has.
+
+        Args:
+            follow: go on for ever, with `Idle` where nothing more has come yet.
+        """
+        with LogStream(self.endpoint, self.info, self.limits, start, self.server_id, follow) as stream:
             reader = LogReader(known, start.file)
             reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
             events = _log_events(stream, reader)
-            yield from ahead(events, _event_bytes, self.limits.read_ahead_bytes_max, stream.interrupt)
+            yield from ahead(
+                events, _event_bytes, self.limits.read_ahead_bytes_max, stream.interrupt, Idle() if follow else None
+            )
 
 
 def _log_events(stream: LogStream, reader: LogReader) -> Iterator[LogEvent]:
