@@ -1,4 +1,4 @@
-"""Reading ahead: a generator runs in a thread of its own, within a bounded window, and is consumed in order.
+"""Reading ahead: an iterator runs in a thread of its own, within a bounded window, and is consumed in order.
 
 What it yields and what it raises arrives as if it ran in place; only its waiting and its work overlap with
 the consumer's.
@@ -8,14 +8,55 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
-from queue import Empty, Full, Queue
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_ITEMS_MAX = 256  # in one batch: handing over costs more than most items
-_BATCHES_MAX = 8
 _PATIENCE_S = 0.05
+
+
+class _Window(Generic[T]):
+    """Items between the two threads, bounded by bytes. What the consumer has taken counts no more."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.changed = threading.Condition()
+        self.items: list[T] = []
+        self.bytes_held = 0
+        self.stopped = False
+        self.ended = False
+        self.error: BaseException | None = None
+
+    def put(self, item: T, size: int) -> bool:
+        """Add an item, waiting for room; False when nobody wants it any more."""
+        with self.changed:
+            while self.bytes_held >= self.bytes_max and not self.stopped:
+                self.changed.wait()
+            self.items.append(item)
+            self.bytes_held += size
+            if len(self.items) == 1:
+                self.changed.notify_all()
+            return not self.stopped
+
+    def end(self, error: BaseException | None) -> None:
+        with self.changed:
+            self.ended, self.error = True, error
+            self.changed.notify_all()
+
+    def take(self, patience_s: float | None) -> list[T]:
+        """All that is there; [] after the patience, or at the end."""
+        with self.changed:
+            if not self.items and not self.ended:
+                self.changed.wait(patience_s)
+            taken, self.items = self.items, []
+            self.bytes_held = 0
+            self.changed.notify_all()
+            return taken
+
+    def stop(self) -> None:
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
 
 
 def ahead(
@@ -30,58 +71,36 @@ def ahead(
     Args:
         size: an item's size in bytes.
         interrupt: called when the consumer stops early; must make a blocked `items` end or raise.
-        idle: yielded where the consumer would have to wait, and again and again while it waits.
+        idle: yielded where the consumer has to wait, and again and again while it waits.
     """
-    batches: Queue[list[T] | BaseException | None] = Queue(_BATCHES_MAX)
-    stopped = threading.Event()
-
-    def put(batch: list[T] | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                batches.put(batch, timeout=_PATIENCE_S)
-                return
-            except Full:
-                continue
+    window: _Window[T] = _Window(bytes_max)
 
     def read() -> None:
+        error: BaseException | None = None
         try:
-            batch: list[T] = []
-            held = 0
             for item in items:
-                batch.append(item)
-                held += size(item)
-                if stopped.is_set():
+                if not window.put(item, size(item)):
                     return
-                # A consumer that waits gets what there is.
-                if len(batch) >= _ITEMS_MAX or held >= bytes_max // _BATCHES_MAX or batches.empty():
-                    put(batch)
-                    batch, held = [], 0
-            put(batch)
-            put(None)
-        except BaseException as error:
-            put(batch)
-            put(error)
+        except BaseException as caught:
+            error = caught
+        finally:
+            window.end(error)
 
     thread = threading.Thread(target=read, name="read ahead", daemon=True)
     thread.start()
     try:
         while True:
-            try:
-                batch = batches.get_nowait() if idle is not None else batches.get()
-            except Empty:
-                assert idle is not None
+            taken = window.take(0.0 if idle is not None else None)
+            if not taken and idle is not None and not window.ended:
                 yield idle
-                try:
-                    batch = batches.get(timeout=_PATIENCE_S)
-                except Empty:
-                    continue
-            if batch is None:
-                return
-            if isinstance(batch, BaseException):
-                raise batch
-            yield from batch
+                taken = window.take(_PATIENCE_S)
+            yield from taken
+            if not taken and window.ended and not window.items:
+                break
+        if window.error is not None:
+            raise window.error
     finally:
-        stopped.set()
+        window.stop()
         if thread.is_alive():
             interrupt()
         thread.join(10)
