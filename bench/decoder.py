@@ -9,6 +9,7 @@ includes the generation of the decoder. Best of three rounds each, taken in turn
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import tempfile
@@ -17,20 +18,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent / folder) for folder in ("", "scripts")]
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from pymysqlreplication import BinLogStreamReader
-from pymysqlreplication.event import BinLogEvent
-from pymysqlreplication.row_event import TableMapEvent, WriteRowsEvent
-from servers import FLAVOURS, Server
+from pymysqlreplication import BinLogStreamReader  # noqa: E402
+from pymysqlreplication.event import BinLogEvent  # noqa: E402
+from pymysqlreplication.row_event import TableMapEvent, WriteRowsEvent  # noqa: E402
+from servers import FLAVOURS, Server  # noqa: E402
 
-from myrepetl_dagster.core.rowimage import Decoder, compile_decoder, decode_rows_event
-from myrepetl_dagster.core.tablemap import parse_table_map
+from myrepetl_dagster.core.rowimage import Decoder, compile_decoder, decode_rows_event  # noqa: E402
+from myrepetl_dagster.core.tablemap import parse_table_map  # noqa: E402
 
 ROUNDS = 3
 HEADER_BYTES = 20  # the packet's status byte, then the event's header
 CHECKSUM_BYTES = 4
-WORDS = "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor".split()
+WORDS = ("lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit", "sed", "do", "eiusmod")
 
 
 def text(words: int) -> str:
@@ -42,7 +44,8 @@ def maybe(value: object, nulls: float = 0.2) -> object:
 
 
 def moment() -> str:
-    return f"20{random.randrange(10, 30)}-{random.randrange(1, 13):02d}-{random.randrange(1, 29):02d} 12:34:{random.randrange(60):02d}"
+    day = f"20{random.randrange(10, 30)}-{random.randrange(1, 13):02d}-{random.randrange(1, 29):02d}"
+    return f"{day} {random.randrange(24):02d}:34:{random.randrange(60):02d}"
 
 
 def narrow() -> tuple[object, ...]:
@@ -70,30 +73,24 @@ def heavy() -> tuple[object, ...]:
 
 
 def document() -> tuple[object, ...]:
-    import json
-
     value = {
         "id": random.randrange(1 << 40),
         "name": text(2),
         "tags": [text(1) for _ in range(random.randrange(5))],
-        "price": random.random() * 100,
-        "address": {"street": text(3), "zip": str(random.randrange(100000)), "geo": [random.random(), random.random()]},
+        "price": random.randrange(10**6) / 100,
+        "address": {
+            "street": text(3),
+            "zip": str(random.randrange(100000)),
+            "geo": [random.randrange(-90 * 10**6, 90 * 10**6) / 10**6 for _ in range(2)],
+        },
         "active": random.random() < 0.5,
         "note": None,
     }
     return (json.dumps(value), text(2))
 
 
-WIDE_TYPES = (
-    "INT",
-    "BIGINT UNSIGNED",
-    "TINYINT UNSIGNED",
-    "DECIMAL(12,2)",
-    "DATETIME",
-    "TIMESTAMP NULL",
-    "VARCHAR(40)",
-)
-WIDE_TYPES += ("VARCHAR(300)", "DOUBLE", "ENUM('new','paid','sent')")
+WIDE_TYPES = ["INT", "BIGINT UNSIGNED", "TINYINT UNSIGNED", "DECIMAL(12,2)", "DATETIME", "TIMESTAMP NULL"]
+WIDE_TYPES += ["VARCHAR(40)", "VARCHAR(300)", "DOUBLE", "ENUM('new','paid','sent')"]
 TABLES: dict[str, tuple[str, Callable[[], tuple[object, ...]]]] = {
     "narrow": ("a INT, b DECIMAL(12,2), c DATETIME(3), d VARCHAR(60)", narrow),
     "wide": (", ".join(f"c{n} {WIDE_TYPES[n % 10]}" for n in range(59)), wide),

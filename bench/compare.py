@@ -1,0 +1,248 @@
+"""Snapshot and catch-up beside the native tools, in the same run, as whole processes, in turns.
+
+    python bench/compare.py [--flavour mysql] [--rows 1000000] [--changes 300000] [--rounds 3] [--table users …]
+
+Prints a Markdown table: medians over the rounds, the spread, and the ratio to native. The native copy is
+`mysqldump | mysql` and `mydumper` with `myloader` (2 threads); the native catch-up is a replica with 4
+appliers and crash-safe defaults. Ours is `myrepetl run`, less nothing; the cost of an empty run stands apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from data import TABLES, create, write_hot_log, write_log
+from tools import ROOT, Measured, Server, measure, servers_dir, tools
+
+
+class Bench:
+    """A source, a target and a replica of one flavour."""
+
+    def __init__(self, flavour: str, folder: Path, rows: int) -> None:
+        self.flavour = flavour
+        self.folder = folder
+        self.rows = rows
+        options = {"innodb_buffer_pool_size": "512M", "max_allowed_packet": "64M"}
+        if flavour == "mysql":
+            options["innodb_redo_log_capacity"] = "512M"
+        self.source = Server(flavour, folder / "source", options)
+        self.target = Server(flavour, folder / "target", options)
+        self.replica = Server(flavour, folder / "replica", options)
+        for server in (self.source, self.target, self.replica):
+            server.start()
+            server.execute("CREATE USER IF NOT EXISTS 'u'@'%' IDENTIFIED BY 'pw'", "GRANT ALL ON *.* TO 'u'@'%'")
+
+    def close(self) -> None:
+        for server in (self.source, self.target, self.replica):
+            server.kill()
+
+    # ---- commands ----
+    def ours(self, tables: list[str], transform: bool = False) -> list[str]:
+        mapping: dict[str, object] = {f"a.{t}": {"target_table": f"b.{t}"} for t in tables}
+        if transform:
+            columns = {c.split()[0]: c.split()[0] for c in TABLES["users"][0].split(", ")}
+            renamed = {**columns, "name": {"column": "name", "transform": "transform.uppercase"}}
+            mapping = {"a.users": {"target_table": "b.users", "primary_key": "id", "column_mapping": renamed}}
+        file = self.folder / "pipeline.json"
+        connection = {"host": "127.0.0.1", "user": "u", "password": "pw", "ssl_disabled": True}
+        file.write_text(
+            json.dumps(
+                {
+                    "sources": {"a": {**connection, "port": self.source.port, "database": "shop"}},
+                    "targets": {"b": {**connection, "port": self.target.port, "database": "dw"}},
+                    "mapping": mapping,
+                }
+            )
+        )
+        return [sys.executable, "-m", "myrepetl_dagster.cli", "run", str(file)]
+
+    def dump_and_load(self, table: str) -> str | None:
+        found = tools(self.flavour)
+        if found is None:
+            return None
+        dump, client = ("mysqldump", "mysql") if self.flavour == "mysql" else ("mariadb-dump", "mariadb")
+        tail = "--set-gtid-purged=OFF" if self.flavour == "mysql" else ""
+        return (
+            f"{' '.join(found[dump])} --no-defaults -uroot -S {self.source.socket} --single-transaction {tail}"
+            f" shop {table} | {' '.join(found[client])} --no-defaults -uroot -S {self.target.socket} dw"
+        )
+
+    def mydumper(self, table: str) -> str | None:
+        found = tools("mydumper")
+        if found is None:
+            return None
+        out = self.folder / "mydumper"
+        shutil.rmtree(out, ignore_errors=True)
+        dump = f"{' '.join(found['mydumper'])} -u root -S {self.source.socket} -t 2 -B shop -T shop.{table} -o {out}"
+        load = f"{' '.join(found['myloader'])} -u root -S {self.target.socket} -t 2 -d {out} -B dw -o"
+        plugins = next((servers_dir() / "tools/mydumper").glob("usr/lib/*/libmariadb3/plugin"))
+        return f"export MARIADB_PLUGIN_DIR={plugins}; {dump} -r 100000 && {load}"
+
+    def fresh_target(self) -> None:
+        self.target.execute("DROP DATABASE IF EXISTS dw", "CREATE DATABASE dw")
+
+    # ---- snapshot ----
+    def snapshot(self, table: str, rounds: int) -> dict[str, list[Measured]]:
+        commands: dict[str, Callable[[], str | list[str] | None]] = {
+            "dump | load": lambda: self.dump_and_load(table),
+            "mydumper, myloader": lambda: self.mydumper(table),
+            "ours": lambda: self.ours([table]),
+        }
+        if table == "users":
+            commands["ours, a transform"] = lambda: self.ours([table], transform=True)
+        found: dict[str, list[Measured]] = {}
+        for _ in range(rounds):
+            for name, command in commands.items():
+                self.fresh_target()
+                what = command()
+                if what is None:
+                    continue
+                try:
+                    run = measure(what, [self.source, self.target], {"PYTHONPATH": str(ROOT)})
+                except RuntimeError as error:
+                    print(f"{name}: {error}", file=sys.stderr)
+                    continue
+                found.setdefault(name, []).append(run)
+                self.check(table, name)
+        return found
+
+    def check(self, table: str, name: str) -> None:
+        counts = [
+            s.execute(f"SELECT COUNT(*) FROM {d}.{table}")[0][0]
+            for s, d in ((self.source, "shop"), (self.target, "dw"))
+        ]
+        assert counts[0] == counts[1], f"{name}: {counts[0]} rows in the source, {counts[1]} in the target"
+
+    # ---- catch-up ----
+    def start_replica(self) -> None:
+        """Make the replica one of the source, up to date, then stop it."""
+        if self.flavour == "mysql":
+            self.replica.execute(
+                "SET GLOBAL replica_parallel_workers = 4",
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_USER='u', SOURCE_PASSWORD='pw',"
+                f" SOURCE_PORT={self.source.port}, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1",
+            )
+        else:
+            self.replica.execute(
+                "SET GLOBAL slave_parallel_threads = 4",
+                "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_USER='u', MASTER_PASSWORD='pw',"
+                f" MASTER_PORT={self.source.port}, MASTER_USE_GTID=slave_pos",
+            )
+        self.replicate_natively()
+
+    def replicate_natively(self) -> float:
+        """Start the replica, wait until it is where the source is, stop it: seconds."""
+        mysql = self.flavour == "mysql"
+        start_s = time.monotonic()
+        if mysql:
+            gtids = self.source.execute("SELECT @@global.gtid_executed")[0][0]
+            self.replica.execute("START REPLICA", f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtids}', 600)")
+        else:
+            gtids = self.source.execute("SELECT @@global.gtid_binlog_pos")[0][0]
+            self.replica.execute("START SLAVE", f"SELECT MASTER_GTID_WAIT('{gtids}', 600)")
+        elapsed_s = time.monotonic() - start_s
+        self.replica.execute("STOP REPLICA" if mysql else "STOP SLAVE")
+        return elapsed_s
+
+    def catch_up(self, write: Callable[[int], int], rounds: int) -> dict[str, list[tuple[int, float]]]:
+        """(changes, seconds) of both, on the same log, and of an empty run of ours."""
+        found: dict[str, list[tuple[int, float]]] = {"native replica": [], "ours": [], "empty run": []}
+        env = {"PYTHONPATH": str(ROOT)}
+        for number in range(rounds):
+            changes = write(number)
+            first_native = number % 2 == 0
+            if first_native:
+                found["native replica"].append((changes, self.replicate_natively()))
+            run = measure(self.ours(["users"]), [self.source, self.target], env)
+            found["ours"].append((changes, run.wall_s))
+            if not first_native:
+                found["native replica"].append((changes, self.replicate_natively()))
+            found["empty run"].append((0, measure(self.ours(["users"]), [self.source, self.target], env).wall_s))
+            self.check("users", "catch-up")
+        return found
+
+
+# ---- output -----------------------------------------------------------------------------------------------
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):,.0f} ({min(values):,.0f}–{max(values):,.0f})"
+
+
+def print_snapshot(flavour: str, table: str, rows: int, found: dict[str, list[Measured]]) -> None:
+    base = found.get("dump | load")
+    native = statistics.median(m.wall_s for m in base) if base else None
+    for name, runs in found.items():
+        rates = [rows / m.wall_s for m in runs]
+        ratio = f"{native / statistics.median(m.wall_s for m in runs):.2f}" if native else "–"
+        client, server = (
+            statistics.median(v) for v in ([m.client_cpu_s for m in runs], [m.server_cpu_s for m in runs])
+        )
+        peak = max(m.peak_mib for m in runs)
+        print(
+            f"| {flavour} | {table} | {name} | {spread(rates)} | {ratio} | {client:.1f} | {server:.1f} | {peak:.0f} |"
+        )
+
+
+def print_catch_up(flavour: str, log: str, found: dict[str, list[tuple[int, float]]]) -> None:
+    empty_s = statistics.median(s for _, s in found["empty run"])
+    native = [n / s for n, s in found["native replica"]]
+    ours = [n / s for n, s in found["ours"]]
+    net = [n / max(0.001, s - empty_s) for n, s in found["ours"]]
+    ratio = statistics.median(net) / statistics.median(native)
+    print(f"| {flavour} | {log} | {spread(native)} | {spread(ours)} | {spread(net)} | {ratio:.2f} | {empty_s:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--flavour", nargs="+", default=["mysql", "mariadb"])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--changes", type=int, default=300_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--table", nargs="+", default=list(TABLES))
+    parser.add_argument("--no-catch-up", action="store_true")
+    options = parser.parse_args()
+    print(
+        f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}\n"
+    )
+    print(
+        "| server | table | copied by | rows/s: median (min–max) | of dump | client CPU s | server CPU s | peak MiB |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    catch_ups = []
+    for flavour in options.flavour:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            bench = Bench(flavour, Path(folder), options.rows)
+            try:
+                for table in options.table:
+                    rows = options.rows if table in ("users", "narrow") else options.rows // 5
+                    create(bench.source, table, rows)
+                    print_snapshot(flavour, table, rows, bench.snapshot(table, options.rounds))
+                if not options.no_catch_up and "users" in options.table:
+                    bench.fresh_target()
+                    measure(bench.ours(["users"]), [bench.source, bench.target], {"PYTHONPATH": str(ROOT)})
+                    bench.start_replica()
+                    mixed = bench.catch_up(
+                        lambda n: write_log(bench.source, options.changes, options.rows, n), options.rounds
+                    )
+                    hot = bench.catch_up(lambda n: write_hot_log(bench.source, options.changes, n), options.rounds)
+                    catch_ups += [(flavour, "mixed", mixed), (flavour, "hot rows", hot)]
+            finally:
+                bench.close()
+    print(
+        "\n| server | log | native replica, changes/s | ours, all of it | ours, less an empty run | of native | empty run s |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for flavour, log, found in catch_ups:
+        print_catch_up(flavour, log, found)
+
+
+if __name__ == "__main__":
+    main()

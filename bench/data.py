@@ -1,0 +1,87 @@
+"""Tables and logs to measure with: made by the server itself, the same for everybody in a run."""
+
+from __future__ import annotations
+
+import random
+
+from tools import Server
+
+_SERIES = 50_000  # rows of one INSERT … SELECT
+
+# name: (columns, expressions of i)
+TABLES = {
+    "users": (
+        "id BIGINT UNSIGNED PRIMARY KEY AUTO_INCREMENT, name VARCHAR(80) NOT NULL, email VARCHAR(120),"
+        " country CHAR(2), balance DECIMAL(12,2), score DOUBLE, created DATETIME NOT NULL, updated TIMESTAMP(3) NULL,"
+        " active TINYINT, notes VARCHAR(255)",
+        "i, CONCAT('Name of ', i), CONCAT('user', i, '@example.com'), 'DE', i * 1.37, i / 7,"
+        " DATE_ADD('2020-01-01', INTERVAL i SECOND), DATE_ADD('2021-01-01', INTERVAL i SECOND), i % 2,"
+        " REPEAT(CONCAT('note ', i, ' '), 8)",
+    ),
+    "narrow": ("id BIGINT PRIMARY KEY AUTO_INCREMENT, a INT, b SMALLINT, c DATE", "i, i * 7, i % 1000, '2024-02-29'"),
+    "wide": (
+        "id BIGINT PRIMARY KEY AUTO_INCREMENT, " + ", ".join(f"a{n} INT, v{n} VARCHAR(20)" for n in range(29)),
+        "i, " + ", ".join(f"i + {n}, CONCAT('v', i + {n})" for n in range(29)),
+    ),
+    "texts": (
+        "id BIGINT PRIMARY KEY AUTO_INCREMENT, title VARCHAR(200), body TEXT",
+        "i, CONCAT('A title of some length, number ', i), REPEAT(CONCAT('Words, ''quotes'' and more ', i, '. '), 40)",
+    ),
+    "documents": (
+        "id BIGINT PRIMARY KEY AUTO_INCREMENT, j JSON",
+        "i, JSON_OBJECT('id', i, 'tags', JSON_ARRAY('a', 'b', i), 'name', CONCAT('n', i), 'price', i * 1.5,"
+        " 'nested', JSON_OBJECT('x', i, 'y', TRUE))",
+    ),
+}
+
+
+def create(server: Server, table: str, rows: int) -> None:
+    """Make and fill `shop.table`; names are from `TABLES`."""
+    columns, expressions = TABLES[table]
+    depth = "cte_max_recursion_depth" if server.flavour == "mysql" else "max_recursive_iterations"
+    statements = ["CREATE DATABASE IF NOT EXISTS shop", f"CREATE TABLE shop.{table} ({columns})"]
+    statements.append(f"SET SESSION {depth} = 1000000000")
+    for start in range(0, rows, _SERIES):
+        end = min(start + _SERIES, rows)
+        series = f"WITH RECURSIVE s AS (SELECT {start + 1} i UNION ALL SELECT i + 1 FROM s WHERE i < {end})"
+        statements.append(f"INSERT INTO shop.{table} {series} SELECT {expressions} FROM s")
+    server.execute(*statements)
+
+
+def write_log(server: Server, changes: int, rows: int, seed: int) -> int:
+    """A mixed log on `shop.users`: 60 % inserts in transactions of 100, 30 % updates and 10 % deletes of 50."""
+    rng = random.Random(seed)
+    made = 0
+    with server.connect(database="shop", autocommit=False) as connection, connection.cursor() as cursor:
+        while made < changes:
+            roll = rng.random()
+            at = rng.randint(1, rows)
+            if roll < 3 / 6:
+                values = ", ".join(
+                    f"('N{made + n}', 'n{made + n}@example.com', 'FR', {n}.25, {n}.5, NOW(), NOW(3), 1, 'new {n}')"
+                    for n in range(100)
+                )
+                made += cursor.execute(
+                    "INSERT INTO users (name, email, country, balance, score, created, updated, active, notes)"
+                    f" VALUES {values}"
+                )
+            elif roll < 5 / 6:
+                made += cursor.execute(
+                    f"UPDATE users SET balance = balance + 1, notes = CONCAT('u', notes) WHERE id >= {at} LIMIT 50"
+                )
+            else:
+                made += cursor.execute(f"DELETE FROM users WHERE id >= {at} LIMIT 17")
+            connection.commit()
+    return made
+
+
+def write_hot_log(server: Server, changes: int, seed: int) -> int:
+    """Updates of the same 1,000 rows, 100 in a transaction."""
+    rng = random.Random(seed)
+    made = 0
+    with server.connect(database="shop", autocommit=False) as connection, connection.cursor() as cursor:
+        while made < changes:
+            at = rng.randint(1, 901)
+            made += cursor.execute(f"UPDATE users SET balance = balance + 1 WHERE id >= {at} LIMIT 100")
+            connection.commit()
+    return made
