@@ -18,16 +18,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from data import TABLES, create, write_hot_log, write_log
-from tools import ROOT, Measured, Server, measure, servers_dir, tools
+from tools import ROOT, Flavour, Measured, Server, measure, servers_dir, tools
 
 
 class Bench:
     """A source, a target and a replica of one flavour."""
 
-    def __init__(self, flavour: str, folder: Path, rows: int) -> None:
+    def __init__(self, flavour: Flavour, folder: Path, rows: int) -> None:
         self.flavour = flavour
         self.folder = folder
         self.rows = rows
@@ -209,9 +210,8 @@ def main() -> None:
     parser.add_argument("--table", nargs="+", default=list(TABLES))
     parser.add_argument("--no-catch-up", action="store_true")
     options = parser.parse_args()
-    print(
-        f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}\n"
-    )
+    python, load = sys.version.split()[0], os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {python}, load {load:.1f}\n")
     print(
         "| server | table | copied by | rows/s: median (min–max) | of dump | client CPU s | server CPU s | peak MiB |"
     )
@@ -229,15 +229,15 @@ def main() -> None:
                     bench.fresh_target()
                     measure(bench.ours(["users"]), [bench.source, bench.target], {"PYTHONPATH": str(ROOT)})
                     bench.start_replica()
-                    mixed = bench.catch_up(
-                        lambda n: write_log(bench.source, options.changes, options.rows, n), options.rounds
-                    )
-                    hot = bench.catch_up(lambda n: write_hot_log(bench.source, options.changes, n), options.rounds)
-                    catch_ups += [(flavour, "mixed", mixed), (flavour, "hot rows", hot)]
+                    mixed = partial(write_log, bench.source, options.changes, options.rows)
+                    hot = partial(write_hot_log, bench.source, options.changes)
+                    for log, write in (("mixed", mixed), ("hot rows", hot)):
+                        catch_ups.append((flavour, log, bench.catch_up(write, options.rounds)))
             finally:
                 bench.close()
     print(
-        "\n| server | log | native replica, changes/s | ours, all of it | ours, less an empty run | of native | empty run s |"
+        "\n| server | log | native replica, changes/s | ours, all of it | ours, less an empty run | of native |"
+        " empty run s |"
     )
     print("|---|---|---|---|---|---|---|")
     for flavour, log, found in catch_ups:

@@ -15,8 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from server_binaries import servers_dir, unpack  # noqa: E402
-from servers import Server  # noqa: E402
+from server_binaries import Flavour as Flavour  # noqa: E402
+from server_binaries import servers_dir as servers_dir  # noqa: E402
+from server_binaries import unpack  # noqa: E402
+from servers import Server as Server  # noqa: E402
 
 # name of the folder: (packages to try, programs that must be in it)
 _PACKAGES = {

@@ -151,7 +151,7 @@ def _fetch_from(flavour: Flavour, suite: str | None) -> Installation | None:
     partial = servers_dir() / f"{flavour}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _unpack(_PACKAGES[flavour], partial, suite)
+        unpack(_PACKAGES[flavour], partial, suite)
         shutil.rmtree(servers_dir() / flavour, ignore_errors=True)
         # Only whole fetches get the final name, so a half finished one is never taken for a server.
         (partial / "root").rename(servers_dir() / flavour)
@@ -160,7 +160,7 @@ def _fetch_from(flavour: Flavour, suite: str | None) -> Installation | None:
     return _fetched(flavour)
 
 
-def _unpack(names: Sequence[str], partial: Path, suite: str | None) -> None:
+def unpack(names: Sequence[str], partial: Path, suite: str | None) -> None:
     """Download one of the packages with all it depends on and unpack them into partial/root.
 
     apt-get gets its own state, cache and an empty list of installed packages: so it needs no root, leaves the
@@ -226,7 +226,7 @@ def _keyring(partial: Path) -> Path:
             if (keyring := root / f"{_KEYRING}{suffix}").exists():
                 return keyring
         if root == Path("/"):
-            _unpack(["debian-archive-keyring"], partial / "keyring", None)
+            unpack(["debian-archive-keyring"], partial / "keyring", None)
     raise FileNotFoundError("Debian's keyring (apt-get install debian-archive-keyring)")
 
 

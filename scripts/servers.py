@@ -56,7 +56,7 @@ def _spawn_loop(requests: queue.SimpleQueue[_Request]) -> None:
                 future.set_result(
                     subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
                 )
-        except Exception as error:  # noqa: BLE001 - handed to the caller, who waits for it
+        except Exception as error:
             future.set_exception(error)
 
 
@@ -179,9 +179,11 @@ class Server:
             if not self.alive:
                 raise ServerFailed(f"{self.flavour} ended: {self._end_of_log()}")
             try:
+                with socket.socket(socket.AF_UNIX) as probe:  # PyMySQL leaves its socket open where this fails
+                    probe.connect(self.socket)
                 self.execute("SELECT 1")
                 return
-            except pymysql.MySQLError as error:
+            except (OSError, pymysql.MySQLError) as error:
                 if time.monotonic() > deadline:
                     raise ServerFailed(f"{self.flavour} does not answer ({error}): {self._end_of_log()}") from error
             time.sleep(0.05)
@@ -282,11 +284,18 @@ class Server:
         new_datadir(found, partial, _arguments(fixed))
         partial.rename(self.datadir)
 
+    @property
+    def _temporary(self) -> Path:
+        folder = self.directory / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def _all_options(self) -> dict[str, str | None]:
         """The defaults for replication and for speed, then the caller's own."""
         options: dict[str, str | None] = {
             "datadir": str(self.datadir),
             "pid-file": str(self.datadir / "server.pid"),
+            "tmpdir": str(self._temporary),  # a starting MariaDB clears its tmpdir of every server's files
             "socket": self.socket,
             "bind-address": self.host,
             "port": str(self.port),

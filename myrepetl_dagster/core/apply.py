@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
 from typing import Any, Protocol
 
 import pymysql
@@ -27,10 +29,13 @@ from .schema import describe, known_collations
 from .server import PING_AFTER_IDLE_S, Server
 from .shape import LiteralKey, LiteralRow, Mutation
 from .snapshot import keys_condition, keyset_condition
-from .values import any_literal, cell_from_text, from_python, literal_of, sql_name
+from .values import ENUM_ERROR, any_literal, cell_from_text, from_python, literal_of, sql_name
 
 STATEMENT_BYTES_MAX = 2 * 2**20
 DELETE_KEYS_MAX = 500
+# ER_WARN_DATA_TRUNCATED; what is old in a statement, and an introducer's character that is not of Unicode.
+_TRUNCATED = 1265
+_HARMLESS = frozenset({1287, 1300})
 # What a guarded upsert raises where it would hit another row; ER_DATA_OUT_OF_RANGE, and ER_DUP_ENTRY where
 # two unique keys point at two rows.
 _COLLISIONS = frozenset({1690, 1062})
@@ -277,6 +282,36 @@ class MySQLTarget(Server):
 
     def _upsert(self, plan: TablePlan, rows: Sequence[LiteralRow], *, guarded: bool) -> None:
         head, tail = _upsert_sql(plan, guarded)
+        enums = plan.enum_indexes
+        if not any(row[i] == ENUM_ERROR for i in enums for row in rows):
+            self._upsert_strictly(plan, rows, head, tail, guarded)
+            return
+        for with_error, group in groupby(rows, lambda row: any(row[i] == ENUM_ERROR for i in enums)):
+            if with_error:
+                for row in group:
+                    self._upsert_enum_error(plan, row, head, tail)
+            else:
+                self._upsert_strictly(plan, list(group), head, tail, guarded)
+
+    def _upsert_enum_error(self, plan: TablePlan, row: LiteralRow, head: str, tail: str) -> None:
+        """Upsert a row with an ENUM's error value, which strict mode refuses; any other warning is an error."""
+        names = [plan.columns[i].target for i in plan.enum_indexes if row[i] == ENUM_ERROR]
+        self._run("SET SESSION sql_mode=REPLACE(@@session.sql_mode, 'STRICT_ALL_TABLES', '')")
+        try:
+            self._run(f"{head}({','.join(row)}){tail}")
+            warnings = self._run("SHOW WARNINGS")
+        finally:
+            with suppress(ReplicationError):  # if it fails, so has the connection
+                self._run("SET SESSION sql_mode=CONCAT(@@session.sql_mode, ',STRICT_ALL_TABLES')")
+        for _, number, said in warnings:
+            code, text = int(number), said.decode("utf-8", "replace")
+            expected = code == _TRUNCATED and any(f"'{name}'" in text for name in names)
+            if code not in _HARMLESS and not expected:
+                raise RowRejected(f"a row with an ENUM's error value: warning {code}", code=code)
+
+    def _upsert_strictly(
+        self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, guarded: bool
+    ) -> None:
         for batch in _batches(rows):
             try:
                 self._run(head + ",".join(batch) + tail)
@@ -300,6 +335,8 @@ class MySQLTarget(Server):
     ) -> None:
         """Find out which row the target refused; the transaction is lost anyway."""
         for row in rows:
+            if ENUM_ERROR in row:
+                continue
             try:
                 self._run(f"{head}({','.join(row)}){tail}")
             except RowRejected as one:

@@ -34,6 +34,7 @@ from .log_events import (
 from .log_tables import ROWS_EVENTS, LogTables
 from .model import TableName
 from .position import Transaction
+from .statement import statement_text
 
 __all__ = [
     "Committed", "Decided", "KnownTable", "LogEvent", "LogReader", "Moved", "Prepared", "RolledBack", "RowsRead",
@@ -42,6 +43,7 @@ __all__ = [
 
 _HEADER = struct.Struct("<IBIIIH")  # timestamp, type, server id, event size, next position, flags
 _ARTIFICIAL = 0x20  # flag of an event that the dump made up: it is in no file
+_SERVER_VERSION = slice(2, 52)  # of a format description's body
 _CHECKSUM_AT = -5  # of a format description: before its own checksum, the kind of all others' (1: CRC32)
 
 QUERY, STOP, ROTATE, FORMAT_DESCRIPTION, XID, TABLE_MAP = 2, 3, 4, 15, 16, 19
@@ -129,7 +131,10 @@ class LogReader:
         elif kind in (QUERY, MARIADB_QUERY_COMPRESSED):
             yield from self._query(body, next_position, timestamp, compressed=kind != QUERY)
         elif kind == FORMAT_DESCRIPTION:
+            self.tables.mariadb = b"MariaDB" in bytes(body[_SERVER_VERSION])
             self.tables.forget_ids()
+            if not self.in_transaction:
+                yield Moved(self.file, self.offset_bytes, timestamp)
         elif kind == TRANSACTION_PAYLOAD:
             yield from self._payload(body, next_position)
         elif kind == XA_PREPARE:
@@ -230,7 +235,7 @@ class LogReader:
         start = 13 + status_length
         schema = bytes(body[start : start + schema_length]).decode("utf-8", "replace")
         text = body[start + schema_length + 1 :]
-        statement = (inflated(text) if compressed else bytes(text)).decode("utf-8", "replace")
+        statement = statement_text(bytes(body[13:start]), inflated(text) if compressed else bytes(text))
         word = statement[:20].strip().upper()
         if word == "BEGIN":
             self.in_transaction = True

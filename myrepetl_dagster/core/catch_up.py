@@ -155,6 +155,8 @@ class CatchUp:
         for state in states:
             self.by_table.setdefault(state.plan.source.name, []).append(state)
         self.targets = list({id(s.target): s.target for s in states}.values())
+        # When files of the log were begun; with it a checkpoint knows its file again.
+        self.births = {s.position.file: s.position.birth_unix_s for s in states if s.position.server == until.server}
         self.position = self._start()
         self.place = self.position.order if self.position.gtid_set is None else (0, 0)
         self.rows_pending = self.bytes_pending = 0  # of whole transactions
@@ -208,7 +210,7 @@ class CatchUp:
             for event in events:
                 self._take(event, report)
                 now_s = time.monotonic()
-                if isinstance(event, Idle):
+                if isinstance(event, Idle) and not self.open:  # of an open transaction the rest is to come
                     if any(s.done.touched or s.xa.unsaved for s in self.states):
                         self._commit(report)
                     elif now_s - everyone_at_s >= IDLE_CHECKPOINT_S:  # a quiet table's position moves on, too
@@ -263,7 +265,9 @@ class CatchUp:
                 self._prepared(xid, transaction, report)
             case Decided():
                 self._decided(event, report)
-            case Moved(file, offset_bytes):
+            case Moved(file, offset_bytes, birth_unix_s):
+                if birth_unix_s:
+                    self.births[file] = birth_unix_s
                 self._moved(file, offset_bytes)
 
     def _wanted_by(self, table: TableName, transaction: Transaction) -> list[MappingState]:
@@ -511,6 +515,7 @@ class CatchUp:
 
     def _checkpoint(self, state: MappingState) -> Checkpoint:
         position = self.position if state.joined else state.position
+        position = replace(position, birth_unix_s=self.births.get(position.file, 0))
         checkpoint, shaped = state.checkpoint, state.done.shaped
         settled = checkpoint.phase is Phase.SETTLING and _passed(position, checkpoint.high_watermark)
         return replace(

@@ -210,6 +210,7 @@ def _to_row(checkpoint: Checkpoint, run_id: str) -> tuple[Any, ...]:
         "copy": asdict(checkpoint.copy) if checkpoint.copy else None,
         "high_watermark": _position_json(checkpoint.high_watermark) if checkpoint.high_watermark else None,
         "altered": checkpoint.altered,
+        "birth_unix_s": position.birth_unix_s,
         "key": checkpoint.key,
         "in_doubt": checkpoint.in_doubt,
     }
@@ -250,6 +251,7 @@ def _from_row(row: tuple[Any, ...]) -> Checkpoint | None:
             gtid_set=None if values["gtid_set"] is None else GtidSet.parse(values["gtid_set"]),
             mariadb_gtid=values["mariadb_gtid"] or "",
             server=values["source_server"],
+            birth_unix_s=int(details.get("birth_unix_s") or 0),
         ),
         copy=_copy_state(copy) if copy else None,
         high_watermark=_position(high) if high else None,

@@ -58,9 +58,7 @@ def definition_of(name: str, tokens: Sequence[str]) -> Definition:
         return Definition(None)
     nullable = not any(words[i : i + 2] == ["NOT", "NULL"] for i in range(len(words)))
     computed = bool({"AS", "GENERATED", "VIRTUAL", "STORED", "PERSISTENT"} & set(words))
-    keyed = "SERIAL" in words or any(
-        word == "KEY" and before != "UNIQUE" for before, word in pairwise(["", *words])
-    )
+    keyed = "SERIAL" in words or any(word == "KEY" and before != "UNIQUE" for before, word in pairwise(["", *words]))
     column = _column(name, tokens, words)
     fill = None if computed or keyed else _fill(column, words, tokens, nullable)
     return Definition(column, nullable, fill, keyed, computed)

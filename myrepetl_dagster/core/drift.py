@@ -127,9 +127,7 @@ class _Judge:
             return spelled.get(name.casefold(), name)
 
         renames = clause.effect is Effect.RETYPE and clause.column != clause.old_name  # CHANGE: a new name, as given
-        return replace(
-            clause, column=clause.column if renames else own(clause.column), old_name=own(clause.old_name)
-        )
+        return replace(clause, column=clause.column if renames else own(clause.column), old_name=own(clause.old_name))
 
     def _converted(self, clause: Clause) -> list[Clause]:
         """CONVERT TO CHARACTER SET as what it does to each column."""
@@ -197,14 +195,10 @@ class _Judge:
 
     def _dropped(self, clause: Clause, what: str) -> Decision:
         plan = self.plan
-        if clause.column in plan.key or clause.column in filter_columns(plan.mapping.filter):
-            if plan.every_column or clause.column in plan.needed_source_columns:
-                self._cannot(what)
-        if not self._needs(clause.column) or (plan.every_column and not follows(plan)):
-            return _GO_ON
-        if not follows(plan):
+        vital = {*plan.key, *filter_columns(plan.mapping.filter)} if plan.every_column else plan.needed_source_columns
+        if clause.column in vital:
             self._cannot(what)
-        return Decision(Answer.EVOLVE, (clause,))
+        return Decision(Answer.EVOLVE, (clause,)) if follows(plan) else _GO_ON
 
     def _renamed(self, clause: Clause, what: str) -> Decision:
         if clause.column in filter_columns(self.plan.mapping.filter):

@@ -98,15 +98,15 @@ class _Follower:
 
     def _retype(self, clause: Clause) -> bool:
         name, now = self._target_name(clause), self.source.column(clause.column)
-        column = self.held.get(name)
-        if column is None:
+        held = self.held.get(name)
+        if held is None:
             return not follows(self.plan)
-        if clause.definition is not None and not clause.definition.nullable:
-            if column.nullable and self._any(name, "IS NULL"):
-                return False  # the source made something else of its NULLs
-        if now is None or not follows(self.plan):
-            return now is not None or not follows(self.plan)
-        return fit(self.target, self.name, column, now, key=name in self.plan.key)
+        no_nulls = clause.definition is not None and not clause.definition.nullable
+        if no_nulls and held.nullable and self._any(name, "IS NULL"):
+            return False  # the source made something else of its NULLs
+        if not follows(self.plan):
+            return True
+        return now is not None and fit(self.target, self.name, held, now, key=name in self.plan.key)
 
     def _target_name(self, clause: Clause) -> str:
         for planned in self.plan.columns:
@@ -150,24 +150,25 @@ def conform(target: MySQLTarget, mapping: str, table: Table, source: Table, know
                 f" {column.column_type} in {table.name}",
                 hint=_HINT,
             )
-        if old is None or old.column_type != now.column_type or old.charset != now.charset or (
-            now.nullable and not old.nullable
+        if (
+            old is None
+            or old.column_type != now.column_type
+            or old.charset != now.charset
+            or (now.nullable and not old.nullable)
         ):
             fit(target, table.name, column, now, key=now.name in table.primary_key, any_type=True)
     spelled = {c.name.casefold(): c.name for c in table.columns}
     missing = [c for c in source.columns if c.name not in held]
-    for column in missing:
-        if column.name.casefold() in spelled:  # one name to the server, two to whoever reads the log
-            old, new = quote_name(spelled[column.name.casefold()]), quote_name(column.name)
-            alter(target, table.name, f"RENAME COLUMN {old} TO {new}")
+    for now in missing:
+        if now.name.casefold() in spelled:  # one name to the server, two to whoever reads the log
+            former = quote_name(spelled[now.name.casefold()])
+            alter(target, table.name, f"RENAME COLUMN {former} TO {quote_name(now.name)}")
     add_columns(target, table.name, [c for c in missing if c.name.casefold() not in spelled])
     names = {name.casefold() for name in source.column_names}
     relax(target, table.name, [c for c in table.columns if c.name.casefold() not in names and c.name in before])
 
 
-def fit(
-    target: MySQLTarget, table: TableName, held: Column, now: Column, *, key: bool, any_type: bool = False
-) -> bool:
+def fit(target: MySQLTarget, table: TableName, held: Column, now: Column, *, key: bool, any_type: bool = False) -> bool:
     """Give a target's column the source's type if its own does not hold all of that one's values.
 
     Args:

@@ -66,7 +66,8 @@ class FastCopy(Copy):
                     continue
                 last = window.rows < self.limits.copy_window_rows
                 self._window_done(window, last)
-                yield
+                if not last:  # else no step is to come: a slice that ends here must not make the next one read in vain
+                    yield
         if not last:
             yield from super()._chunks()  # goes over the window row by row, and names the one that is refused
 

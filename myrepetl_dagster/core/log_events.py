@@ -76,10 +76,14 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The log goes on at this place, outside any transaction: a new file, or a sign of life."""
+    """The log goes on at this place, outside any transaction: a new file, or a sign of life.
+
+    `birth_unix_s`: when the file was begun, by the source's clock; 0 where this does not tell.
+    """
 
     file: str
     offset_bytes: int
+    birth_unix_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class LogTables:
     def __init__(self, known: Mapping[TableName, KnownTable]) -> None:
         self.known = dict(known)
         self.names = frozenset(known)
+        self.mariadb = False  # until the log says who wrote it
         self._altered = {name for name, table in known.items() if table.altered}
         self._maps: dict[int, TableMap | Undescribed | None] = {}
         self._parsed: dict[bytes, TableMap | Undescribed] = {}
@@ -65,7 +66,7 @@ class LogTables:
             if _table_name(raw) not in self.names:
                 self._maps[table_id] = None
                 return
-            parsed = self._parsed[raw] = self._complete(parse_table_map(bytes(body))[1], place)
+            parsed = self._parsed[raw] = self._complete(parse_table_map(bytes(body), mariadb=self.mariadb)[1], place)
         self._maps[table_id] = parsed
 
     def rows(self, body: memoryview, kind: int) -> tuple[TableMap | Undescribed, list[Change]] | None:

@@ -7,7 +7,8 @@ A *cell* is one column's value in the form in which it can be written to a targe
     float               FLOAT (widened exactly), DOUBLE
     str                 ASCII text: DECIMAL, DATE, TIME, DATETIME, TIMESTAMP (in UTC) as the server prints it
     bytes               CHAR, VARCHAR, TEXT, ENUM, SET, JSON (in the column's own character set; JSON in
-                        UTF-8), BINARY, VARBINARY, BLOB, GEOMETRY (SRID + WKB), VECTOR
+                        UTF-8), UUID, INET4, INET6 (as text), BINARY, VARBINARY, BLOB, GEOMETRY (SRID +
+                        WKB), VECTOR; an ENUM's error value, which is no label, is the int 0
 
 Snapshot and binlog produce identical cells for the same value (`tests/server/test_parity.py`).
 """

@@ -68,6 +68,18 @@ class TablePlan:
         return tuple(names.index(name) for name in self.key)
 
     @property
+    def enum_indexes(self) -> tuple[int, ...]:
+        """The columns that are an ENUM on both sides: they alone can hold its error value."""
+        return tuple(
+            i
+            for i, planned in enumerate(self.columns)
+            if planned.source is not None
+            and planned.transform is None
+            and (column := self.target.column(planned.target)) is not None
+            and column.type == "enum"
+        )
+
+    @property
     def needed_source_columns(self) -> frozenset[str]:
         """Source columns without which a row cannot be shaped."""
         named = {c.source for c in self.columns if c.source is not None}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import re
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from uuid import UUID
 
@@ -145,7 +145,8 @@ class Position:
 
     `gtid_set` is None unless the source is MySQL with GTIDs; then it alone decides what was read.
     `mariadb_gtid` holds the last GTID of each domain (`0-1-42,1-1-7`). `server` tells which server's
-    files `file` and `offset_bytes` belong to.
+    files `file` and `offset_bytes` belong to; `birth_unix_s` when the file was begun, where that is known (else 0):
+    after a RESET or a restore another file has its name.
     """
 
     file: str
@@ -153,6 +154,7 @@ class Position:
     gtid_set: GtidSet | None = None
     mariadb_gtid: str = ""
     server: str = ""
+    birth_unix_s: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         gtids = f" {self.gtid_set}" if self.gtid_set else ""

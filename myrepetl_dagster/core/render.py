@@ -25,42 +25,69 @@ _AS_HEX = frozenset({
 def tuple_sql(plan: TablePlan, layout: Sequence[Column]) -> str | None:
     """The expression, in the form of literals, or None where Python is needed.
 
+    It is NULL for a row that the source cannot render: one that is longer than its max_allowed_packet, or that
+    holds what only Python can write.
+
     Args:
         layout: the columns that the snapshot reads, by the names that the plan's columns have.
     """
     if plan.mapping.filter is not None or plan.unique_keys is not UniqueKeys.NONE:
         return None
     by_name = {column.name: column for column in layout}
-    parts = [_column_sql(planned, by_name) for planned in plan.columns]
+    parts = [_column_sql(plan, planned, by_name) for planned in plan.columns]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
-    return f"CONCAT('(', CONCAT_WS(',', {', '.join(known)}), ')')"
+    # Not CONCAT_WS: what is longer than the source's max_allowed_packet becomes NULL, and has to make the whole
+    # row NULL, which is noticed, and not to be left out or taken for a NULL of the row's.
+    return "CONCAT('(', " + ", ',', ".join(known) + ", ')')"
 
 
-def _column_sql(planned: PlannedColumn, layout: dict[str, Column]) -> str | None:
+def _column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column]) -> str | None:
+    """The literal's text. Its value is NULL for what only Python can write; so is the tuple's then."""
     if planned.transform is not None:
         return None
     if planned.source is None:
         return _text(any_literal(from_python(planned.value)))
     column = layout[planned.source]
     name = sql_name(column.name)
+    target = plan.target.column(planned.target)
+    same_type = target is not None and target.type == column.type
     if column.type == "bit":
         return f"IFNULL({name} + 0, 'NULL')"
     if column.type in INTEGER_TYPES or column.type == "decimal":
         return f"IFNULL({name}, 'NULL')"
     if column.type in FLOAT_TYPES:  # in quotes: a bare -0 would be an integer, which has no sign
-        return f"IFNULL(CONCAT('''', {name} * 1e0, ''''), 'NULL')"
+        return f"IF({name} IS NULL, 'NULL', CONCAT('''', {_float_text(column)}, ''''))"
     if column.type in TEMPORAL_TYPES:
         return f"IFNULL(CONCAT('''', {name}, ''''), 'NULL')"
     if column.type in _AS_HEX or column.charset == "binary":
-        return f"IFNULL(CONCAT('_binary x''', HEX({name}), ''''), 'NULL')"
-    if column.type == "json" or column.type in _AS_TEXT:
+        return f"IF({name} IS NULL, 'NULL', CONCAT('_binary x''', HEX({name}), ''''))"  # not IFNULL: too long is NULL
+    if column.type == "json":
+        text = f"CAST({name} AS CHAR)"
+        quoted = f"CONVERT(QUOTE({text}) USING utf8mb4)"
+        # A text that reads back as another document: `json_literal.py`.
+        changed = f"CAST(CAST(CAST({text} AS JSON) AS CHAR) AS BINARY) <> CAST({text} AS BINARY)"
+        return f"IF({changed}, NULL, {quoted})" if same_type else quoted
+    if column.type in _AS_TEXT:
         return f"CONVERT(QUOTE(CAST({name} AS CHAR)) USING utf8mb4)"
     if column.charset in _THROUGH_UTF8:
         # USING: columns of different collations cannot be joined as they are.
-        return f"CONVERT(QUOTE({name}) USING utf8mb4)"
-    return None
+        quoted = f"CONVERT(QUOTE({name}) USING utf8mb4)"
+    else:
+        quoted = f"IFNULL(CONCAT('_{column.charset} x''', HEX({name}), ''''), 'NULL')"
+    if column.type == "enum":
+        return f"IF({name} + 0 = 0, {'NULL' if same_type else _text(_text(''))}, {quoted})"
+    return quoted
+
+
+def _float_text(column: Column) -> str:
+    """All the digits. As text, FLOAT has six, DOUBLE(M,D) is rounded, and MySQL cuts an expression's after 22."""
+    name = sql_name(column.name)
+    definition = column.column_type.lower()
+    if definition.startswith("double") and "(" not in definition and "zerofill" not in definition:
+        return name
+    return f"TRIM(TRAILING ']' FROM TRIM(LEADING '[' FROM JSON_ARRAY({name} * 1e0)))"
 
 
 def _text(literal: str) -> str:

@@ -198,6 +198,8 @@ class SourceRun:
         named = [error.mapping] if error.mapping in plans else list(plans)
         willing = [name for name in named if plans[name][0].mapping.on_position_lost == "resnapshot"]
         if error.mapping is None and len(willing) < len(named):
+            for name in named:
+                plans[name][1].record_error(name, str(error))
             raise error
         if not willing:
             self._failed(servers, plans.pop(str(error.mapping))[1], error)

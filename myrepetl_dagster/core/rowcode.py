@@ -221,7 +221,7 @@ def _blob(cell: str) -> Callable[[MapColumn], Reading]:
 
 
 def _enum(column: MapColumn) -> Reading:
-    labels = (b"", *(column.members or ()))
+    labels = (0, *(column.members or ()))  # number 0 is no label: the value that an invalid one became
     return Reading("H" if column.meta == 2 else "B", column.meta, cell="L$[$]", bound={"L$": labels})
 
 

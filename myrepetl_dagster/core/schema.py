@@ -16,12 +16,13 @@ from .model import Column, Table, TableName
 
 _TEXT_TYPES = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
 _BYTE_TYPES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
-_PYTHON_CODECS = {"utf8mb4": "utf-8", "utf8mb3": "utf-8", "utf8": "utf-8", "latin1": "cp1252", "binary": "latin-1"}
+# Character sets in which printable ASCII is itself.
+_NOT_ASCII = frozenset({"ucs2", "utf16", "utf16le", "utf32", "swe7"})
 
 
 def describe(connection: Connection[Any], name: TableName) -> Table | None:
     """A table's columns and keys as they are now, or None where there is no such table (or no right)."""
-    columns = tuple(_column(row) for row in _column_rows(connection, name))
+    columns = tuple(_column(connection, row) for row in _column_rows(connection, name))
     if not columns:
         return None
     keys = _keys(connection, name)
@@ -59,13 +60,13 @@ def _has_column(connection: Connection[Any], table: str, column: str) -> bool:
     return bool(query(connection, sql, (table, column))[0][0])
 
 
-def _column(row: tuple[Any, ...]) -> Column:
+def _column(connection: Connection[Any], row: tuple[Any, ...]) -> Column:
     name, kind, column_type, charset, collation, nullable, extra, expression, srid = row
     extra = str(extra or "").upper()
     charset = "utf8mb3" if charset == "utf8" else charset
     if kind in _BYTE_TYPES:
         charset = "binary"
-    elif kind == "json":
+    elif kind == "json" or kind in _MARIADB_ONLY:
         charset = "utf8mb4"
     return Column(
         name=name,
@@ -75,7 +76,7 @@ def _column(row: tuple[Any, ...]) -> Column:
         charset=charset,
         collation=collation,
         nullable=nullable == "YES",
-        members=tuple(_members(column_type, charset)) if kind in ("enum", "set") else (),
+        members=tuple(_members(connection, column_type, charset)) if kind in ("enum", "set") else (),
         generated="GENERATED" in extra.replace("DEFAULT_GENERATED", "") and bool(expression),
         invisible="INVISIBLE" in extra,
         auto_increment="AUTO_INCREMENT" in extra,
@@ -84,10 +85,15 @@ def _column(row: tuple[Any, ...]) -> Column:
     )
 
 
-def _members(column_type: str, charset: str | None) -> list[bytes]:
-    codec = _PYTHON_CODECS.get(charset or "", charset or "utf-8")
-    labels = re.findall(r"'((?:[^']|'')*)'", column_type)
-    return [label.replace("''", "'").encode(codec, errors="replace") for label in labels]
+def _members(connection: Connection[Any], column_type: str, charset: str | None) -> list[bytes]:
+    """The labels of an ENUM or SET as the column's character set spells them."""
+    labels = [label.replace("''", "'") for label in re.findall(r"'((?:[^']|'')*)'", column_type)]
+    if charset in ("utf8mb4", "utf8mb3", None):
+        return [label.encode() for label in labels]
+    if charset not in _NOT_ASCII and all(label.isascii() for label in labels):
+        return [label.encode("ascii") for label in labels]
+    converted = ", ".join(f"HEX(CONVERT(%s USING {charset}))" for _ in labels)
+    return [bytes.fromhex(text) for text in query(connection, f"SELECT {converted}", labels)[0]]
 
 
 def _keys(connection: Connection[Any], name: TableName) -> dict[str, tuple[str, ...]]:
@@ -125,6 +131,8 @@ def column_definition(column: Column, *, collations: frozenset[str], mariadb: bo
     kind = re.sub(r"\s+/\*.*?\*/", "", column.column_type)
     if not mariadb:
         kind = _MARIADB_ONLY.get(column.type, kind)
+    elif column.type == "geomcollection":
+        kind = "geometrycollection"
     if column.charset and column.type in _TEXT_TYPES:
         kind += f" CHARACTER SET {column.charset} COLLATE {_collation(column, collations)}"
     if column.srid is not None:

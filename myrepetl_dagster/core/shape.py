@@ -18,7 +18,7 @@ from .literal_code import LiteralRow as LiteralRow
 from .literal_code import Writer, row_writer
 from .model import Column, Row
 from .plan import PlannedColumn, TablePlan
-from .values import any_literal, from_python, to_python
+from .values import any_literal, from_python, literal_for, to_python
 
 LiteralKey = tuple[str, ...]
 Mutation = tuple[LiteralKey, LiteralRow | None]
@@ -117,7 +117,8 @@ class Shaper:
             return lambda row: fixed
         index = self._index[planned.source]
         if planned.transform is None:
-            return layout[index]
+            literal = literal_for(layout[index], self.plan.target.column(planned.target))
+            return layout[index] if literal is None else lambda row: literal(row[index])
         return self._transformed(planned, index)
 
     def _transformed(self, planned: PlannedColumn, index: int) -> Writer:

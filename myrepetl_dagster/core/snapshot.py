@@ -20,7 +20,17 @@ from .collations import charset_of
 from .errors import SchemaDrift
 from .model import Column, Row
 from .plan import TablePlan, not_null_keys
-from .values import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, cell_from_text, literal_of, sql_name, sql_text
+from .values import (
+    ENUM_ERROR,
+    FLOAT_TYPES,
+    INTEGER_TYPES,
+    LABEL_BYTES_MAX,
+    TEMPORAL_TYPES,
+    cell_from_text,
+    literal_of,
+    sql_name,
+    sql_text,
+)
 
 _TYPES = {
     0: "decimal", 1: "tinyint", 2: "smallint", 3: "int", 4: "float", 5: "double", 7: "timestamp", 8: "bigint",
@@ -62,6 +72,8 @@ def _whole_value(column: Column) -> str:
         return f"{name} * 1e0"
     if column.type == "decimal" and "zerofill" in column.column_type.lower():
         return f"{name} + 0"
+    if column.type == "enum":  # its error value prints like an empty label
+        return f"IF({name} + 0 = 0, RPAD('', {LABEL_BYTES_MAX + 1}, '0'), {name})"
     return name
 
 
@@ -179,6 +191,8 @@ def read_all(connection: Connection[Any], relation: Relation, rows_max: int) -> 
     finally:
         # Not cursor.close(): it would read the rest of the result first. The caller drops the connection.
         cursor.connection = None
+        if cursor._result is not None:
+            cursor._result.unbuffered_active = False  # nor may its finalizer
 
 
 def read_keys(connection: Connection[Any], relation: Relation, condition: str) -> list[Row]:
@@ -206,7 +220,7 @@ def keyset_condition(key: Sequence[str], after: Sequence[str]) -> str:
 
 def keys_condition(key: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
     """`key IN keys`, in the form that both servers can find by an index."""
-    if len(key) == 1:
+    if len(key) == 1 and (ENUM_ERROR,) not in keys:  # IN a list of texts and a number compares numbers
         return f"{sql_name(key[0])} IN ({', '.join(k[0] for k in keys)})"
     rows = (" AND ".join(f"{sql_name(name)} = {value}" for name, value in zip(key, k, strict=True)) for k in keys)
     return "(" + " OR ".join(f"({row})" for row in rows) + ")"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pymysql.connections import Connection
@@ -63,6 +64,7 @@ class MySQLSource(Server):
         super().__init__(endpoint, limits)
         self._server_id = server_id
         self._snapshot: Connection[Any] | None = None
+        self._births: dict[str, int] = {}
         self._relations: dict[tuple[str, Table], snapshot.Relation] = {}
 
     # ---- connections ----
@@ -131,13 +133,15 @@ class MySQLSource(Server):
         """
         with self.doing("taking the low watermark"):
             if self.info.is_mariadb:
-                return self._snapshot_position()
-            if self.info.gtid_mode:
+                position = self._snapshot_position()
+            elif self.info.gtid_mode:
                 head = self._head()
                 executed = query(self.control, "SELECT @@global.gtid_executed")[0][0]
                 # The head may be past transactions that are not executed yet: of the file only the start is sure.
-                return Position(head.file, _FIRST_OFFSET, GtidSet.parse(executed), "", self.info.identity)
-            return self._locked_position(tables)
+                position = Position(head.file, _FIRST_OFFSET, GtidSet.parse(executed), "", self.info.identity)
+            else:
+                position = self._locked_position(tables)
+            return replace(position, birth_unix_s=self._birth_unix_s(position.file))
 
     def _snapshot_position(self) -> Position:
         query(self.control, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
@@ -180,7 +184,9 @@ class MySQLSource(Server):
             PositionLost: it was purged, or this server never wrote it.
         """
         with self.doing("checking the checkpoint"):
-            if position.gtid_set is not None and self.info.gtid_mode:
+            if self._another_file(position):
+                problem = f"{position.file} is another file than it was (the log was reset or restored?)"
+            elif position.gtid_set is not None and self.info.gtid_mode:
                 problem = self._gtids_lost(position.gtid_set)
             elif position.server != self.info.identity:
                 problem = f"it is of server {position.server or 'unknown'}, this is {self.info.identity}"
@@ -191,6 +197,28 @@ class MySQLSource(Server):
                 f"source {self.endpoint.name!r}: the log cannot be read from the checkpoint {position}: {problem}",
                 hint="Run the `snapshot` job for the mapping, or set on_position_lost: resnapshot.",
             )
+
+    def _another_file(self, position: Position) -> bool:
+        """Whether the position's file has been begun anew: neither GTIDs nor sizes would tell, once it has grown."""
+        if not position.birth_unix_s or position.server != self.info.identity:
+            return False
+        return self._birth_unix_s(position.file) not in (0, position.birth_unix_s)
+
+    def _birth_unix_s(self, file: str) -> int:
+        """When a file of the log was begun, from its own first event; 0 where it is gone. Asked once for each file."""
+        if file not in self._births:
+            self._births[file] = self._read_birth_unix_s(file)
+        return self._births[file]
+
+    def _read_birth_unix_s(self, file: str) -> int:
+        if file not in {row[0] for row in query(self.control, "SHOW BINARY LOGS")}:
+            return 0
+        start = Position(file, _FIRST_OFFSET)
+        with LogStream(self.endpoint, self.info, self.limits, start, self.server_id) as stream:
+            for event in _log_events(stream, LogReader({}, file)):
+                if isinstance(event, Moved) and event.birth_unix_s:
+                    return event.birth_unix_s
+        return 0
 
     def _gtids_lost(self, held: GtidSet) -> str:
         deadline = time.monotonic() + _EXECUTED_WAIT_S

@@ -6,7 +6,7 @@ out: no I/O, and no guess about a column that neither the log nor a description 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from .collations import charset_of
@@ -56,15 +56,19 @@ class _Reader:
             yield self.number()
 
 
-def parse_table_map(body: bytes) -> tuple[int, TableMap]:
-    """The table id and the table of a TABLE_MAP event: its bytes after the header, without the checksum."""
+def parse_table_map(body: bytes, *, mariadb: bool = False) -> tuple[int, TableMap]:
+    """The table id and the table of a TABLE_MAP event: its bytes after the header, without the checksum.
+
+    Args:
+        mariadb: MariaDB wrote the log. The flavours count different columns as text.
+    """
     try:
-        return int.from_bytes(body[:6], "little"), _table(body)
+        return int.from_bytes(body[:6], "little"), _table(body, _MARIADB_FIELDS if mariadb else _FIELDS)
     except (IndexError, ValueError):
         raise UnsupportedEvent("a table map event is malformed") from None
 
 
-def _table(body: bytes) -> TableMap:
+def _table(body: bytes, fields: Mapping[int, Callable[[list[MapColumn], _Reader], None]]) -> TableMap:
     reader = _Reader(body, 8)
     schema = reader.take(reader.take(1)[0] + 1)[:-1].decode()
     name = TableName(schema, reader.take(reader.take(1)[0] + 1)[:-1].decode())
@@ -80,8 +84,8 @@ def _table(body: bytes) -> TableMap:
         field, value = reader.take(1)[0], _Reader(reader.string())
         if field in _PRIMARY_KEYS:
             primary_key = tuple(value.numbers())[:: _PRIMARY_KEYS[field]]
-        elif field in _FIELDS:
-            _FIELDS[field](columns, value)
+        elif field in fields:
+            fields[field](columns, value)
     return TableMap(name, tuple(columns), body[8:], primary_key)
 
 
@@ -176,8 +180,8 @@ def _dimensions(columns: list[MapColumn], value: _Reader) -> None:
 
 _FIELDS: dict[int, Callable[[list[MapColumn], _Reader], None]] = {
     1: _signedness,
-    2: _default_charset(TEXT),
-    3: _column_charset(TEXT),
+    2: _default_charset(TEXT | {Type.VECTOR}),
+    3: _column_charset(TEXT | {Type.VECTOR}),
     4: _names,
     5: _labels(Type.SET),
     6: _labels(Type.ENUM),
@@ -186,6 +190,10 @@ _FIELDS: dict[int, Callable[[list[MapColumn], _Reader], None]] = {
     11: _column_charset(MEMBERS),
     12: _visibility,
     13: _dimensions,
+}
+_MARIADB_FIELDS = _FIELDS | {
+    2: _default_charset(TEXT | {Type.GEOMETRY}),
+    3: _column_charset(TEXT | {Type.GEOMETRY}),
 }
 # The primary key: column indexes, or pairs of (index, prefix length).
 _PRIMARY_KEYS = {8: 1, 9: 2}

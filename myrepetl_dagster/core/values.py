@@ -9,7 +9,7 @@ What a transform or a filter sees (`to_python`):
     DECIMAL                            decimal.Decimal
     FLOAT, DOUBLE                      float
     CHAR, VARCHAR, TEXT, ENUM, SET     str (a SET's labels joined by commas)
-    JSON                               str, as the server prints it
+    JSON, UUID, INET4, INET6           str, as the server prints it
     DATE                               datetime.date; zero and invalid dates: str
     DATETIME, TIMESTAMP (UTC)          datetime.datetime without time zone; zero and invalid ones: str
     TIME                               datetime.timedelta
@@ -21,9 +21,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from .json_literal import json_literal
 from .model import Cell, Column
 
 ToPython = Callable[[Any], Any]
@@ -32,6 +34,9 @@ INTEGER_TYPES = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", 
 FLOAT_TYPES = frozenset({"float", "double"})
 DATETIME_TYPES = frozenset({"datetime", "timestamp"})
 TEMPORAL_TYPES = DATETIME_TYPES | {"date", "time"}
+
+# A snapshot reads an ENUM's error value as a text that is longer than any label can be.
+LABEL_BYTES_MAX = 1020
 
 # MySQL's names where Python's differ. MySQL's latin1 is cp1252 with its five holes filled.
 _CODECS = {
@@ -100,6 +105,8 @@ def cell_from_text(column: Column) -> Callable[[bytes | None], Cell]:
         return lambda data: None if data is None else float(data)
     if column.type in TEMPORAL_TYPES or column.type == "decimal":
         return lambda data: None if data is None else data.decode("ascii")
+    if column.type == "enum":
+        return lambda data: 0 if data is not None and len(data) > LABEL_BYTES_MAX else data
     return lambda data: data
 
 
@@ -116,6 +123,8 @@ def to_python(column: Column) -> ToPython:
         return lambda cell: None if cell is None else _timedelta(cell)
     if column.charset is not None and column.charset != "binary":
         charset = column.charset
+        if column.type == "enum":
+            return lambda cell: None if cell is None else decode_text(cell, charset) if cell != 0 else ""
         return lambda cell: decode_text(cell, charset) if isinstance(cell, bytes) else cell
     return lambda cell: cell
 
@@ -201,6 +210,21 @@ Literal = Callable[[Any], str]
 _QUOTABLE = frozenset({"utf8mb4", "utf8mb3", "latin1", "ascii", "binary"})
 
 
+# An ENUM's error value, for an ENUM. No strict mode lets it pass: `apply.py` knows it by this text, which no
+# other value has.
+ENUM_ERROR = "(0)"
+
+
+def literal_for(column: Column, target: Column | None) -> Literal | None:
+    """How cells are written where the target's type makes a difference; None: as `literal_of` has it."""
+    if column.type == "enum" and (target is None or target.type != "enum"):
+        literal = literal_of(column)
+        return lambda cell: "''" if cell == 0 else literal(cell)
+    if column.type == "json" and target is not None and target.type == "json":
+        return lambda cell: "NULL" if cell is None else json_literal(cell, _utf8_literal)
+    return None
+
+
 def literal_of(column: Column | None) -> Literal:
     """How cells of a source column are written in SQL; None: of a static value or a transform's result."""
     if column is None:
@@ -212,6 +236,9 @@ def literal_of(column: Column | None) -> Literal:
     if column.type in TEMPORAL_TYPES:
         return lambda cell: "NULL" if cell is None else f"'{cell}'"
     charset = column.charset or "binary"
+    if column.type == "enum":
+        label = literal_of(replace(column, type="char"))
+        return lambda cell: ENUM_ERROR if cell == 0 else label(cell)
     if charset in _QUOTABLE:
         return _quoted(f"_{charset}")
     return lambda cell: "NULL" if cell is None else f"_{charset} x'{cell.hex()}'"
@@ -245,8 +272,13 @@ def any_literal(cell: Cell) -> str:
 
 
 def float_literal(value: float) -> str:
-    """The shortest text that reads back as the same double; with an exponent, since `0.1` is a DECIMAL."""
+    """The shortest text that reads back as the same double; with an exponent, since `0.1` is a DECIMAL.
+
+    Zero in quotes: MariaDB takes the sign off a number.
+    """
     text = repr(value)
+    if not value:
+        return f"'{text}'"
     return text if "e" in text else text + "e0"
 
 

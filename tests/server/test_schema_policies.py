@@ -1,0 +1,284 @@
+"""Schema changes that are not followed: by policy, by an explicit mapping, or because they cannot be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import Servers
+from schema_changes import CREATE, Altering, altering, columns_of
+from servers import Flavour
+
+from myrepetl_dagster.core.errors import PrerequisiteError, SchemaDrift
+
+ROWS = ("INSERT INTO t (id, a, b) VALUES (1, 1, 'one'), (2, 2, 'two'), (3, NULL, NULL)",)
+MAPPED = {"primary_key": "id", "column_mapping": {"id": {"column": "id", "primary_key": True}, "a": {"column": "x"}}}
+LATER = "INSERT INTO t (id) VALUES (99)"
+
+
+def assert_stops(t: Altering, what: str = "") -> None:
+    """It stops at the change with all that came before it applied, and the next run says the same."""
+    error = t.error()
+    assert isinstance(error, SchemaDrift), error
+    assert what in str(error)
+    assert error.hint
+    assert t.pair.target_rows("t", "*", "id=99") == []
+    assert isinstance(t.error(), SchemaDrift)
+
+
+@pytest.mark.parametrize(
+    ("create", "statement"),
+    [
+        (CREATE, "ALTER TABLE t MODIFY a VARCHAR(20)"),
+        (CREATE, "ALTER TABLE t DROP PRIMARY KEY, DROP COLUMN id, ADD COLUMN id INT PRIMARY KEY AUTO_INCREMENT"),
+        (CREATE, "ALTER TABLE t RENAME TO u"),
+        (CREATE, "ALTER TABLE t ADD c INT, RENAME COLUMN a TO d, RENAME u"),
+        (CREATE, "RENAME TABLE t TO u"),
+        (CREATE, "DROP TABLE t"),
+        (CREATE, "ALTER TABLE t DROP COLUMN b, ADD COLUMN b INT"),
+    ],
+)
+def test_incompatible_changes_stop(servers: Servers, flavour: Flavour, create: str, statement: str) -> None:
+    """A value of another kind, a lost key, and a table that goes away stop the mapping, whatever follows them."""
+    t = altering(servers, flavour, create, ROWS)
+    t.run()
+    t.on_source("UPDATE t SET a=7 WHERE id=1", statement, "CREATE TABLE IF NOT EXISTS t (id INT PRIMARY KEY)", LATER)
+    assert_stops(t)
+    assert t.pair.target_rows("t", "a", "id=1") == [(7,)] or "no table" in str(t.error())
+
+
+def test_create_or_replace_stops(servers: Servers) -> None:
+    """MariaDB's CREATE OR REPLACE drops the table first."""
+    t = altering(servers, "mariadb", CREATE, ROWS)
+    t.run()
+    t.on_source("CREATE OR REPLACE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(40))", LATER)
+    assert_stops(t, "drop")
+
+
+def test_dropped_and_made_again_is_copied_by_the_job(servers: Servers, flavour: Flavour) -> None:
+    """After a stop the `snapshot` job copies the new table, rows of the old one swept."""
+    t = altering(servers, flavour, CREATE, ROWS)
+    t.run()
+    t.on_source(
+        "DROP TABLE t",
+        "CREATE TABLE t (id INT PRIMARY KEY, b VARCHAR(40), n BIGINT)",
+        "INSERT INTO t VALUES (2, 'new', 5)",
+    )
+    assert_stops(t)
+    t.run(copy_again=True)
+    t.assert_equal()
+
+
+def test_primary_key_changed(servers: Servers, flavour: Flavour) -> None:
+    """Rows that the old key tells apart no longer stop the mapping until the target has the new key, too."""
+    t = altering(
+        servers,
+        flavour,
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT NOT NULL)",
+        ("INSERT INTO t VALUES (1, 1), (2, 2)",),
+    )
+    t.run()
+    steps = [
+        "UPDATE t SET a=a+10",
+        "ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (id, a)",
+        "INSERT INTO t VALUES (2, 5)",
+    ]
+    t.on_source(*steps)
+    error = t.error()
+    assert isinstance(error, PrerequisiteError)
+    assert "no unique key on (id, a)" in str(error)
+    assert t.pair.target_rows("t") == [(1, 11), (2, 12)]
+    t.pair.on_target("ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (id, a)")
+    t.run(copy_again=True)
+    t.assert_equal()
+    t.on_source("ALTER TABLE t ADD COLUMN c INT", "UPDATE t SET c=1 WHERE a=5", "DELETE FROM t WHERE a=12")
+    t.run()
+    t.assert_equal()
+
+
+def test_primary_key_that_the_target_has_ready(servers: Servers, flavour: Flavour) -> None:
+    """Rows before the change are found by the old key, though the source has another one by now."""
+    t = altering(
+        servers,
+        flavour,
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT NOT NULL)",
+        ("INSERT INTO t VALUES (1, 1), (2, 1)",),
+    )
+    t.pair.on_target("CREATE TABLE t (id INT PRIMARY KEY, a INT NOT NULL, UNIQUE (id, a))")
+    t.run()
+    t.on_source(
+        "UPDATE t SET a=a+10", "DELETE FROM t WHERE id=1", "ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (a, id)"
+    )
+    assert t.copied(t.run())
+    t.assert_equal()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["ADD c INT", "DROP b", "RENAME COLUMN b TO c", "MODIFY a BIGINT", "CHANGE a a BIGINT", "DROP PRIMARY KEY",
+     "CONVERT TO CHARACTER SET latin1", "CHANGE B B TEXT"],
+)  # fmt: skip
+def test_fail(servers: Servers, flavour: Flavour, statement: str) -> None:
+    """`fail` stops at any change of a column or key."""
+    t = altering(servers, flavour, CREATE, ROWS, schema_policy="fail")
+    t.run()
+    t.on_source("UPDATE t SET a=7 WHERE id=1", "ALTER TABLE t ADD INDEX (a)", f"ALTER TABLE t {statement}", LATER)
+    assert_stops(t)
+
+
+@pytest.mark.parametrize("policy", ["ignore", "evolve"])
+def test_explicit_mapping(servers: Servers, flavour: Flavour, policy: str) -> None:
+    """What the mapping does not name may come, go and change; what it names may get wider and NOT NULL."""
+    t = altering(servers, flavour, CREATE, ROWS, schema_policy=policy, **MAPPED)
+    t.pair.on_target("CREATE TABLE t (id INT PRIMARY KEY, x BIGINT)")
+    t.run()
+    t.on_source(
+        "INSERT INTO t VALUES (4, 4, 'x')",
+        "ALTER TABLE t ADD c INT NOT NULL DEFAULT 3",
+        "UPDATE t SET a=8, c=9 WHERE id=4",
+        "ALTER TABLE t RENAME COLUMN b TO x, DROP COLUMN c",
+        "INSERT INTO t VALUES (5, 5, 'y')",
+        "ALTER TABLE t DROP COLUMN x",
+        "ALTER TABLE t MODIFY a BIGINT FIRST",
+        "INSERT INTO t VALUES (5000000000, 6)",
+        "DELETE FROM t WHERE a IS NULL",
+        "ALTER TABLE t MODIFY a BIGINT NOT NULL",
+        "INSERT INTO t (id, a) VALUES (7, 7)",
+    )
+    assert not t.copied(t.run())
+    assert t.pair.target_rows("t", "id, x") == t.pair.source_rows("t", "id, a")
+    assert list(columns_of(t.pair)) == ["id", "x"]
+
+
+@pytest.mark.parametrize("policy", ["ignore", "evolve"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP a",
+        "RENAME COLUMN a TO z",
+        "CHANGE A z INT",
+        "MODIFY a VARCHAR(9)",
+        "MODIFY a SMALLINT",
+        "RENAME COLUMN f TO z",
+    ],
+)
+def test_explicit_mapping_loses_a_column(servers: Servers, flavour: Flavour, policy: str, statement: str) -> None:
+    """A mapped column or one that the filter reads, gone or of a type that holds less, stops the mapping."""
+    mapped: dict[str, Any] = {**MAPPED, "filter": {"f": {"gt": 0}}}
+    create = "CREATE TABLE t (id INT PRIMARY KEY, a INT, b INT, f INT NOT NULL DEFAULT 1)"
+    t = altering(servers, flavour, create, ("INSERT INTO t VALUES (1, 1, 1, 1)",), schema_policy=policy, **mapped)
+    t.run()
+    t.on_source(f"ALTER TABLE t {statement}", LATER)
+    assert_stops(t)
+
+
+def test_ignore_every_column(servers: Servers, flavour: Flavour) -> None:
+    """Without column_mapping `ignore` leaves the target's columns as they are, and new ones out."""
+    t = altering(servers, flavour, CREATE, ROWS, schema_policy="ignore")
+    t.run()
+    t.on_source(
+        "ALTER TABLE t ADD c INT", "INSERT INTO t VALUES (4, 4, 'x', 5)", "ALTER TABLE t DROP c", "UPDATE t SET a=9"
+    )
+    assert not t.copied(t.run())
+    t.assert_equal()
+    assert list(columns_of(t.pair)) == ["id", "a", "b"]
+    t.on_source("ALTER TABLE t RENAME COLUMN a TO z", LATER)
+    assert_stops(t, "rename column a")
+
+
+def test_ignore_changed_rows(servers: Servers, flavour: Flavour) -> None:
+    """Rows that change without the log stop a mapping that may not copy again."""
+    t = altering(servers, flavour, f"{CREATE} PARTITION BY HASH (id) PARTITIONS 2", ROWS, schema_policy="ignore")
+    t.run()
+    t.on_source("ALTER TABLE t TRUNCATE PARTITION p0", LATER)
+    assert_stops(t, "rows that the log does not hold")
+
+
+@pytest.mark.parametrize("policy", ["evolve", "ignore"])
+def test_column_that_the_target_has_already(servers: Servers, flavour: Flavour, policy: str) -> None:
+    """A target column that waited for its source is kept equal, too, or the mapping stops."""
+    t = altering(servers, flavour, CREATE, ROWS, schema_policy=policy)
+    t.pair.on_target("CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(40), c INT, d INT NULL DEFAULT 4)")
+    t.run()
+    t.on_source("ALTER TABLE t ADD c INT", "INSERT INTO t VALUES (4, 4, 'x', 5)")
+    assert not t.copied(t.run())
+    t.assert_equal()
+    t.on_source("ALTER TABLE t ADD d INT", "INSERT INTO t VALUES (99, 4, 'x', 5, NULL)")
+    if policy == "ignore":
+        assert_stops(t)
+    else:
+        t.run()
+        t.assert_equal()
+
+
+def test_wider_target(servers: Servers, flavour: Flavour) -> None:
+    """A target with other and wider types of its owner's choice keeps them."""
+    t = altering(servers, flavour, CREATE, ROWS)
+    t.pair.on_target("CREATE TABLE t (id BIGINT PRIMARY KEY, a BIGINT, b LONGTEXT, extra INT DEFAULT 7)")
+    t.run()
+    t.on_source(
+        "ALTER TABLE t MODIFY a BIGINT, MODIFY b VARCHAR(90), ADD c INT", "INSERT INTO t VALUES (4, 5000000000, 'x', 5)"
+    )
+    assert not t.copied(t.run())
+    t.assert_equal()
+    t.on_source("DELETE FROM t WHERE id=4", "ALTER TABLE t MODIFY a INT")
+    t.run()
+    t.assert_equal()
+    held = columns_of(t.pair)
+    assert held["a"].startswith("bigint")
+    assert held["b"] == "longtext"
+    assert t.pair.target_rows("t", "DISTINCT extra") == [(7,)]
+
+
+def test_without_the_grant(servers: Servers, flavour: Flavour) -> None:
+    """An account that may not ALTER stops with the statement and the grant; once granted, the run goes on."""
+    t = altering(servers, flavour, CREATE, ROWS)
+    t.pair.target.execute(f"REVOKE ALTER ON `{t.pair.target_schema}`.* FROM 'writer'@'%'")
+    t.run()
+    t.on_source("ALTER TABLE t ADD c INT", "INSERT INTO t VALUES (4, 4, 'x', 5)")
+    error = t.error()
+    assert isinstance(error, PrerequisiteError)
+    assert "ADD COLUMN `c`" in str(error)
+    assert "GRANT ALTER" in error.hint
+    t.pair.target.execute(f"GRANT ALTER ON `{t.pair.target_schema}`.* TO 'writer'@'%'")
+    t.run()
+    t.assert_equal()
+
+
+METADATA: dict[Flavour, list[str]] = {"mysql": ["MINIMAL"], "mariadb": ["MINIMAL", "NO_LOG"]}
+
+
+@pytest.mark.parametrize("metadata", ["MINIMAL", "NO_LOG"])
+def test_undescribed_log(servers: Servers, flavour: Flavour, metadata: str) -> None:
+    """Where the log does not describe its columns, an altered table is copied again (`evolve`) or stops."""
+    if metadata not in METADATA[flavour]:
+        pytest.skip("MariaDB only")
+    t = altering(servers, flavour, CREATE, ROWS, options={"binlog_row_metadata": metadata})
+    t.mapping["a.u"] = {"target_table": "b.u"}
+    t.pair.on_source("CREATE TABLE u (id INT PRIMARY KEY, a INT UNSIGNED)", "INSERT INTO u VALUES (1, 4000000000)")
+    t.run()
+    t.on_source(
+        "UPDATE t SET a=6 WHERE id=1", "ALTER TABLE t ADD INDEX (a)", "UPDATE t SET a=7, b='é' WHERE id=1",
+        "UPDATE u SET a=4000000001",
+    )  # fmt: skip
+    assert not t.copied(t.run())
+    t.assert_equal()
+    t.on_source(
+        "ALTER TABLE t ADD c INT UNSIGNED AFTER id",
+        "INSERT INTO t VALUES (4, 4000000000, 1, 'x')",
+        "UPDATE u SET a=4000000002",
+    )
+    assert t.copied(t.run())
+    t.assert_equal()
+    t.assert_equal("u")
+    t.on_source("UPDATE t SET c=c-1, a=-1", "ALTER TABLE t RENAME COLUMN a TO z", "UPDATE u SET a=4000000003")
+    t.run()
+    t.assert_equal()
+    t.assert_equal("u")
+    t.mapping["a.t"]["schema_policy"] = "ignore"
+    t.on_source("ALTER TABLE t ADD e INT", "UPDATE t SET e=5 WHERE id=4", "UPDATE u SET a=4000000004")
+    results = t.pair.try_run(t.pair.pipeline(t.mapping))
+    assert isinstance(results["a.t"].error, SchemaDrift)
+    assert "binlog_row_metadata=FULL" in str(results["a.t"].error)
+    assert results["a.u"].error is None
+    t.assert_equal("u")
