@@ -171,6 +171,10 @@ class CatchUp:
         for state in self.states:
             state.position = _on_server(state.position, self.until)
             state.joined = start.covers(state.position)
+            high = state.checkpoint.high_watermark
+            if high is not None and high.server != self.until.server:
+                # Its place is not known here, and its GTIDs may lack some whose rows the copy has seen.
+                state.checkpoint = replace(state.checkpoint, high_watermark=self.until)
         return start
 
     def apply(self, report: Report) -> None:
@@ -561,11 +565,7 @@ def _on_server(position: Position, head: Position) -> Position:
 
 
 def _passed(position: Position, high_watermark: Position | None) -> bool:
-    if high_watermark is None:
-        return True
-    if high_watermark.server == position.server:
-        return position.order >= high_watermark.order
-    return position.covers(high_watermark)
+    return high_watermark is None or position.order >= high_watermark.order
 
 
 class blamed:

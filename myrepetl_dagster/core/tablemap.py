@@ -131,6 +131,8 @@ def _visibility(columns: list[MapColumn], value: _Reader) -> None:
 
 
 def _collate(column: MapColumn, collation_id: int) -> MapColumn:
+    if column.type in (Type.VECTOR, Type.GEOMETRY):  # counted as text, but bytes
+        return column
     return replace(column, collation_id=collation_id, charset=charset_of(collation_id))
 
 

@@ -272,13 +272,8 @@ def any_literal(cell: Cell) -> str:
 
 
 def float_literal(value: float) -> str:
-    """The shortest text that reads back as the same double; with an exponent, since `0.1` is a DECIMAL.
-
-    Zero in quotes: MariaDB takes the sign off a number.
-    """
+    """The shortest text that reads back as the same double; with an exponent, since `0.1` is a DECIMAL."""
     text = repr(value)
-    if not value:
-        return f"'{text}'"
     return text if "e" in text else text + "e0"
 
 

@@ -1,0 +1,149 @@
+"""The op that replicates: one run of the core for each source, and its results as materializations."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from . import metadata
+from .core.errors import ReplicationError
+from .core.pipeline import Pipeline, TableMapping
+from .core.reading import count_within
+from .core.replicate import MappingResult, SourceRun
+from .lineage import AssetSpecOf, ReplicatedTable, SourceGroup
+from .progress import ProgressReport
+from .resources import MySQLTargetResource
+
+POOL = "myrepetl"
+COUNT_S_MAX = 1.0  # for one table
+COUNTS_S_MAX = 3.0  # for all tables of a run
+
+RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+class ReplicationConfig(dg.Config):
+    """Run configuration of an op.
+
+    Args:
+        mappings: the mappings to run, by their names in the pipeline file; None: all that are selected.
+        copy_again: forget how far the tables are and copy them again.
+    """
+
+    mappings: list[str] | None = None
+    copy_again: bool = False
+
+
+def replication_assets(
+    group: SourceGroup,
+    pipeline: Pipeline,
+    asset_spec: AssetSpecOf,
+    target_keys: Mapping[str, str],
+    retry_policy: dg.RetryPolicy | None,
+) -> dg.AssetsDefinition:
+    """The op of a group. `target_keys`: each target's resource key."""
+    specs = {asset_spec(table).key: asset_spec(table) for table in group.tables}
+    tables = dict(zip(specs, group.tables, strict=True))
+
+    @dg.multi_asset(
+        name=group.op_name,
+        specs=list(specs.values()),
+        can_subset=True,
+        pool=f"{POOL}/{group.name}",
+        retry_policy=retry_policy,
+        required_resource_keys=set(target_keys.values()),
+        description=f"Brings the tables of {' and '.join(group.sources)} up to date.",
+    )
+    def replicate_group(
+        context: dg.AssetExecutionContext, config: ReplicationConfig
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        chosen = {key: _chosen(tables[key], config) for key in tables if key in context.selected_asset_keys}
+        run = GroupRun(context, pipeline, {key: ms for key, ms in chosen.items() if ms}, config.copy_again)
+        try:
+            for source in group.sources:
+                run.run(source)
+                yield from run.finished(tables, target_keys)
+        except dg.DagsterExecutionInterruptedError as error:
+            raise dg.Failure("stopped on request", allow_retries=False) from error
+        if run.errors:
+            first = next(iter(run.errors.values()))
+            raise metadata.failure(run.errors, {r.mapping: r.position for r in run.results.values()}) from first
+
+    return replicate_group
+
+
+def _chosen(table: ReplicatedTable, config: ReplicationConfig) -> tuple[TableMapping, ...]:
+    return tuple(m for m in table.mappings if config.mappings is None or m.name in config.mappings)
+
+
+@dataclass(slots=True)
+class GroupRun:
+    """One run of an op: what it has done for each mapping so far."""
+
+    context: dg.AssetExecutionContext
+    pipeline: Pipeline
+    chosen: Mapping[dg.AssetKey, tuple[TableMapping, ...]]
+    copy_again: bool
+    results: dict[str, MappingResult] = field(default_factory=dict)
+    errors: dict[str, ReplicationError] = field(default_factory=dict)
+    yielded: set[dg.AssetKey] = field(default_factory=set)
+    counts_s: float = 0.0
+
+    def run(self, source: str) -> None:
+        """Replicate the chosen mappings of a source; errors are kept, so that the other sources go on."""
+        own = {m.name: key for key, mappings in self.chosen.items() for m in mappings if m.source == source}
+        if not own:
+            return
+        run = SourceRun(
+            self.pipeline,
+            [self.pipeline.mapping(name) for name in own],
+            ProgressReport(self.context, own, self.pipeline.monitoring),
+            copy_again=self.copy_again,
+        )
+        # Tried again by Dagster: what this Dagster run has copied already is not copied once more.
+        run.forget -= {name for name, key in own.items() if self._done_before(key)}
+        try:
+            run.run()
+        except ReplicationError as error:
+            self.errors |= dict.fromkeys(own, error)
+        self.results |= run.results
+        self.errors |= {name: r.error for name, r in run.results.items() if r.error is not None}
+        for name in own.keys() - self.errors.keys():
+            self.context.log.info(metadata.result_text(run.results[name]))
+
+    def _done_before(self, key: dg.AssetKey) -> bool:
+        if self.context.retry_number == 0:
+            return False
+        event = self.context.instance.get_latest_materialization_event(key)
+        return event is not None and event.run_id == self.context.run.run_id
+
+    def finished(
+        self, tables: Mapping[dg.AssetKey, ReplicatedTable], target_keys: Mapping[str, str]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        """The tables whose mappings have all been run, without an error, and were not yielded yet."""
+        for key, mappings in self.chosen.items():
+            results = [self.results[m.name] for m in mappings if m.name in self.results]
+            failed = {m.name for m in mappings} & self.errors.keys()
+            if key in self.yielded or failed or len(results) < len(mappings):
+                continue
+            self.yielded.add(key)
+            resource = getattr(self.context.resources, target_keys[tables[key].target])
+            yield dg.MaterializeResult(asset_key=key, metadata=self._metadata(tables[key], results, resource))
+
+    def _metadata(
+        self, table: ReplicatedTable, results: Sequence[MappingResult], resource: MySQLTargetResource
+    ) -> metadata.Metadata:
+        found = metadata.result_metadata(results)
+        found["dagster/column_lineage"] = metadata.column_lineage(results, table.source_keys)
+        started_s = time.monotonic()
+        try:
+            with resource.server() as server:
+                described = server.describe(table.name)
+                left_s = min(COUNT_S_MAX, COUNTS_S_MAX - self.counts_s)
+                rows = count_within(server, table.name, left_s) if left_s > 0 else None
+        except ReplicationError as error:  # the rows are there, and committed
+            self.context.log.warning(f"{table.target}.{table.name} could not be looked at: {error}")
+            return found
+        self.counts_s += time.monotonic() - started_s
+        found |= {"dagster/column_schema": metadata.table_schema(described)} if described else {}
+        return found | ({"dagster/row_count": rows} if rows is not None else {})

@@ -1,0 +1,41 @@
+"""What `workspace.yaml` and `-m myrepetl_dagster.definitions` load: the pipeline that MYREPETL_CONFIG names.
+
+Nothing connects here. A file with mistakes fails to load, with all of them; without MYREPETL_CONFIG there is
+nothing to replicate, and the jobs say so when they are run.
+"""
+
+import logging
+import os
+
+import dagster as dg
+
+from myrepetl_dagster.factory import build_replication_defs
+
+VARIABLE = "MYREPETL_CONFIG"
+UNSET = f"no pipeline: set {VARIABLE} to the path of the pipeline file (JSON or YAML), then load again"
+
+
+def _nothing_to_replicate() -> dg.Definitions:
+    logging.getLogger("myrepetl").warning(UNSET)
+
+    @dg.op(name="pipeline_file", description=UNSET)
+    def refuse() -> None:
+        raise dg.Failure(UNSET, allow_retries=False)
+
+    @dg.job(name="replicate", description=UNSET, executor_def=dg.in_process_executor)
+    def replicate() -> None:
+        refuse()
+
+    @dg.job(name="snapshot", description=UNSET, executor_def=dg.in_process_executor)
+    def snapshot() -> None:
+        refuse()
+
+    return dg.Definitions(jobs=[replicate, snapshot])
+
+
+def _definitions() -> dg.Definitions:
+    path = os.environ.get(VARIABLE)
+    return build_replication_defs(path, executor_def=dg.in_process_executor) if path else _nothing_to_replicate()
+
+
+defs = _definitions()

@@ -1,0 +1,69 @@
+"""The two jobs: `replicate` (copy what is due, then catch up) and `snapshot` (copy again).
+
+Both take the same run configuration, a plain `mappings: [...]`; without it they take every mapping. In
+process by default: what a run does is wait for two servers, and a process for each op costs seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from .lineage import SourceGroup
+
+MAPPINGS = "Names of mappings in the pipeline file, or of target tables as target.table; left out: all of them."
+
+Job = Any  # define_asset_job's result is not a public type
+
+
+def build_jobs(
+    groups: Sequence[SourceGroup], keys: Sequence[dg.AssetKey], executor_def: dg.ExecutorDefinition | None = None
+) -> dict[str, Job]:
+    """Both jobs, by name. `keys`: the assets of the target tables."""
+    texts = {
+        "replicate": "Copies the tables that are new or half copied, then applies every source's log up to its end.",
+        "snapshot": "Copies the tables again, whatever state they are in, then applies the log up to its end.",
+    }
+    return {
+        name: dg.define_asset_job(
+            name,
+            selection=dg.AssetSelection.assets(*keys),
+            config=_config(groups, copy_again=name == "snapshot"),
+            executor_def=executor_def or dg.in_process_executor,
+            description=text,
+        )
+        for name, text in texts.items()
+    }
+
+
+def _config(groups: Sequence[SourceGroup], *, copy_again: bool) -> dg.ConfigMapping:
+    def op_config(config: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = _names(groups, config.get("mappings"))
+        return {
+            "ops": {
+                group.op_name: {"config": {"mappings": _own(group, chosen), "copy_again": copy_again}}
+                for group in groups
+            }
+        }
+
+    schema = {"mappings": dg.Field([str], is_required=False, description=MAPPINGS)}
+    return dg.ConfigMapping(config_fn=op_config, config_schema=schema)
+
+
+def _own(group: SourceGroup, chosen: set[str] | None) -> list[str] | None:
+    return None if chosen is None else [m.name for m in group.mappings if m.name in chosen]
+
+
+def _names(groups: Sequence[SourceGroup], asked: Sequence[str] | None) -> set[str] | None:
+    """The mappings that are asked for by their own name or by their target table's; None: all."""
+    if asked is None:
+        return None
+    mappings = [m for group in groups for m in group.mappings]
+    known = {name: {m.name for m in mappings if name in (m.name, f"{m.target}.{m.target_table}")} for name in asked}
+    unknown = [name for name, found in known.items() if not found]
+    if unknown:
+        names = ", ".join(m.name for m in mappings)
+        raise ValueError(f"mappings: {', '.join(unknown)}: not in the pipeline file. Mappings: {names}")
+    return set().union(*known.values())

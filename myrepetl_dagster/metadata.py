@@ -1,0 +1,195 @@
+"""What Dagster shows of a replicated table, and of an error: values of the core turned into metadata.
+
+Pure: nothing here connects, and nothing here ever sees a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from .core.errors import ReplicationError
+from .core.filters import And, Compare, Expression, Not
+from .core.model import Column, Progress, Table
+from .core.pipeline import ColumnMapping, TableMapping
+from .core.replicate import MappingResult
+
+Metadata = dict[str, Any]
+
+
+# ---- definitions -------------------------------------------------------------------------------------
+def description(mappings: Sequence[TableMapping]) -> str:
+    """A target table in words (markdown)."""
+    return "\n\n".join(_described(mapping) for mapping in mappings)
+
+
+def _described(mapping: TableMapping) -> str:
+    lines = [f"`{mapping.target_name}` on **{mapping.target}**, from `{mapping.source_name}` on **{mapping.source}**."]
+    facts = {
+        "Mapping": f"`{mapping.name}`",
+        "Key": ", ".join(f"`{name}`" for name in mapping.primary_key) or "the source table's own",
+        "Columns": _columns(mapping.columns),
+        "Rows": f"where `{filter_text(mapping.filter)}`" if mapping.filter else "all",
+    }
+    if mapping.init_if_table_empty:
+        facts["First copy"] = "only where the target holds no rows"
+    lines += [f"* {name}: {text}" for name, text in facts.items()]
+    if mapping.init_query:
+        lines += ["* First copy by:", "", "```sql", mapping.init_query, "```"]
+    return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _columns(columns: tuple[ColumnMapping, ...] | None) -> str:
+    if columns is None:
+        return "every column of the source"
+    return ", ".join(f"`{c.target}`{_origin(c)}" for c in columns)
+
+
+def _origin(column: ColumnMapping) -> str:
+    if column.has_value:
+        return f" (always {column.value!r})"
+    if column.transform is not None:
+        return f" ({column.transform.spec} of {column.source})"
+    return "" if column.source == column.target else f" (from {column.source})"
+
+
+def filter_text(expression: Expression) -> str:
+    """A filter as one would write it in SQL, for people."""
+    match expression:
+        case Compare(column, "eq", None):
+            return f"{column} IS NULL"
+        case Compare(column, op, operand):
+            signs = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+            return f"{column} {signs[op]} {operand!r}"
+        case Not(condition):
+            return f"NOT ({filter_text(condition)})"
+    word = " AND " if isinstance(expression, And) else " OR "
+    return word.join(f"({filter_text(condition)})" for condition in expression.conditions)
+
+
+def spec_metadata(mappings: Sequence[TableMapping]) -> Metadata:
+    """What is known of a target table before any server is asked."""
+    first = mappings[0]
+    found: Metadata = {
+        "dagster/table_name": f"{first.target}.{first.target_name}",
+        "mappings": ", ".join(m.name for m in mappings),
+    }
+    if first.columns is not None:
+        keys = set(first.primary_key)
+        columns = [dg.TableColumn(c.target, "", _origin(c).strip(" ()") or None, _unique(c.target, keys))
+                   for c in first.columns]  # fmt: skip
+        found["dagster/column_schema"] = dg.TableSchema(columns)
+    return found
+
+
+def _unique(name: str, keys: set[str]) -> dg.TableColumnConstraints:
+    return dg.TableColumnConstraints(unique=keys == {name}, other=["key"] if name in keys else [])
+
+
+# ---- materializations ----------------------------------------------------------------------------------
+def result_metadata(results: Sequence[MappingResult]) -> Metadata:
+    """What a run did for a table; with several mappings into it the counts are summed."""
+    found: Metadata = {
+        "phase": ", ".join(sorted({r.phase.value for r in results if r.phase})),
+        "position": _by_mapping({r.mapping: r.position for r in results}),
+        "rows_snapshotted": sum(r.rows_snapshotted for r in results),
+        "changes_applied": sum(r.changes_applied for r in results),
+        "rows_filtered": sum(r.rows_filtered for r in results),
+        "elapsed_s": round(max(r.elapsed_s for r in results), 3),
+    }
+    lags = [r.lag_s for r in results if r.lag_s is not None]
+    return found | ({"lag_s": float(max(lags))} if lags else {})
+
+
+def _by_mapping(texts: Mapping[str, str]) -> str:
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return "\n".join(f"{mapping}: {text}" for mapping, text in texts.items())
+
+
+def table_schema(table: Table) -> dg.TableSchema:
+    """A table of the target as it is."""
+    unique = {key[0] for key in (table.primary_key, *table.unique_keys) if len(key) == 1}
+    return dg.TableSchema([_column(column, column.name in unique, table.primary_key) for column in table.columns])
+
+
+def _column(column: Column, unique: bool, primary_key: tuple[str, ...]) -> dg.TableColumn:
+    other = [word for word, holds in _properties(column, primary_key) if holds]
+    return dg.TableColumn(
+        column.name,
+        column.column_type or column.type,
+        constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=unique, other=other),
+    )
+
+
+def _properties(column: Column, primary_key: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
+    yield "primary key", column.name in primary_key
+    yield "auto_increment", column.auto_increment
+    yield "generated", column.generated
+
+
+def column_lineage(results: Sequence[MappingResult], source_keys: Mapping[str, dg.AssetKey]) -> dg.TableColumnLineage:
+    """Which source columns each target column comes from; `source_keys` by mapping."""
+    deps: dict[str, list[dg.TableColumnDep]] = {}
+    for result in results:
+        for column in result.plan.columns if result.plan else ():
+            if column.source is not None:
+                dep = dg.TableColumnDep(source_keys[result.mapping], column.source)
+                deps.setdefault(column.target, []).append(dep)
+    return dg.TableColumnLineage(deps)
+
+
+def result_text(result: MappingResult) -> str:
+    lag = f", {result.lag_s:.1f} s behind" if result.lag_s else ""
+    return (
+        f"{result.mapping}: {result.phase}, {result.rows_snapshotted:,} rows copied, {result.changes_applied:,} changes"
+        f" applied, {result.rows_filtered:,} rows filtered in {result.elapsed_s:.1f} s{lag}, at {result.position}"
+    )
+
+
+def progress_metadata(progress: Progress) -> Metadata:
+    found: Metadata = {
+        "phase": progress.phase.value,
+        "position": progress.position,
+        "rows_snapshotted": progress.rows_snapshotted,
+        "changes_applied": progress.changes_applied,
+        "rows_filtered": progress.rows_filtered,
+        "elapsed_s": round(progress.elapsed_s, 3),
+    }
+    return found | ({"lag_s": float(progress.lag_s)} if progress.lag_s is not None else {})
+
+
+def progress_text(progress: Progress) -> str:
+    done = progress.rows_snapshotted + progress.changes_applied
+    rate = f", {done / progress.elapsed_s:,.0f}/s" if progress.elapsed_s > 1 else ""
+    return (
+        f"{progress.mapping}: {progress.phase}, {progress.rows_snapshotted:,} rows copied,"
+        f" {progress.changes_applied:,} changes applied{rate}, at {progress.position}"
+    )
+
+
+# ---- errors ----------------------------------------------------------------------------------------------
+def failure(errors: Mapping[str, ReplicationError], positions: Mapping[str, str]) -> dg.Failure:
+    """The end of a run in which something failed; tried again where an error may pass by itself.
+
+    Args:
+        errors: by mapping; the same error for all mappings of a source that failed as a whole.
+        positions: by mapping, where its checkpoint was last seen.
+    """
+    different = list({id(error): error for error in errors.values()}.values())
+    hints = dict.fromkeys(error.hint for error in different if error.hint)
+    codes = dict.fromkeys(str(error.code) for error in different if error.code is not None)
+    at = {name: positions[name] for name in errors if positions.get(name)}
+    found: Metadata = {"failed": ", ".join(errors)}
+    found |= {"hint": "\n".join(hints)} if hints else {}
+    found |= {"code": ", ".join(codes)} if codes else {}
+    found |= {"position": _by_mapping(at)} if at else {}
+    text = "\n".join(_error_text(error) for error in different)
+    return dg.Failure(text, found, allow_retries=any(error.retryable for error in different))
+
+
+def _error_text(error: ReplicationError) -> str:
+    named = error.mapping is None or error.mapping in error.message
+    return str(error) if named else f"mapping {error.mapping!r}: {error}"

@@ -1,0 +1,142 @@
+"""The servers of a pipeline as Dagster resources.
+
+Setting one up opens nothing, so that a server that is down fails (and retries) the op that needs it, not the
+run. Their configuration names the pipeline file and a connection in it; passwords stay in the file or in the
+environment that it refers to, and never become configuration, which Dagster stores and shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from .core.apply import MySQLTarget
+from .core.config import load
+from .core.errors import ConfigError
+from .core.pipeline import Endpoint, Pipeline
+from .core.reading import read_rows
+from .core.source import MySQLSource
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class MySQLResource(dg.ConfigurableResource[Any]):
+    """What both kinds have in common: where the connection is described, and reading from it."""
+
+    role: ClassVar[Literal["source", "target"]]
+
+    pipeline_file: str = Field(description="Path of the pipeline file (JSON or YAML) that describes the connection.")
+    name: str = Field(description="The connection's name in the pipeline file.")
+
+    _server: Any = PrivateAttr(default=None)
+
+    def pipeline(self) -> Pipeline:
+        """The pipeline, read anew: a run sees the file and the environment as they are then."""
+        return load(self.pipeline_file)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._endpoint(self.pipeline())
+
+    def dataframe(self, query_or_table: str, parameters: Sequence[Any] = ()) -> pandas.DataFrame:
+        """The rows of a query, or of a table (`table` or `schema.table`), in memory.
+
+        Args:
+            query_or_table: a SELECT, or a table's name.
+            parameters: values for the `%s` in the query.
+        """
+        import pandas  # here, since most runs never need it
+
+        pipeline = self.pipeline()
+        names, rows = read_rows(self._endpoint(pipeline), pipeline.limits, query_or_table, parameters)
+        return pandas.DataFrame.from_records(rows, columns=names)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        self._close()
+
+    def _endpoint(self, pipeline: Pipeline) -> Endpoint:
+        endpoints = pipeline.sources if self.role == "source" else pipeline.targets
+        if self.name not in endpoints:
+            hint = f"{self.role}s: {', '.join(endpoints)}"
+            raise ConfigError([(self.name, f"is no {self.role} of {self.pipeline_file}", hint)])
+        return endpoints[self.name]
+
+    def _close(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+    @contextmanager
+    def _opened(self, kind: type[Any]) -> Iterator[Any]:
+        # An op that is tried again gets this same object: after an error it must not find a broken connection.
+        if self._server is None:
+            pipeline = self.pipeline()
+            self._server = kind(self._endpoint(pipeline), pipeline.limits)
+        try:
+            yield self._server
+        except BaseException:
+            self._close()
+            raise
+
+
+class MySQLSourceResource(MySQLResource):
+    """A server that is replicated from.
+
+    Examples:
+        .. code-block:: python
+
+            @dg.asset
+            def report(shop: MySQLSourceResource) -> None:
+                orders = shop.dataframe("SELECT id, total FROM orders WHERE total > %s", [100])
+
+            defs = dg.Definitions(
+                assets=[report],
+                resources={"shop": MySQLSourceResource(pipeline_file="pipeline.json", name="shop")},
+            )
+    """
+
+    role = "source"
+
+    @contextmanager
+    def server(self) -> Iterator[MySQLSource]:
+        """The server, connected to when it is first asked something."""
+        with self._opened(MySQLSource) as server:
+            yield server
+
+
+class MySQLTargetResource(MySQLResource):
+    """A server that is replicated to.
+
+    Examples:
+        .. code-block:: python
+
+            @dg.asset(deps=[dg.AssetKey(["warehouse", "orders"])])
+            def revenue(target_warehouse: MySQLTargetResource) -> float:
+                return float(target_warehouse.dataframe("orders")["total"].sum())
+
+            defs = dg.Definitions.merge(build_replication_defs("pipeline.json"), dg.Definitions(assets=[revenue]))
+    """
+
+    role = "target"
+
+    @contextmanager
+    def server(self) -> Iterator[MySQLTarget]:
+        """The server, connected to when it is first asked something."""
+        with self._opened(MySQLTarget) as server:
+            yield server
+
+
+def bound(kind: type[MySQLResource], pipeline: Pipeline, name: str) -> MySQLResource:
+    """A resource of a pipeline that was not read from a file.
+
+    A class of its own, since Dagster copies a resource from its configuration, and a pipeline with its
+    passwords must not be configuration.
+    """
+    own: Any = type(kind.__name__, (kind,), {"__module__": kind.__module__, "pipeline": lambda self: pipeline})
+    resource: MySQLResource = own(pipeline_file="(given in code)", name=name)
+    return resource

@@ -1,0 +1,135 @@
+"""One sensor for each op: asks for a catch-up when a source has moved past the checkpoints in the targets.
+
+The truth is the checkpoint, not a cursor of the sensor: what a failed run left undone is asked for again. A
+server that cannot be reached makes the tick fail, since a red tick is the only thing that would tell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from .core.movement import Movement, movements
+from .core.pipeline import Pipeline
+from .lineage import SourceGroup, identifier
+
+TAG = "myrepetl/source"
+INTERVAL_S = 5
+CONNECT_TIMEOUT_S = 3.0
+RETRY_FIRST_S = 30.0
+RETRY_MAX_S = 600.0
+_FAILURES_MAX = 20
+
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+Keys = frozenset[dg.AssetKey]
+
+
+def build_sensor(
+    group: SourceGroup,
+    pipeline: Pipeline,
+    keys: Mapping[str, dg.AssetKey],
+    job: Any,
+    interval_s: int = INTERVAL_S,
+) -> dg.SensorDefinition:
+    """The sensor of a group. `keys`: each mapping's asset; `job`: what it asks for."""
+
+    @dg.sensor(
+        name=identifier("catch_up_" + "__".join(group.sources)),
+        job=job,
+        minimum_interval_seconds=interval_s,
+        description=f"Asks for a catch-up when {' or '.join(group.sources)} has moved past the checkpoints.",
+    )
+    def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        own = frozenset(keys[m.name] for m in group.mappings)
+        busy = _active_run(context.instance, own, job.name)
+        if busy is not None:
+            return dg.SkipReason(f"run {busy} is under way")
+        found = movements(pipeline, group.mappings, CONNECT_TIMEOUT_S)
+        due = frozenset(keys[one.mapping.name] for one in found if one.due)
+        if not due:
+            return dg.SkipReason(f"caught up, at {_heads(found)}")
+        asked = what_to_ask(due, failures(context.instance, group.name), time.time())
+        if not asked.keys:
+            return dg.SkipReason(f"{lag_text(found)}; the last run failed, the next is in {asked.wait_s:.0f} s")
+        return dg.RunRequest(asset_selection=sorted(asked.keys, key=str), tags={TAG: group.name})
+
+    return catch_up
+
+
+def _active_run(instance: dg.DagsterInstance, keys: Keys, job_name: str) -> str | None:
+    """A run that is queued or active and works on any of the tables, whoever started it."""
+    for record in instance.get_run_records(dg.RunsFilter(statuses=ACTIVE)):
+        run = record.dagster_run
+        whole_job = not run.asset_selection and run.job_name in (job_name, "snapshot")
+        if whole_job or keys & (run.asset_selection or frozenset()):
+            return run.run_id.partition("-")[0]
+    return None
+
+
+# ---- after failures ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A failed run that the sensor had asked for, and which of its tables have not been materialized since."""
+
+    ended_unix_s: float
+    ailing: Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    keys: Keys
+    wait_s: float = 0.0
+
+
+def failures(instance: dg.DagsterInstance, group: str) -> list[Failed]:
+    """The failed catch-ups of the last hour, newest first."""
+    recent = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE],
+        tags={TAG: group},
+        updated_after=datetime.now(UTC) - timedelta(hours=1),
+    )
+    found = []
+    for record in instance.get_run_records(recent, limit=_FAILURES_MAX):
+        began_s = record.start_time or record.create_timestamp.timestamp()
+        ailing = {k for k in record.dagster_run.asset_selection or () if not _made_since(instance, k, began_s)}
+        found.append(Failed(record.end_time or began_s, frozenset(ailing)))
+    return found
+
+
+def _made_since(instance: dg.DagsterInstance, key: dg.AssetKey, unix_s: float) -> bool:
+    event = instance.get_latest_materialization_event(key)
+    return event is not None and event.timestamp >= unix_s
+
+
+def what_to_ask(due: Keys, failed: Sequence[Failed], now_unix_s: float) -> Asked:
+    """Healthy tables at once; those that failed lately after a growing wait, so that they hold up no others."""
+    ailing = due & frozenset().union(*(f.ailing for f in failed))
+    if not ailing:
+        return Asked(due)
+    own = [f for f in failed if f.ailing & ailing]
+    wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** (len(own) - 1))
+    left_s = max(f.ended_unix_s for f in own) + wait_s - now_unix_s
+    return Asked(due if left_s <= 0 else due - ailing, max(0.0, left_s))
+
+
+# ---- words ---------------------------------------------------------------------------------------------
+def lag_text(found: Sequence[Movement]) -> str:
+    lags = [one.lag_s for one in found if one.lag_s is not None]
+    behind = sum(one.due for one in found)
+    return f"{behind} of {len(found)} mappings behind" + (f", by {max(lags):.1f} s at most" if lags else "")
+
+
+def _heads(found: Sequence[Movement]) -> str:
+    return "; ".join(dict.fromkeys(f"{one.mapping.source} {one.source_head}" for one in found))

@@ -1,0 +1,276 @@
+"""`dagster dev` in processes of its own: the web server, the daemon, the sensor, on real servers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster_support import PASSWORD, ROOT, Pair, environment, write_with_variable
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+
+
+@dataclass
+class Ui:
+    """A running `dagster dev`."""
+
+    pair: Pair
+    port: int
+    home: Path
+    log: Path
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def launch(self, job: str, *assets: str, **config: Any) -> str:
+        """Start a run as the UI does; the run's id."""
+        params = {
+            "selector": {
+                **self.repository,
+                "pipelineName": job,
+                "assetSelection": [{"path": key.split("/")} for key in assets] or None,
+            },
+            "runConfigData": config,
+            "mode": "default",
+        }
+        found = self.ask(
+            """mutation ($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
+            __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
+            params=params,
+        )["launchPipelineExecution"]
+        assert found["__typename"] == "LaunchRunSuccess", found
+        return str(found["run"]["runId"])
+
+    def status(self, run_id: str) -> str:
+        query = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+        return str(self.ask(query, id=run_id)["runOrError"]["status"])
+
+    def ended(self, run_id: str, timeout_s: float = 30) -> str:
+        ends = ("SUCCESS", "FAILURE", "CANCELED")
+        wait_for(lambda: self.status(run_id) in ends, timeout_s, self.log)
+        return self.status(run_id)
+
+    def active(self) -> list[Any]:
+        query = """{ runsOrError(filter: {statuses: [QUEUED, STARTING, STARTED]}) {
+            ... on Runs { results { runId } } } }"""
+        return list(self.ask(query)["runsOrError"]["results"])
+
+    @property
+    def repository(self) -> dict[str, str]:
+        return {"repositoryLocationName": "myrepetl", "repositoryName": "__repository__"}
+
+    def switch(self, sensor: str, on: bool) -> None:
+        selector = {**self.repository, "sensorName": sensor}
+        if on:
+            query = """mutation ($s: SensorSelector!) { startSensor(sensorSelector: $s) {
+                __typename ... on Sensor { sensorState { status } } } }"""
+            assert self.ask(query, s=selector)["startSensor"]["__typename"] == "Sensor"
+            return
+        query = "query ($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { id } } }"
+        sensor_id = self.ask(query, s=selector)["sensorOrError"]["id"]
+        self.ask("mutation ($id: String) { stopSensor(id: $id) { __typename } }", id=sensor_id)
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float, log: Path | None = None) -> float:
+    """Wait until the condition holds; how long that took, in seconds."""
+    started_s = time.monotonic()
+    while not condition():
+        if time.monotonic() - started_s > timeout_s:
+            raise AssertionError(f"waited {timeout_s} s in vain\n" + (log.read_text()[-4000:] if log else ""))
+        time.sleep(0.1)
+    return time.monotonic() - started_s
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def people(source: str) -> dict[str, Any]:
+    return {
+        "target_table": "warehouse.people",
+        "primary_key": ["origin", "id"],
+        "column_mapping": {"id": "id", "name": "name", "origin": {"value": source}},
+    }
+
+
+def prepare(pair: Pair) -> dict[str, Any]:
+    """A shop with a long table, and a crm whose people go into one table with those of the shop."""
+    pair.prepare()
+    pair.source.execute(
+        "DROP DATABASE IF EXISTS crm",
+        "CREATE DATABASE crm",
+        "CREATE TABLE crm.users (id INT PRIMARY KEY, name VARCHAR(50))",
+        "INSERT INTO crm.users VALUES (1, 'Xaver')",
+        "CREATE TABLE shop.long_table (id INT PRIMARY KEY AUTO_INCREMENT, text VARCHAR(20) DEFAULT 'x')",
+    )
+    pair.target.execute(
+        "CREATE TABLE dw.people (origin VARCHAR(5), id INT, name VARCHAR(50), PRIMARY KEY (origin, id))"
+    )
+    mapping = pair.mapping | {
+        "shop.people": people("shop") | {"source_table": "shop.users"},
+        "crm.people": people("crm") | {"source_table": "crm.users"},
+        "shop.long_table": {"target_table": "warehouse.long_table"},
+    }
+    sources = {name: pair.endpoint(pair.source, name) for name in ("shop", "crm")}
+    return pair.data | {"sources": sources, "mapping": mapping, "limits": {"chunk_rows_max": 5}}
+
+
+@pytest.fixture(scope="module")
+def ui(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    """`dagster dev` in the repository's folder, until the module's tests are through."""
+    directory = tmp_path_factory.mktemp("ui")
+    pair = Pair(servers.get("source", "mysql"), servers.get("target", "mysql"), directory)
+    found = Ui(pair, free_port(), directory / "home", directory / "dev.log")
+    env = environment(found.home, write_with_variable(directory, prepare(pair)))
+    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(found.port)]
+    with found.log.open("wb") as log:
+        # With the signal's usual meaning, which a shell takes from what it starts in the background.
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+    try:
+        took_s = wait_for(lambda: loaded(found), 60, found.log)
+        print(f"dagster dev: loaded in {took_s:.1f} s")
+        yield found
+    finally:
+        stop(process)
+
+
+def loaded(ui: Ui) -> bool:
+    query = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
+        locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
+    try:
+        entries = ui.ask(query)["workspaceOrError"]["locationEntries"]
+    except OSError:
+        return False
+    if not all(entry["loadStatus"] == "LOADED" for entry in entries):
+        return False
+    assert [entry["name"] for entry in entries] == ["myrepetl"]
+    assert entries[0]["locationOrLoadError"]["__typename"] == "RepositoryLocation", entries
+    return True
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """In order, if that is quick; then whatever of its session is left."""
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_table_is_materialized_in_the_ui(ui: Ui) -> None:
+    """What the button `Materialize` does, for one table: it is copied, no other is, and no password is stored."""
+    ui.pair.source.execute("INSERT INTO crm.users VALUES (2, 'Yvo')", "INSERT INTO shop.users (name) VALUES ('Zoe')")
+
+    run_id = ui.launch("__ASSET_JOB", "warehouse/people")
+
+    assert ui.ended(run_id) == "SUCCESS"
+    assert ui.pair.target.execute("SELECT name FROM dw.people WHERE origin = 'crm'") == (("Xaver",), ("Yvo",))
+    assert ui.pair.target.execute("SELECT 1 FROM dw.people WHERE origin = 'shop' AND name = 'Zoe'")
+    assert not ui.pair.target.execute("SHOW TABLES FROM dw LIKE 'users'") or "Zoe" not in ui.pair.users()
+    metadata = ui.ask(
+        """query ($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
+        assetMaterializations(limit: 1) { metadataEntries { label ... on IntMetadataEntry { intValue } } } } } }""",
+        key={"path": ["warehouse", "people"]},
+    )["assetOrError"]["assetMaterializations"][0]["metadataEntries"]
+    numbers = {entry["label"]: entry.get("intValue") for entry in metadata}
+    assert numbers["dagster/row_count"] >= 4
+    files = [path for path in (*ui.home.rglob("*"), ui.log) if path.is_file()]
+    assert len(files) > 5
+    assert not [path for path in files if PASSWORD.encode() in path.read_bytes()]
+
+
+def test_the_sensor_brings_new_rows(ui: Ui) -> None:
+    """With the sensor on, what is written at the source is in the target seconds later, by itself."""
+
+    def names() -> list[str]:
+        return ui.pair.users() if ui.pair.target.execute("SHOW TABLES FROM dw LIKE 'users'") else []
+
+    ui.pair.source.execute("INSERT INTO shop.users (name) VALUES ('Sensed')")
+    ui.switch("catch_up_shop__crm", True)
+    try:
+        wait_for(lambda: "Sensed" in names() and not ui.active(), 60, ui.log)
+        ui.pair.source.execute("INSERT INTO shop.users (name) VALUES ('Sensed again')")
+        took_s = wait_for(lambda: "Sensed again" in names(), 45, ui.log)
+    finally:
+        ui.switch("catch_up_shop__crm", False)
+    print(f"source to target through the sensor: {took_s:.1f} s")
+
+
+def test_a_run_that_is_terminated_is_canceled(ui: Ui) -> None:
+    """Terminated in the middle of a long copy a run ends soon, is not tried again, and keeps what it has copied."""
+    ui.pair.source.execute(
+        "INSERT INTO shop.long_table () VALUES ()",
+        *["INSERT INTO shop.long_table (text) SELECT text FROM shop.long_table"] * 17,
+    )
+    copied = "SELECT COUNT(*) FROM dw.long_table"
+    run_id = ui.launch("snapshot", mappings=["shop.long_table"])
+    wait_for(lambda: ui.pair.target.execute("SHOW TABLES FROM dw LIKE 'long_table'"), 30, ui.log)
+    wait_for(lambda: ui.pair.target.execute(copied)[0][0] > 50, 30, ui.log)
+
+    ui.ask(
+        """mutation ($id: String!) { terminateRun(runId: $id, terminatePolicy: SAFE_TERMINATE) {
+        __typename } }""",
+        id=run_id,
+    )
+    started_s = time.monotonic()
+    status = ui.ended(run_id)
+    print(f"terminated after {time.monotonic() - started_s:.1f} s")
+
+    ui.pair.source.execute("DELETE FROM shop.long_table WHERE id > 100")
+    assert status == "CANCELED"
+    assert 0 < ui.pair.target.execute(copied)[0][0] < 131072
+    assert not ui.pair.source.execute("SELECT id FROM information_schema.processlist WHERE user = 'copier'")
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium: apt-get install chromium")
+def test_the_lineage_can_be_seen(ui: Ui) -> None:
+    """In a browser, the page of a table shows it with its source tables upstream."""
+    page = f"http://127.0.0.1:{ui.port}/assets/warehouse/people?view=lineage&lineageScope=upstream&lineageDepth=5"
+    picture = Path(os.environ.get("MYREPETL_PICTURES", ui.home.parent)) / "lineage.png"
+
+    text = browse(ui.home.parent / "profile", page, "--dump-dom", f"--screenshot={picture}")
+
+    for shown in ("warehouse", "people", "shop", "crm", "users"):
+        assert shown in text
+    assert picture.stat().st_size > 20_000
+
+
+def browse(profile: Path, page: str, *what: str) -> str:
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+            "--window-size=1500,850", "--virtual-time-budget=25000", f"--user-data-dir={profile}", *what, page,
+        ],
+        capture_output=True, text=True, timeout=90,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout

@@ -1,0 +1,68 @@
+"""Who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "myrepetl_dagster"
+CORE = sorted((PACKAGE / "core").rglob("*.py"))
+RIM = sorted(set(PACKAGE.rglob("*.py")) - set(CORE))
+# What each of them does without the others.
+DAGSTER = {"assets", "definitions", "factory", "jobs", "lineage", "metadata", "progress", "resources", "sensors"}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that the file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE).with_suffix(""))
+
+
+@pytest.mark.parametrize("path", CORE, ids=name)
+def test_the_core_does_not_know_dagster(path: Path) -> None:
+    """The core can be used, and tested, without Dagster, and without what the rim is made of."""
+    modules = set(imported(path))
+
+    assert not {m for m in modules if m.split(".")[0] in ("dagster", "pandas", "rich")}
+    assert not {m for m in modules if m.startswith("..")}
+
+
+@pytest.mark.parametrize("path", RIM, ids=name)
+def test_dagster_is_used_through_its_public_face(path: Path) -> None:
+    """Only `import dagster`, and only where Dagster is what the file is about."""
+    modules = {m for m in imported(path) if m.split(".")[0].startswith("dagster")}
+
+    assert modules <= ({"dagster"} if path.stem in DAGSTER else set())
+
+
+@pytest.mark.parametrize("path", [p for p in RIM if p.stem in DAGSTER], ids=name)
+def test_the_rim_holds_no_sql(path: Path) -> None:
+    """Drivers and statements are the core's."""
+    assert not {m for m in imported(path) if m.split(".")[0] in ("pymysql", "pymysqlreplication")}
+    assert "execute(" not in path.read_text()
+
+
+def test_importing_the_package_brings_neither_dagster_nor_pandas() -> None:
+    """The command line and the core start without what they do not need."""
+    program = (
+        "import sys, myrepetl_dagster, myrepetl_dagster.core\n"
+        "print([m for m in ('dagster', 'pandas') if m in sys.modules])\n"
+        "myrepetl_dagster.build_replication_defs\n"
+        "print('pandas' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent)
+
+    assert done.stdout.split("\n")[:2] == ["[]", "False"], done.stderr
