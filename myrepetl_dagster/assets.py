@@ -28,10 +28,12 @@ class ReplicationConfig(dg.Config):
     Args:
         mappings: the mappings to run, by their names in the pipeline file; None: all that are selected.
         copy_again: forget how far the tables are and copy them again.
+        follow_s: then go on applying what the source writes, for so many seconds (a group of one source).
     """
 
     mappings: list[str] | None = None
     copy_again: bool = False
+    follow_s: float = 0.0
 
 
 def replication_assets(
@@ -59,6 +61,8 @@ def replication_assets(
     ) -> Iterator[dg.MaterializeResult[None]]:
         chosen = {key: _chosen(tables[key], config) for key in tables if key in context.selected_asset_keys}
         run = GroupRun(context, pipeline, {key: ms for key, ms in chosen.items() if ms}, config.copy_again)
+        # Sources of a group run one after another: following one would hold up the next.
+        run.follow_s = config.follow_s if len(group.sources) == 1 else 0.0
         try:
             for source in group.sources:
                 run.run(source)
@@ -84,6 +88,7 @@ class GroupRun:
     pipeline: Pipeline
     chosen: Mapping[dg.AssetKey, tuple[TableMapping, ...]]
     copy_again: bool
+    follow_s: float = 0.0
     results: dict[str, MappingResult] = field(default_factory=dict)
     errors: dict[str, ReplicationError] = field(default_factory=dict)
     yielded: set[dg.AssetKey] = field(default_factory=set)
@@ -99,6 +104,7 @@ class GroupRun:
             [self.pipeline.mapping(name) for name in own],
             ProgressReport(self.context, own, self.pipeline.monitoring),
             copy_again=self.copy_again,
+            follow_s=self.follow_s,
         )
         # Tried again by Dagster: what this Dagster run has copied already is not copied once more.
         run.forget -= {name for name, key in own.items() if self._done_before(key)}

@@ -14,6 +14,7 @@ import dagster as dg
 from .lineage import SourceGroup
 
 MAPPINGS = "Names of mappings in the pipeline file, or of target tables as target.table; left out: all of them."
+FOLLOW = "Seconds for which the run goes on applying what the sources write, after it has caught up."
 
 Job = Any  # define_asset_job's result is not a public type
 
@@ -41,14 +42,20 @@ def build_jobs(
 def _config(groups: Sequence[SourceGroup], *, copy_again: bool) -> dg.ConfigMapping:
     def op_config(config: Mapping[str, Any]) -> dict[str, Any]:
         chosen = _names(groups, config.get("mappings"))
+        follow_s = float(config.get("follow_s") or 0.0)
         return {
             "ops": {
-                group.op_name: {"config": {"mappings": _own(group, chosen), "copy_again": copy_again}}
+                group.op_name: {
+                    "config": {"mappings": _own(group, chosen), "copy_again": copy_again, "follow_s": follow_s}
+                }
                 for group in groups
             }
         }
 
-    schema = {"mappings": dg.Field([str], is_required=False, description=MAPPINGS)}
+    schema = {
+        "mappings": dg.Field([str], is_required=False, description=MAPPINGS),
+        "follow_s": dg.Field(float, is_required=False, description=FOLLOW),
+    }
     return dg.ConfigMapping(config_fn=op_config, config_schema=schema)
 
 

@@ -63,7 +63,12 @@ def build_sensor(
         asked = what_to_ask(due, failures(context.instance, group.name), time.time())
         if not asked.keys:
             return dg.SkipReason(f"{lag_text(found)}; the last run failed, the next is in {asked.wait_s:.0f} s")
-        return dg.RunRequest(asset_selection=sorted(asked.keys, key=str), tags={TAG: group.name})
+        follow_s = pipeline.replication.follow_s
+        return dg.RunRequest(
+            asset_selection=sorted(asked.keys, key=str),
+            tags={TAG: group.name},
+            run_config={"follow_s": follow_s} if follow_s else {},
+        )
 
     return catch_up
 

@@ -44,7 +44,7 @@ __all__ = [
 _HEADER = struct.Struct("<IBIIIH")  # timestamp, type, server id, event size, next position, flags
 _ARTIFICIAL = 0x20  # flag of an event that the dump made up: it is in no file
 _SERVER_VERSION = slice(2, 52)  # of a format description's body
-_CHECKSUM_AT = -5  # of a format description: before its own checksum, the kind of all others' (1: CRC32)
+_CHECKSUM_AT = -5  # of a format description: before its own checksum, the kind of its file's (1: CRC32)
 
 QUERY, STOP, ROTATE, FORMAT_DESCRIPTION, XID, TABLE_MAP = 2, 3, 4, 15, 16, 19
 HEARTBEAT, HEARTBEAT_V2, GTID, ANONYMOUS_GTID, XA_PREPARE = 27, 41, 33, 34, 38
@@ -146,9 +146,9 @@ class LogReader:
 
     # ---- framing ----
     def _checked(self, event: bytes, kind: int, artificial: bool) -> memoryview:
-        if kind == FORMAT_DESCRIPTION:  # has a checksum always, and says whether the others of its file do
+        if kind == FORMAT_DESCRIPTION:
             self.checksums = event[_CHECKSUM_AT] == 1
-        elif not self.checksums:
+        if not self.checksums:  # a format description has one all the same, but the dump does not keep it right
             return memoryview(event)[HEADER_BYTES:]
         if zlib.crc32(event[:-4]) == int.from_bytes(event[-4:], "little"):
             return memoryview(event)[HEADER_BYTES:-4]

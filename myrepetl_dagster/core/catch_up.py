@@ -38,7 +38,7 @@ from .maptypes import TableMap
 from .model import Limits, Phase, TableName
 from .plan import TablePlan
 from .position import Position, Transaction, earliest
-from .prepared import InDoubt, keep, unpacked
+from .prepared import PARTS, InDoubt, keep, unpacked
 from .shape import Shaped, Shaper
 from .source import Source
 
@@ -62,12 +62,7 @@ class Work:
         """Add a finished transaction's work."""
         if other.clear:
             self.truncate()
-        mine, theirs = self.shaped, other.shaped
-        mine.mutations += theirs.mutations
-        mine.rows_read += theirs.rows_read
-        mine.rows_upserted += theirs.rows_upserted
-        mine.rows_deleted += theirs.rows_deleted
-        mine.rows_filtered += theirs.rows_filtered
+        self.shaped.take(other.shaped)
 
 
 @dataclass(slots=True)
@@ -201,8 +196,8 @@ class CatchUp:
                     raise
         self._finish(report)
 
-    def follow(self, report: Report, until_s: float) -> None:
-        """Go on reading and applying as the source writes, until `time.monotonic()` passes `until_s`.
+    def follow(self, report: Report, ended: Callable[[], bool]) -> None:
+        """Go on reading and applying as the source writes, until `ended` says so.
 
         Each time that nothing more has come, what has come is committed.
         """
@@ -220,7 +215,7 @@ class CatchUp:
                     elif now_s - everyone_at_s >= IDLE_CHECKPOINT_S:  # a quiet table's position moves on, too
                         everyone_at_s = now_s
                         self._commit(report, everyone=True)
-                if now_s >= until_s and not self.open:
+                if not self.open and ended():
                     break
         self._finish(report)
 
@@ -264,7 +259,7 @@ class CatchUp:
             case TableChanged():
                 self._table_changed(event, report)
             case XaBegun():
-                self.xa_token = uuid.uuid4().hex
+                self.xa_token = uuid.uuid4().hex[1:]
             case Prepared(xid, transaction):
                 self._prepared(xid, transaction, report)
             case Decided():
@@ -326,7 +321,7 @@ class CatchUp:
     def _committed(self, transaction: Transaction, report: Report) -> None:
         for state in self.states:
             if state.xa.in_parts:  # XA COMMIT … ONE PHASE
-                self._apply_kept(state, self.xa_token)
+                self._apply_kept(state, PARTS + self.xa_token)
             state.done.take(state.current)
             state.current = Work()
             if not state.joined and not state.position.includes(transaction):
@@ -373,17 +368,22 @@ class CatchUp:
             if unseen:
                 self._commit(report, everyone=True)
                 raise CommittedUnseen(unseen, event.transaction)
-            if any(
-                s.xa.is_stored(event.xid) or s.xa.columns_of(event.xid) not in ((), s.written.columns) for s in states
-            ):
+            recalled = [s.xa.recall(event.xid, s.name, s.target.prepared, s.plan) for s in states]
+            fits = [
+                rows is None or rows[0].columns == s.written.columns for s, rows in zip(states, recalled, strict=True)
+            ]
+            if not all(fits) or any(s.xa.is_in_parts(event.xid) for s in states):
                 self._commit(report)  # what came before is written before
-        for state in states:
-            token, rows = state.xa.take(event.xid)
-            if event.committed and rows is not None:
-                state.current.take(Work(rows))
-                self.rows_current += len(rows.mutations)
-            elif event.committed and token:
-                self._apply_kept(state, token)
+        else:
+            recalled = [None] * len(states)
+        for state, rows in zip(states, recalled, strict=True):
+            parts = state.xa.decided(event.xid)
+            if rows is not None:
+                state.written = rows[0]
+                state.current.take(Work(rows[1]))
+                self.rows_current += len(rows[1].mutations)
+            elif event.committed and parts:
+                self._apply_kept(state, parts)
         self._committed(event.transaction, report)
 
     def _apply_kept(self, state: MappingState, token: str) -> None:
@@ -399,7 +399,7 @@ class CatchUp:
 
     def _keep_part(self, state: MappingState) -> None:
         """Put what has been read of the transaction into the table of prepared rows."""
-        keep(self._opened(state).prepared(), state.name, self.xa_token, state.written, state.current.shaped)
+        keep(self._opened(state).prepared(), state.name, PARTS + self.xa_token, state.written, state.current.shaped)
         state.current = Work()
         state.xa.in_parts = state.xa.moved = True
 

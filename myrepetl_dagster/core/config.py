@@ -123,6 +123,7 @@ def _replication(section: Section, sources: int) -> Replication:
         blocking=section.flag("blocking", default=True),
         only_events=_only_events(section),
         pause_replication_during_init=section.flag("pause_replication_during_init", default=False),
+        follow_s=section.number("follow_s") or 0.0,
     )
     section.finish()
     return replication

@@ -7,7 +7,6 @@ file opens connections, and only here do PyMySQL's exceptions become ours.
 from __future__ import annotations
 
 import re
-import ssl
 import socket
 import ssl
 import struct

@@ -80,6 +80,7 @@ def prepare(
             hint="Correct source_table, or grant SELECT on it.",
         )
     _require_logged(mapping, source)
+    _require_whole_json(mapping, table, source)
     columns = planned_columns(mapping, table)
     held = target.describe(mapping.target_name)
     if held is None and not copying:  # made anew it would lack every row that was copied
@@ -131,6 +132,17 @@ def _require_logged(mapping: TableMapping, source: MySQLSource) -> None:
             "mapping %s: rows of %s that its foreign key %s changes or deletes by itself are not in the log",
             mapping.name, name, constraint, extra={"mapping": mapping.name},
         )  # fmt: skip
+
+
+def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource) -> None:
+    """Refuse a server that logs JSON documents by their changes only, where a table has any."""
+    documents = [c.name for c in table.columns if c.type == "json"]
+    if documents and source.logs_partial_json:
+        raise PrerequisiteError(
+            f"mapping {mapping.name!r}: source {mapping.source!r} has binlog_row_value_options=PARTIAL_JSON, and"
+            f" {table.name} the JSON column {', '.join(documents)}",
+            hint="On the source: SET PERSIST binlog_row_value_options=''.",
+        )
 
 
 def _require_comparable(mapping: TableMapping, table: Table) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -22,6 +22,8 @@ from .plan import PlannedColumn, TablePlan
 from .shape import Mutation, Shaped
 
 TABLE = "_myrepetl_prepared"
+# What the name of a transaction's rows begins with: they were few enough to be in memory, or were not.
+WHOLE, PARTS = "w", "p"
 PAYLOAD_BYTES_MAX = 2**20
 
 
@@ -33,16 +35,19 @@ class PreparedRows(Protocol):
     def drop_all_but(self, mapping: str, tokens: Sequence[str]) -> None: ...
 
 
+Recalled = tuple[TablePlan, Shaped]
+
+
 @dataclass(slots=True)
 class InDoubt:
     """One mapping's transactions in doubt, as of its place in the log.
 
-    `tokens`: XA transaction to where its rows are kept, '' where the mapping has none in it. `fresh`: rows that
-    are not in the table yet. `in_parts`: of the transaction being read some rows are there already.
+    `tokens`: XA transaction to the name of its rows, '' where the mapping has none in it. `fresh`: rows that are
+    not in the table yet. `in_parts`: of the transaction being read some rows are there already.
     """
 
     tokens: dict[str, str] = field(default_factory=dict)
-    fresh: dict[str, tuple[TablePlan, Shaped]] = field(default_factory=dict)
+    fresh: dict[str, Recalled] = field(default_factory=dict)
     in_parts: bool = False
     moved: bool = False  # the table has to change, or has, with the next checkpoint
 
@@ -53,30 +58,36 @@ class InDoubt:
     def add(self, xid: str, token: str, plan: TablePlan, shaped: Shaped) -> None:
         """The transaction being read is prepared."""
         if self.in_parts:
-            assert not shaped.mutations, "the last part is kept before"
-            self.tokens[xid] = token
+            self.tokens[xid] = PARTS + token
         elif shaped.rows_read:
-            self.tokens[xid] = token
-            self.fresh[token] = plan, shaped
+            self.tokens[xid] = WHOLE + token
+            self.fresh[WHOLE + token] = plan, shaped
         else:
             self.tokens[xid] = ""
         self.in_parts = False
 
-    def is_stored(self, xid: str) -> bool:
-        token = self.tokens.get(xid)
-        return bool(token) and token not in self.fresh
+    def recall(self, xid: str, mapping: str, table: Callable[[], PreparedRows], now: TablePlan) -> Recalled | None:
+        """The rows of a transaction, unless they are too many to hold. `now`: the mapping's plan."""
+        token = self.tokens.get(xid, "")
+        if not token.startswith(WHOLE):
+            return None
+        if token in self.fresh:
+            return self.fresh[token]
+        plan, whole = now, Shaped()
+        for payload in table().kept(mapping, token):
+            plan, piece = unpacked(now, payload)
+            whole.take(piece)
+        return plan, whole
 
-    def columns_of(self, xid: str) -> tuple[PlannedColumn, ...]:
-        """The columns of its rows in memory; () where there are none."""
-        held = self.fresh.get(self.tokens.get(xid, ""))
-        return held[0].columns if held else ()
+    def is_in_parts(self, xid: str) -> bool:
+        return self.tokens.get(xid, "").startswith(PARTS)
 
-    def take(self, xid: str) -> tuple[str, Shaped | None]:
-        """The transaction is decided: the token of its rows, and the rows where they are in memory."""
+    def decided(self, xid: str) -> str:
+        """It is no longer in doubt. The name of its rows where they lie in parts, else ''."""
         token = self.tokens.pop(xid, "")
-        held = self.fresh.pop(token, None)
-        self.moved = self.moved or bool(token and held is None)
-        return token, held[1] if held else None
+        if token and self.fresh.pop(token, None) is None:
+            self.moved = True
+        return token if token.startswith(PARTS) else ""
 
     def save(self, mapping: str, table: PreparedRows) -> None:
         """Make the table say what `tokens` says, in the checkpoint's own transaction."""

@@ -20,6 +20,9 @@ _AS_HEX = frozenset({
     "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "geometry", "point", "linestring", "polygon",
     "multipoint", "multilinestring", "multipolygon", "geomcollection", "geometrycollection", "vector",
 })  # fmt: skip
+# As in `json_literal.py`. The server gives up a search that takes long, hence the bound.
+_SUSPECT = "[.][0-9]+0([^0-9eE]|$)|[.]000|[0-9.]{15}"
+_SEARCHED_BYTES_MAX = 4000
 
 
 def tuple_sql(plan: TablePlan, layout: Sequence[Column]) -> str | None:
@@ -66,9 +69,10 @@ def _column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Colum
     if column.type == "json":
         text = f"CAST({name} AS CHAR)"
         quoted = f"CONVERT(QUOTE({text}) USING utf8mb4)"
-        # A text that reads back as another document: `json_literal.py`.
+        # A text that reads back as another document: `json_literal.py`. To read it again costs more than the rest.
         changed = f"CAST(CAST(CAST({text} AS JSON) AS CHAR) AS BINARY) <> CAST({text} AS BINARY)"
-        return f"IF({changed}, NULL, {quoted})" if same_type else quoted
+        suspect = f"(LENGTH({text}) > {_SEARCHED_BYTES_MAX} OR {text} REGEXP '{_SUSPECT}')"
+        return f"IF({suspect} AND {changed}, NULL, {quoted})" if same_type else quoted
     if column.type in _AS_TEXT:
         return f"CONVERT(QUOTE(CAST({name} AS CHAR)) USING utf8mb4)"
     if column.charset in _THROUGH_UTF8:

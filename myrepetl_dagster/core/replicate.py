@@ -120,7 +120,7 @@ class SourceRun:
         copy_again: bool = False,
         follow_s: float = 0.0,
     ) -> None:
-        self.follow_until_s = time.monotonic() + follow_s if follow_s > 0 else None
+        self.follow_until_s = time.monotonic() + follow_s if follow_s > 0 else 0.0
         self.pipeline = pipeline
         self.limits = pipeline.limits
         self.mappings = list(mappings)
@@ -136,6 +136,13 @@ class SourceRun:
     @property
     def source_name(self) -> str:
         return self.mappings[0].source
+
+    def stop_following(self) -> None:
+        """End the follow mode soon (from any thread); what has come is committed."""
+        self.follow_until_s = 1e-9
+
+    def _follow_ended(self) -> bool:
+        return time.monotonic() >= self.follow_until_s
 
     # ---- the only retry ----
     def run(self) -> list[MappingResult]:
@@ -175,7 +182,7 @@ class SourceRun:
                 try:
                     limits = self._limits(plans)
                     run = Pass(servers.source, plans, limits, self._report, self._begun, self.forget, fast_copy)
-                    run.run(frozenset(self.answered), self.follow_until_s)
+                    run.run(frozenset(self.answered), self._follow_ended if self.follow_until_s else None)
                     self._note_lag(servers.source)
                     return
                 except SchemaChanged as change:
@@ -412,11 +419,11 @@ class Pass:
         self.head: Position | None = None
         self.report: Report = lambda state: report(state, self.head)
 
-    def run(self, answered: frozenset[Place] = frozenset(), follow_until_s: float | None = None) -> None:
+    def run(self, answered: frozenset[Place] = frozenset(), follow_ended: Callable[[], bool] | None = None) -> None:
         """Copy what is due and apply the log, to the head of the source as it is when the copying is done.
 
         Args:
-            follow_until_s: then go on as the source writes, until `time.monotonic()` passes this.
+            follow_ended: then go on as the source writes, until this says to end.
 
         Raises:
             SchemaChanged: a target has to follow a change of its source table first; then run again.
@@ -434,17 +441,17 @@ class Pass:
                     copies[state.name] = self.copier(self.source, state, self.limits, self.report)
             if not copies:
                 break
-        if follow_until_s is not None:
-            self._follow(states, answered, follow_until_s)
+        if follow_ended is not None:
+            self._follow(states, answered, follow_ended)
 
-    def _follow(self, states: list[MappingState], answered: frozenset[Place], until_s: float) -> None:
+    def _follow(self, states: list[MappingState], answered: frozenset[Place], ended: Callable[[], bool]) -> None:
         try:
             assert self.head is not None
-            CatchUp(self.source, states, self.head, self.limits, answered).follow(self.report, until_s)
+            CatchUp(self.source, states, self.head, self.limits, answered).follow(self.report, ended)
         except CommittedUnseen as unseen:
             for state in unseen.states:
                 self._copy_again(state, unseen.transaction)
-            self.run(answered, until_s)
+            self.run(answered, ended)
 
     def _copy_slice(self, copies: dict[str, Copy]) -> None:
         """Copy for a while, so that the other mappings do not fall behind; or to the end, if they are to wait."""

@@ -120,7 +120,7 @@ def create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], 
         lines.append(f"  {quote_name(column)} {definition}" + ("" if generated else f" {null}"))
     lines.append("  PRIMARY KEY (" + ", ".join(quote_name(column) for column in key) + ")")
     body = ",\n".join(lines)
-    return f"CREATE TABLE {quote_name(name.schema)}.{quote_name(name.table)} (\n{body}\n) ENGINE=InnoDB"
+    return f"CREATE TABLE IF NOT EXISTS {quote_name(name.schema)}.{quote_name(name.table)} (\n{body}\n) ENGINE=InnoDB"
 
 
 _MARIADB_ONLY = {"uuid": "char(36)", "inet6": "varchar(39)", "inet4": "varchar(15)"}

@@ -35,6 +35,14 @@ class Shaped:
     rows_deleted: int = 0
     rows_filtered: int = 0
 
+    def take(self, other: Shaped) -> None:
+        """Add what comes after."""
+        self.mutations += other.mutations
+        self.rows_read += other.rows_read
+        self.rows_upserted += other.rows_upserted
+        self.rows_deleted += other.rows_deleted
+        self.rows_filtered += other.rows_filtered
+
     def check(self) -> None:
         assert self.rows_read == self.rows_upserted + self.rows_deleted + self.rows_filtered, "a row went missing"
 

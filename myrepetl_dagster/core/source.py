@@ -7,8 +7,8 @@ binary log before it becomes visible (`replication.md` 5.1; test T12 shows the d
 
 from __future__ import annotations
 
+import secrets
 import time
-import zlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -62,7 +62,9 @@ class MySQLSource(Server):
 
     def __init__(self, endpoint: Endpoint, limits: Limits, server_id: int | None = None) -> None:
         super().__init__(endpoint, limits)
-        self._server_id = server_id
+        # Without one of its own a reader takes a number that nobody has, high, where people do not number their
+        # servers: of two readers with one number, the server drops the older.
+        self._server_id = 2**31 + secrets.randbelow(2**30) if server_id is None else server_id
         self._snapshot: Connection[Any] | None = None
         self._births: dict[str, int] = {}
         self._relations: dict[tuple[str, Table], snapshot.Relation] = {}
@@ -82,10 +84,7 @@ class MySQLSource(Server):
 
     @property
     def server_id(self) -> int:
-        if self._server_id is not None:
-            return self._server_id
-        # The same in every process, and high, where people do not number their own servers.
-        return 2**31 + zlib.crc32(f"myrepetl:{self.endpoint.name}:{self.endpoint.address}".encode()) % 2**30
+        return self._server_id
 
     def close(self) -> None:
         super().close()
@@ -240,8 +239,9 @@ class MySQLSource(Server):
             return f"the file {position.file} is gone"
         if position.offset_bytes > sizes[position.file]:
             return f"the file {position.file} is shorter (the log was reset?)"
+        # "" is also what is known where the server cannot tell: after an event longer than its max_allowed_packet.
         here = self._mariadb_gtid(position.file, position.offset_bytes)
-        if position.mariadb_gtid and set(here.split(",")) != set(position.mariadb_gtid.split(",")):
+        if position.mariadb_gtid and here and set(here.split(",")) != set(position.mariadb_gtid.split(",")):
             return "another GTID is at this place (the log was reset?)"
         return ""
 
@@ -261,6 +261,13 @@ class MySQLSource(Server):
         with self.doing(f"describing {name}"):
             rows = query(self.control, sql, (name.schema, name.table))
         return str(rows[0][0]) if rows else ""
+
+    @property
+    def logs_partial_json(self) -> bool:
+        """Whether updates of JSON columns hold less than the documents (MySQL only)."""
+        with self.doing():
+            rows = query(self.control, "SHOW GLOBAL VARIABLES LIKE 'binlog_row_value_options'")
+        return bool(rows) and "PARTIAL_JSON" in str(rows[0][1]).upper()
 
     def definition(self, name: TableName) -> str:
         """The CREATE TABLE statement."""

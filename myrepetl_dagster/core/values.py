@@ -18,6 +18,7 @@ What a transform or a filter sees (`to_python`):
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
 import json
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from .charsets import CORRECTED, EIGHT_BIT
 from .json_literal import json_literal
 from .model import Cell, Column
 
@@ -88,10 +90,14 @@ def decode_text(data: bytes, charset: str | None) -> str:
             return data.decode("cp1252")
         except UnicodeDecodeError:
             return "".join(chr(b) if b in (0x81, 0x8D, 0x8F, 0x90, 0x9D) else bytes([b]).decode("cp1252") for b in data)
+    if charset in EIGHT_BIT:
+        return codecs.charmap_decode(data, "strict", EIGHT_BIT[charset])[0]
     codec = _CODECS.get(charset or "utf8mb4")
     if codec is None:
         raise ValueError(f"no Python codec for the character set {charset}")
-    return data.decode(codec)
+    text = data.decode(codec)
+    corrected = CORRECTED.get(charset or "")
+    return text.translate(corrected) if corrected else text
 
 
 # ---- text protocol -> cell ----------------------------------------------------------------------------

@@ -166,7 +166,7 @@ ZLIB = b"\x82" + struct.pack(">H", 297) + zlib.compress(b"abc" * 99)
         (column(Type.BLOB, 3), b"\x02\0\0ab", b"ab"),
         (column(Type.BLOB, 4), b"\x02\0\0\0ab", b"ab"),
         (column(Type.ENUM, 1, members=(b"x", b"y")), b"\2", b"y"),
-        (column(Type.ENUM, 1, members=(b"x", b"y")), b"\0", b""),
+        (column(Type.ENUM, 1, members=(b"x", b"y")), b"\0", 0),
         (column(Type.ENUM, 2, members=(b"x", b"y")), b"\1\0", b"x"),
         (column(Type.SET, 1, members=(b"x", b"y")), b"\3", b"x,y"),
         (column(Type.SET, 1, members=(b"x", b"y")), b"\0", b""),

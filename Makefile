@@ -1,0 +1,47 @@
+# `make test` and `make demo` need Python 3.11 or newer, make and apt; everything else is fetched into .venv/ and .servers/.
+PYTHON ?= python3
+BIN := .venv/bin
+PATHS := myrepetl_dagster scripts tests bench demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint soak bench demo demo-ui dev format clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: ## .venv/ with what requirements.lock pins, and this project
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed as $(PYTHON): apt-get install python3, or make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) scripts/setup.py
+
+test: lint ## linters, types, every test but the soak
+	$(BIN)/pytest
+
+lint: setup ## linters and types
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/ruff format --check $(PATHS)
+	$(BIN)/mypy
+
+soak: setup ## the long tests, with full counts (hours)
+	$(BIN)/pytest -m soak
+
+bench: setup ## measurements; no test depends on them
+	$(BIN)/python bench/decoder.py
+	$(BIN)/python bench/compare.py
+
+demo: setup ## two sources, a target, a live writer: replicated and compared
+	@$(BIN)/python scripts/demo.py run
+
+demo-ui: setup ## Dagster's UI on the demo's servers and data
+	@$(BIN)/python scripts/demo.py ui
+
+dev: setup ## Dagster's UI on the pipeline file in MYREPETL_CONFIG
+	$(BIN)/dagster dev
+
+format: setup ## the code as the linters want it
+	$(BIN)/ruff check --fix $(PATHS)
+	$(BIN)/ruff format $(PATHS)
+
+clean: ## everything that the other targets made, but the fetched servers
+	rm -rf .venv .demo .dagster_home .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.servers/*' -prune -exec rm -rf {} +

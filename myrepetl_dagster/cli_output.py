@@ -1,0 +1,107 @@
+"""Tables and lists for people, on a terminal or in a file. Formats values of the core, asks nothing."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .core.checks import ConnectionReport, State
+from .core.model import Progress
+from .core.replicate import MappingResult
+from .core.status import Status
+
+_WIDE = 400  # columns where nobody looks: a table in a file must not be cut
+_STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red", State.SKIPPED: "dim"}
+
+
+@functools.cache
+def console(*, stderr: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else _WIDE, highlight=False)
+
+
+def table(*names: str, rows: Iterable[Iterable[object]], right: Iterable[str] = ()) -> Table:
+    """Plain text in columns; texts of servers are never taken for markup."""
+    numbers = set(right)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    return made
+
+
+def print_report(report: ConnectionReport) -> None:
+    """The checks of a connection, each failure with what to run."""
+    out = console()
+    endpoint = report.endpoint
+    out.print(Text(f"{endpoint.role} {endpoint.name} ({endpoint.address})", style="bold"), soft_wrap=True)
+    width = max(len(check.name) for check in report.checks)
+    for check in report.checks:
+        line = Text("  ")
+        line.append(f"{check.state.value:<8}", style=_STYLES[check.state])
+        line.append(f"{check.name:<{width}}  {check.found}")
+        out.print(line, soft_wrap=True)
+        if check.mend:
+            out.print(Text(f"{'':<10}{'':<{width}}  mend: {check.mend}", style="bold"), soft_wrap=True)
+
+
+def print_status(status: Status) -> None:
+    out = console()
+    rows = [
+        (m.mapping, m.phase, m.position, m.source_head, seconds(m.lag_s), number(m.rows), m.last_error)
+        for m in status.mappings
+    ]
+    names = ("mapping", "phase", "position", "source head", "lag", "rows", "last error")
+    out.print(table(*names, rows=rows, right=("lag", "rows")))
+    connections = [(c.name, c.role, "connected" if c.connected else "down", c.error) for c in status.connections]
+    out.print(table("connection", "role", "state", "error", rows=connections))
+
+
+def progress_table(reports: Iterable[Progress]) -> Table:
+    """What `run` shows while it runs."""
+    rows = [
+        (p.mapping, p.phase.value, number(p.rows_snapshotted), number(p.changes_applied), rate(p), seconds(p.elapsed_s))
+        for p in reports
+    ]
+    names = ("mapping", "phase", "rows copied", "changes", "per second", "time")
+    return table(*names, rows=rows, right=names[2:])
+
+
+def print_results(results: Iterable[MappingResult]) -> None:
+    """The end of `run`: what was done, then each error in full."""
+    results = list(results)
+    rows = [
+        (
+            *(r.mapping, r.phase.value if r.phase else "", number(r.rows_snapshotted), number(r.changes_applied)),
+            *(number(r.rows_filtered), seconds(r.lag_s), seconds(r.elapsed_s), "failed" if r.error else "ok"),
+        )
+        for r in results
+    ]
+    names = ("mapping", "phase", "rows copied", "changes", "filtered", "lag", "time", "result")
+    console().print(table(*names, rows=rows, right=names[2:7]))
+    for r in results:
+        if r.error is not None:
+            code = f" [{r.error.code}]" if r.error.code is not None else ""
+            console(stderr=True).print(Text(f"{r.mapping}: {r.error.message}{code}", style="red"), soft_wrap=True)
+            if r.error.hint:
+                console(stderr=True).print(Text(f"  hint: {r.error.hint}"), soft_wrap=True)
+
+
+def rate(progress: Progress) -> str:
+    rows = progress.rows_snapshotted + progress.changes_applied
+    return number(int(rows / progress.elapsed_s)) if progress.elapsed_s else ""
+
+
+def number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f} s"

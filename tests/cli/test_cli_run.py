@@ -1,0 +1,143 @@
+"""`myrepetl run` on real servers."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from cli_support import PASSWORD, ROOT, Rig, command
+from servers import Server
+
+
+@pytest.fixture
+def rig(source_server: Server, target_server: Server, tmp_path: Path) -> Rig:
+    return Rig(source_server, target_server, tmp_path)
+
+
+def rows(server: Server, schema: str) -> tuple[object, ...]:
+    return server.execute(f"SELECT * FROM {schema}.t ORDER BY id")
+
+
+def test_run_copies_then_catches_up(rig: Rig) -> None:
+    """The first run copies, the second applies what changed; both end with a table and 0."""
+    first = rig.run("run")
+    rig.source.execute(f"INSERT INTO {rig.schema}.t VALUES (4, 'four')", f"DELETE FROM {rig.schema}.t WHERE id=1")
+    second = rig.run("run")
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "mapping shop.t: replicating, 3 rows copied" in first.stderr
+    assert "rows copied" in first.stdout
+    assert rows(rig.target, f"{rig.schema}_dw") == rows(rig.source, rig.schema)
+
+
+def test_snapshot_copies_again_and_deletes_what_the_source_lacks(rig: Rig) -> None:
+    """A target that somebody has spoilt is mended."""
+    rig.run("run")
+    rig.target.execute(f"UPDATE {rig.schema}_dw.t SET name='spoilt'", f"INSERT INTO {rig.schema}_dw.t VALUES (9, 'x')")
+
+    done = rig.run("run", "--snapshot", "--mapping", "shop.t")
+
+    assert done.returncode == 0, done.stderr
+    assert rows(rig.target, f"{rig.schema}_dw") == rows(rig.source, rig.schema)
+
+
+def test_a_mapping_that_fails_does_not_hold_up_the_others(rig: Rig) -> None:
+    """Its error is printed in full with a hint, the exit code is 1, and the other mapping is done."""
+    rig.config["mapping"]["shop.missing"] = {"target_table": "dw.missing"}
+
+    done = rig.run("run")
+
+    assert done.returncode == 1
+    assert "shop.missing: mapping 'shop.missing': source 'shop' has no table" in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert rows(rig.target, f"{rig.schema}_dw") == rows(rig.source, rig.schema)
+
+
+def test_a_source_that_is_down_does_not_hold_up_the_others(rig: Rig) -> None:
+    """After its bounded retries the next source is replicated all the same."""
+    rig.config["sources"] = {"dead": rig.config["sources"]["shop"] | {"port": 1}, **rig.config["sources"]}
+    rig.config["mapping"]["dead.u"] = {"target_table": "dw.u"}
+    rig.config["limits"] = {"attempts_max": 2}
+
+    done = rig.run("run")
+
+    assert done.returncode == 1
+    assert "dead.u: source 'dead'" in done.stderr
+    assert "[2003]" in done.stderr
+    assert rows(rig.target, f"{rig.schema}_dw") == rows(rig.source, rig.schema)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_cleanly(rig: Rig, signum: signal.Signals) -> None:
+    """128 + signal, no traceback, no connection left on either server; the next run goes on from the checkpoint."""
+    many = ", ".join(f"({number}, 'x')" for number in range(10, 1_010))
+    rig.source.execute(f"INSERT INTO {rig.schema}.t VALUES {many}")
+    slowly = "SELECT id, name FROM t WHERE SLEEP(0.002 + 0 * id) = 0"
+    rig.config["mapping"]["shop.t"]["init_query"] = slowly
+    process = subprocess.Popen(
+        command("run", rig.file()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    wait_for(lambda: reading(rig))
+
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=30)
+
+    assert process.returncode == 128 + signum, err
+    assert "Traceback" not in err
+    assert "the next run goes on from the checkpoint" in err
+    assert "shop.t" in out
+    wait_for(lambda: connections(rig) == 0)
+    assert rig.run("run").returncode == 0
+    assert rows(rig.target, f"{rig.schema}_dw") == rows(rig.source, rig.schema)
+
+
+def test_progress_is_drawn_on_a_terminal(rig: Rig) -> None:
+    """On a terminal there is a table that changes in place, and no log line for each commit."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        command("run", rig.file()), stdin=slave, stdout=slave, stderr=slave,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"},
+    )  # fmt: skip
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            data = os.read(master, 65536)
+        except OSError:  # Linux says EIO when the other end is closed
+            break
+        if not data:
+            break
+        shown += data
+    os.close(master)
+
+    assert process.wait(30) == 0
+    assert b"per second" in shown
+    assert b"INFO mapping" not in shown
+    assert PASSWORD.encode() not in shown
+
+
+def reading(rig: Rig) -> bool:
+    running = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(0.002%' AND user='{}'"
+    return bool(rig.source.execute(running.format(rig.reader))[0][0])
+
+
+def connections(rig: Rig) -> int:
+    return sum(
+        int(server.execute(f"SELECT COUNT(*) FROM information_schema.processlist WHERE user='{user}'")[0][0])
+        for server, user in ((rig.source, rig.reader), (rig.target, rig.writer))
+    )
+
+
+def wait_for(condition: object, timeout_s: float = 30.0) -> None:
+    assert callable(condition)
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.02)

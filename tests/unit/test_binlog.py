@@ -1,0 +1,257 @@
+"""Reading events from bytes: framing, checksums, compression, GTIDs, and what stops the reader."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from myrepetl_dagster.core.binlog import (
+    Committed,
+    Decided,
+    KnownTable,
+    LogEvent,
+    LogReader,
+    Moved,
+    Prepared,
+    XaBegun,
+)
+from myrepetl_dagster.core.errors import UnsupportedEvent
+from myrepetl_dagster.core.event_payload import events_of, inflated
+from myrepetl_dagster.core.group import mariadb_group, tagged_group
+from myrepetl_dagster.core.model import TableName
+from myrepetl_dagster.core.position import GtidSet
+
+UUID = "65552d93-e875-11f1-99db-02fc00000001"
+# A tagged GTID event of MySQL 9.7, and MariaDB GTID events of XA PREPARE and of XA COMMIT, without their headers.
+TAGGED = bytes.fromhex(
+    "02700000" "0002caaa5a4d02a103ea22c50365026d0304f10300000002" "0404" "0608626c7565" "0810" "0a14"
+    "0c7f2b340455106106" "109904" "1283120b"
+)  # fmt: skip
+XA_PREPARED = bytes.fromhex("0700000000000000" "00000000" "4c" "07000000" "01" "02" "61ff00" "01ff")
+XA_COMMITTED = bytes.fromhex("0800000000000000" "00000000" "8d" "07000000" "01" "02" "61ff00")
+INNER = 2**20
+
+
+def event(kind: int, body: bytes = b"", *, flags: int = 0, position: int = 0, checksum: bool = True) -> bytes:
+    size = 19 + len(body) + 4 * checksum
+    data = struct.pack("<IBIIIH", 1700000000, kind, 7, size, position, flags) + body
+    return data + struct.pack("<I", zlib.crc32(data)) if checksum else data
+
+
+def query(statement: str, schema: str = "shop") -> bytes:
+    return struct.pack("<IIBHH", 1, 0, len(schema), 0, 0) + schema.encode() + b"\0" + statement.encode()
+
+
+def format_description(checksums: bool) -> bytes:
+    return event(15, b"\x04\0" + b"9.7.4".ljust(50, b"\0") + b"\0" * 44 + bytes([checksums]))
+
+
+def reader() -> LogReader:
+    made = LogReader({TableName("shop", "users"): KnownTable(())}, "binlog.000007")
+    made.offset_bytes = 1234
+    return made
+
+
+def read(one: LogReader, *events: bytes) -> list[LogEvent]:
+    return list(itertools.chain.from_iterable(map(one.read, events)))
+
+
+def payload(events: bytes, *, compression: int = 0, level: int = 3) -> bytes:
+    data = zstandard.ZstdCompressor(level=level).compress(events) if compression == 0 else events
+    fields = b"\x02\x01" + (b"\xfc\xff\x00" if compression > 250 else bytes([compression]))
+    if compression > 250:
+        fields = b"\x02\x03\xfc" + compression.to_bytes(2, "little")
+    return fields + b"\x03\x05\xfd" + b"\0" * 4 + b"\x01\x05\xfd" + b"\0" * 4 + b"\x00" + data
+
+
+# ---- framing ----
+def test_corrupt_byte_stops() -> None:
+    """One changed bit in an event that has a checksum stops the reader, with the place before the event."""
+    good = event(16, b"\x01" + b"\0" * 7, position=1300)
+    assert isinstance(read(reader(), good)[0], Committed)
+    for at in range(len(good)):
+        bad = bytearray(good)
+        bad[at] ^= 0x10
+        if at == 4:  # the type: another one may need no checksum
+            continue
+        with pytest.raises(UnsupportedEvent, match=r"after binlog\.000007:1234: .*checksum"):
+            read(reader(), bytes(bad))
+
+
+def test_each_file_says_whether_its_events_have_checksums() -> None:
+    """A format description decides about the events after it, until the next one."""
+    one = reader()
+    xid = b"\x01" + b"\0" * 7
+    read(one, format_description(False), event(16, xid, position=1300, checksum=False))
+    read(one, format_description(True), event(16, xid, position=1400))
+    with pytest.raises(UnsupportedEvent, match="checksum"):
+        read(one, event(16, xid, position=1500, checksum=False))
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+def test_rotation_that_the_dump_made_up(checksum: bool) -> None:
+    """The first event of a dump names the file, with or without a checksum; a real rotation needs its checksum."""
+    one = reader()
+    made_up = event(4, struct.pack("<Q", 4) + b"binlog.000008", flags=0x20, checksum=checksum)
+    assert read(one, made_up) == [Moved("binlog.000008", 4)]
+    if not checksum:
+        with pytest.raises(UnsupportedEvent, match="checksum"):
+            read(reader(), event(4, struct.pack("<Q", 4) + b"binlog.000008", checksum=False))
+
+
+@pytest.mark.parametrize("kind", [0, 1, 6, 7, 12, 20, 22, 43, 100, 159, 172, 255])
+def test_unknown_event_types_stop(kind: int) -> None:
+    """An event type that is not known stops the reader, and the message has the type and the place."""
+    with pytest.raises(UnsupportedEvent, match=rf"binlog\.000007:1234: an event of unknown type {kind}; nothing after"):
+        read(reader(), event(kind, b"x" * 20))
+
+
+@pytest.mark.parametrize(("kind", "what"), [(17, "LOAD DATA"), (18, "LOAD DATA"), (26, "INCIDENT")])
+def test_known_event_types_that_stop(kind: int, what: str) -> None:
+    """Events that change rows in a way that cannot be followed stop the reader by name."""
+    with pytest.raises(UnsupportedEvent, match=what):
+        read(reader(), event(kind, b"x" * 20))
+
+
+@pytest.mark.parametrize("kind", [2, 4, 19, 30, 31, 33, 38, 40, 42, 162, 165, 166])
+def test_events_that_end_too_early_stop(kind: int) -> None:
+    """An event cut short is refused, not half read."""
+    with pytest.raises(UnsupportedEvent, match=r"binlog\.000007:1234"):
+        read(reader(), event(kind, b"\x01\x02"))
+
+
+# ---- compression ----
+def test_payload_is_read_like_its_events() -> None:
+    """A compressed transaction is the events in it, at the position of the event that holds it."""
+    inner = event(2, query("BEGIN"), checksum=False) + event(16, b"\x09" + b"\0" * 7, checksum=False)
+    for compression in (0, 255):
+        one = reader()
+        (committed,) = read(one, event(40, payload(inner, compression=compression), position=2000))
+        assert isinstance(committed, Committed)
+        assert committed.transaction.end_offset_bytes == 2000
+        assert not one.in_transaction
+
+
+def test_payload_in_bounded_memory() -> None:
+    """Of 256 MiB in one compressed transaction, no more than a few events are in memory at a time."""
+    count = 256
+
+    def bodies() -> Iterator[bytes]:
+        for _ in range(count):
+            yield event(29, b"\0" * (INNER - 19), checksum=False)
+
+    compressor = zstandard.ZstdCompressor().compressobj()
+    data = b"".join(compressor.compress(body) for body in bodies()) + compressor.flush()
+    body = memoryview(b"\x02\x01\x00\x00" + data)
+    tracemalloc.start()
+    try:
+        assert sum(1 for one in events_of(body) if len(one) == INNER) == count
+        assert tracemalloc.get_traced_memory()[1] < 8 * INNER
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.binary(max_size=200), st.integers(0, 199))
+def test_damaged_payload_stops(noise: bytes, at: int) -> None:
+    """Whatever is in a payload, it is read or refused."""
+    inner = event(2, query("BEGIN"), checksum=False)
+    data = payload(inner)
+    for damaged in (noise, data[:at], data[:at] + noise):
+        try:
+            assert b"".join(events_of(memoryview(damaged))) in (inner, b"")
+        except UnsupportedEvent:
+            pass
+
+
+def test_unknown_compressions_stop() -> None:
+    """A compression that is not known stops the reader, on either flavour."""
+    with pytest.raises(UnsupportedEvent, match="unknown compression 7"):
+        read(reader(), event(40, payload(b"x" * 40, compression=7)))
+    with pytest.raises(UnsupportedEvent, match="unknown compression"):
+        inflated(b"\x91\x05" + zlib.compress(b"hello"))
+
+
+@given(st.binary(max_size=2000))
+def test_inflated(data: bytes) -> None:
+    """MariaDB's header: algorithm and size of the length, the length with the high byte first, the data."""
+    size = max(1, (len(data).bit_length() + 7) // 8)
+    head = bytes([0x80 | size]) + len(data).to_bytes(size, "big")
+    assert inflated(head + zlib.compress(data)) == data
+    with pytest.raises(UnsupportedEvent):
+        inflated(head[:-1] + bytes([head[-1] ^ 1]) + zlib.compress(data))
+    with pytest.raises(UnsupportedEvent):
+        inflated(head + zlib.compress(data)[:-1])
+
+
+# ---- groups ----
+def test_tagged_gtid() -> None:
+    """The UUID, the tag, the number and the microseconds of the commit."""
+    group = tagged_group(memoryview(TAGGED))
+    assert group.gtid == (f"{UUID}:blue", 1)
+    assert int(group.committed_at_unix_s) == 1795572633
+
+
+def test_xa_on_mysql() -> None:
+    """XA START … XA PREPARE is a group that leaves its rows in doubt; XA COMMIT decides, under the same name; a
+    transaction committed in one phase is one like any other.
+    """
+    xid = struct.pack("<BIII", 0, 7, 1, 2) + b"a\xff\x00"
+    one = reader()
+    began, prepared, decided = read(
+        one,
+        event(2, query("XA START X'61',X'ff00',7"), position=1300),
+        event(2, query("XA END X'61',X'ff00',7"), position=1400),
+        event(38, xid, position=1500),
+        event(2, query("XA COMMIT X'61',X'FF00',7"), position=1600),
+    )
+    assert isinstance(began, XaBegun)
+    assert isinstance(prepared, Prepared)
+    assert isinstance(decided, Decided)
+    assert prepared.xid == decided.xid == "X'61',X'ff00',7"
+    assert (prepared.transaction.end_offset_bytes, decided.transaction.end_offset_bytes) == (1500, 1600)
+    assert decided.committed
+    assert not one.in_transaction
+    (rolled_back,) = read(one, event(2, query("XA ROLLBACK X'61',X'',1"), position=1700))
+    assert isinstance(rolled_back, Decided)
+    assert not rolled_back.committed
+    assert isinstance(read(one, event(38, b"\x01" + xid[1:], position=1800))[0], Committed)
+    with pytest.raises(UnsupportedEvent, match="XA statement"):
+        read(one, event(2, query("XA RECOVER"), position=1900))
+
+
+def test_xa_on_mariadb() -> None:
+    """MariaDB's GTID event says that the transaction will be prepared; the decision is a group of its own."""
+    prepared, committed = (mariadb_group(memoryview(body), 3, 0) for body in (XA_PREPARED, XA_COMMITTED))
+    assert (prepared.may_prepare, prepared.standalone, prepared.mariadb_gtid) == (True, False, "0-3-7")
+    assert (committed.may_prepare, committed.standalone) == (False, True)
+    assert not prepared.idle
+
+
+def test_statement_in_a_mapped_schema_stops() -> None:
+    """A data change in statement format stops the reader where it may concern a mapped table, and only there."""
+    for statement, schema in (
+        ("UPDATE other SET a=1", "shop"),
+        ("/* c */ insert into `shop`.users values (1)", "elsewhere"),
+        ("CALL fill()", "shop"),
+    ):
+        with pytest.raises(UnsupportedEvent, match="statement format"):
+            read(reader(), event(2, query(statement, schema), position=1300))
+    assert len(read(reader(), event(2, query("UPDATE t SET a=1", "elsewhere"), position=1300))) == 1
+
+
+def test_gtid_set_for_the_dump_command() -> None:
+    """A set without tags has the format that every server knows; one with tags has the newer one."""
+    uuid = bytes.fromhex(UUID.replace("-", ""))
+    plain = GtidSet.parse(f"{UUID}:1-5:7").encoded()
+    assert plain == struct.pack("<Q", 1) + uuid + struct.pack("<QQQQQ", 2, 1, 6, 7, 8)
+    tagged = GtidSet.parse(f"{UUID}:1-5:blue:3").encoded()
+    expected = b"\x01\x02\x00\x00\x00\x00\x00\x01" + uuid + b"\x00" + struct.pack("<QQQ", 1, 1, 6)
+    assert tagged == expected + uuid + b"\x08blue" + struct.pack("<QQQ", 1, 3, 4)

@@ -1,0 +1,206 @@
+"""Applying a log that is written down here, event by event: what is committed when, and under which position.
+
+The interleavings are those that the simulator (`tests/simulation`) found, or that its mutants stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import pytest
+from simulation.fake_source import FakeSource
+from simulation.fake_target import Database, FakeTarget
+from simulation.specs import SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, Spec, plan_of
+
+from myrepetl_dagster.core.catch_up import CatchUp, MappingState
+from myrepetl_dagster.core.checkpoint import Checkpoint, columns_to_json
+from myrepetl_dagster.core.ddl import Action, TableChange
+from myrepetl_dagster.core.errors import PositionLost
+from myrepetl_dagster.core.log_events import (
+    Committed,
+    Decided,
+    Idle,
+    KnownTable,
+    LogEvent,
+    Moved,
+    Prepared,
+    RolledBack,
+    RowsRead,
+    TableChanged,
+    XaBegun,
+)
+from myrepetl_dagster.core.model import Limits, Phase, Row, TableName
+from myrepetl_dagster.core.position import GtidSet, Position, Transaction
+
+TABLE = SOURCE_TABLES[0]
+FILE, SERVER = "binlog.000001", "the-source"
+UUID = "11111111-1111-1111-1111-111111111111"
+
+
+class ScriptedSource(FakeSource):
+    """Delivers the events it is given, and nothing else."""
+
+    def __init__(self, events: Sequence[LogEvent]) -> None:
+        self.events = events
+
+    def read_log(
+        self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
+    ) -> Generator[LogEvent, None, None]:
+        yield from self.events
+
+
+class Recorder:
+    """A target's database, and what each commit left in it: (position's offset, keys)."""
+
+    def __init__(self) -> None:
+        self.database = Database()
+        self.commits: list[tuple[int, list[str]]] = []
+
+    def target(self) -> FakeTarget:
+        target = FakeTarget(self.database, "run", {}, lambda _: None, self.note)
+        target.claim(["m"])
+        return target
+
+    def note(self, database: Database, _: FakeTarget, stored: Sequence[Checkpoint]) -> None:
+        for one in stored:
+            self.commits.append((one.position.offset_bytes, self.keys))
+
+    @property
+    def keys(self) -> list[str]:
+        return sorted(key for (key,) in self.database.tables.get("people", {}))
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def position(offset: int, gtids: str | None = None, server: str = SERVER) -> Position:
+    return Position(FILE, offset, None if gtids is None else GtidSet.parse(gtids), "", server)
+
+
+def state(
+    recorder: Recorder, start: Position, phase: Phase = Phase.REPLICATING, high: Position | None = None
+) -> MappingState:
+    checkpoint = Checkpoint("m", phase, start, high_watermark=high, source_columns_json=columns_to_json(SOURCE_COLUMNS))
+    return MappingState(plan_of(Spec("m", 0, "people")), recorder.target(), checkpoint, start)
+
+
+def at(offset: int, number: int | None = None) -> Transaction:
+    return Transaction(FILE, offset, None if number is None else (UUID, number))
+
+
+def inserted(offset: int, *keys: int, number: int | None = None) -> RowsRead:
+    rows: list[tuple[Row | None, Row | None]] = [(None, (key, None, 0, b"a")) for key in keys]
+    return RowsRead(TABLE, TABLE_MAPS[TABLE], rows, at(offset, number), 10)
+
+
+def catch_up(one: MappingState, events: Sequence[LogEvent], until: Position, rows_max: int = 100) -> None:
+    limits = Limits(batch_rows_max=rows_max, batch_interval_s_max=1e9)
+    CatchUp(ScriptedSource(events), [one], until, limits).apply(lambda _: None)
+
+
+TRUNCATED = TableChanged((TableChange(Action.TRUNCATE, TABLE),), at(20))
+
+
+def test_small_transactions_become_one_commit(recorder: Recorder) -> None:
+    """Nothing is committed before the batch is full or the head is reached, and then at a transaction's end."""
+    events: list[LogEvent] = [
+        inserted(15, 1),
+        Committed(at(20)),
+        inserted(25, 2),
+        Committed(at(30)),
+        inserted(35, 3),
+        Committed(at(40)),
+    ]
+    catch_up(state(recorder, position(4)), events, position(40), rows_max=2)
+
+    assert recorder.commits == [(30, ["1", "2"]), (40, ["1", "2", "3"])]
+
+
+def test_a_transaction_too_big_to_hold_becomes_visible_at_once(recorder: Recorder) -> None:
+    """Its parts are written one by one, and committed together, under its own position."""
+    events: list[LogEvent] = [inserted(10 + key, key, key + 10) for key in range(5)]
+    catch_up(state(recorder, position(4)), [*events, Committed(at(40))], position(40), rows_max=1)
+
+    assert [offset for offset, _ in recorder.commits] == [40, 40]  # the second by the end of the run
+    assert len(recorder.commits[0][1]) == 10
+
+
+def test_a_truncation_is_done_before_the_big_transaction_behind_it(recorder: Recorder) -> None:
+    """TRUNCATE brings no rows, but it is work: it must not be done after parts of what follows it."""
+    recorder.database.tables["people"] = {("9",): ("9", "NULL", "0", "_utf8mb4'a'")}
+    events: list[LogEvent] = [TRUNCATED, Committed(at(20)), inserted(25, 1, 2), inserted(30, 3), Committed(at(40))]
+    catch_up(state(recorder, position(4)), events, position(40), rows_max=1)
+
+    assert recorder.commits[:2] == [(20, []), (40, ["1", "2", "3"])]
+
+
+def test_what_was_rolled_back_was_never_there(recorder: Recorder) -> None:
+    """Not even where a part of it had been written already; its place in the log is passed."""
+    events: list[LogEvent] = [inserted(20, 1, 2), RolledBack(at(30)), inserted(35, 3), Committed(at(40))]
+    catch_up(state(recorder, position(4)), events, position(40), rows_max=1)
+
+    assert recorder.keys == ["3"]
+    assert recorder.commits[-1][0] == 40
+
+
+@pytest.mark.parametrize("xa", [False, True], ids=["transaction", "XA transaction"])
+def test_nothing_is_committed_while_the_rest_of_a_transaction_is_to_come(recorder: Recorder, xa: bool) -> None:
+    """A stream that is followed may fall silent within a transaction of which a part is written."""
+    end: list[LogEvent] = [Prepared("x", at(40)), Decided("x", True, at(50))] if xa else [Committed(at(50))]
+    begin: list[LogEvent] = [XaBegun()] if xa else []
+    parts: list[LogEvent] = [inserted(20, 1, 2), Idle(), Idle(), inserted(30, 3, 4), Idle()]
+    events: list[LogEvent] = [*begin, *parts, *end]
+    one = state(recorder, position(4))
+    limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
+    CatchUp(ScriptedSource(events), [one], position(4), limits).follow(lambda _: None, 1e18)
+
+    assert all(keys in ([], ["1", "2", "3", "4"]) for _, keys in recorder.commits)
+    assert recorder.commits[-1] == (50, ["1", "2", "3", "4"])
+
+
+def test_a_log_that_ends_before_the_head_is_another_log(recorder: Recorder) -> None:
+    """A checkpoint that the source's log does not lead on from is no success without rows."""
+    with pytest.raises(PositionLost):
+        catch_up(state(recorder, position(4)), [Moved(FILE, 20)], position(40))
+
+    assert recorder.commits == []
+
+
+def test_a_new_file_alone_is_a_position(recorder: Recorder) -> None:
+    """Where nothing is written but the log moves on, so does the checkpoint: the old file may be purged."""
+    one = state(recorder, position(4))
+    catch_up(one, [Moved("binlog.000002", 4)], Position("binlog.000002", 4, server=SERVER))
+
+    assert one.checkpoint.position.file == "binlog.000002"
+
+
+def test_a_copy_settles_where_its_high_watermark_is_passed(recorder: Recorder) -> None:
+    """Not a transaction earlier: the chunks may have seen the rows of the last one."""
+    one = state(recorder, position(4), Phase.SETTLING, position(30))
+    phases = []
+    limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
+    events: list[LogEvent] = [inserted(15, 1), Committed(at(20)), inserted(25, 2), Committed(at(30))]
+    CatchUp(ScriptedSource(events), [one], position(30), limits).apply(lambda s: phases.append(s.checkpoint.phase))
+
+    assert phases[:2] == [Phase.SETTLING, Phase.REPLICATING]
+
+
+def test_a_copy_settles_no_earlier_behind_a_failover(recorder: Recorder) -> None:
+    """The old server's place means nothing here, and of its GTIDs one may have been visible but not executed."""
+    high = position(900, f"{UUID}:1", server="the-old-one")
+    start = position(900, f"{UUID}:1", server="the-old-one")
+    one = state(recorder, start, Phase.SETTLING, high)
+    phases = []
+    limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
+    events: list[LogEvent] = [
+        inserted(25, 2, number=2),
+        Committed(at(30, 2)),
+        inserted(35, 3, number=3),
+        Committed(at(40, 3)),
+    ]
+    pass_ = CatchUp(ScriptedSource(events), [one], position(40, f"{UUID}:1-3"), limits)
+    pass_.apply(lambda s: phases.append(s.checkpoint.phase))
+
+    assert phases[:2] == [Phase.SETTLING, Phase.REPLICATING]
