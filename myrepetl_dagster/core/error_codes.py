@@ -37,6 +37,7 @@ _D, _S, _X = ErrorClass.DATA, ErrorClass.SCHEMA, ErrorClass.CONFIGURATION
 _GRANT = "Grant what is missing (README, section Grants), or correct user and password."
 _DISK = "Free space on the server; the run goes on by itself when there is room."
 _VALUE = "Make the target's column wide enough for what the source holds, or map it with a transform."
+_SERVER_ID = "Another reader uses this server_id: choose another replication.server_id."
 _COLUMN = "Compare the table with the mapping; run `myrepetl test-connection`."
 
 _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
@@ -82,11 +83,14 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (3168, "ER_SERVER_ISNT_AVAILABLE", _A, ""),
     (3169, "ER_SESSION_WAS_KILLED", _A, ""),
     (4031, "ER_CLIENT_INTERACTION_TIMEOUT", _A, ""),
+    (3032, "ER_SERVER_OFFLINE_MODE", _A, "The server is in offline mode."),
     (1180, "ER_ERROR_DURING_COMMIT", _A, ""),
     # Locks and interruptions
     (1205, "ER_LOCK_WAIT_TIMEOUT", _T, "Another session holds locks on the table."),
     (1213, "ER_LOCK_DEADLOCK", _T, ""),
     (1614, "ER_XA_RBDEADLOCK", _T, ""),
+    (3572, "ER_LOCK_NOWAIT", _T, ""),
+    (1223, "ER_CANT_UPDATE_WITH_READLOCK", _T, "Somebody holds a global read lock."),
     (1020, "ER_CHECKREAD", _T, ""),
     (3101, "ER_TRANSACTION_ROLLBACK_DURING_COMMIT", _T, ""),
     (3024, "ER_QUERY_TIMEOUT", _T, "Raise max_execution_time for this account."),
@@ -98,15 +102,19 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1114, "ER_RECORD_FILE_FULL", _T, _DISK),
     (1030, "ER_GET_ERRNO", _T, _DISK),
     (1026, "ER_ERROR_ON_WRITE", _T, _DISK),
+    (1878, "ER_TEMP_FILE_WRITE_FAILURE", _T, _DISK),
+    (3, "EE_WRITE", _T, _DISK),
     (3675, "ER_INNODB_OUT_OF_RESOURCES", _T, _DISK),
     # A server that does not take writes
     (1290, "ER_OPTION_PREVENTS_STATEMENT", _F, "The server is read only; is it the primary?"),
+    (1036, "ER_OPEN_AS_READONLY", _F, "The server is read only; is it the primary?"),
     (1836, "ER_READ_ONLY_MODE", _F, "The server is read only; is it the primary?"),
     (1792, "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION", _F, "The server is read only; is it the primary?"),
     # The log
     (1236, "ER_SOURCE_FATAL_ERROR_READING_BINLOG", _P, "Run the `snapshot` job for the mappings named here."),
     (1373, "ER_UNKNOWN_TARGET_BINLOG", _P, "Run the `snapshot` job for the mappings named here."),
     (1789, "ER_SOURCE_HAS_PURGED_REQUIRED_GTIDS", _P, "Run the `snapshot` job for the mappings named here."),
+    (4052, "ER_SLAVE_SAME_ID", _X, _SERVER_ID),
     (1381, "ER_NO_BINARY_LOGGING", _X, "Start the source with --log-bin."),
     # Who may do what
     (1044, "ER_DBACCESS_DENIED_ERROR", _X, _GRANT),
@@ -121,6 +129,7 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1820, "ER_MUST_CHANGE_PASSWORD", _X, "The account's password has expired."),
     (1862, "ER_MUST_CHANGE_PASSWORD_LOGIN", _X, "The account's password has expired."),
     (3118, "ER_ACCOUNT_HAS_BEEN_LOCKED", _X, "Unlock the account."),
+    (4151, "ER_ACCOUNT_HAS_BEEN_LOCKED", _X, "Unlock the account."),
     (3159, "ER_SECURE_TRANSPORT_REQUIRED", _X, "The server demands TLS: remove ssl_disabled."),
     (1251, "ER_NOT_SUPPORTED_AUTH_MODE", _X, "The account's authentication plugin is not supported."),
     (1046, "ER_NO_DB_ERROR", _X, "Set `database` for the connection."),
@@ -176,8 +185,8 @@ ERROR_CODES: dict[int, ErrorCode] = {row[0]: ErrorCode(*row) for row in _ROWS}
 
 _LOG_1236 = (
     # (part of the server's text, class, hint), most specific first
-    ("same server_uuid/server_id", _X, "Another reader uses this server_id: choose another replication.server_id."),
-    ("same server_id", _X, "Another reader uses this server_id: choose another replication.server_id."),
+    ("same server_uuid/server_id", _X, _SERVER_ID),
+    ("same server_id", _X, _SERVER_ID),
     ("max_allowed_packet", _X, "Raise max_allowed_packet on the source."),
     ("binary log is not open", _X, "Start the source with --log-bin."),
     ("server_id was not set", _X, "Set server_id on the source."),

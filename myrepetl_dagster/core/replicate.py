@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from .apply import Claims, MySQLTarget, Target
 from .catch_up import CatchUp, CommittedUnseen, MappingState, Place, Report, SchemaChanged, blamed
@@ -178,10 +179,15 @@ class SourceRun:
         try:
             check_source(servers.source)
             plans = self._plans(servers)
+            replication = self.pipeline.replication
+            log_start = (replication.log_file, replication.log_pos) if replication.log_file else None
             while plans:
                 try:
                     limits = self._limits(plans)
-                    run = Pass(servers.source, plans, limits, self._report, self._begun, self.forget, fast_copy)
+                    start_at = partial(servers.source.position_at, *log_start) if log_start else None
+                    run = Pass(
+                        servers.source, plans, limits, self._report, self._begun, self.forget, fast_copy, start_at
+                    )
                     run.run(frozenset(self.answered), self._follow_ended if self.follow_until_s else None)
                     self._note_lag(servers.source)
                     return
@@ -398,6 +404,7 @@ class Pass:
         report: called after each commit with the mapping's state and the head that the run aims at.
         begun: called once for each mapping with the checkpoint found, before anything is done.
         forget: mappings whose checkpoint counts as none; a name leaves the set when its new copy has begun.
+        start_at: where the log is read from for a target that is taken as it is; None: from now on.
     """
 
     def __init__(
@@ -409,7 +416,9 @@ class Pass:
         begun: Callable[[str, Checkpoint | None], None] = lambda *_: None,
         forget: set[str] | None = None,
         copier: Copier = Copy,
+        start_at: Callable[[], Position] | None = None,
     ) -> None:
+        self.start_at = start_at
         self.begun = begun
         self.copier = copier
         self.forget = set() if forget is None else forget
@@ -494,6 +503,9 @@ class Pass:
         take_as_it_is = plan.mapping.init_if_table_empty and plan.name not in self.forget
         if next_step(None, init_if_table_empty=take_as_it_is, target_is_empty=empty) is Step.START_AT_HEAD:
             first, clear = replace(state.checkpoint, phase=Phase.REPLICATING), False
+            if self.start_at is not None:
+                first = replace(first, position=self.start_at())
+                state.position = first.position
         else:
             copy = CopyState(sweep=not empty and can_sweep(plan))
             first = replace(state.checkpoint, copy=copy)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from pymysql.connections import Connection
+from pymysql.cursors import SSCursor
 
 from . import snapshot
 from .ahead import ahead
@@ -175,6 +176,35 @@ class MySQLSource(Server):
             if time.monotonic() > deadline:
                 raise SourceLost(f"source {self.endpoint.name!r}: {position} does not become visible")
             time.sleep(0.01)
+
+    def position_at(self, file: str, offset_bytes: int) -> Position:
+        """The position that a file and an offset of this server stand for (`replication.log_file`, `log_pos`).
+
+        Raises:
+            PositionLost: the server has no such place in its log.
+        """
+        with self.doing(f"looking for {file}:{offset_bytes} in the log"):
+            position = Position(file, offset_bytes, None, "", self.info.identity)
+            problem = self._file_lost(position)
+            if problem:
+                raise PositionLost(f"source {self.endpoint.name!r}: {file}:{offset_bytes}: {problem}")
+            if self.info.is_mariadb:
+                return replace(position, mariadb_gtid=self._mariadb_gtid(file, offset_bytes))
+            if self.info.gtid_mode:
+                return replace(position, gtid_set=self._gtids_before(file, offset_bytes))
+            return position
+
+    def _gtids_before(self, file: str, offset_bytes: int) -> GtidSet:
+        """What the files up to a place hold: the set that the file begins with, and each GTID before the place."""
+        found = GtidSet({})
+        with self.control.cursor(SSCursor) as cursor:
+            cursor.execute("SHOW BINLOG EVENTS IN %s", (file,))
+            for _, _, kind, _, end_offset_bytes, text in cursor:
+                if kind == "Previous_gtids":
+                    found = GtidSet.parse(text)
+                elif kind in ("Gtid", "Gtid_tagged") and end_offset_bytes <= offset_bytes:
+                    found = found.union(GtidSet.parse(text.split("'")[1]))
+        return found
 
     def check_position(self, position: Position) -> None:
         """Make sure that the log still holds, and ever held, what follows a position.

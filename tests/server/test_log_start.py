@@ -1,0 +1,47 @@
+"""`replication.log_file` and `log_pos`: where the log is read from for a target that is taken as it is."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Servers
+from pipelines import SOURCES, Pair, pair
+
+MAPPING = {"a.t": {"target_table": "b.t", "init_if_table_empty": True}}
+
+
+@pytest.fixture(params=SOURCES, ids=str)
+def world(request: pytest.FixtureRequest, servers: Servers) -> Pair:
+    return pair(servers, request.param)
+
+
+def _end_of_log(world: Pair) -> tuple[str, int]:
+    statement = "SHOW BINARY LOG STATUS" if world.source.flavour == "mysql" else "SHOW MASTER STATUS"
+    return world.on_source(statement)[0][:2]
+
+
+def test_the_log_is_read_from_the_given_place(world: Pair) -> None:
+    """Changes after `log_file` and `log_pos` reach a target that was filled by other means up to there."""
+    table = "CREATE TABLE t (id INT PRIMARY KEY, v INT)"
+    world.on_source(table, "INSERT INTO t VALUES (1,1),(2,2)")
+    world.on_target(table, "INSERT INTO t VALUES (1,1),(2,2)")
+    world.on_source("FLUSH BINARY LOGS", "CREATE TABLE other (id INT PRIMARY KEY)")
+    file, offset = _end_of_log(world)
+    world.on_source("UPDATE t SET v=20 WHERE id=2", "INSERT INTO t VALUES (3,3)")
+    world.replication |= {"log_file": file, "log_pos": offset}
+
+    result = world.run(MAPPING)["a.t"]
+
+    assert (result.rows_snapshotted, result.changes_applied) == (0, 2)
+    world.assert_same("t")
+
+
+def test_a_place_that_the_log_does_not_have_stops(world: Pair) -> None:
+    """A `log_file` that the source does not have stops the mapping instead of starting from now."""
+    table = "CREATE TABLE t (id INT PRIMARY KEY, v INT)"
+    world.on_source(table)
+    world.on_target(table, "INSERT INTO t VALUES (1,1)")
+    world.replication |= {"log_file": "binlog.999999", "log_pos": 4}
+
+    result = world.try_run(MAPPING)["a.t"]
+
+    assert "binlog.999999" in str(result.error)
