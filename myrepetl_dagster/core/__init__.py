@@ -1,15 +1,34 @@
 """The replication core: usable, and tested, without Dagster.
 
-pipeline = load("pipeline.json")
-for result in replicate(pipeline):
-    ...
+    pipeline = load("pipeline.json")
+    for result in replicate(pipeline):
+        ...
+
+Names are loaded when first used: checking a pipeline file needs no database driver.
 """
 
-from .config import from_dict, load
-from .errors import ReplicationError
-from .pipeline import Pipeline, TableMapping
-from .replicate import MappingResult, SourceRun, replicate
-from .status import Status, status
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .config import from_dict, load
+    from .errors import ReplicationError
+    from .pipeline import Pipeline, TableMapping
+    from .replicate import MappingResult, SourceRun, replicate
+    from .status import Status, status
+
+_HOMES = {
+    "MappingResult": "replicate",
+    "Pipeline": "pipeline",
+    "ReplicationError": "errors",
+    "SourceRun": "replicate",
+    "Status": "status",
+    "TableMapping": "pipeline",
+    "from_dict": "config",
+    "load": "config",
+    "replicate": "replicate",
+    "status": "status",
+}
 
 __all__ = [
     "MappingResult",
@@ -23,3 +42,9 @@ __all__ = [
     "replicate",
     "status",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -30,6 +30,8 @@ log = logging.getLogger("myrepetl")
 _REQUIRED = (
     ("log_bin", {"ON", "1"}, "start the server with --log-bin"),
     ("binlog_format", {"ROW"}, "SET PERSIST binlog_format=ROW (MariaDB: SET GLOBAL, and my.cnf)"),
+    # Off, transactions become visible in another order than the log's, and no position is a safe watermark.
+    ("binlog_order_commits", {"ON", "1"}, "SET PERSIST binlog_order_commits=ON"),
     ("binlog_row_image", {"FULL"}, "SET PERSIST binlog_row_image=FULL (MariaDB: SET GLOBAL, and my.cnf)"),
 )
 

@@ -260,7 +260,7 @@ def test_defaults() -> None:
     mapping = found.mapping("north.clients")
     assert (found.replication.server_id, found.replication.log_file, found.metrics_port) == (None, None, None)
     assert found.limits == Limits()
-    assert mapping.init_if_table_empty
+    assert not mapping.init_if_table_empty
     assert (mapping.init_query, mapping.filter, mapping.on_position_lost) == (None, None, "fail")
     assert not mapping.pause_replication_during_init
     assert found.sources["north"].port == 3306

@@ -1,0 +1,213 @@
+"""A target server that exists in memory: rows by key, a unique index beside it, checkpoints, a fence, and faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from myrepetl_dagster.core.checkpoint import Checkpoint
+from myrepetl_dagster.core.errors import RowRejected, StaleRun, TargetBusy
+from myrepetl_dagster.core.plan import TablePlan, UniqueKeys
+from myrepetl_dagster.core.shape import LiteralKey, LiteralRow, Mutation
+
+Held = dict[LiteralKey, LiteralRow]
+Committed = Callable[["Database", "FakeTarget", Sequence[Checkpoint]], None]
+Claims = dict[str, set[str]]
+
+
+@dataclass(eq=False)
+class Database:
+    """What one target server holds, whoever is connected. `locked`: by whose open transaction."""
+
+    tables: dict[str, Held] = field(default_factory=dict)
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    prepared: dict[int, tuple[str, str, bytes]] = field(default_factory=dict)  # mapping, token, payload
+    parts: int = 0
+    owners: dict[str, str] = field(default_factory=dict)
+    locked: dict[str, FakeTarget] = field(default_factory=dict)
+
+
+class FakeTarget:
+    """The second implementation of `apply.Target`: one run's connection.
+
+    Args:
+        claims: as `MySQLTarget` has them: the names under which this run has claimed a mapping so far.
+        fault: called with "before" and "after" what it is named for; raises what the seed has in store.
+        committed: called after each commit, before anybody is told of it.
+    """
+
+    def __init__(
+        self, database: Database, run_id: str, claims: Claims, fault: Callable[[str], None], committed: Committed
+    ) -> None:
+        self.database, self.run_id, self.claims, self.fault, self.committed = database, run_id, claims, fault, committed
+        self.undo: list[tuple[dict[Any, Any], Any, Any]] = []  # what to put back; None for nothing
+        self.written: list[LiteralRow | None] = []  # in the open transaction; None for a deleted row
+        self.evicted = 0
+
+    # ---- checkpoints ----
+    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+        self.fault("claim")
+        database = self.database
+        for name in mappings:
+            if name in database.locked:
+                raise TargetBusy("lock wait")
+        for name in mappings:
+            if name in self.claims:
+                self.claims[name].add(self.run_id)
+        for name in mappings:
+            if name not in self.claims or database.owners.get(name) in self.claims[name]:
+                database.owners[name] = self.run_id
+        self.fault("claim")  # done, but the answer is lost
+        self._check_fence(mappings)
+        for name in mappings:
+            self.claims.setdefault(name, set()).add(self.run_id)
+        return {name: database.checkpoints[name] for name in mappings if name in database.checkpoints}
+
+    def _check_fence(self, mappings: Iterable[str]) -> None:
+        if any(self.database.owners.get(name) != self.run_id for name in mappings):
+            raise StaleRun("another run has taken over")
+
+    def record_error(self, mapping: str, error: str) -> None:
+        pass
+
+    # ---- what the table holds ----
+    def _table(self, plan: TablePlan) -> Held:
+        return self.database.tables.setdefault(plan.target.name.table, {})
+
+    def _own(self, plan: TablePlan) -> list[LiteralKey]:
+        tags = [(i, str(plan.fixed[name])) for i, name in enumerate(plan.key) if name in plan.fixed]
+        keys = [key for key in self._table(plan) if all(key[i] == tag for i, tag in tags)]
+        return sorted(keys, key=lambda key: [int(part) for part in key])
+
+    def is_empty(self, plan: TablePlan) -> bool:
+        self.fault("look")
+        return not self._own(plan)
+
+    def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]:
+        self.fault("look")
+        first = [int(part) for part in after] if after else []
+        return [key for key in self._own(plan) if [int(part) for part in key] > first][:rows_max]
+
+    # ---- the transaction ----
+    def begin(self, mappings: Iterable[str]) -> None:
+        names = list(mappings)
+        self.fault("begin")
+        assert not self.undo, "a transaction is open"
+        if any(name in self.database.locked for name in names):
+            raise TargetBusy("lock wait")
+        self._check_fence(names)
+        for name in names:
+            self.database.locked[name] = self
+
+    def _put(self, held: Held, key: LiteralKey, row: LiteralRow | None) -> None:
+        self.undo.append((held, key, held.get(key)))
+        self.written.append(row)
+        if row is not None:
+            held[key] = row
+        else:
+            held.pop(key, None)
+
+    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
+        self.fault("write")
+        assert plan.name in self.database.locked, "no transaction is open"
+        held = self._table(plan)
+        if plan.unique_keys is UniqueKeys.NONE:
+            self._write_by_key(held, mutations)
+            return
+        evict = not exact and plan.unique_keys is UniqueKeys.MIRRORED
+        names = [c.target for c in plan.columns]
+        uniques = [[names.index(name) for name in unique] for unique in plan.other_unique_keys]
+        for key, row in mutations:
+            if row is not None:
+                for other in _collisions(held, key, row, uniques):
+                    if not evict:
+                        raise RowRejected("a unique value is another row's", code=1690)
+                    self._put(held, other, None)
+                    self.evicted += 1
+            self._put(held, key, row)
+
+    def _write_by_key(self, held: Held, mutations: Sequence[Mutation]) -> None:
+        last = dict(mutations)
+        for gone in (True, False):
+            for key, row in last.items():
+                if (row is None) == gone:
+                    self._put(held, key, row)
+
+    def prepared(self) -> Prepared:
+        return Prepared(self)
+
+    def clear(self, plan: TablePlan) -> None:
+        self.fault("write")
+        held = self._table(plan)
+        for key in self._own(plan):
+            self._put(held, key, None)
+
+    def commit(self, checkpoints: Sequence[Checkpoint]) -> None:
+        self.fault("before")
+        self.store(checkpoints)
+        self.committed(self.database, self, checkpoints)
+        self.end()
+        self.fault("after")
+
+    def store(self, checkpoints: Sequence[Checkpoint]) -> None:
+        for one in checkpoints:
+            assert self.database.locked.get(one.mapping) is self, "a checkpoint is stored outside of the fence"
+            self.database.checkpoints[one.mapping] = one
+
+    def end(self) -> None:
+        self.undo.clear()
+        self.written.clear()
+        self.evicted = 0
+        self.database.locked = {name: owner for name, owner in self.database.locked.items() if owner is not self}
+
+    def rollback(self) -> None:
+        for held, key, row in reversed(self.undo):
+            if row is None:
+                held.pop(key, None)
+            else:
+                held[key] = row
+        self.end()
+
+    def close(self) -> None:
+        self.rollback()
+
+
+class Prepared:
+    """The table of rows of prepared XA transactions, in the open transaction."""
+
+    def __init__(self, target: FakeTarget) -> None:
+        self.target = target
+        self.table = target.database.prepared
+
+    def _put(self, part: int, value: tuple[str, str, bytes] | None) -> None:
+        self.target.undo.append((self.table, part, self.table.get(part)))
+        if value is not None:
+            self.table[part] = value
+        else:
+            del self.table[part]
+
+    def keep(self, mapping: str, token: str, payload: bytes) -> None:
+        self.target.fault("write")
+        assert self.target.database.locked.get(mapping) is self.target, "no transaction is open"
+        self.target.database.parts += 1
+        self._put(self.target.database.parts, (mapping, token, payload))
+
+    def kept(self, mapping: str, token: str) -> Iterator[bytes]:
+        self.target.fault("write")
+        yield from [payload for _, (m, t, payload) in sorted(self.table.items()) if (m, t) == (mapping, token)]
+
+    def drop_all_but(self, mapping: str, tokens: Sequence[str]) -> None:
+        self.target.fault("write")
+        for part, (m, t, _) in list(self.table.items()):
+            if m == mapping and t not in tokens:
+                self._put(part, None)
+
+
+def _collisions(held: Held, key: LiteralKey, row: LiteralRow, uniques: list[list[int]]) -> list[LiteralKey]:
+    found = []
+    for unique in uniques:
+        wanted = [row[i] for i in unique]
+        if "NULL" not in wanted:
+            found += [k for k, other in held.items() if k != key and [other[i] for i in unique] == wanted]
+    return found

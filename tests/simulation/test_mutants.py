@@ -1,0 +1,294 @@
+"""The simulator has power: each of these wrong designs is found out within a few hundred worlds.
+
+A mutant replaces one decision of the core, or of a server's method that the core relies on, by the one that it
+is easy to take for right.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from simulation.fake_source import FakeSource, Kind
+from simulation.fake_target import FakeTarget, Held
+from simulation.world import World, Wrong, install, live
+
+from myrepetl_dagster.core.catch_up import CatchUp, MappingState, Work
+from myrepetl_dagster.core.checkpoint import Checkpoint
+from myrepetl_dagster.core.copy import Copy
+from myrepetl_dagster.core.log_events import Decided, Idle, LogEvent
+from myrepetl_dagster.core.model import Phase, TableName
+from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.position import GtidSet, Position
+from myrepetl_dagster.core.replicate import Pass
+from myrepetl_dagster.core.shape import Change, Mutation, Shaped, Shaper
+
+SEEDS_MAX = 3_000
+
+
+@dataclass
+class Mutant:
+    """What to put in whose place, and in which world to let it live."""
+
+    name: str
+    patches: Sequence[tuple[Any, str, Any]] = ()
+    source: type[FakeSource] = FakeSource
+    target: type[FakeTarget] = FakeTarget
+
+
+# ---- the checkpoint ------------------------------------------------------------------------------------
+class CheckpointFirst(FakeTarget):
+    def commit(self, checkpoints: Sequence[Checkpoint]) -> None:
+        self.store(checkpoints)
+        super().commit(checkpoints)
+
+
+class CheckpointLater(FakeTarget):
+    """Rows, and then, in a transaction of its own, the checkpoint."""
+
+    def commit(self, checkpoints: Sequence[Checkpoint]) -> None:
+        self.undo.clear()
+        self.committed(self.database, self, [])
+        super().commit(checkpoints)
+
+
+class NoFence(FakeTarget):
+    def _check_fence(self, mappings: Iterable[str]) -> None:
+        pass
+
+
+def partial(self: CatchUp, report: Callable[[MappingState], None]) -> None:
+    """A part of a transaction that is too big to hold is committed, under the checkpoint before it."""
+    for state in self.states:
+        if state.current.shaped.mutations or state.current.clear:
+            state.target.begin([state.name])
+            self._write(state, state.current)
+            state.checkpoint = replace(state.checkpoint, sequence=state.checkpoint.sequence + 1)
+            state.target.commit([state.checkpoint])
+            state.current.clear = False
+            state.current.shaped.mutations = []
+    self.rows_current = self.bytes_current = 0
+
+
+def clear_last(self: CatchUp, report: Callable[[MappingState], None]) -> None:
+    """A truncation that no row followed yet is not taken for work to commit before a part is written."""
+    waiting = [(state, state.done) for state in self.states]
+    if not self.rows_pending:
+        for state, _ in waiting:
+            state.done = Work()
+    WRITE_PART(self, report)
+    if not self.rows_pending:
+        for state, done in waiting:
+            if done.clear:
+                state.done = done
+
+
+# ---- watermarks ----------------------------------------------------------------------------------------
+class UnsafeWatermark(FakeSource):
+    """The head is taken for what readers see."""
+
+    def safe_watermark(self, tables: Sequence[TableName]) -> Position:
+        head = self.head()
+        if self.kind is Kind.GTID:
+            logged = GtidSet({})
+            for entry in self.log:
+                assert entry.identity.gtid is not None
+                logged = logged.with_gtid(*entry.identity.gtid)
+            head = replace(head, gtid_set=logged)
+        return head
+
+
+class NoWaiting(FakeSource):
+    def wait_visible(self, position: Position, tables: Sequence[TableName]) -> None:
+        pass
+
+
+def late_watermark(self: Copy) -> None:
+    """The low watermark is taken once the copy is there."""
+    low = self.source.safe_watermark([self.state.plan.source.name])
+    self.state.checkpoint = replace(self.state.checkpoint, position=low)
+    self.state.position = low
+    END(self)
+
+
+def no_high_watermark(self: Copy) -> None:
+    self._commit(replace(self.state.checkpoint, phase=Phase.REPLICATING, copy=None))
+
+
+def watermark_at_head(self: Pass, plan: TablePlan) -> Checkpoint:
+    """Of GTIDs the executed ones, but of the file the end: as if the log were read up to there."""
+    first = FIRST(self, plan)
+    head = self.source.head()
+    if first.position.gtid_set is None:
+        return first
+    at_head = replace(first.position, file=head.file, offset_bytes=head.offset_bytes)
+    return replace(first, position=at_head)
+
+
+def no_sweep(self: Copy) -> Iterator[None]:
+    return iter(())
+
+
+# ---- shaping -------------------------------------------------------------------------------------------
+def key_kept(self: Shaper, changes: Iterable[Change], into: Shaped) -> None:
+    """A row that moves to another key stays under its old one as well."""
+    SHAPE(self, [(before if after is None else None, after) for before, after in changes], into)
+
+
+def filtered_kept(self: Shaper, changes: Iterable[Change], into: Shaped) -> None:
+    """A row that leaves the filter is no longer looked at."""
+    leaving: list[Change] = []
+    for before, after in changes:
+        leaves = after is not None and self._passes is not None and not self._passes(after)
+        leaving.append((None if leaves else before, after))
+    SHAPE(self, leaving, into)
+
+
+# ---- writing -------------------------------------------------------------------------------------------
+class UpsertsFirst(FakeTarget):
+    """A batch is sorted by kind, without looking at what was last."""
+
+    def _write_by_key(self, held: Held, mutations: Sequence[Mutation]) -> None:
+        for gone in (False, True):
+            for key, row in mutations:
+                if (row is None) == gone:
+                    self._put(held, key, row)
+
+
+class PlainUpsert(FakeTarget):
+    """ON DUPLICATE KEY UPDATE without a guard: whatever unique key is hit, that row is overwritten."""
+
+    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
+        names = [c.target for c in plan.columns]
+        for key, row in mutations:
+            held = self._table(plan)
+            hit = key
+            for unique in plan.other_unique_keys if row is not None and key not in held else ():
+                at = [names.index(name) for name in unique]
+                wanted = [row[i] for i in at] if row else []
+                hit = next((k for k, r in held.items() if [r[i] for i in at] == wanted and "NULL" not in wanted), hit)
+            if hit != key and row is not None:
+                self._put(held, hit, None)
+                old_key = dict(zip(plan.key, hit, strict=True))
+                row = tuple(old_key.get(name, value) for name, value in zip(names, row, strict=True))
+            self._put(held, hit, row)
+
+
+class NeverEvicts(FakeTarget):
+    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
+        super().write(plan, mutations, exact=True)
+
+
+# ---- the stream ----------------------------------------------------------------------------------------
+def all_joined(self: CatchUp) -> Position:
+    """Every mapping is taken to be where the stream begins."""
+    position = START(self)
+    for state in self.states:
+        state.joined = True
+    return position
+
+
+def starts_at_latest(self: CatchUp) -> Position:
+    """The stream begins where the mapping that is furthest ahead stands."""
+    START(self)
+    latest = max((state.position for state in self.states), key=lambda p: p.order)
+    for state in self.states:
+        state.joined = True
+    return latest
+
+
+def high_watermark_by_gtids(self: CatchUp) -> Position:
+    """Behind a failover, a copy's high watermark is passed with its GTIDs, of which some may be missing."""
+    highs = [state.checkpoint.high_watermark for state in self.states]
+    position = START(self)
+    for state, high in zip(self.states, highs, strict=True):
+        state.checkpoint = replace(state.checkpoint, high_watermark=high)
+    return position
+
+
+def passed_by_gtids(position: Position, high: Position | None) -> bool:
+    if high is None or high.server == position.server:
+        return high is None or position.order >= high.order
+    return position.covers(high)
+
+
+def keeps_rolled_back(self: CatchUp, transaction: Any) -> None:
+    """What was rolled back is applied like anything else."""
+    self._committed(transaction, lambda _: None)
+
+
+def idle_commits(self: CatchUp, event: LogEvent, report: Callable[[MappingState], None]) -> None:
+    """While nothing comes, what there is is committed, though it may be a part of a transaction."""
+    TAKE(self, event, report)
+    if isinstance(event, Idle):
+        self._commit(report, everyone=True)
+
+
+def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingState], None]) -> None:
+    """The commit of an XA transaction that was prepared before the copy is taken for one without rows."""
+    for state in self.states:
+        state.xa.tokens.setdefault(event.xid, "")
+    DECIDED(self, event, report)
+
+
+END, FIRST, SHAPE = Copy._end, Pass._first, Shaper.shape
+START, WRITE_PART, TAKE, DECIDED = CatchUp._start, CatchUp._write_part, CatchUp._take, CatchUp._decided
+
+MUTANTS = [
+    Mutant("checkpoint before the rows", target=CheckpointFirst),
+    Mutant("checkpoint in a second transaction", target=CheckpointLater),
+    Mutant("no fence", target=NoFence),
+    Mutant("part of a transaction committed", [(CatchUp, "_write_part", partial)]),
+    Mutant("truncation done after the part that follows it", [(CatchUp, "_write_part", clear_last)]),
+    Mutant("low watermark late", [(Copy, "_end", late_watermark)]),
+    Mutant("low watermark unsafe", source=UnsafeWatermark),
+    Mutant("low watermark with the head's place", [(Pass, "_first", watermark_at_head)]),
+    Mutant("high watermark ignored", [(Copy, "_end", no_high_watermark)]),
+    Mutant("no wait for visibility", source=NoWaiting),
+    Mutant("no sweep", [(Copy, "_sweep", no_sweep)]),
+    Mutant("key change without delete", [(Shaper, "shape", key_kept)]),
+    Mutant("row that leaves the filter kept", [(Shaper, "shape", filtered_kept)]),
+    Mutant("upserts before deletes", target=UpsertsFirst),
+    Mutant("plain upsert on another unique key", target=PlainUpsert),
+    Mutant("no eviction while a copy settles", target=NeverEvicts),
+    Mutant("positions of the mappings ignored", [(CatchUp, "_start", all_joined)]),
+    Mutant("stream begins at the latest position", [(CatchUp, "_start", starts_at_latest)]),
+    Mutant("part of a transaction committed while nothing comes", [(CatchUp, "_take", idle_commits)]),
+    Mutant("prepared before the copy, committed after", [(CatchUp, "_decided", decided_elsewhere)]),
+    Mutant(
+        "high watermark of another server passed by its GTIDs",
+        [(CatchUp, "_start", high_watermark_by_gtids), (sys.modules[CatchUp.__module__], "_passed", passed_by_gtids)],
+    ),
+    Mutant("rolled-back transaction applied", [(CatchUp, "_rolled_back", keeps_rolled_back)]),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_wrong_design_is_found_out(
+    mutant: Mutant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mutant breaks a rule in one of the first worlds, even where rows are not counted."""
+    undo = install()
+    for owner, name, function in mutant.patches:
+        monkeypatch.setattr(owner, name, function)
+    settings = {"source_class": mutant.source, "target_class": mutant.target, "counts": False}
+    world_class = type("MutantWorld", (World,), settings)
+    found: int | None = None
+    try:
+        for seed in range(SEEDS_MAX):
+            try:
+                live(seed, world_class)
+            except Wrong as error:
+                if not isinstance(error.__cause__, AssertionError):
+                    raise
+                found, how = seed, str(error.__cause__)
+                break
+    finally:
+        undo()
+
+    assert found is not None, f"{mutant.name}: not found out in {SEEDS_MAX} worlds"
+    with capsys.disabled():
+        print(f"\n{mutant.name}: found out by seed {found} ({how[:150]})", end="")
