@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from .catch_up import MappingState, Report, blamed
 from .checkpoint import Checkpoint, CopyState
+from .mapping_state import MappingState, Report, blamed
 from .model import Column, Limits, Phase, Row
 from .plan import TablePlan
 from .shape import LiteralKey, Shaped, Shaper

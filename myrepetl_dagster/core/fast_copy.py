@@ -14,9 +14,9 @@ from queue import SimpleQueue
 from typing import cast
 
 from .apply import MySQLTarget
-from .catch_up import MappingState, Report
 from .copy import Copy
 from .errors import RowRejected
+from .mapping_state import MappingState, Report
 from .model import Limits
 from .plan import UniqueKeys
 from .render import tuple_sql

@@ -9,25 +9,24 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from .apply import Claims, MySQLTarget, Target
-from .catch_up import CatchUp, CommittedUnseen, MappingState, Place, Report, SchemaChanged, blamed
-from .checkpoint import Checkpoint, CopyState, columns_from_json, columns_to_json
-from .copy import Copy, can_sweep
+from .apply import Claims, MySQLTarget
+from .checkpoint import Checkpoint, columns_from_json
 from .drift import Answer
-from .errors import PositionLost, PrerequisiteError, ReplicationError, SourceLost, StaleRun, TransientError
+from .errors import PositionLost, ReplicationError, StaleRun, TransientError
 from .evolve import follow
-from .fast_copy import FastCopy
+from .mapping_state import MappingState, Place, SchemaChanged
 from .model import Limits, Phase, Progress
 from .pipeline import Pipeline, TableMapping
-from .plan import Step, TablePlan, next_step
-from .position import Position, Transaction
+from .plan import TablePlan
+from .position import Position
 from .preflight import check_source, prepare
-from .source import MySQLSource, Source
+from .run_pass import Pass, fast_copy
+from .source import MySQLSource
 
 log = logging.getLogger("myrepetl")
 
@@ -385,179 +384,3 @@ class SourceRun:
 def backoff_s(limits: Limits, attempt: int, jitter: float) -> float:
     """Capped exponential backoff with full jitter; `attempt` from 1, `jitter` in [0, 1)."""
     return min(limits.backoff_max_s, limits.backoff_first_s * 2.0 ** min(attempt - 1, 30)) * jitter
-
-
-Copier = Callable[[Source, MappingState, Limits, Report], Copy]
-
-
-def fast_copy(source: Source, state: MappingState, limits: Limits, report: Report) -> Copy:
-    """The copy for real servers."""
-    assert isinstance(source, MySQLSource)
-    return FastCopy(source, state, limits, report)
-
-
-class Pass:
-    """One attempt at bringing mappings of one source to its head. Uses the two seams only.
-
-    Args:
-        plans: mapping name to its plan and target.
-        report: called after each commit with the mapping's state and the head that the run aims at.
-        begun: called once for each mapping with the checkpoint found, before anything is done.
-        forget: mappings whose checkpoint counts as none; a name leaves the set when its new copy has begun.
-        start_at: where the log is read from for a target that is taken as it is; None: from now on.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        plans: Mapping[str, tuple[TablePlan, Target]],
-        limits: Limits,
-        report: Callable[[MappingState, Position | None], None],
-        begun: Callable[[str, Checkpoint | None], None] = lambda *_: None,
-        forget: set[str] | None = None,
-        copier: Copier = Copy,
-        start_at: Callable[[], Position] | None = None,
-    ) -> None:
-        self.start_at = start_at
-        self.begun = begun
-        self.copier = copier
-        self.forget = set() if forget is None else forget
-        self.source = source
-        self.plans = plans
-        self.limits = limits
-        self.head: Position | None = None
-        self.report: Report = lambda state: report(state, self.head)
-
-    def run(self, answered: frozenset[Place] = frozenset(), follow_ended: Callable[[], bool] | None = None) -> None:
-        """Copy what is due and apply the log, to the head of the source as it is when the copying is done.
-
-        Args:
-            follow_ended: then go on as the source writes, until this says to end.
-
-        Raises:
-            SchemaChanged: a target has to follow a change of its source table first; then run again.
-        """
-        states = self.start()
-        copies = {s.name: self.copier(self.source, s, self.limits, self.report) for s in states if _copying(s)}
-        while True:
-            self._copy_slice(copies)
-            self.head = self.source.head()
-            try:
-                CatchUp(self.source, states, self.head, self.limits, answered).apply(self.report)
-            except CommittedUnseen as unseen:
-                for state in unseen.states:
-                    self._copy_again(state, unseen.transaction)
-                    copies[state.name] = self.copier(self.source, state, self.limits, self.report)
-            if not copies:
-                break
-        if follow_ended is not None:
-            self._follow(states, answered, follow_ended)
-
-    def _follow(self, states: list[MappingState], answered: frozenset[Place], ended: Callable[[], bool]) -> None:
-        try:
-            assert self.head is not None
-            CatchUp(self.source, states, self.head, self.limits, answered).follow(self.report, ended)
-        except CommittedUnseen as unseen:
-            for state in unseen.states:
-                self._copy_again(state, unseen.transaction)
-            self.run(answered, ended)
-
-    def _copy_slice(self, copies: dict[str, Copy]) -> None:
-        """Copy for a while, so that the other mappings do not fall behind; or to the end, if they are to wait."""
-        slice_end_s = time.monotonic() + self.limits.snapshot_slice_s
-        for name, copy in list(copies.items()):
-            pause = copy.state.plan.mapping.pause_replication_during_init
-            if not copy.run(None if pause else slice_end_s):
-                return
-            del copies[name]
-
-    # ---- starting ----
-    def start(self) -> list[MappingState]:
-        """Claim every mapping; give those without a checkpoint their first one."""
-        states = []
-        for target in {id(t): t for _, t in self.plans.values()}.values():
-            own = {name: plan for name, (plan, t) in self.plans.items() if t is target}
-            held = target.claim(sorted(own))
-            held = {name: checkpoint for name, checkpoint in held.items() if name not in self.forget}
-            for name, plan in own.items():
-                checkpoint = held.get(name) or self._first(plan)
-                state = MappingState(plan, target, checkpoint, checkpoint.position)
-                self.begun(name, held.get(name))
-                with blamed(state):
-                    if name in held:
-                        self.source.check_position(checkpoint.position)
-                    self._begin(state, held.get(name))
-                states.append(state)
-        return states
-
-    def _begin(self, state: MappingState, held: Checkpoint | None) -> None:
-        plan, target = state.plan, state.target
-        if held is not None:
-            if held.fingerprint != plan.fingerprint:
-                raise PrerequisiteError(
-                    f"mapping {plan.name!r} is no longer what its checkpoint was made with",
-                    hint="Run the `snapshot` job for it, so that the rows already copied follow the new mapping.",
-                )
-            return
-        empty = target.is_empty(plan)
-        take_as_it_is = plan.mapping.init_if_table_empty and plan.name not in self.forget
-        if next_step(None, init_if_table_empty=take_as_it_is, target_is_empty=empty) is Step.START_AT_HEAD:
-            first, clear = replace(state.checkpoint, phase=Phase.REPLICATING), False
-            if self.start_at is not None:
-                first = replace(first, position=self.start_at())
-                state.position = first.position
-        else:
-            copy = CopyState(sweep=not empty and can_sweep(plan))
-            first = replace(state.checkpoint, copy=copy)
-            clear = not empty and not copy.sweep
-        target.begin([plan.name])
-        if clear:
-            target.clear(plan)
-        target.commit([first])
-        state.checkpoint = first
-        self.forget.discard(plan.name)
-
-    def _copy_again(self, state: MappingState, transaction: Transaction) -> None:
-        """Copy again from this transaction on, which the log tells only in part.
-
-        Under the old watermark: the transactions that are in doubt now were seen, so that there is an end to it
-        even where at every moment some are.
-        """
-        plan, target = state.plan, state.target
-        log.warning(
-            "mapping %s: an XA transaction from before its copy is committed at %s:%d; copying again",
-            plan.name, transaction.file, transaction.end_offset_bytes, extra={"mapping": plan.name},
-        )  # fmt: skip
-        checkpoint = replace(
-            state.checkpoint,
-            phase=Phase.COPYING,
-            position=state.checkpoint.position.after(transaction),
-            copy=CopyState(sweep=can_sweep(plan)),
-            high_watermark=None,
-            sequence=state.checkpoint.sequence + 1,
-        )
-        with blamed(state):
-            target.begin([plan.name])
-            if not can_sweep(plan):
-                target.clear(plan)
-            target.commit([checkpoint])
-        state.checkpoint, state.position = checkpoint, checkpoint.position
-
-    def _first(self, plan: TablePlan) -> Checkpoint:
-        # The low watermark comes first, the columns and the rows are read after it: whatever changes from
-        # here on is in the log that will be applied.
-        watermark = self.source.safe_watermark([plan.source.name])
-        if self.source.columns(plan.source.name) != plan.source.columns:
-            raise SourceLost(f"{plan.source.name} was altered while its copy began; starting again")
-        return Checkpoint(
-            mapping=plan.name,
-            phase=Phase.COPYING,
-            position=watermark,
-            source_columns_json=columns_to_json(plan.source.columns),
-            fingerprint=plan.fingerprint,
-            key=plan.key,
-        )
-
-
-def _copying(state: MappingState) -> bool:
-    return state.checkpoint.phase is Phase.COPYING

@@ -16,7 +16,7 @@ from servers import Flavour
 
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.errors import SchemaDrift
-from myrepetl_dagster.core.replicate import Pass
+from myrepetl_dagster.core.run_pass import Pass
 
 HUNDRED = "INSERT INTO t (id, a, b) VALUES " + ", ".join(f"({n}, {n}, 'row {n}')" for n in range(1, 101))
 

@@ -16,14 +16,15 @@ from simulation.fake_source import FakeSource, Kind
 from simulation.fake_target import FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
-from myrepetl_dagster.core.catch_up import CatchUp, MappingState, Work
+from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.copy import Copy
 from myrepetl_dagster.core.log_events import Decided, Idle, LogEvent
+from myrepetl_dagster.core.mapping_state import MappingState, Work
 from myrepetl_dagster.core.model import Phase, TableName
 from myrepetl_dagster.core.plan import TablePlan
 from myrepetl_dagster.core.position import GtidSet, Position
-from myrepetl_dagster.core.replicate import Pass
+from myrepetl_dagster.core.run_pass import Pass
 from myrepetl_dagster.core.shape import Change, Mutation, Shaped, Shaper
 
 SEEDS_MAX = 3_000

@@ -18,7 +18,7 @@ from myrepetl_dagster.core.checkpoint import Checkpoint, CopyState, columns_from
 from myrepetl_dagster.core.errors import RowRejected, SourceLost, StaleRun, TargetBusy, TargetLost, TransientError
 from myrepetl_dagster.core.model import Column, Limits, Phase
 from myrepetl_dagster.core.plan import TablePlan
-from myrepetl_dagster.core.replicate import Pass
+from myrepetl_dagster.core.run_pass import Pass
 from myrepetl_dagster.core.shape import Shaper
 
 STEPS_MAX = 6_000
@@ -62,8 +62,8 @@ class Token:
 
 CLOCK = Clock()
 # By name, since the package exports a function `replicate`, too.
-_REPLICATE, _COPY, _CATCH_UP = (
-    sys.modules[f"myrepetl_dagster.core.{name}"] for name in ("replicate", "copy", "catch_up")
+_PASS, _COPY, _CATCH_UP = (
+    sys.modules[f"myrepetl_dagster.core.{name}"] for name in ("run_pass", "copy", "catch_up")
 )
 
 
@@ -84,9 +84,9 @@ def install() -> Callable[[], None]:
     """Put the worlds' clock, and what is said in the log, in the core's place; returns what undoes it."""
     shapers = Shapers()
     places: list[tuple[Any, str, Any]] = [
-        *((module, "time", CLOCK) for module in (_REPLICATE, _COPY, _CATCH_UP)),
+        *((module, "time", CLOCK) for module in (_PASS, _COPY, _CATCH_UP)),
         (_CATCH_UP, "uuid", CLOCK),
-        (_REPLICATE, "columns_to_json", lru_cache(columns_to_json)),
+        (_PASS, "columns_to_json", lru_cache(columns_to_json)),
         (_CATCH_UP, "columns_from_json", lru_cache(columns_from_json)),
         *((module, "Shaper", shapers) for module in (_COPY, _CATCH_UP)),
     ]

@@ -12,7 +12,7 @@ from simulation.fake_source import FakeSource
 from simulation.fake_target import Database, FakeTarget
 from simulation.specs import SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, Spec, plan_of
 
-from myrepetl_dagster.core.catch_up import CatchUp, MappingState
+from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint, columns_to_json
 from myrepetl_dagster.core.ddl import Action, TableChange
 from myrepetl_dagster.core.errors import PositionLost
@@ -29,6 +29,7 @@ from myrepetl_dagster.core.log_events import (
     TableChanged,
     XaBegun,
 )
+from myrepetl_dagster.core.mapping_state import MappingState
 from myrepetl_dagster.core.model import Limits, Phase, Row, TableName
 from myrepetl_dagster.core.position import GtidSet, Position, Transaction
 

@@ -1,0 +1,109 @@
+"""A mapping during a run: what is planned, committed, and read but not yet committed. No I/O of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from .apply import Target
+from .checkpoint import Checkpoint
+from .drift import Decision
+from .errors import ReplicationError
+from .model import Phase
+from .plan import TablePlan
+from .position import Position, Transaction
+from .prepared import InDoubt
+from .shape import Shaped, Shaper
+
+
+@dataclass(slots=True)
+class Work:
+    """What has been read for one mapping and is not yet committed. `clear`: the table was truncated first."""
+
+    shaped: Shaped = field(default_factory=Shaped)
+    clear: bool = False
+
+    @property
+    def touched(self) -> bool:
+        return self.clear or self.shaped.rows_read > 0
+
+    def truncate(self) -> None:
+        self.shaped.mutations.clear()
+        self.clear = True
+
+    def take(self, other: Work) -> None:
+        """Add a finished transaction's work."""
+        if other.clear:
+            self.truncate()
+        self.shaped.take(other.shaped)
+
+
+@dataclass(slots=True)
+class MappingState:
+    """A mapping during a run: its plan, its target, its checkpoint as committed, and where it is by now."""
+
+    plan: TablePlan
+    target: Target
+    checkpoint: Checkpoint
+    position: Position
+    written: TablePlan = field(init=False)  # the plan of the rows at hand: columns come and go
+    altered: bool = False
+    joined: bool = False  # its position is the stream's
+    done: Work = field(default_factory=Work)  # of whole transactions
+    current: Work = field(default_factory=Work)  # of the transaction being read
+    shapers: dict[bytes, Shaper] = field(default_factory=dict)
+    xa: InDoubt = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.written = self.plan
+        self.xa = InDoubt(dict(self.checkpoint.in_doubt))
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    @property
+    def exact(self) -> bool:
+        return self.checkpoint.phase is Phase.REPLICATING
+
+
+Report = Callable[[MappingState], None]
+Place = tuple[str, str, int]  # mapping, file, offset in bytes
+
+
+class SchemaChanged(Exception):
+    """The log has come to a change of a source table that the target has to follow first.
+
+    Not an error: everything before it is committed, and the pass starts again from there.
+    """
+
+    def __init__(self, place: Place, decision: Decision) -> None:
+        super().__init__(f"{place}: {decision.answer}")
+        self.place = place
+        self.decision = decision
+
+
+class CommittedUnseen(Exception):
+    """An XA transaction was committed that some mappings never saw prepared: it was in doubt when their copies began.
+
+    Not an error: everything before it is committed, and these mappings have to be copied again from it on.
+    """
+
+    def __init__(self, states: Sequence[MappingState], transaction: Transaction) -> None:
+        super().__init__(f"{transaction.file}:{transaction.end_offset_bytes}")
+        self.states = states
+        self.transaction = transaction
+
+
+class blamed:
+    """Names the mapping on an error that passes, so that the others can go on without it."""
+
+    def __init__(self, state: MappingState) -> None:
+        self._name = state.name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ReplicationError) and error.mapping is None:
+            error.mapping = self._name
