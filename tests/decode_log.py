@@ -74,6 +74,8 @@ def cell_of(kind: str, text: bytes | None) -> Cell:
         return int.from_bytes(text, "big")
     if kind in ("tinyint", "smallint", "mediumint", "int", "bigint", "year"):
         return int(text)
+    if kind == "enum" and len(text) > 1020:
+        return 0
     if kind in ("float", "double"):
         return float(text)
     return text.decode("ascii") if kind in ("decimal", "date", "time", "datetime", "timestamp") else text

@@ -244,8 +244,9 @@ class CatchUp:
         for state in self.states:
             if state.xa.in_parts:  # XA COMMIT … ONE PHASE
                 self._apply_kept(state, PARTS + self.xa_token)
-            state.done.take(state.current)
-            state.current = Work()
+            if state.current.touched:
+                state.done.take(state.current)
+                state.current = Work()
             if not state.joined and not state.position.includes(transaction):
                 state.position = state.position.after(transaction)
         self._advance(transaction)
