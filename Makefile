@@ -15,7 +15,7 @@ setup: ## .venv/ with what requirements.lock pins, and this project
 	@$(PYTHON) scripts/setup.py
 
 test: lint ## linters, types, every test but the soak
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: setup ## linters and types
 	$(BIN)/ruff check $(PATHS)
