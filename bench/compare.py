@@ -83,7 +83,7 @@ class Bench:
             return None
         out = self.folder / "mydumper"
         shutil.rmtree(out, ignore_errors=True)
-        dump = f"{' '.join(found['mydumper'])} -u root -S {self.source.socket} -t 2 -B shop -T shop.{table} -o {out}"
+        dump = f"{' '.join(found['mydumper'])} -u root -S {self.source.socket} -t 2 -B shop -T {table} -o {out}"
         load = f"{' '.join(found['myloader'])} -u root -S {self.target.socket} -t 2 -d {out} -B dw -o"
         plugins = next((servers_dir() / "tools/mydumper").glob("usr/lib/*/libmariadb3/plugin"))
         return f"export MARIADB_PLUGIN_DIR={plugins}; {dump} -r 100000 && {load}"

@@ -45,6 +45,8 @@ def pair(value: object, operand: Operand, column: str) -> tuple[Convert, object]
             return _numbers(value, number)
         case str(), str():
             return _same, operand
+        case str(), bool():
+            pass  # YAML's unquoted `no` (Norway) is false, and would equal no text at all
         case str(), int() | float() | Decimal():
             return _number, _decimal(operand)
         case str(), date():

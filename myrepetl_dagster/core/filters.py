@@ -256,8 +256,6 @@ class _Parser:
 
     def _compare(self, column: str, op: str, value: object, path: str) -> Expression:
         operand = self._scalar(value, path)
-        if isinstance(operand, bool):
-            operand = int(operand)
         if operand is None and op != "eq":
             return self._wrong(path, "compares with null, which no row passes", "null goes with eq and not")
         if isinstance(operand, float) and not math.isfinite(operand):

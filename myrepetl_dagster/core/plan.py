@@ -312,6 +312,10 @@ def _require_key_types(
 
 def _keeps_apart(theirs: Column, ours: Column) -> bool:
     kinds = [_KEY_KINDS.get(c.type, c.type) for c in (theirs, ours)]
+    if ours.type == "year" or (ours.type == "binary" and kinds[0] in ("text", "bytes")):
+        return theirs.type == ours.type  # 1 and 2001 are one YEAR; BINARY pads x'01' to what x'0100' is
+    if ours.type == "char" and kinds[0] == "text" and theirs.type != "char":
+        return not _is_no_pad(theirs.collation or "")  # CHAR drops the space that tells 'a ' from 'a'
     if "text" in kinds[1:] or kinds[1] == "bytes":
         return kinds[0] != "float"  # any value's text is its own; a value that is too long is refused
     if kinds[0] == "whole number" and kinds[1] == "decimal":
@@ -339,8 +343,11 @@ def tells_all_apart(target_collation: str, source_collation: str) -> bool:
     """
     if target_collation.endswith(("_0900_bin", "_nopad_bin")):
         return True
-    no_pad = "_0900_" in source_collation or "nopad" in source_collation
-    return target_collation.endswith("_bin") and bool(source_collation) and not no_pad
+    return target_collation.endswith("_bin") and bool(source_collation) and not _is_no_pad(source_collation)
+
+
+def _is_no_pad(collation: str) -> bool:
+    return "_0900_" in collation or "nopad" in collation
 
 
 def _unique_keys(

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -83,6 +83,12 @@ def replicate(
         return [result for run in runs for result in run.run()]
     with ThreadPoolExecutor(len(runs), thread_name_prefix="source") as pool:
         futures = [pool.submit(run.run) for run in runs]
+        try:
+            wait(futures)
+        except BaseException:  # told to end: nobody else would end the threads
+            for run in runs:
+                run.stop_following()
+            raise
     return [result for future in futures for result in future.result()]
 
 

@@ -243,7 +243,9 @@ class MySQLSource(Server):
         if file not in {row[0] for row in query(self.control, "SHOW BINARY LOGS")}:
             return 0
         start = Position(file, _FIRST_OFFSET)
-        with LogStream(self.endpoint, self.info, self.limits, start, self.server_id) as stream:
+        # Under a number of its own: the server drops an older reader of the same number, which may be a run.
+        reader_id = 2**32 - 1 - secrets.randbelow(2**20)
+        with LogStream(self.endpoint, self.info, self.limits, start, reader_id) as stream:
             for event in _log_events(stream, LogReader({}, file)):
                 if isinstance(event, Moved) and event.birth_unix_s:
                     return event.birth_unix_s

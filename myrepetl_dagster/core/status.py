@@ -8,7 +8,7 @@ from typing import Any
 
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint
-from .errors import ReplicationError
+from .errors import ReplicationError, TransientError
 from .pipeline import Endpoint, Pipeline, TableMapping
 from .position import Position
 from .source import MySQLSource
@@ -101,13 +101,18 @@ def _mapping_status(
     status = MappingStatus(mapping.name)
     if head is not None:
         status.source_head = str(head[0])
-    if target.describe(mapping.target_name) is not None:
-        status.rows = target.count(mapping.target_name, mapping.fixed_key)
+    try:
+        if target.describe(mapping.target_name) is not None:
+            status.rows = target.count(mapping.target_name, mapping.fixed_key)
+    except TransientError:
+        raise  # the connection's error; any other is this table's, and hides neither the rest nor the checkpoint
+    except ReplicationError as error:
+        status.last_error = str(error)
     if held is None:
         return status
     status.phase = held.phase.value
     status.position = str(held.position)
-    status.last_error = held.last_error or None
+    status.last_error = held.last_error or status.last_error
     if head is not None:
         status.lag_s = lag_s(held, *head)
     return status

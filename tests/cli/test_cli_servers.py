@@ -224,6 +224,28 @@ def test_status_with_a_source_down_exits_with_1_and_shows_the_rest(rig: Rig) -> 
     assert "down" in rig.run("status").stdout
 
 
+def test_status_of_a_table_that_cannot_be_counted_hides_nothing_else(rig: Rig) -> None:
+    """A target table without the mapping's column is that mapping's error; the connection is not down."""
+    columns = {"id": {"column": "id", "primary_key": True}}
+    rig.target.execute(f"CREATE TABLE {rig.schema}_dw.u (id INT PRIMARY KEY)")
+    rig.run("run")
+    shared = {"source_table": "shop.t", "target_table": "dw.u"}
+    for name in ("one", "two"):
+        fixed = {"site": {"column": "site", "value": name}}
+        rig.config["mapping"][name] = shared | {"column_mapping": columns | fixed}
+
+    done = rig.run("status", "--json")
+    found = json.loads(done.stdout)
+
+    assert done.returncode == 0
+    assert all(one["connected"] for one in found["connections"])
+    t, one, two = found["mappings"]
+    assert (t["phase"], t["rows"], t["last_error"]) == ("replicating", 3, None)
+    for broken in (one, two):
+        assert (broken["phase"], broken["rows"]) == ("not started", None)
+        assert "site" in broken["last_error"]
+
+
 def test_status_of_one_source(rig: Rig) -> None:
     """--source asks that source and what it feeds."""
     other = rig.config["sources"]["shop"] | {"port": 1}

@@ -16,7 +16,8 @@ def world(request: pytest.FixtureRequest, servers: Servers) -> Pair:
 
 def _end_of_log(world: Pair) -> tuple[str, int]:
     statement = "SHOW BINARY LOG STATUS" if world.source.flavour == "mysql" else "SHOW MASTER STATUS"
-    return world.on_source(statement)[0][:2]
+    file, offset = world.on_source(statement)[0][:2]
+    return str(file), int(offset)
 
 
 def test_the_log_is_read_from_the_given_place(world: Pair) -> None:

@@ -13,8 +13,8 @@ from conftest import Servers
 from decode_log import MODE, kind_of
 from pipelines import Pair, Route, pair
 from servers import Flavour, Server
-from test_decode_types import ANY, MARIADB, MYSQL
 from type_matrix import COMMON, GEOMETRIES, Wide, charset_columns, fill, shown, tables
+from type_values import ANY, MARIADB, MYSQL
 
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.errors import RowRejected

@@ -15,8 +15,8 @@ from decode_log import MODE, kind_of
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from pipelines import Route, pair
-from test_decode_types import MARIADB, MYSQL
 from type_matrix import COMMON, RAW, Typed, shown
+from type_values import MARIADB, MYSQL
 
 SEED = int(os.environ.get("MYREPETL_TEST_SEED", "20250101"))
 EXAMPLES = int(os.environ.get("MYREPETL_TEST_EXAMPLES", "7"))

@@ -31,9 +31,7 @@ def script(path: Path, text: str) -> Path:
 
 def wrapper(path: Path, flavour: Flavour) -> Path:
     """A program at another path that is a real server of this flavour."""
-    return script(
-        path, f'shift; exec {shlex.join(find(flavour).command)} "$@"\n'
-    )  # --no-defaults comes first.
+    return script(path, f'shift; exec {shlex.join(find(flavour).command)} "$@"\n')  # --no-defaults comes first.
 
 
 def alive(pid: int) -> bool:
@@ -89,9 +87,7 @@ def test_gtid_mode_can_be_chosen(servers: Servers) -> None:
 def test_survives_a_kill_and_a_restart(flavour: Flavour, tmp_path: Path) -> None:
     """Committed rows and the port outlive a SIGKILL and an orderly restart."""
     with Server(flavour, tmp_path) as server:
-        server.execute(
-            "CREATE DATABASE d", "CREATE TABLE d.t (i INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)"
-        )
+        server.execute("CREATE DATABASE d", "CREATE TABLE d.t (i INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)")
         port, pid = server.port, server.pid
         server.kill()
         assert not server.alive
@@ -116,9 +112,7 @@ def test_servers_are_apart(source_server: Server, target_server: Server, flavour
 
 def test_serves_tcp_on_loopback_only(source_server: Server) -> None:
     """Other users connect to host and port, which no other machine can reach."""
-    source_server.execute(
-        "CREATE USER IF NOT EXISTS u@'%' IDENTIFIED BY 'secret'", "GRANT ALL ON *.* TO u@'%'"
-    )
+    source_server.execute("CREATE USER IF NOT EXISTS u@'%' IDENTIFIED BY 'secret'", "GRANT ALL ON *.* TO u@'%'")
     arguments = {"host": source_server.host, "port": source_server.port, "user": "u", "password": "secret"}
     with pymysql.connect(**arguments) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT CURRENT_USER(), @@bind_address")

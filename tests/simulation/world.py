@@ -62,9 +62,7 @@ class Token:
 
 CLOCK = Clock()
 # By name, since the package exports a function `replicate`, too.
-_PASS, _COPY, _CATCH_UP = (
-    sys.modules[f"myrepetl_dagster.core.{name}"] for name in ("run_pass", "copy", "catch_up")
-)
+_PASS, _COPY, _CATCH_UP = (sys.modules[f"myrepetl_dagster.core.{name}"] for name in ("run_pass", "copy", "catch_up"))
 
 
 class Shapers:

@@ -446,9 +446,7 @@ def test_database_section_gives_defaults(tmp_path: Path) -> None:
     assert found.targets["lake"].password.reveal() == PASSWORD
 
     data["database"]["conect_timeout"] = 5
-    assert problems(data, tmp_path) == {
-        "database.conect_timeout": "unknown key (did you mean 'connect_timeout'?)"
-    }
+    assert problems(data, tmp_path) == {"database.conect_timeout": "unknown key (did you mean 'connect_timeout'?)"}
 
 
 def test_socket_without_password() -> None:
@@ -549,9 +547,7 @@ def test_start_position() -> None:
 def test_variables() -> None:
     """`${NAME}` inside text and `{"env": "NAME"}` in the place of a value are put in."""
     data = pipeline(metrics_port={"env": "PORT"})
-    data["sources"]["north"].update(
-        password={"env": "PW"}, port="${PORT}", host="${HOST}.example", read_timeout="${T}"
-    )
+    data["sources"]["north"].update(password={"env": "PW"}, port="${PORT}", host="${HOST}.example", read_timeout="${T}")
     data["mapping"]["north.clients"]["filter"] = {"name": {"env": "WHO"}, "cost": "$${not}", "env": "prod"}
     data["mapping"]["north.clients"]["column_mapping"]["env"] = {"column": "stage", "value": {"env": "WHO"}}
     found = read(data, PW=PASSWORD, PORT="3310", HOST="db7", WHO="ann", T="2.5")
@@ -757,9 +753,7 @@ def test_fingerprint_is_the_same_in_every_process(tmp_path: Path) -> None:
     answers = set()
     for seed in ("1", "2"):
         env = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
-        answers.add(
-            subprocess.check_output([sys.executable, "-c", code, tmp_path / "p.json"], env=env, text=True)
-        )
+        answers.add(subprocess.check_output([sys.executable, "-c", code, tmp_path / "p.json"], env=env, text=True))
     assert len(answers) == 1
 
 
@@ -773,9 +767,7 @@ def test_import_is_light() -> None:
 
 def test_endpoint_address() -> None:
     """Names of one machine are one address."""
-    assert (
-        Endpoint("a", "source", host="LOCALHOST").address == Endpoint("b", "target", host="127.0.0.1").address
-    )
+    assert Endpoint("a", "source", host="LOCALHOST").address == Endpoint("b", "target", host="127.0.0.1").address
 
 
 # ---- anything at all ---------------------------------------------------------------------------------
@@ -794,17 +786,10 @@ def places(data: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 junk = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from(["${X}", "a.b"]),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["${X}", "a.b"]),
     lambda inner: (
         st.lists(inner, max_size=2)
-        | st.dictionaries(
-            st.sampled_from(["env", "eq", "not", "column", "value", "id", "x.y"]), inner, max_size=2
-        )
+        | st.dictionaries(st.sampled_from(["env", "eq", "not", "column", "value", "id", "x.y"]), inner, max_size=2)
     ),
     max_leaves=5,
 )

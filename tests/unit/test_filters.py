@@ -128,9 +128,9 @@ def test_null_is_unknown(data: object, verdict: bool | None) -> None:
 
 integers = st.integers(-3, 3) | st.integers(-(2**62), 2**62)
 numbers = integers | st.floats(allow_nan=False, allow_infinity=False)
-texts = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=3
-) | st.sampled_from(["a", "A", "a ", "é", "ab"])
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=3) | st.sampled_from(
+    ["a", "A", "a ", "é", "ab"]
+)
 rows = st.fixed_dictionaries(
     {"i": st.none() | integers, "r": st.none() | numbers, "t": st.none() | texts, "u": st.none() | texts}
 )
@@ -145,9 +145,7 @@ conditions = st.recursive(
     compares,
     lambda inner: st.one_of(
         st.builds(lambda c: {"not": c}, inner),
-        st.builds(
-            lambda k, c: {k: c}, st.sampled_from(["and", "or"]), st.lists(inner, min_size=1, max_size=3)
-        ),
+        st.builds(lambda k, c: {k: c}, st.sampled_from(["and", "or"]), st.lists(inner, min_size=1, max_size=3)),
     ),
     max_leaves=6,
 )

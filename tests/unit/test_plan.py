@@ -95,6 +95,7 @@ def test_refused(source: Table, target: Table, options: Any, error: type[Excepti
         ("datetime(3)", "datetime(6)", True), ("timestamp", "datetime", True), ("decimal(9,2)", "decimal(9,1)", False),
         ("decimal(9,2)", "int", False), ("bigint", "decimal(20,0)", True), ("float", "double", True), ("double", "float", False),
         ("date", "datetime", True), ("datetime", "date", False), ("time(3)", "time", False), ("double", "varchar(30)", False),
+        ("int", "year", False), ("year", "int", True), ("varbinary(9)", "binary(9)", False), ("binary(4)", "binary(9)", True),
     ],
 )  # fmt: skip
 def test_types_of_a_key(source: str, target: str, fine: bool) -> None:
@@ -117,6 +118,14 @@ def test_types_of_a_key(source: str, target: str, fine: bool) -> None:
 def test_collations_of_a_key(target: str, source: str, apart: bool) -> None:
     """Only a collation that tells all strings apart serves for a source's other one, trailing spaces included."""
     assert tells_all_apart(target, source) is apart
+
+
+def test_char_takes_no_key_whose_trailing_spaces_count() -> None:
+    """'a' and 'a ' would be one CHAR; where the source takes them for one (PAD SPACE), CHAR serves."""
+    padded = "utf8mb4_bin"
+    plan(table(column("id", "varchar(9)", collation=padded)), table(column("id", "char(9)", collation=padded)))
+    with pytest.raises(PrerequisiteError, match="could become one"):
+        plan(table(column("id", "varchar(9)", collation=BIN)), table(column("id", "char(9)", collation=BIN)))
 
 
 def test_loose_collation_is_refused() -> None:

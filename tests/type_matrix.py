@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from decode_log import MODE, kind_of
 from servers import Flavour, Server
-from test_decode_types import ANY, BYTES, MARIADB, MYSQL
+from type_values import ANY, BYTES, MARIADB, MYSQL
 
 Typed = tuple[str, Sequence[str]]
 

@@ -1,0 +1,125 @@
+"""One writer for each mapping: whoever claimed it last. A run that was overtaken commits nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from conftest import Servers
+from pipelines import SOURCES, Pair, pair
+
+from myrepetl_dagster.core.errors import StaleRun, TransientError
+from myrepetl_dagster.core.model import Progress
+from myrepetl_dagster.core.replicate import MappingResult
+
+FILL = "INSERT INTO t WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i+1 FROM n WHERE i < 60) SELECT i, 0 FROM n"
+
+
+@pytest.fixture(params=SOURCES, ids=str)
+def world(request: pytest.FixtureRequest, servers: Servers) -> Pair:
+    made = pair(servers, request.param)
+    made.chunks_of(5)
+    made.limits["batch_rows_max"] = 5
+    made.on_source("CREATE TABLE t (id INT PRIMARY KEY, v INT)", FILL)
+    return made
+
+
+class Paused:
+    """A run in a thread that stops in on_progress after its n-th commit, until it is let go."""
+
+    def __init__(self, world: Pair, commits: int) -> None:
+        self.world = world
+        self.commits = commits
+        self.later = 0
+        self.paused, self.go_on = threading.Event(), threading.Event()
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self.paused.wait(30)
+
+    def _on_progress(self, _: Progress) -> None:
+        if self.paused.is_set():
+            self.later += 1
+        self.commits -= 1
+        if self.commits == 0:
+            self.paused.set()
+            assert self.go_on.wait(60)
+
+    def _run(self) -> None:
+        try:
+            self.world.run("t", self._on_progress)
+        except BaseException as error:
+            self.error = error
+
+    def finish(self) -> None:
+        self.go_on.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+
+@pytest.mark.parametrize("commits", [1, 4, 13])
+def test_zombie(world: Pair, commits: int) -> None:
+    """A run paused while it copies, or just before the end, finds itself overtaken and commits nothing more, neither
+    rows nor a checkpoint, although the source went on meanwhile.
+    """
+    zombie = Paused(world, commits)
+    world.on_source("UPDATE t SET v=1", "DELETE FROM t WHERE id % 2 = 0", "INSERT INTO t VALUES (1000,5)")
+    world.run("t")
+    world.assert_same("t")
+    held, checkpoint = world.target_rows("t"), world.checkpoint("a.t")
+    zombie.finish()
+    assert zombie.later == 0
+    assert zombie.error is None or isinstance(zombie.error, (StaleRun, AssertionError))
+    assert world.target_rows("t") == held
+    assert world.checkpoint("a.t") == checkpoint
+    world.on_source("UPDATE t SET v=2")
+    world.run("t")
+    world.assert_same("t")
+
+
+def test_zombie_catching_up(world: Pair) -> None:
+    """The same for a run that applies the log: after it was overtaken it raises StaleRun and the rows stay."""
+    world.run("t")
+    world.on_source(*(f"UPDATE t SET v=v+1 WHERE id > {i}" for i in range(0, 60, 5)))
+    zombie = Paused(world, 2)
+    world.run("t")
+    world.on_source("DELETE FROM t WHERE id < 30")
+    world.run("t")
+    held, checkpoint = world.target_rows("t"), world.checkpoint("a.t")
+    zombie.finish()
+    assert isinstance(zombie.error, StaleRun)
+    assert zombie.later == 0
+    assert (world.target_rows("t"), world.checkpoint("a.t")) == (held, checkpoint)
+
+
+def test_runs_at_once(world: Pair) -> None:
+    """Several runs started at the same moment, on an empty target and again: one wins each time, the others stop with
+    StaleRun or give way, and the target is equal.
+    """
+
+    def race(run: Callable[[], dict[str, MappingResult]]) -> list[BaseException]:
+        errors: list[BaseException] = []
+        gate = threading.Barrier(3)
+
+        def one() -> None:
+            gate.wait()
+            try:
+                errors.extend(r.error for r in run().values() if r.error is not None)
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=one) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return errors
+
+    world.limits |= {"attempts_max": 5, "backoff_max_s": 0.5}
+    for step in range(3):
+        errors = race(lambda: world.try_run("t"))
+        assert not [error for error in errors if not isinstance(error, (StaleRun, TransientError))], errors
+        world.run("t")
+        world.assert_same("t")
+        world.on_source("UPDATE t SET v=v+1", f"INSERT INTO t VALUES ({2000 + step},1)")
