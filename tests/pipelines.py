@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pymysql
-from conftest import Servers
+from server_farm import Servers
 from servers import Flavour, Server
 
 from myrepetl_dagster.core.config import from_dict

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conftest import Servers
 from pipelines import Pair, pair_of
+from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.model import Progress

@@ -7,6 +7,7 @@ deleted at the end (`sweep`). Then the log is applied up to the high watermark, 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from .plan import TablePlan
 from .shape import LiteralKey, Shaped, Shaper
 from .source import Source
 from .values import INTEGER_TYPES, TEMPORAL_TYPES
+
+log = logging.getLogger("myrepetl")
 
 _TEXT = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum"})
 
@@ -31,6 +34,7 @@ class Copy:
         self.limits = limits
         self.report = report
         self.shaper = Shaper(state.plan, source.layout(state.plan))
+        self.rows_swept = 0
 
     def run(self, until_s: float | None) -> bool:
         """Copy until done (True) or, where the copy goes by key, until `time.monotonic()` passes `until_s`."""
@@ -106,6 +110,7 @@ class Copy:
         state = self.state
         while keys := state.target.keys_after(state.plan, self.copy.sweep_after, self.limits.chunk_rows_max):
             gone = self._gone(keys)
+            self.rows_swept += len(gone)
             copy = replace(self.copy, sweep_after=keys[-1])
             shaped = Shaped(mutations=[(key, None) for key in gone])
             self._commit(replace(state.checkpoint, copy=copy), shaped)
@@ -125,6 +130,11 @@ class Copy:
 
     def _end(self) -> None:
         """All chunks are read: what they may have seen ends at the log's present end."""
+        if self.rows_swept:
+            log.warning(
+                "mapping %s: deleted %d rows of %s that the source does not have",
+                self.state.name, self.rows_swept, self.state.plan.target.name, extra={"mapping": self.state.name},
+            )  # fmt: skip
         checkpoint = replace(self.state.checkpoint, phase=Phase.SETTLING, copy=None, high_watermark=self.source.head())
         self._commit(checkpoint)
 

@@ -19,6 +19,7 @@ from .filters import columns as filter_columns
 from .model import Column, Table
 from .pipeline import TableMapping
 from .plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
+from .rounding import require_exact
 from .schema import column_definition, create_table_sql
 from .source import MySQLSource
 from .transforms import Transform
@@ -99,6 +100,8 @@ def prepare(
         held = target.describe(mapping.target_name) or held
     plan = plan_table(mapping, table, held, shared_with, () if copying else past_key)
     _require_comparable(mapping, table)
+    if copying:  # later changes of the source are judged where the log brings them
+        require_exact(plan)
     return plan
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import PASSWORD, Rig
-from conftest import Servers
+from server_farm import Servers
 from servers import Flavour, Server
 
 

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from conftest import Servers
 from decode_log import MODE, ROWS, TABLE_MAP, Change, Log, cell_of, kind_of, printed, same
+from server_farm import Servers
 from servers import Server
 
 from myrepetl_dagster.core.collations import charset_of

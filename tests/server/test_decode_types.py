@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
-from conftest import Servers
 from decode_log import MODE, Log, cell_of, kind_of, printed, same
+from server_farm import Servers
 from servers import Flavour
 from type_values import ANY, MARIADB, MYSQL
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Servers
 from pipelines import ROUTES, SOURCES, Interrupted, Pair, Route, call_at, interrupt, pair, pair_of
+from server_farm import Servers
 
 from myrepetl_dagster.core.errors import PrerequisiteError, SchemaDrift, UnsupportedEvent
 

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from conftest import Servers
 from pipelines import SOURCES, Pair, pair
+from server_farm import Servers
 
 from myrepetl_dagster.core.errors import StaleRun, TransientError
 from myrepetl_dagster.core.model import Progress

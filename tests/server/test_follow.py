@@ -7,7 +7,7 @@ import time
 
 import pymysql
 import pytest
-from conftest import Servers
+from server_farm import Servers
 from servers import Flavour, Server
 
 from myrepetl_dagster.core.config import from_dict

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Servers
 from pipelines import SOURCES, Pair, pair
+from server_farm import Servers
 
 MAPPING = {"a.t": {"target_table": "b.t", "init_if_table_empty": True}}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Servers
 from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pair
+from server_farm import Servers
 
 from myrepetl_dagster.core.errors import PrerequisiteError, RowRejected, SchemaDrift
 from myrepetl_dagster.core.model import Phase, Progress

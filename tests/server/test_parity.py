@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conftest import Servers
 from decode_log import MODE, kind_of
 from pipelines import Pair, Route, pair
+from server_farm import Servers
 from servers import Flavour, Server
 from type_matrix import COMMON, GEOMETRIES, Wide, charset_columns, fill, shown, tables
 from type_values import ANY, MARIADB, MYSQL

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from conftest import Servers
 from decode_log import MODE, kind_of
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from pipelines import Route, pair
+from server_farm import Servers
 from type_matrix import COMMON, RAW, Typed, shown
 from type_values import MARIADB, MYSQL
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from conftest import Servers
 from pipelines import ROUTES, Pair, Route, pair
+from server_farm import Servers
 
 from myrepetl_dagster.core import fast_copy
 from myrepetl_dagster.core.apply import MySQLTarget

@@ -15,8 +15,8 @@ from typing import Any
 
 import pymysql
 import pytest
-from conftest import Servers
 from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pair
+from server_farm import Servers
 
 from myrepetl_dagster.core.model import Progress
 from myrepetl_dagster.core.source import MySQLSource

@@ -6,8 +6,8 @@ import threading
 from typing import Any
 
 import pytest
-from conftest import Servers
 from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pair
+from server_farm import Servers
 
 from myrepetl_dagster.core.errors import RowRejected
 

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 import pytest
-from conftest import Servers
 from pipelines import PASSWORD, SOURCES, Pair, pair, pair_of
+from server_farm import Servers
 
 from myrepetl_dagster.core.config import from_dict
 from myrepetl_dagster.core.errors import (

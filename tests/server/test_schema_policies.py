@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Servers
 from schema_changes import CREATE, Altering, altering, columns_of
+from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.errors import PrerequisiteError, SchemaDrift

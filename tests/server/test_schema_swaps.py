@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pymysql
 import pytest
-from conftest import Servers
 from pipelines import Interrupted, call_at, interrupt
 from schema_changes import CREATE, Altering, altering, columns_of
+from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.apply import MySQLTarget

@@ -16,7 +16,7 @@ from pathlib import Path
 import pymysql
 import pytest
 import server_binaries
-from conftest import Servers
+from server_farm import Servers
 from servers import Flavour, Server, ServerFailed, ServerUnavailable, find, main
 
 SCRIPTS = Path(server_binaries.__file__).parent

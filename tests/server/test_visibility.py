@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from conftest import Servers
 from pipelines import Pair, pair_of
+from server_farm import Servers
 from servers import Flavour, Server
 
 from myrepetl_dagster.core.binlog import Committed, KnownTable, RowsRead

@@ -252,6 +252,7 @@ def test_text_that_is_no_number_is_not_dropped_by_not() -> None:
         (timedelta(), 5),
         (timedelta(), "noon"),
         (b"5", 5),
+        ("no", False),
         ({"a": 1}, "zzz"),
     ],
 )
