@@ -12,6 +12,7 @@ from . import checkpoint
 from .apply import MySQLTarget
 from .checks import ConnectionReport, State, account, common_checks, reach, set_variable, variables
 from .connect import query, quote_name, translated
+from .diagnose_mapping import mapping_checks
 from .diagnose_source import source_report
 from .grants import missing, parse
 from .model import TableName
@@ -41,6 +42,7 @@ def _target_report(pipeline: Pipeline, name: str) -> ConnectionReport:
             report.attempt("role", lambda: _writable(report, writer))
             report.attempt("grants", lambda: _target_grants(report, pipeline, writer))
             report.attempt("tables", lambda: _engines(report, pipeline, writer))
+            report.attempt("mappings", lambda: mapping_checks(report, pipeline, writer))
     finally:
         writer.close()
     return report

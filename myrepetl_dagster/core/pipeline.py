@@ -192,6 +192,11 @@ class Pipeline:
     def mappings_of_target(self, name: str) -> tuple[TableMapping, ...]:
         return tuple(mapping for mapping in self.mappings if mapping.target == name)
 
+    def sharing(self, mapping: TableMapping) -> tuple[TableMapping, ...]:
+        """The other mappings that write the same target table."""
+        table = (mapping.target, mapping.target_name)
+        return tuple(m for m in self.mappings if m is not mapping and (m.target, m.target_name) == table)
+
     def fingerprint(self) -> str:
         """Changes with everything that the file says but secrets, and with the text of transforms.
 

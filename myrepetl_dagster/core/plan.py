@@ -257,10 +257,12 @@ def _require_unique_key(mapping: TableMapping, target: Table, key: tuple[str, ..
             hint="Make the column NOT NULL in the target, or correct primary_key.",
         )
     columns = ", ".join(f"`{name}`" for name in key)
+    # A primary key on fewer columns would still take rows of two sources for one.
+    narrow = bool(target.primary_key) and set(target.primary_key) < set(key)
+    what = f"DROP PRIMARY KEY, ADD PRIMARY KEY ({columns})" if narrow else f"ADD UNIQUE KEY ({columns})"
     raise PrerequisiteError(
         f"mapping {mapping.name!r}: {target.name} has no unique key on ({', '.join(key)}), so rows cannot be found",
-        hint=f"ALTER TABLE `{target.name.schema}`.`{target.name.table}` ADD UNIQUE KEY ({columns}), or correct"
-        " primary_key.",
+        hint=f"ALTER TABLE `{target.name.schema}`.`{target.name.table}` {what}, or correct primary_key.",
     )
 
 
@@ -274,8 +276,8 @@ def _require_collations(
         theirs, ours = source.column(column.source), target.column(column.target)
         if theirs is None or ours is None or not ours.collation or ours.collation == theirs.collation:
             continue
-        if tells_all_apart(ours.collation, theirs.collation or ""):
-            continue
+        if theirs.charset is None or tells_all_apart(ours.collation, theirs.collation or ""):
+            continue  # the texts of numbers and times differ in more than letter case
         raise PrerequisiteError(
             f"mapping {mapping.name!r}: key column {column.target} has collation {ours.collation} in the target"
             f" and {theirs.collation or theirs.type} in the source: different source rows could become one",

@@ -290,11 +290,7 @@ class SourceRun:
         held = target.read_checkpoints([mapping.name]).get(mapping.name)
         known = columns_from_json(held.source_columns_json) if held else ()
         past_key = held.key if held else ()
-        shared = [
-            m
-            for m in self.pipeline.mappings
-            if m is not mapping and (m.target, m.target_name) == (mapping.target, mapping.target_name)
-        ]
+        shared = self.pipeline.sharing(mapping)
         plan = prepare(mapping, source, target, shared, copying=copying, known=known, past_key=past_key)
         if held is not None and held.phase is Phase.COPYING and past_key != plan.key:
             self.forget.add(mapping.name)  # its next chunk would be asked for by the old key

@@ -164,6 +164,37 @@ def test_a_table_that_is_not_there_is_named(rig: Rig) -> None:
     assert f"{rig.schema}.orders" in checks["tables"]["found"]
 
 
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        ("CREATE TABLE {}_dw.t (id INT PRIMARY KEY)", "name"),
+        ("CREATE TABLE {}_dw.t (id INT, name VARCHAR(20), KEY (id))", "no unique key on (id)"),
+    ],
+)
+def test_a_target_table_that_a_run_would_refuse_fails(rig: Rig, table: str, found: str) -> None:
+    """A mapping that cannot be planned fails before a run does, and says why."""
+    rig.config["mapping"]["shop.t"] |= {"primary_key": "id", "column_mapping": {"id": "id", "name": "name"}}
+    rig.target.execute(table.format(rig.schema))
+
+    checks = rig.checks("dw")
+
+    assert checks["mapping"]["state"] == "failed"
+    assert found in checks["mapping"]["found"]
+
+
+def test_rows_that_a_copy_would_delete_are_a_warning(rig: Rig) -> None:
+    """A target that holds rows before its first copy is a warning: the copy deletes what the source lacks."""
+    rig.target.execute(
+        f"CREATE TABLE {rig.schema}_dw.t (id INT PRIMARY KEY, name VARCHAR(20))",
+        f"INSERT INTO {rig.schema}_dw.t VALUES (900, 'archived')",
+    )
+
+    checks = rig.checks("dw")
+
+    assert checks["mapping"]["state"] == "warning"
+    assert "deletes" in checks["mapping"]["found"]
+
+
 def test_the_json_is_what_the_lines_say(rig: Rig) -> None:
     """For machines: each connection with its checks, and the same exit code."""
     rig.config["targets"]["dw"]["port"] = 1
