@@ -1,0 +1,227 @@
+"""The only retry: bounded twice, jittered, reset by progress, and every attempt in the log."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.errors import (
+    ConfigError,
+    PositionLost,
+    PrerequisiteError,
+    ReplicationError,
+    RowRejected,
+    SchemaDrift,
+    SourceLost,
+    StaleRun,
+    StopRequested,
+    TargetBusy,
+    TargetLost,
+    TransientError,
+    UnsupportedEvent,
+)
+from myrepetl_dagster.core.model import Limits
+from myrepetl_dagster.core.pipeline import Pipeline
+from myrepetl_dagster.core.replicate import SourceRun, backoff_s
+
+module = importlib.import_module("myrepetl_dagster.core.replicate")  # `core.replicate` is also a function
+
+
+class Clock:
+    """Time that only passes while somebody sleeps or works."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.slept_s: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+def pipeline(**limits: float) -> Pipeline:
+    endpoint = {"host": "h", "user": "u", "password": "p", "database": "d"}
+    return from_dict(
+        {
+            "sources": {"a": endpoint},
+            "targets": {"b": {**endpoint, "database": "e"}},
+            "mapping": {"a.t": {"target_table": "b.t"}},
+            "limits": limits,
+        }
+    )
+
+
+def run_of(monkeypatch: pytest.MonkeyPatch, attempt: Callable[[SourceRun], None], **limits: float) -> SourceRun:
+    made = pipeline(**limits)
+    monkeypatch.setattr(SourceRun, "_attempt", attempt)
+    return SourceRun(made, made.mappings)
+
+
+def lost(_: SourceRun) -> None:
+    error = SourceLost("source 'a': gone", code=2013)
+    error.operation = "reading the log"
+    raise error
+
+
+# ---- bounds --------------------------------------------------------------------------------------------
+def test_attempts_are_bounded(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """After attempts_max attempts in vain the last error is raised."""
+    with pytest.raises(SourceLost):
+        run_of(monkeypatch, lost, attempts_max=5).run()
+    assert len(clock.slept_s) == 4
+
+
+def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """Attempts that take long are given up after retry_time_s_max, whatever their number."""
+
+    def slow(run: SourceRun) -> None:
+        clock.now_s += 40
+        lost(run)
+
+    with pytest.raises(SourceLost):
+        run_of(monkeypatch, slow, attempts_max=1000, retry_time_s_max=100).run()
+    assert clock.now_s - 1000 <= 100 + 40 + 40
+
+
+def test_progress_resets_both_bounds(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """A run that commits something between its errors may have any number of them."""
+    calls = 0
+
+    def forward(run: SourceRun) -> None:
+        nonlocal calls
+        calls += 1
+        clock.now_s += 60
+        if calls == 40:
+            return
+        run._commits += 1
+        lost(run)
+
+    run_of(monkeypatch, forward, attempts_max=3, retry_time_s_max=100).run()
+    assert calls == 40
+    assert max(clock.slept_s) <= Limits().backoff_first_s  # each is a first attempt again
+
+
+def test_an_attempt_that_succeeds_ends_the_retries(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """The second attempt's success is the run's."""
+    outcomes = [lost, lambda _: None]
+    run_of(monkeypatch, lambda run: outcomes.pop(0)(run)).run()  # type: ignore[no-untyped-call]
+    assert not outcomes
+    assert len(clock.slept_s) == 1
+
+
+@pytest.mark.parametrize("attempt", range(1, 60))
+def test_backoff_is_capped_and_fully_jittered(attempt: int) -> None:
+    """Any wait from nothing to the cap, which doubles from backoff_first_s up to backoff_max_s and stays there."""
+    limits = Limits(backoff_first_s=0.2, backoff_max_s=30.0)
+    whole = min(30.0, 0.2 * 2 ** (attempt - 1))
+
+    assert backoff_s(limits, attempt, 0.0) == 0.0
+    assert backoff_s(limits, attempt, 0.5) == pytest.approx(whole / 2)
+    assert backoff_s(limits, attempt, 0.999999) < whole <= 30.0
+    assert backoff_s(limits, 10**9, 0.5) == 15.0
+
+
+def test_two_runs_do_not_retry_in_step(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """Waits are random, so that many runs do not hit a server that comes back all at once."""
+    waits = []
+    for seed in (1, 2):
+        random.seed(seed)
+        with pytest.raises(SourceLost):
+            run_of(monkeypatch, lost, attempts_max=6).run()
+        waits.append(tuple(clock.slept_s))
+        clock.slept_s.clear()
+    assert waits[0] != waits[1]
+
+
+# ---- what is retried -----------------------------------------------------------------------------------
+RETRIED: tuple[type[ReplicationError], ...] = (SourceLost, TargetLost, TargetBusy, TransientError)
+NOT_RETRIED: tuple[type[ReplicationError], ...] = (
+    PrerequisiteError, PositionLost, SchemaDrift, UnsupportedEvent, RowRejected, StaleRun, StopRequested,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NOT_RETRIED)
+def test_what_no_retry_mends_fails_at_once(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, kind: type[ReplicationError]
+) -> None:
+    """Errors of configuration, data, schema and position are raised by the first attempt."""
+
+    def fail(_: SourceRun) -> None:
+        raise kind("no")
+
+    with pytest.raises(kind):
+        run_of(monkeypatch, fail).run()
+    assert not clock.slept_s
+    assert not kind.retryable
+
+
+@pytest.mark.parametrize("kind", RETRIED)
+def test_what_passes_is_retried(monkeypatch: pytest.MonkeyPatch, clock: Clock, kind: type[ReplicationError]) -> None:
+    """Lost connections and busy servers are tried again, and told to Dagster as retryable."""
+    outcomes = [1]
+
+    def fail_once(_: SourceRun) -> None:
+        if outcomes:
+            outcomes.pop()
+            raise kind("for now")
+
+    run_of(monkeypatch, fail_once).run()
+    assert len(clock.slept_s) == 1
+    assert kind.retryable
+
+
+def test_every_error_says_whether_a_new_run_can_mend_it() -> None:
+    """Only transient errors are retryable; no class is left out of these tests."""
+    known = {*RETRIED, *NOT_RETRIED, ConfigError}
+    assert _all_subclasses(ReplicationError) <= known
+
+
+def _all_subclasses(kind: type[Any]) -> set[type[Any]]:
+    found = {c for c in kind.__subclasses__() if c.__module__.endswith("core.errors")}
+    return found.union(*(_all_subclasses(c) for c in found)) if found else set()
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_is_never_retried(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, interruption: type[BaseException]
+) -> None:
+    """Ctrl-C and the end of the process go through."""
+
+    def interrupted(_: SourceRun) -> None:
+        raise interruption
+
+    with pytest.raises(interruption):
+        run_of(monkeypatch, interrupted).run()
+    assert not clock.slept_s
+
+
+# ---- the log -------------------------------------------------------------------------------------------
+def test_every_attempt_is_logged_with_its_facts(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Operation, code, attempt and wait are fields of the record, not only words in it."""
+    with caplog.at_level(logging.WARNING, "myrepetl"), pytest.raises(SourceLost):
+        run_of(monkeypatch, lost, attempts_max=4).run()
+    facts = [
+        (r.__dict__["operation"], r.__dict__["code"], r.__dict__["attempt"], r.__dict__["wait_s"])
+        for r in caplog.records
+    ]
+
+    assert [f[:3] for f in facts] == [("reading the log", 2013, n) for n in (1, 2, 3)]
+    assert [f[3] for f in facts] == clock.slept_s
