@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -188,10 +189,12 @@ def test_a_server_without_tls_is_refused_where_it_is_asked_for(servers: Servers,
 
 # ---- client certificates -------------------------------------------------------------------------------
 @pytest.fixture
-def mutual(pair: Pair) -> Pair:
+def mutual(pair: Pair) -> Iterator[Pair]:
     """An account that has to show a certificate."""
     pair.source.execute("ALTER USER 'reader'@'%' REQUIRE X509")
-    return pair
+    yield pair
+    for account in ("reader", "writer"):
+        pair.source.execute(f"ALTER USER '{account}'@'%' REQUIRE NONE")
 
 
 def test_mutual_tls(mutual: Pair, secured: Secured) -> None:
