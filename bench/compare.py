@@ -32,7 +32,13 @@ class Bench:
         self.flavour = flavour
         self.folder = folder
         self.rows = rows
-        options = {"innodb_buffer_pool_size": "512M", "max_allowed_packet": "64M"}
+        options = {
+            "innodb_buffer_pool_size": "512M",
+            "max_allowed_packet": "64M",
+            # Crash-safe, as servers are by default.
+            "sync_binlog": "1",
+            "innodb_flush_log_at_trx_commit": "1",
+        }
         if flavour == "mysql":
             options["innodb_redo_log_capacity"] = "512M"
         self.source = Server(flavour, folder / "source", options)
