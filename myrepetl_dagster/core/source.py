@@ -195,7 +195,10 @@ class MySQLSource(Server):
             return position
 
     def _gtids_before(self, file: str, offset_bytes: int) -> GtidSet:
-        """What the files up to a place hold: the set that the file begins with, and each GTID before the place."""
+        """What lies before a place: the set that the file begins with, each GTID before the place, and those that
+        no file holds (SET GLOBAL gtid_purged = '+…').
+        """
+        purged = GtidSet.parse(query(self.control, "SELECT @@global.gtid_purged")[0][0])
         found = GtidSet({})
         with self.control.cursor(SSCursor) as cursor:
             cursor.execute("SHOW BINLOG EVENTS IN %s", (file,))
@@ -204,7 +207,7 @@ class MySQLSource(Server):
                     found = GtidSet.parse(text)
                 elif kind in ("Gtid", "Gtid_tagged") and end_offset_bytes <= offset_bytes:
                     found = found.union(GtidSet.parse(text.split("'")[1]))
-        return found
+        return found.union(purged)
 
     def check_position(self, position: Position) -> None:
         """Make sure that the log still holds, and ever held, what follows a position.
