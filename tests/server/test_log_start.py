@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pipelines import SOURCES, Pair, pair
+from pipelines import SOURCES, Pair, pair, pair_of
 from server_farm import Servers
 
 MAPPING = {"a.t": {"target_table": "b.t", "init_if_table_empty": True}}
@@ -46,3 +46,18 @@ def test_a_place_that_the_log_does_not_have_stops(world: Pair) -> None:
     result = world.try_run(MAPPING)["a.t"]
 
     assert "binlog.999999" in str(result.error)
+
+
+def test_gtids_that_no_file_holds_count_as_read(servers: Servers) -> None:
+    """A GTID that was only ever declared purged does not make the place a lost one."""
+    world = pair_of(servers.get("log start", "mysql"), servers.get("target", "mysql"))
+    table = "CREATE TABLE t (id INT PRIMARY KEY, v INT)"
+    world.on_source(table, "INSERT INTO t VALUES (1,1)")
+    world.on_target(table, "INSERT INTO t VALUES (1,1)")
+    file, offset = _end_of_log(world)
+    uuid = world.on_source("SELECT @@server_uuid")[0][0]
+    world.on_source(f"SET GLOBAL gtid_purged='+{uuid}:900000'", "INSERT INTO t VALUES (2,2)")
+    world.replication |= {"log_file": file, "log_pos": offset}
+
+    assert world.run(MAPPING)["a.t"].changes_applied == 1
+    world.assert_same("t")
