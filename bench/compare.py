@@ -236,8 +236,9 @@ def main() -> None:
                     measure(bench.ours(["users"]), [bench.source, bench.target], {"PYTHONPATH": str(ROOT)})
                     bench.start_replica()
                     mixed = partial(write_log, bench.source, options.changes, options.rows)
-                    hot = partial(write_hot_log, bench.source, options.changes)
-                    for log, write in (("mixed", mixed), ("hot rows", hot)):
+                    hot = partial(write_hot_log, bench.source, options.changes, 50)
+                    single = partial(write_hot_log, bench.source, options.changes // 5, 1)
+                    for log, write in (("mixed", mixed), ("hot rows", hot), ("hot rows, one by one", single)):
                         catch_ups.append((flavour, log, bench.catch_up(write, options.rounds)))
             finally:
                 bench.close()

@@ -49,14 +49,16 @@ def create(server: Server, table: str, rows: int) -> None:
 
 
 def write_log(server: Server, changes: int, rows: int, seed: int) -> int:
-    """A mixed log on `shop.users`: 60 % inserts in transactions of 100, 30 % updates and 10 % deletes of 50."""
+    """A mixed log on `shop.users`: 60 % inserts in transactions of 100 (one statement), 30 % updates and 10 %
+    deletes in transactions of 50 (a statement for each row, keys at random). Returns the changes made.
+    """
     rng = random.Random(seed)
     made = 0
     with server.connect(database="shop", autocommit=False) as connection, connection.cursor() as cursor:
         while made < changes:
-            roll = rng.random()
-            at = rng.randint(1, rows)
-            if roll < 3 / 6:
+            roll = rng.random() * 14
+            ids = rng.sample(range(1, rows + 1), 50)
+            if roll < 6:  # six transactions of 100 to six and two of 50
                 values = ", ".join(
                     f"('N{made + n}', 'n{made + n}@example.com', 'FR', {n}.25, {n}.5, NOW(), NOW(3), 1, 'new {n}')"
                     for n in range(100)
@@ -65,23 +67,28 @@ def write_log(server: Server, changes: int, rows: int, seed: int) -> int:
                     "INSERT INTO users (name, email, country, balance, score, created, updated, active, notes)"
                     f" VALUES {values}"
                 )
-            elif roll < 5 / 6:
-                made += cursor.execute(
-                    f"UPDATE users SET balance = balance + 1, notes = CONCAT('u', notes) WHERE id >= {at} LIMIT 50"
-                )
             else:
-                made += cursor.execute(f"DELETE FROM users WHERE id >= {at} LIMIT 17")
+                change = "UPDATE users SET balance = balance + 1, notes = CONCAT('u', LEFT(notes, 200)) WHERE id = %s"
+                made += cursor.executemany(change if roll < 12 else "DELETE FROM users WHERE id = %s", ids) or 0
             connection.commit()
     return made
 
 
-def write_hot_log(server: Server, changes: int, seed: int) -> int:
-    """Updates of the same 1,000 rows, 100 in a transaction."""
-    rng = random.Random(seed)
-    made = 0
-    with server.connect(database="shop", autocommit=False) as connection, connection.cursor() as cursor:
-        while made < changes:
-            at = rng.randint(1, 901)
-            made += cursor.execute(f"UPDATE users SET balance = balance + 1 WHERE id >= {at} LIMIT 100")
-            connection.commit()
-    return made
+def write_hot_log(server: Server, changes: int, transaction_rows: int, seed: int) -> int:
+    """Updates of the same 1,000 rows at random, a statement for each; returns how many."""
+    server.execute(
+        "DROP PROCEDURE IF EXISTS shop.heat",
+        f"""CREATE PROCEDURE shop.heat() BEGIN
+          DECLARE n INT DEFAULT 0;
+          SET @r = {seed + 1};
+          WHILE n < {changes} DO
+            IF n MOD {transaction_rows} = 0 THEN START TRANSACTION; END IF;
+            SET @r = (@r * 1103515245 + 12345) & 2147483647;
+            UPDATE shop.users SET balance = balance + 1 WHERE id = 1 + (@r >> 8) MOD 1000;
+            SET n = n + 1;
+            IF n MOD {transaction_rows} = 0 THEN COMMIT; END IF;
+          END WHILE;
+          COMMIT; END""",
+        "CALL shop.heat()",
+    )
+    return changes

@@ -6,6 +6,7 @@ stores the checkpoint and commits. Whatever breaks in between is rolled back, by
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from pymysql.connections import Connection
 
 from . import checkpoint as checkpoints
 from . import prepared
+from .behind import Behind
 from .checkpoint import Checkpoint
 from .connect import Use, close_quietly, connect, query
 from .errors import ReplicationError, RowRejected
@@ -52,6 +54,9 @@ class Target(Protocol):
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None: ...
     def clear(self, plan: TablePlan) -> None: ...
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None: ...
+    def start(self, work: Callable[[], None]) -> None: ...
+    def finish(self) -> None: ...
+    def abandon(self, *, at_once: bool) -> None: ...
     def rollback(self) -> None: ...
     def prepared(self) -> PreparedRows: ...
     def record_error(self, mapping: str, error: str) -> None: ...
@@ -80,6 +85,7 @@ class MySQLTarget(Server):
         self._apply_used_at_s = 0.0
         self._packet_bytes_max = 0
         self._has_prepared_table = False
+        self._behind = Behind()
 
     # ---- connections ----
     @property
@@ -94,6 +100,7 @@ class MySQLTarget(Server):
 
     def close(self) -> None:
         """Close both connections; what was not committed is rolled back by the server."""
+        self.abandon(at_once=True)
         super().close()
         self.discard_transaction()
 
@@ -365,6 +372,28 @@ class MySQLTarget(Server):
             if stored:
                 checkpoints.write(self.connection, self.endpoint.database, stored, self.run_id)
             self.connection.commit()
+
+    # ---- in the background ----
+    def start(self, work: Callable[[], None]) -> None:
+        """Do this with the apply connection while the caller goes on; until `finish` it is nobody else's."""
+        self._behind.start(work)
+
+    def finish(self) -> None:
+        """Wait for what was started; raises what it raised."""
+        self._behind.wait()
+
+    def abandon(self, *, at_once: bool) -> None:
+        """Let what was started end, well or not.
+
+        Args:
+            at_once: cut its connection off.
+        """
+        connection = self._apply
+        if at_once and self._behind.busy and connection is not None and connection._sock is not None:
+            with suppress(OSError):
+                connection._sock.shutdown(socket.SHUT_RDWR)
+        with suppress(Exception):
+            self._behind.wait()
 
     def rollback(self) -> None:
         """Undo the open transaction, if there is a connection to undo it on."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import NoReturn
 
 from .ddl import Action, TableChange, names_in, table_changes
 from .errors import UnsupportedEvent
@@ -32,6 +34,7 @@ from .log_events import (
     XaBegun,
 )
 from .log_tables import ROWS_EVENTS, LogTables
+from .maptypes import TableMap
 from .model import TableName
 from .position import Transaction
 from .statement import statement_text
@@ -44,6 +47,10 @@ __all__ = [
 _HEADER = struct.Struct("<IBIIIH")  # timestamp, type, server id, event size, next position, flags
 _ARTIFICIAL = 0x20  # flag of an event that the dump made up: it is in no file
 _SERVER_VERSION = slice(2, 52)  # of a format description's body
+_KIND_AT = 4  # of an event, in its header
+_CRC_RESIDUE = 0x2144DF1C  # of any bytes together with their own CRC32, lowest byte first
+_PIECE_BYTES = 256 * 1024
+_NO_GROUP = Group(0.0)
 _CHECKSUM_AT = -5  # of a format description: before its own checksum, the kind of its file's (1: CRC32)
 
 QUERY, STOP, ROTATE, FORMAT_DESCRIPTION, XID, TABLE_MAP = 2, 3, 4, 15, 16, 19
@@ -85,76 +92,159 @@ class LogReader:
         self.offset_bytes = 0
         self.checksums = checksums
         self.in_transaction = False
-        self._group = Group(0.0)
+        self._group = _NO_GROUP
 
     @property
     def place(self) -> str:
         return f"{self.file}:{self.offset_bytes}"
 
-    def read(self, event: bytes) -> Iterator[LogEvent]:
-        """Read one event (header included, the protocol's leading OK byte not).
+    def read(self, event: bytes, start: int = 0) -> list[LogEvent]:
+        """Read one event: header, body and, if the file has them, checksum.
+
+        Args:
+            start: where in the bytes the event begins.
 
         Raises:
             UnsupportedEvent: it cannot be applied exactly; the message names it and its place.
         """
-        timestamp, kind, server_id, _, next_position, flags = _HEADER.unpack_from(event)
+        happened: list[LogEvent] = []
+        for piece in self._pieces(event, start):
+            happened += piece
+        return happened
+
+    def read_packets(self, packets: Iterable[bytes]) -> Iterator[list[LogEvent]]:
+        """Read packets of one event each, behind the protocol's OK byte.
+
+        Raises:
+            UnsupportedEvent: as `read`, once what came before was yielded.
+        """
+        happened: list[LogEvent] = []
+        try:
+            for packet in packets:
+                if packet[1 + _KIND_AT] == TRANSACTION_PAYLOAD:
+                    yield happened
+                    happened = []
+                    yield from self._pieces(packet, 1)
+                else:
+                    self._read(packet, 1, happened)
+        except UnsupportedEvent:
+            yield happened
+            raise
+        yield happened
+
+    def _pieces(self, event: bytes, start: int) -> Iterator[list[LogEvent]]:
+        """What one event tells, in pieces of a bounded size: it may hold a whole transaction."""
+        happened: list[LogEvent] = []
+        if event[start + _KIND_AT] != TRANSACTION_PAYLOAD:
+            self._read(event, start, happened)
+            yield happened
+            return
+        with self._placed(TRANSACTION_PAYLOAD):
+            body_start, end = self._checked(event, start, TRANSACTION_PAYLOAD, artificial=False)
+            next_position = _HEADER.unpack_from(event, start)[4]
+            size = 0
+            for inner in events_of(memoryview(event)[body_start:end]):
+                # What is inside has no position and no checksum of its own.
+                timestamp, kind, server_id, *_ = _HEADER.unpack_from(inner)
+                here = HEADER_BYTES, len(inner)
+                self._dispatch(kind, inner, here, (timestamp, server_id, next_position), happened)
+                size += len(inner)
+                if size >= _PIECE_BYTES:
+                    yield happened
+                    happened, size = [], 0
+            if next_position:
+                self._advance(next_position, len(event) - start)
+        yield happened
+
+    def _read(self, event: bytes, start: int, happened: list[LogEvent]) -> None:
+        timestamp, kind, server_id, _, next_position, flags = _HEADER.unpack_from(event, start)
         try:
             artificial = timestamp == 0 or bool(flags & _ARTIFICIAL)
-            body = self._checked(event, kind, artificial)
+            body = self._checked(event, start, kind, artificial)
             if kind == ROTATE:
-                yield from self._rotate(body, artificial)
+                self._rotate(event[slice(*body)], artificial, happened)
                 return
-            yield from self._dispatch(kind, body, timestamp, server_id, next_position)
+            self._dispatch(kind, event, body, (timestamp, server_id, next_position), happened)
             if next_position:
-                self._advance(next_position, len(event))
-        except UnsupportedEvent as error:
-            message = f"after {self.place}: {error.message}; nothing after that place was applied"
-            raise UnsupportedEvent(message, hint=error.hint or _HINT) from None
-        except (IndexError, ValueError, struct.error):
+                self._advance(next_position, len(event) - start)
+        except Exception as error:
+            self._stop(error, kind)
+
+    def _stop(self, error: Exception, kind: int) -> NoReturn:
+        if isinstance(error, UnsupportedEvent):
+            raise error.at(self.place) from None
+        if isinstance(error, (IndexError, ValueError, struct.error)):
             raise UnsupportedEvent(f"after {self.place}: a malformed event of type {kind}", hint=_HINT) from None
+        raise error
+
+    @contextmanager
+    def _placed(self, kind: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._stop(error, kind)
 
     def _dispatch(
-        self, kind: int, body: memoryview, timestamp: int, server_id: int, next_position: int
-    ) -> Iterator[LogEvent]:
+        self, kind: int, event: bytes, body: tuple[int, int], header: tuple[int, int, int], happened: list[LogEvent]
+    ) -> None:
+        """Take in one event. `body`: where its body begins and ends; `header`: timestamp, server id, next position."""
+        timestamp, server_id, next_position = header
+        start, end = body
         if kind == TABLE_MAP:
-            self.tables.announce(body, self.place)
+            self.tables.announce(event[start:end], self.place)
         elif kind in ROWS_EVENTS:
-            rows = self.tables.rows(body, kind)
-            if rows is not None:
-                table_map, changes = rows
-                transaction = self._transaction(next_position)
-                yield RowsRead(table_map.name, table_map, changes, transaction, len(body))
+            self._rows(kind, event, body, next_position, happened)
         elif kind in _GROUPS:
-            yield from self._begin_group(kind, body, timestamp, server_id)
+            self._begin_group(kind, event[start:end], timestamp, server_id, happened)
         elif kind == XID:
-            yield self._end(next_position, timestamp, Committed)
+            self._end(next_position, timestamp, Committed, happened)
         elif kind in (QUERY, MARIADB_QUERY_COMPRESSED):
-            yield from self._query(body, next_position, timestamp, compressed=kind != QUERY)
+            self._query(event[start:end], header, happened, compressed=kind != QUERY)
         elif kind == FORMAT_DESCRIPTION:
-            self.tables.mariadb = b"MariaDB" in bytes(body[_SERVER_VERSION])
+            self.tables.mariadb = b"MariaDB" in event[start:end][_SERVER_VERSION]
             self.tables.forget_ids()
             if not self.in_transaction:
-                yield Moved(self.file, self.offset_bytes, timestamp)
-        elif kind == TRANSACTION_PAYLOAD:
-            yield from self._payload(body, next_position)
+                happened.append(Moved(self.file, self.offset_bytes, timestamp))
         elif kind == XA_PREPARE:
-            yield from self._xa_prepare(body, next_position, timestamp)
+            self._xa_prepare(event[start:end], next_position, timestamp, happened)
         elif kind in (HEARTBEAT, HEARTBEAT_V2) and not self.in_transaction:
-            yield Moved(self.file, self.offset_bytes)
+            happened.append(Moved(self.file, self.offset_bytes))
         elif kind not in _WITHOUT_ROWS:
             raise UnsupportedEvent(_STOPPING.get(kind, f"an event of unknown type {kind}"))
 
+    def _rows(
+        self, kind: int, event: bytes, body: tuple[int, int], next_position: int, happened: list[LogEvent]
+    ) -> None:
+        found = self.tables.rows(kind, event, *body)
+        if found is None:
+            return
+        table_map, images = found
+        size_bytes = body[1] - body[0]
+        last = happened[-1] if happened else None
+        # Between two events of one transaction that follow each other there is nothing to do.
+        if type(last) is RowsRead and last.table_map is table_map and last.size_bytes < _PIECE_BYTES:
+            last.images.append(images)
+            last.size_bytes += size_bytes
+            return
+        decoder = self.tables.decoder(table_map) if isinstance(table_map, TableMap) else None
+        transaction = self._transaction(next_position)
+        happened.append(
+            RowsRead(table_map.name, table_map, None, transaction, size_bytes, [images], decoder, self.place)
+        )
+
     # ---- framing ----
-    def _checked(self, event: bytes, kind: int, artificial: bool) -> memoryview:
+    def _checked(self, event: bytes, start: int, kind: int, artificial: bool) -> tuple[int, int]:
+        """Where the event's body begins and ends."""
+        body, end = start + HEADER_BYTES, len(event)
         if kind == FORMAT_DESCRIPTION:
             self.checksums = event[_CHECKSUM_AT] == 1
         if not self.checksums:  # a format description has one all the same, but the dump does not keep it right
-            return memoryview(event)[HEADER_BYTES:]
-        if zlib.crc32(event[:-4]) == int.from_bytes(event[-4:], "little"):
-            return memoryview(event)[HEADER_BYTES:-4]
+            return body, end
+        if zlib.crc32(event if start == 0 else memoryview(event)[start:]) == _CRC_RESIDUE:
+            return body, end - 4
         # Made up by the dump thread, with or without checksum.
         if kind in (HEARTBEAT, HEARTBEAT_V2) or (kind == ROTATE and artificial):
-            return memoryview(event)[HEADER_BYTES:]
+            return body, end
         raise UnsupportedEvent(f"an event (type {kind}) that does not match its checksum", hint="The log is damaged.")
 
     def _advance(self, next_position: int, size: int) -> None:
@@ -163,30 +253,24 @@ class LogReader:
             raise UnsupportedEvent("a position beyond 4 GiB; keep max_binlog_size and transactions below")
         self.offset_bytes = max(next_position, self.offset_bytes)
 
-    def _rotate(self, body: memoryview, artificial: bool) -> Iterator[LogEvent]:
+    def _rotate(self, body: bytes, artificial: bool, happened: list[LogEvent]) -> None:
         position = int.from_bytes(body[:8], "little")
-        name = bytes(body[8:]).decode()
+        name = body[8:].decode()
         if name != self.file or not artificial:
             self.tables.forget_ids()
             self.offset_bytes = position
         self.file = name
         self.offset_bytes = max(self.offset_bytes, position)
         if not self.in_transaction:
-            yield Moved(self.file, self.offset_bytes)
-
-    def _payload(self, body: memoryview, next_position: int) -> Iterator[LogEvent]:
-        """A whole transaction in one event: what is inside has no position and no checksum of its own."""
-        for event in events_of(body):
-            timestamp, kind, server_id, *_ = _HEADER.unpack_from(event)
-            yield from self._dispatch(kind, memoryview(event)[HEADER_BYTES:], timestamp, server_id, next_position)
+            happened.append(Moved(self.file, self.offset_bytes))
 
     # ---- transactions ----
-    def _begin_group(self, kind: int, body: memoryview, timestamp: int, server_id: int) -> Iterator[LogEvent]:
+    def _begin_group(self, kind: int, body: bytes, timestamp: int, server_id: int, happened: list[LogEvent]) -> None:
         if kind == MARIADB_GTID:
             self._group = mariadb_group(body, server_id, timestamp)
             self.in_transaction = not self._group.standalone
             if self._group.may_prepare:
-                yield XaBegun()
+                happened.append(XaBegun())
         elif kind == TAGGED_GTID:
             self._group = tagged_group(body)
         else:
@@ -201,64 +285,76 @@ class LogReader:
             committed_at_unix_s=self._group.committed_at_unix_s,
         )
 
-    def _end(self, next_position: int, timestamp: int, outcome: Callable[[Transaction], LogEvent]) -> LogEvent:
+    def _end(
+        self,
+        next_position: int,
+        timestamp: int,
+        outcome: Callable[[Transaction], LogEvent],
+        happened: list[LogEvent],
+    ) -> None:
         self.in_transaction = False
         self.offset_bytes = max(next_position, self.offset_bytes)
         if not self._group.committed_at_unix_s:
             self._group = replace(self._group, committed_at_unix_s=float(timestamp))
         transaction = self._transaction(next_position)
-        self._group = Group(0.0)
-        return outcome(transaction)
+        self._group = _NO_GROUP
+        happened.append(outcome(transaction))
 
-    def _xa_prepare(self, body: memoryview, next_position: int, timestamp: int) -> Iterator[LogEvent]:
+    def _xa_prepare(self, body: bytes, next_position: int, timestamp: int, happened: list[LogEvent]) -> None:
         one_phase, format_id, first, second = struct.unpack_from("<BIII", body)
         if one_phase:  # XA COMMIT … ONE PHASE: a commit like any other
-            yield self._end(next_position, timestamp, Committed)
+            self._end(next_position, timestamp, Committed, happened)
             return
-        branch = bytes(body[13 : 13 + first + second])
+        branch = body[13 : 13 + first + second]
         xid = _xid(branch[:first], branch[first:], format_id)
-        yield self._end(next_position, timestamp, lambda transaction: Prepared(xid, transaction))
+        self._end(next_position, timestamp, lambda transaction: Prepared(xid, transaction), happened)
 
-    def _xa_decided(self, statement: str, next_position: int, timestamp: int) -> LogEvent:
+    def _xa_decided(self, statement: str, next_position: int, timestamp: int, happened: list[LogEvent]) -> None:
         found = _DECISION.fullmatch(statement)
         if found is None:
             raise UnsupportedEvent("an XA statement that is not known")
         verb, first, second, format_id = found.groups()
         xid = _xid(bytes.fromhex(first), bytes.fromhex(second), int(format_id))
         committed = verb.upper() == "COMMIT"
-        return self._end(next_position, timestamp, lambda transaction: Decided(xid, committed, transaction))
+        self._end(next_position, timestamp, lambda transaction: Decided(xid, committed, transaction), happened)
 
     # ---- statements ----
-    def _query(self, body: memoryview, next_position: int, timestamp: int, *, compressed: bool) -> Iterator[LogEvent]:
+    def _query(self, body: bytes, header: tuple[int, int, int], happened: list[LogEvent], *, compressed: bool) -> None:
+        timestamp, _, next_position = header
         schema_length = body[8]
         (status_length,) = struct.unpack_from("<H", body, 11)
         start = 13 + status_length
-        schema = bytes(body[start : start + schema_length]).decode("utf-8", "replace")
         text = body[start + schema_length + 1 :]
-        statement = statement_text(bytes(body[13:start]), inflated(text) if compressed else bytes(text))
+        if text == b"BEGIN":  # as the server writes it itself
+            self.in_transaction = True
+            return
+        schema = body[start : start + schema_length].decode("utf-8", "replace")
+        statement = statement_text(body[13:start], inflated(text) if compressed else text)
         word = statement[:20].strip().upper()
         if word == "BEGIN":
             self.in_transaction = True
         elif word.startswith("XA START"):
             self.in_transaction = True
-            yield XaBegun()
+            happened.append(XaBegun())
         elif word == "COMMIT":
-            yield self._end(next_position, timestamp, Committed)
+            self._end(next_position, timestamp, Committed, happened)
         elif word == "ROLLBACK":
-            yield self._end(next_position, timestamp, RolledBack)
+            self._end(next_position, timestamp, RolledBack, happened)
         elif word.startswith("XA ") and not word.startswith("XA END"):
-            yield self._xa_decided(statement, next_position, timestamp)
+            self._xa_decided(statement, next_position, timestamp, happened)
         elif not word.startswith(("SAVEPOINT", "ROLLBACK TO", "RELEASE", "XA END")):
-            yield from self._definition(statement, schema, next_position, timestamp)
+            self._definition(statement, schema, next_position, timestamp, happened)
 
-    def _definition(self, statement: str, schema: str, next_position: int, timestamp: int) -> Iterator[LogEvent]:
+    def _definition(
+        self, statement: str, schema: str, next_position: int, timestamp: int, happened: list[LogEvent]
+    ) -> None:
         changes = tuple(c for c in table_changes(statement, schema) if self._concerns(c, statement))
         if changes and not self._group.idle:
             for change in changes:
                 self.tables.forget_columns(change)
-            yield TableChanged(changes, self._transaction(next_position))
+            happened.append(TableChanged(changes, self._transaction(next_position)))
         if not self.in_transaction:  # the statement is the whole group
-            yield self._end(next_position, timestamp, Committed)
+            self._end(next_position, timestamp, Committed, happened)
 
     def _concerns(self, change: TableChange, statement: str) -> bool:
         names = self.tables.names

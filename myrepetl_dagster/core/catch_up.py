@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from .apply import Target
@@ -33,6 +33,7 @@ from .checkpoint import Checkpoint, columns_from_json
 from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
 from .errors import PositionLost, SchemaDrift, UnsupportedEvent
+from .images import ImageShaper, only_last_images
 from .log_events import Idle
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, SchemaChanged, Work, blamed
 from .maptypes import TableMap
@@ -82,6 +83,10 @@ class CatchUp:
         self.xa_token = ""  # of the transaction being read, if it is an XA transaction
         self.committed_at_s = self.everyone_at_s = time.monotonic()
         self.source_time_unix_s: float | None = None
+        self.touched: dict[str, MappingState] = {}  # by the transaction being read
+        self.behind = [state for state in states if not state.joined]
+        self.under_way: list[tuple[Target, Sequence[MappingState], Sequence[Checkpoint]]] = []
+        self.broken = False  # a commit has failed: nothing that came after it may be committed
 
     def _start(self) -> Position:
         start = earliest([_on_server(state.position, self.until) for state in self.states])
@@ -102,6 +107,10 @@ class CatchUp:
             CommittedUnseen: a mapping has to be copied again.
         SchemaChanged: the target has to follow a change first.
         """
+        with self._orderly():
+            self._apply(report)
+
+    def _apply(self, report: Report) -> None:
         if not self._at_head():
             with closing(self.source.read_log(self.position, self._known())) as events:
                 try:
@@ -113,7 +122,7 @@ class CatchUp:
                     else:
                         self._log_ended()
                 except UnsupportedEvent:
-                    if not self.open:
+                    if not self.open and not self.broken:
                         self._commit(report, everyone=True)  # all that came before it
                     raise
         self._finish(report)
@@ -126,12 +135,17 @@ class CatchUp:
         self.limits = replace(
             self.limits, batch_interval_s_max=min(FOLLOW_INTERVAL_S, self.limits.batch_interval_s_max)
         )
+        with self._orderly():
+            self._follow(report, ended)
+
+    def _follow(self, report: Report, ended: Callable[[], bool]) -> None:
         everyone_at_s = time.monotonic()
         with closing(self.source.read_log(self.position, self._known(), follow=True)) as events:
             for event in events:
                 self._take(event, report)
                 now_s = time.monotonic()
                 if isinstance(event, Idle) and not self.open:  # of an open transaction the rest is to come
+                    self._land(report)
                     if any(s.done.touched or s.xa.unsaved for s in self.states):
                         self._commit(report)
                     elif now_s - everyone_at_s >= IDLE_CHECKPOINT_S:  # a quiet table's position moves on, too
@@ -140,6 +154,16 @@ class CatchUp:
                 if not self.open and ended():
                     break
         self._finish(report)
+
+    @contextmanager
+    def _orderly(self) -> Iterator[None]:
+        """Leaves no commit under way behind: after an error it may end, after a signal it is cut off."""
+        try:
+            yield
+        except BaseException as error:
+            for target, *_ in self.under_way:
+                target.abandon(at_once=not isinstance(error, Exception))
+            raise
 
     def _known(self) -> dict[TableName, KnownTable]:
         """Each table's columns as its earliest mapping's checkpoint has them."""
@@ -199,21 +223,33 @@ class CatchUp:
             if isinstance(event.table_map, Undescribed):
                 self._unreadable(state, event.table_map, event.transaction, report)
                 continue
-            shaper = state.shapers.get(event.table_map.raw)
-            if shaper is None:
-                shaper = state.shapers[event.table_map.raw] = self._shaper(state, event, event.table_map)
+            known = state.shapers.get(event.table_map.raw)
+            if known is None:
+                known = state.shapers[event.table_map.raw] = self._shaper(state, event, event.table_map)
+            shaper, images = known
             if shaper.plan.columns != state.written.columns:
                 # Rows of other columns are other statements; a definition lies between them, so that the
                 # rows so far are of whole transactions.
                 if state.done.touched:
                     self._commit(report)
                 state.written = shaper.plan
-            with blamed(state):
-                shaper.shape(event.changes, state.current.shaped)
-            self.rows_current += len(event.changes)
+            shaped = self._current(state).shaped
+            before = shaped.rows_read
+            if images is not None:
+                images.shape(event, shaped)
+            else:
+                changes = event.changes  # whoever's rows they are, that they cannot be read is nobody's fault
+                with blamed(state):
+                    shaper.shape(changes, shaped)
+            self.rows_current += shaped.rows_read - before
             self.bytes_current += event.size_bytes
         if self.rows_current > self.limits.batch_rows_max or self.bytes_current > self.limits.batch_bytes_max:
             self._write_part(report)
+
+    def _current(self, state: MappingState) -> Work:
+        """What the transaction being read means for the mapping, to add to."""
+        self.touched[state.name] = state
+        return state.current
 
     def _unreadable(self, state: MappingState, table: Undescribed, transaction: Transaction, report: Report) -> None:
         """The log does not tell what these rows are: a new copy has them, where there may be one."""
@@ -225,7 +261,7 @@ class CatchUp:
         place = (state.name, transaction.file, transaction.end_offset_bytes)
         raise SchemaChanged(place, Decision(Answer.COPY_AGAIN))
 
-    def _shaper(self, state: MappingState, event: RowsRead, table_map: TableMap) -> Shaper:
+    def _shaper(self, state: MappingState, event: RowsRead, table_map: TableMap) -> tuple[Shaper, ImageShaper | None]:
         layout = layout_of(table_map)
         with blamed(state):
             if state.plan.every_column and state.plan.mapping.schema_policy != "ignore":
@@ -238,26 +274,32 @@ class CatchUp:
                         f" {event.transaction.file}:{event.transaction.end_offset_bytes}, the target has not",
                         hint=f"Add it to {state.plan.target.name}, then run the `snapshot` job for this mapping.",
                     )
-            return Shaper(state.plan, layout)
+            shaper = Shaper(state.plan, layout)
+            return shaper, ImageShaper(shaper, table_map) if event.images and only_last_images(shaper.plan) else None
 
     def _committed(self, transaction: Transaction, report: Report) -> None:
-        for state in self.states:
+        for state in self.touched.values():
             if state.xa.in_parts:  # XA COMMIT … ONE PHASE
                 self._apply_kept(state, PARTS + self.xa_token)
             if state.current.touched:
+                pending = state.done.shaped.rows_pending
                 state.done.take(state.current)
+                self.rows_pending += state.done.shaped.rows_pending - pending
                 state.current = Work()
-            if not state.joined and not state.position.includes(transaction):
+        self.touched.clear()
+        for state in self.behind:
+            if not state.position.includes(transaction):
                 state.position = state.position.after(transaction)
         self._advance(transaction)
         self.xa_token = ""
-        self.rows_pending += self.rows_current
         self.bytes_pending += self.bytes_current
         self.rows_current = self.bytes_current = 0
         if transaction.committed_at_unix_s:
             self.source_time_unix_s = transaction.committed_at_unix_s
-        if self.open or self._due():
+        if self.open:
             self._commit(report)
+        elif self._due():
+            self._commit(report, behind=True)
 
     def _rolled_back(self, transaction: Transaction) -> None:
         for target in self.targets:
@@ -267,12 +309,14 @@ class CatchUp:
         for state in self.states:
             state.current = Work()
             state.xa.in_parts = False
+        self.touched.clear()
         self.xa_token = ""
         self.rows_current = self.bytes_current = 0
         self._advance(transaction)
 
     # ---- XA transactions ----
     def _prepared(self, xid: str, transaction: Transaction, report: Report) -> None:
+        self._land(report)
         for state in self._new_to(transaction):
             if state.xa.in_parts:
                 self._keep_part(state)
@@ -285,6 +329,7 @@ class CatchUp:
 
     def _decided(self, event: Decided, report: Report) -> None:
         """What was kept happens now, or never did."""
+        self._land(report)
         states = self._new_to(event.transaction)
         unseen = [s for s in states if event.xid not in s.xa.tokens]
         if event.committed:
@@ -303,8 +348,7 @@ class CatchUp:
             parts = state.xa.decided(event.xid)
             if rows is not None:
                 state.written = rows[0]
-                state.current.take(Work(rows[1]))
-                self.rows_current += len(rows[1].mutations)
+                self._current(state).take(Work(rows[1]))
             elif event.committed and parts:
                 self._apply_kept(state, parts)
         self._committed(event.transaction, report)
@@ -316,7 +360,7 @@ class CatchUp:
             plan, shaped = unpacked(state.plan, payload)
             with blamed(state):
                 state.target.write(plan, shaped.mutations, exact=state.exact)
-            state.current.take(Work(replace(shaped, mutations=[])))
+            self._current(state).take(Work(replace(shaped, mutations=[])))
         state.xa.in_parts = False
         state.xa.moved = True
 
@@ -336,9 +380,10 @@ class CatchUp:
     def _advance(self, transaction: Transaction) -> None:
         self.position = self.position.after(transaction)
         self._moved(transaction.file, transaction.end_offset_bytes)
-        for state in self.states:
-            if not state.joined:
+        if self.behind:
+            for state in self.behind:
                 state.joined = self.position.covers(state.position)
+            self.behind = [state for state in self.behind if not state.joined]
 
     def _moved(self, file: str, offset_bytes: int) -> None:
         """Note how far the log is read; outside a transaction that is a position, too."""
@@ -348,6 +393,7 @@ class CatchUp:
         self.place = max(self.place, here.order)
 
     def _table_changed(self, event: TableChanged, report: Report) -> None:
+        self._land(report)
         for table in self.by_table:
             changes = concerned(event.changes, table)
             for state in self._wanted_by(table, event.transaction) if changes else ():
@@ -358,7 +404,7 @@ class CatchUp:
         self, state: MappingState, changes: list[TableChange], transaction: Transaction, report: Report
     ) -> None:
         if all(change.action is Action.TRUNCATE for change in changes):
-            state.current.truncate()
+            self._current(state).truncate()
             return
         if not any(change.structural for change in changes):
             return
@@ -389,56 +435,99 @@ class CatchUp:
 
     def _write_part(self, report: Report) -> None:
         """Write what has been read of a transaction that is too big to hold, without committing."""
-        if not self.open and any(s.done.touched or s.xa.unsaved for s in self.states):
-            self._commit(report)
-        for state in self.states:
-            if not state.current.shaped.mutations and not state.current.clear:
+        if not self.open:
+            if any(s.done.touched or s.xa.unsaved for s in self.states):
+                self._commit(report)
+            self._land(report)
+        for state in self.touched.values():
+            if not state.current.shaped.rows_pending and not state.current.clear:
                 continue
             self._opened(state)
             if self.xa_token:
                 self._keep_part(state)
                 continue
-            self._write(state, state.current)
+            self._written(state, state.current)()
             state.current.clear = False
-            state.current.shaped.mutations = []
+            state.current.shaped.drop()
         self.rows_current = self.bytes_current = 0
 
-    def _write(self, state: MappingState, work: Work) -> None:
+    def _written(self, state: MappingState, work: Work) -> Callable[[], None]:
+        """What writes this to the target."""
         work.shaped.check()
-        with blamed(state):
-            if work.clear:
-                state.target.clear(state.plan)
-            if work.shaped.mutations:
-                state.target.write(state.written, work.shaped.mutations, exact=state.exact)
+        try:
+            mutations = work.shaped.settle()
+        except UnsupportedEvent as error:
+            since = state.checkpoint.position
+            raise error.at(f"{since.file}:{since.offset_bytes}") from None
+        plan, exact, clear = state.written, state.exact, work.clear
 
-    def _commit(self, report: Report, *, everyone: bool = False) -> None:
+        def write() -> None:
+            with blamed(state):
+                if clear:
+                    state.target.clear(state.plan)
+                if mutations:
+                    state.target.write(plan, mutations, exact=exact)
+
+        return write
+
+    def _commit(self, report: Report, *, everyone: bool = False, behind: bool = False) -> None:
         """Commit what is done. A mapping that nothing happened to keeps its older checkpoint for a while:
         its rows are those of the newer one as well.
+
+        Args:
+            behind: it may happen while the log is read on; the next commit waits for it.
         """
+        self._land(report)
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
+        self.broken = True
         for target in self.targets:
             states = [s for s in self.states if s.target is target and (everyone or s.done.touched or s.xa.unsaved)]
             if not states:
                 continue
-            if id(target) not in self.open:
-                target.begin([s.name for s in states])
-            for state in states:
-                self._write(state, state.done)
-                if state.xa.unsaved:
-                    state.xa.save(state.name, target.prepared())
             stored = [self._checkpoint(s) for s in states]
-            target.commit(stored)
+            target.start(self._committing(target, states, stored))
+            self.under_way.append((target, states, stored))
             for state, checkpoint in zip(states, stored, strict=True):
-                state.checkpoint = checkpoint
                 state.position = checkpoint.position
                 state.done = Work()
-                state.xa.saved()
-                report(state)
+        self.broken = False
         self.open.clear()
         self.rows_pending = self.bytes_pending = 0
         self.committed_at_s = time.monotonic()
         if everyone:
             self.everyone_at_s = self.committed_at_s
+        if not behind or any(s.xa.unsaved for s in self.states):
+            self._land(report)
+
+    def _committing(
+        self, target: Target, states: Sequence[MappingState], stored: Sequence[Checkpoint]
+    ) -> Callable[[], None]:
+        """What commits the done work of these mappings."""
+        begun = id(target) in self.open
+        writes = [self._written(state, state.done) for state in states]
+
+        def commit() -> None:
+            if not begun:
+                target.begin([s.name for s in states])
+            for state, write in zip(states, writes, strict=True):
+                write()
+                if state.xa.unsaved:
+                    state.xa.save(state.name, target.prepared())
+            target.commit(stored)
+
+        return commit
+
+    def _land(self, report: Report) -> None:
+        """Wait for the commits under way."""
+        self.broken, broken = True, self.broken
+        for target, states, stored in self.under_way:
+            target.finish()
+            for state, checkpoint in zip(states, stored, strict=True):
+                state.checkpoint = checkpoint
+                state.xa.saved()
+                report(state)
+        self.under_way.clear()
+        self.broken = broken
 
     def _checkpoint(self, state: MappingState) -> Checkpoint:
         position = self.position if state.joined else state.position

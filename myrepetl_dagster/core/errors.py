@@ -77,6 +77,11 @@ class SchemaDrift(ReplicationError):
 class UnsupportedEvent(ReplicationError):
     """The log holds something that cannot be applied exactly; nothing after it was applied."""
 
+    def at(self, place: str) -> UnsupportedEvent:
+        """The same, with where in the log it is (`file:offset`)."""
+        hint = self.hint or "Correct the setting, then run the `snapshot` job for the affected mappings."
+        return UnsupportedEvent(f"after {place}: {self.message}; nothing after that place was applied", hint=hint)
+
 
 class RowRejected(ReplicationError):
     """A transform failed on a row, or the target refused it."""

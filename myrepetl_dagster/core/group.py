@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from .errors import UnsupportedEvent
@@ -31,16 +32,21 @@ class Group:
     idle: bool = False
 
 
-def mysql_group(body: memoryview, named: bool, timestamp: int) -> Group:
+@lru_cache(maxsize=256)
+def _uuid(data: bytes) -> str:
+    return str(UUID(bytes=data))
+
+
+def mysql_group(body: bytes, named: bool, timestamp: int) -> Group:
     """A GTID or ANONYMOUS_GTID event. Since 8.0 it tells the microseconds of the commit at this server."""
-    gtid = (str(UUID(bytes=bytes(body[1:17]))), int.from_bytes(body[17:25], "little")) if named else None
+    gtid = (_uuid(body[1:17]), int.from_bytes(body[17:25], "little")) if named else None
     committed_at_unix_s = float(timestamp)
     if len(body) >= 49 and body[25] == 2:
         committed_at_unix_s = (int.from_bytes(body[42:49], "little") & (2**55 - 1)) / 1e6
     return Group(committed_at_unix_s, gtid)
 
 
-def tagged_group(body: memoryview) -> Group:
+def tagged_group(body: bytes) -> Group:
     """A tagged GTID event (since 8.3).
 
     Raises:
@@ -63,7 +69,7 @@ def tagged_group(body: memoryview) -> Group:
                 uuid = bytes(numbers)
             elif field == _TAG:
                 length, at = _varlen(body, at)
-                tag, at = bytes(body[at : at + length]).decode(), at + length
+                tag, at = body[at : at + length].decode(), at + length
             else:
                 value, at = _varlen(body, at)
                 if field == _NUMBER:
@@ -78,7 +84,7 @@ def tagged_group(body: memoryview) -> Group:
     return Group(micros / 1e6, (f"{UUID(bytes=uuid)}:{tag}", number))
 
 
-def _varlen(data: memoryview, at: int) -> tuple[int, int]:
+def _varlen(data: bytes, at: int) -> tuple[int, int]:
     """An integer of `mysql::serialization`, and where it ends.
 
     As many low bits of the first byte are set as bytes follow; behind a clear bit come the number's own.
@@ -93,7 +99,7 @@ def _varlen(data: memoryview, at: int) -> tuple[int, int]:
     return int.from_bytes(data[at:end], "little") >> size, end
 
 
-def mariadb_group(body: memoryview, server_id: int, timestamp: int) -> Group:
+def mariadb_group(body: bytes, server_id: int, timestamp: int) -> Group:
     """MariaDB's GTID event."""
     sequence, domain, flags = struct.unpack_from("<QIB", body)
     return Group(
@@ -105,7 +111,7 @@ def mariadb_group(body: memoryview, server_id: int, timestamp: int) -> Group:
     )
 
 
-def _extra_flags(body: memoryview, flags: int) -> int:
+def _extra_flags(body: bytes, flags: int) -> int:
     at = 13
     if flags & _COMMIT_ID:
         at += 8

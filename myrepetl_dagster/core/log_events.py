@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
 
 from .ddl import TableChange
-from .errors import SchemaDrift
+from .errors import SchemaDrift, UnsupportedEvent
 from .maptypes import TableMap
 from .model import Column, Row, TableName
 from .position import Transaction
+from .rowimage import Decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +22,58 @@ class Undescribed:
     error: SchemaDrift
 
 
-@dataclass(frozen=True, slots=True)
+class Verb(IntEnum):
+    """What a rows event's images are: new rows; each row before and after; rows that went."""
+
+    INSERT = 0
+    UPDATE = 1
+    DELETE = 2
+
+
+# Of one event: what its images are, its bytes, where in them the images begin and end.
+Images = tuple[Verb, bytes, int, int]
+Change = tuple[Row | None, Row | None]
+
+
+@dataclass(slots=True)
 class RowsRead:
-    """One rows event of a mapped table. Updates are (before, after), inserts (None, after), deletes (before, None)."""
+    """Rows events of a mapped table that follow each other in one transaction.
+
+    They stay the log's own bytes (`images`) until somebody asks for more than those tell: of most row images only
+    the key and the length matter, since a later one follows. `place` is where the first event is.
+    """
 
     table: TableName
     table_map: TableMap | Undescribed
-    changes: list[tuple[Row | None, Row | None]]
-    transaction: Transaction  # so far: it ends at or after this event
+    decoded: list[Change] | None
+    transaction: Transaction  # so far: it ends at or after these events
     size_bytes: int
+    images: list[Images] = field(default_factory=list)
+    decoder: Decoder | None = None
+    place: str = ""
+
+    @property
+    def changes(self) -> list[Change]:
+        """Updates are (before, after), inserts (None, after), deletes (before, None).
+
+        Raises:
+            UnsupportedEvent: the images are not whole rows of the table.
+        """
+        if self.decoded is None:
+            assert self.decoder is not None
+            try:
+                self.decoded = [change for images in self.images for change in _changes(self.decoder, images)]
+            except UnsupportedEvent as error:
+                raise error.at(self.place) from None
+        return self.decoded
+
+
+def _changes(decoder: Decoder, images: Images) -> Sequence[Change]:
+    verb, data, start, end = images
+    if verb is Verb.UPDATE:
+        return decoder.updates(data, start, end)
+    rows = decoder.inserts(data, start, end)
+    return [(None, row) for row in rows] if verb is Verb.INSERT else [(row, None) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The wanted tables of a log: their table maps as they come, and the rows of their events. Pure."""
+"""The wanted tables of a log: their table maps as they come, and where the row images of their events lie. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from .ddl import TableChange
 from .errors import SchemaDrift, UnsupportedEvent
 from .event_payload import inflated
-from .log_events import KnownTable, Undescribed
+from .log_events import Images, KnownTable, Undescribed, Verb
 from .maptypes import TableMap
-from .model import Row, TableName
+from .model import TableName
 from .overlay import overlay
 from .rowimage import (
     DELETES,
@@ -17,18 +17,15 @@ from .rowimage import (
     PARTIAL_UPDATES,
     UPDATES,
     Decoder,
-    check_fit,
     compile_decoder,
-    parse_rows_header,
 )
 from .tablemap import parse_table_map
 
 # MariaDB's compressed rows events, and the type that each is once inflated.
 _INFLATED = {166: 23, 167: 24, 168: 25, 169: 30, 170: 31, 171: 32}
 ROWS_EVENTS = INSERTS | UPDATES | DELETES | {PARTIAL_UPDATES, *_INFLATED}
-_DUMMY_TABLE_ID = 0xFFFFFF  # of an event that only ends a statement
-
-Change = tuple[Row | None, Row | None]
+_DUMMY_TABLE_ID = b"\xff\xff\xff\0\0\0"  # of an event that only ends a statement
+_VERBS = dict.fromkeys(INSERTS, Verb.INSERT) | dict.fromkeys(UPDATES, Verb.UPDATE) | dict.fromkeys(DELETES, Verb.DELETE)
 
 
 class LogTables:
@@ -39,7 +36,7 @@ class LogTables:
         self.names = frozenset(known)
         self.mariadb = False  # until the log says who wrote it
         self._altered = {name for name, table in known.items() if table.altered}
-        self._maps: dict[int, TableMap | Undescribed | None] = {}
+        self._maps: dict[bytes, TableMap | Undescribed | None] = {}
         self._parsed: dict[bytes, TableMap | Undescribed] = {}
         self._decoders: dict[bytes, Decoder] = {}
 
@@ -57,25 +54,28 @@ class LogTables:
                 self._parsed.clear()
                 self._decoders.clear()
 
-    def announce(self, body: memoryview, place: str) -> None:
-        """Take in a TABLE_MAP event."""
-        table_id = int.from_bytes(body[:6], "little")
-        raw = bytes(body[8:])
-        parsed = self._parsed.get(raw)
-        if parsed is None:
-            if _table_name(raw) not in self.names:
-                self._maps[table_id] = None
-                return
-            parsed = self._parsed[raw] = self._complete(parse_table_map(bytes(body), mariadb=self.mariadb)[1], place)
-        self._maps[table_id] = parsed
+    def announce(self, raw: bytes, place: str) -> None:
+        """Take in a TABLE_MAP event's body."""
+        table_id, described = raw[:6], raw[8:]
+        if described in self._parsed:
+            self._maps[table_id] = self._parsed[described]
+        elif _table_name(described) not in self.names:
+            self._maps[table_id] = None
+        else:
+            table_map = self._complete(parse_table_map(raw, mariadb=self.mariadb)[1], place)
+            self._maps[table_id] = self._parsed[described] = table_map
 
-    def rows(self, body: memoryview, kind: int) -> tuple[TableMap | Undescribed, list[Change]] | None:
-        """The rows of an event; None for a table that is not wanted.
+    def rows(self, kind: int, data: bytes, start: int, end: int) -> tuple[TableMap | Undescribed, Images] | None:
+        """The images of a rows event; None for a table that is not wanted.
+
+        Args:
+            start: where in the bytes the event's body begins.
+            end: where it ends, without checksum.
 
         Raises:
             UnsupportedEvent: they are not whole rows of the table that the log announced.
         """
-        table_id = int.from_bytes(body[:6], "little")
+        table_id = data[start : start + 6]
         if table_id == _DUMMY_TABLE_ID:
             return None
         if table_id not in self._maps:
@@ -84,20 +84,16 @@ class LogTables:
         if table_map is None:
             return None
         if isinstance(table_map, Undescribed):
-            return table_map, []
-        data, plain = bytes(body), _INFLATED.get(kind, kind)
-        header = parse_rows_header(data, plain)
-        check_fit(header, table_map)
-        if kind in _INFLATED:
-            data = data[: header.start] + inflated(data[header.start :])
-        decoder = self._decoder(table_map)
-        if plain in UPDATES:
-            return table_map, list(decoder.updates(data, header.start, len(data)))
-        if plain in INSERTS:
-            return table_map, [(None, row) for row in decoder.inserts(data, header.start, len(data))]
-        return table_map, [(row, None) for row in decoder.deletes(data, header.start, len(data))]
+            return table_map, (Verb.INSERT, b"", 0, 0)
+        plain = _INFLATED.get(kind, kind)
+        first = self.decoder(table_map).start_of_rows(data, plain, start)
+        if plain != kind:
+            data = inflated(data[first:end])
+            first, end = 0, len(data)
+        return table_map, (_VERBS[plain], data, first, end)
 
-    def _decoder(self, table_map: TableMap) -> Decoder:
+    def decoder(self, table_map: TableMap) -> Decoder:
+        """Decodes the images of a table map."""
         decoder = self._decoders.get(table_map.raw)
         if decoder is None:
             decoder = self._decoders[table_map.raw] = compile_decoder(table_map)

@@ -9,6 +9,7 @@ from .apply import Target
 from .checkpoint import Checkpoint
 from .drift import Decision
 from .errors import ReplicationError
+from .images import ImageShaper
 from .model import Phase
 from .plan import TablePlan
 from .position import Position, Transaction
@@ -28,7 +29,7 @@ class Work:
         return self.clear or self.shaped.rows_read > 0
 
     def truncate(self) -> None:
-        self.shaped.mutations.clear()
+        self.shaped.drop()
         self.clear = True
 
     def take(self, other: Work) -> None:
@@ -51,7 +52,7 @@ class MappingState:
     joined: bool = False  # its position is the stream's
     done: Work = field(default_factory=Work)  # of whole transactions
     current: Work = field(default_factory=Work)  # of the transaction being read
-    shapers: dict[bytes, Shaper] = field(default_factory=dict)
+    shapers: dict[bytes, tuple[Shaper, ImageShaper | None]] = field(default_factory=dict)  # by raw table map
     xa: InDoubt = field(init=False)
 
     def __post_init__(self) -> None:

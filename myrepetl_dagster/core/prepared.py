@@ -112,7 +112,7 @@ def payloads(plan: TablePlan, shaped: Shaped) -> Iterator[bytes]:
     columns = [c.target for c in plan.columns]
     piece: list[Mutation] = []
     size = 0
-    for mutation in shaped.mutations:
+    for mutation in shaped.settle():
         key, row = mutation
         length = sum(map(len, key)) + sum(map(len, row or ()))
         if piece and size + length > PAYLOAD_BYTES_MAX:

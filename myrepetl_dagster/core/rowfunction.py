@@ -10,11 +10,11 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .model import Row
 from .rowcode import ENVIRONMENT, Reading
 
-# (data, position, end, append) -> position after the rows that were read.
-RowFunction = Callable[[bytes, int, int, Callable[[Row], None]], int]
+# (data, position, end, append) -> position after the rows that were read. A row comes as its cells, or as a span:
+# (wanted cells, start, end).
+RowFunction = Callable[[bytes, int, int, Callable[[Any], None]], int]
 
 # More columns at once are more often spoilt by a NULL among them.
 _SEGMENT_MAX = 6
@@ -91,11 +91,11 @@ class _Writer:
             self._group_offset = self.offset
 
 
-def any_rows(readings: Sequence[Reading], wanted: Sequence[bool]) -> RowFunction:
+def any_rows(readings: Sequence[Reading], wanted: Sequence[bool], spans: bool = False) -> RowFunction:
     """A function that reads one row, whatever its NULLs."""
     environment = _environment(readings)
     size = (len(readings) + 7) // 8
-    lines = ["def read(d, p, end, add):", f" nulls = from_bytes(d[p:p + {size}], 'little')", f" p += {size}"]
+    lines = ["def read(d, p, end, add):", " s = p", f" nulls = from_bytes(d[p:p + {size}], 'little')", f" p += {size}"]
     for segment in _segments(readings):
         # All of the segment at once where it holds no NULL, else column by column.
         lines.append(f" if not nulls & {sum(1 << ordinal for ordinal in segment)}:")
@@ -106,7 +106,7 @@ def any_rows(readings: Sequence[Reading], wanted: Sequence[bool]) -> RowFunction
             lines += [f"  if nulls & {1 << ordinal}: {null}", "  else:"]
             lines += _segment([ordinal], readings, wanted, "   ", environment)
     cells = [f"c{ordinal}" if wanted[ordinal] else "None" for ordinal in range(len(readings))]
-    lines += [f" add(({', '.join(cells)},))", " return p"]
+    lines += [f" {_add(cells, wanted, spans)}", " return p"]
     return _compile(lines, environment)
 
 
@@ -139,12 +139,19 @@ def _segment(
     return writer.lines
 
 
-def same_rows(readings: Sequence[Reading], wanted: Sequence[bool], bitmap: bytes) -> RowFunction:
+def _add(cells: Sequence[str], wanted: Sequence[bool], spans: bool) -> str:
+    if not spans:
+        return f"add(({', '.join(cells)},))"
+    kept = [cell for cell, flag in zip(cells, wanted, strict=True) if flag]
+    return f"add((({', '.join(kept)},), s, p))"
+
+
+def same_rows(readings: Sequence[Reading], wanted: Sequence[bool], bitmap: bytes, spans: bool = False) -> RowFunction:
     """A function that reads rows for as long as their NULLs are those of `bitmap`."""
     environment = _environment(readings)
     size = len(bitmap)
     same = f"d[p] == {bitmap[0]}" if size == 1 else f"d[p:p + {size}] == {bitmap!r}"
-    lines = ["def read(d, p, end, add):", f" while p < end and {same}:"]
+    lines = ["def read(d, p, end, add):", f" while p < end and {same}:", "  s = p"]
     writer = _Writer("  ", environment)
     writer.offset = size
     cells: list[str] = []
@@ -154,7 +161,7 @@ def same_rows(readings: Sequence[Reading], wanted: Sequence[bool], bitmap: bytes
         if not null:
             _read(writer, ordinal, reading, wanted[ordinal])
     writer.advance()
-    lines += [*writer.lines, f"  add(({', '.join(cells)},))", " return p"]
+    lines += [*writer.lines, f"  {_add(cells, wanted, spans)}", " return p"]
     return _compile(lines, environment)
 
 

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from .errors import UnsupportedEvent
 from .maptypes import TableMap
@@ -27,6 +28,9 @@ _WITH_EXTRA_DATA = frozenset({30, 31, 32})
 _ROWS_BEFORE_OWN_FUNCTION = 40
 _OWN_FUNCTIONS_MAX = 32
 _PATTERNS_COUNTED_MAX = 1024
+
+T = TypeVar("T")
+Span = tuple[Row, int, int]
 
 _MALFORMED = (IndexError, KeyError, OverflowError, RecursionError, ValueError, struct.error, zlib.error)
 
@@ -103,6 +107,8 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 class Decoder:
     """Decodes the row images of one table map. Rows are tuples of cells, in the order of the columns."""
 
+    spans = False  # rows come as cells
+
     __slots__ = ("_any", "_nulls_size", "_own", "_prefixes", "_readings", "_seen", "_wanted", "table_map")
 
     def __init__(self, table_map: TableMap, readings: list[Reading], wanted: list[bool]) -> None:
@@ -110,15 +116,24 @@ class Decoder:
         self._readings = readings
         self._wanted = wanted
         self._nulls_size = (len(readings) + 7) // 8
-        self._any = any_rows(readings, wanted)
+        self._any = any_rows(readings, wanted, self.spans)
         self._own: dict[bytes, RowFunction] = {}
         self._seen: dict[bytes, int] = {}
         self._prefixes: dict[int, bytes] = {}
 
     def inserts(self, body: bytes, start: int, end: int) -> list[Row]:
         """The rows whose images lie from `start` to `end`, which must be the end of the last one."""
-        rows: list[Row] = []
-        add, own, size, at = rows.append, self._own.get, self._nulls_size, start
+        return self._read(body, start, end)
+
+    deletes = inserts
+
+    def updates(self, body: bytes, start: int, end: int) -> list[tuple[Row, Row]]:
+        """(before, after) of each row."""
+        return self._paired(self._read(body, start, end))
+
+    def _read(self, body: bytes, start: int, end: int) -> list[Any]:
+        found: list[Any] = []
+        add, own, size, at = found.append, self._own.get, self._nulls_size, start
         try:
             while at < end:
                 nulls = body[at : at + size]
@@ -128,28 +143,29 @@ class Decoder:
             raise self._misfit(type(error).__name__) from None
         if at != end:
             raise self._misfit(f"{at - end} bytes beyond its end")
-        return rows
+        return found
 
-    deletes = inserts
-
-    def updates(self, body: bytes, start: int, end: int) -> list[tuple[Row, Row]]:
-        """(before, after) of each row."""
-        images = iter(self.inserts(body, start, end))
+    def _paired(self, found: list[T]) -> list[tuple[T, T]]:
+        images = iter(found)
         try:
             return list(zip(images, images, strict=True))
         except ValueError:
             raise self._misfit("a before image without its after image") from None
 
-    def start_of_rows(self, body: bytes, event_type: int) -> int:
-        """Where the images of a rows event of this table begin; refuses what `check_fit` refuses."""
+    def start_of_rows(self, data: bytes, event_type: int, body: int = 0) -> int:
+        """Where the images of a rows event of this table begin; refuses what `check_fit` refuses.
+
+        Args:
+            body: where the event's body begins.
+        """
         # All events of a table and a type begin alike after table id and flags: one comparison, mostly.
         known = self._prefixes.get(event_type)
-        if known is not None and body.startswith(known, 8):
-            return 8 + len(known)
-        header = parse_rows_header(body, event_type)
+        if known is not None and data.startswith(known, body + 8):
+            return body + 8 + len(known)
+        header = parse_rows_header(data[body:], event_type)
         check_fit(header, self.table_map)
-        self._prefixes[event_type] = body[8 : header.start]
-        return header.start
+        self._prefixes[event_type] = data[body + 8 : body + header.start]
+        return body + header.start
 
     def _choose(self, nulls: bytes) -> RowFunction:
         """The function for any row, until rows with these NULLs have come often enough for their own."""
@@ -158,7 +174,7 @@ class Decoder:
         seen = self._seen[nulls] = self._seen.get(nulls, 0) + 1
         if seen < _ROWS_BEFORE_OWN_FUNCTION or len(nulls) < self._nulls_size:
             return self._any
-        function = self._own[nulls] = same_rows(self._readings, self._wanted, nulls)
+        function = self._own[nulls] = same_rows(self._readings, self._wanted, nulls, self.spans)
         return function
 
     def _misfit(self, what: str) -> UnsupportedEvent:
@@ -168,8 +184,33 @@ class Decoder:
         )
 
 
+class Scanner(Decoder):
+    """Finds the rows in their images: of each the wanted cells alone, and where in the bytes it lies."""
+
+    spans = True
+
+    __slots__ = ()
+
+    def rows(self, body: bytes, start: int, end: int) -> list[Span]:
+        """(wanted cells, start, end) of each row."""
+        return self._read(body, start, end)
+
+    def pairs(self, body: bytes, start: int, end: int) -> list[tuple[Span, Span]]:
+        """The same before and after each update."""
+        return self._paired(self._read(body, start, end))
+
+
 def compile_decoder(table_map: TableMap, wanted: frozenset[int] | None = None) -> Decoder:
     """A decoder for the table. Columns that are not `wanted` (indexes; None for all) come as None."""
+    return Decoder(table_map, *_readings(table_map, wanted))
+
+
+def compile_scanner(table_map: TableMap, wanted: frozenset[int]) -> Scanner:
+    """A scanner for the table; the wanted cells come in the order of the columns."""
+    return Scanner(table_map, *_readings(table_map, wanted))
+
+
+def _readings(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[Reading], list[bool]]:
     flags = [wanted is None or ordinal in wanted for ordinal in range(len(table_map.columns))]
     # Of a column that is skipped only the size matters, and that is always in the log.
     columns = tuple(
@@ -184,7 +225,7 @@ def compile_decoder(table_map: TableMap, wanted: frozenset[int] | None = None) -
         for column, flag in zip(table_map.columns, flags, strict=True)
     )
     sized = replace(table_map, columns=columns)
-    return Decoder(table_map, [reading(sized, ordinal) for ordinal in range(len(columns))], flags)
+    return [reading(sized, ordinal) for ordinal in range(len(columns))], flags
 
 
 def decode_rows_event(

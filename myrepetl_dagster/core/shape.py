@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import RowRejected, SchemaDrift
 from .filters import columns as filter_columns
@@ -25,19 +25,66 @@ Mutation = tuple[LiteralKey, LiteralRow | None]
 Change = tuple[Row | None, Row | None]
 
 
+# The cells of a key, and the last image of its row; None for a row that went.
+LastImages = dict[Row, bytes | None]
+
+
+class Images(Protocol):
+    """Whoever put images among shaped rows, and can tell what they mean (`images.ImageShaper`)."""
+
+    def mutations(self, last: LastImages) -> list[Mutation]: ...
+
+
 @dataclass(slots=True)
 class Shaped:
-    """Mutations in the order of the changes, and where every row read went."""
+    """What is to be done, and where every row read went.
+
+    First the mutations, in the order of the changes; then the last images of rows that came after them, each key
+    once, which `settle` makes mutations of.
+    """
 
     mutations: list[Mutation] = field(default_factory=list)
     rows_read: int = 0
     rows_upserted: int = 0
     rows_deleted: int = 0
     rows_filtered: int = 0
+    last: LastImages = field(default_factory=dict)
+    images: Images | None = None
+
+    @property
+    def rows_pending(self) -> int:
+        """How many rows there are to write."""
+        return len(self.mutations) + len(self.last)
+
+    def images_of(self, images: Images) -> LastImages:
+        """Where these images go."""
+        if images is not self.images:
+            self.settle()
+            self.images = images
+        return self.last
+
+    def settle(self) -> list[Mutation]:
+        """Everything as mutations.
+
+        Raises:
+            UnsupportedEvent: an image holds what no value of its column can be.
+        """
+        if self.images is not None and self.last:
+            self.mutations += self.images.mutations(self.last)
+            self.last = {}
+        return self.mutations
+
+    def drop(self) -> None:
+        """Forget what is to be done."""
+        self.mutations, self.last = [], {}
 
     def take(self, other: Shaped) -> None:
         """Add what comes after."""
-        self.mutations += other.mutations
+        if other.mutations:
+            self.settle()
+            self.mutations += other.mutations
+        if other.images is not None and other.last:
+            self.images_of(other.images).update(other.last)
         self.rows_read += other.rows_read
         self.rows_upserted += other.rows_upserted
         self.rows_deleted += other.rows_deleted
@@ -73,10 +120,11 @@ class Shaper:
                 hint="The source table or init_query changed: correct the mapping, then run the `snapshot` job for it.",
             )
         self._python = {column.name: to_python(column) for column in layout}
-        writers = [self._writer(planned, layout) for planned in plan.columns]
+        self._layout = layout
+        writers = [self._writer(planned) for planned in plan.columns]
         at = [self._index.get(planned.source or "", 0) for planned in plan.columns]
         keys = plan.key_indexes
-        self._row = row_writer(writers, at)
+        self.row = row_writer(writers, at)
         self._key = row_writer([writers[i] for i in keys], [at[i] for i in keys])
         self._key_of: Callable[[LiteralRow], LiteralKey] = key_getter(keys)
         self._passes = self._filter()
@@ -87,8 +135,9 @@ class Shaper:
         Raises:
             RowRejected: a transform failed.
         """
+        into.settle()
         add = into.mutations.append
-        passes, row_of, key_of, old_key_of = self._passes, self._row, self._key_of, self._key
+        passes, row_of, key_of, old_key_of = self._passes, self.row, self._key_of, self._key
         for before, after in changes:
             into.rows_read += 1
             # Of a before image only the key counts.
@@ -119,14 +168,24 @@ class Shaper:
 
         return check
 
-    def _writer(self, planned: PlannedColumn, layout: Sequence[Column]) -> Column | Writer:
+    def key_writers(self, ordinals: Sequence[int]) -> list[Column | Writer]:
+        """Writers of the key's literals, for rows that hold only the cells of these columns of the layout.
+
+        Of a mapping whose key has no transform.
+        """
+        at = {ordinal: i for i, ordinal in enumerate(ordinals)}
+        return [self._writer(self.plan.columns[i], at) for i in self.plan.key_indexes]
+
+    def _writer(self, planned: PlannedColumn, at: Mapping[int, int] | None = None) -> Column | Writer:
+        """How a column's literal is made. `at`: where in the row a column of the layout is."""
         if planned.source is None:
             fixed = any_literal(from_python(planned.value))
             return lambda row: fixed
         index = self._index[planned.source]
         if planned.transform is None:
-            literal = literal_for(layout[index], self.plan.target.column(planned.target))
-            return layout[index] if literal is None else lambda row: literal(row[index])
+            column, place = self._layout[index], index if at is None else at[index]
+            literal = literal_for(column, self.plan.target.column(planned.target))
+            return column if literal is None else lambda row: literal(row[place])
         return self._transformed(planned, index)
 
     def _transformed(self, planned: PlannedColumn, index: int) -> Writer:

@@ -249,9 +249,10 @@ class MySQLSource(Server):
         # Under a number of its own: the server drops an older reader of the same number, which may be a run.
         reader_id = 2**32 - 1 - secrets.randbelow(2**20)
         with LogStream(self.endpoint, self.info, self.limits, start, reader_id) as stream:
-            for event in _log_events(stream, LogReader({}, file)):
-                if isinstance(event, Moved) and event.birth_unix_s:
-                    return event.birth_unix_s
+            for events in _log_events(stream, LogReader({}, file)):
+                for event in events:
+                    if isinstance(event, Moved) and event.birth_unix_s:
+                        return event.birth_unix_s
         return 0
 
     def _gtids_lost(self, held: GtidSet) -> str:
@@ -378,16 +379,16 @@ class MySQLSource(Server):
             reader = LogReader(known, start.file)
             reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
             events = _log_events(stream, reader)
-            yield from ahead(
-                events, _event_bytes, self.limits.read_ahead_bytes_max, stream.interrupt, Idle() if follow else None
-            )
+            idle: list[LogEvent] | None = [Idle()] if follow else None
+            for batch in ahead(events, _events_bytes, self.limits.read_ahead_bytes_max, stream.interrupt, idle):
+                yield from batch
 
 
-def _log_events(stream: LogStream, reader: LogReader) -> Iterator[LogEvent]:
-    for event in stream.events():
-        yield from reader.read(event)
-    yield Moved(reader.file, reader.offset_bytes)
+def _log_events(stream: LogStream, reader: LogReader) -> Iterator[list[LogEvent]]:
+    for packets in stream.events():
+        yield from reader.read_packets(packets)
+    yield [Moved(reader.file, reader.offset_bytes)]
 
 
-def _event_bytes(event: LogEvent) -> int:
-    return event.size_bytes if isinstance(event, RowsRead) else 100
+def _events_bytes(events: list[LogEvent]) -> int:
+    return sum(event.size_bytes if isinstance(event, RowsRead) else 100 for event in events)

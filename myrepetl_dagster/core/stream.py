@@ -20,7 +20,7 @@ from .connect import ServerInfo, Use, close_quietly, connect, parameters, query,
 from .model import Limits
 from .pipeline import Endpoint
 from .position import GtidSet, Position
-from .wire import packets
+from .wire import packet_batches
 
 _COM_BINLOG_DUMP_GTID = 0x1E
 _NON_BLOCKING, _THROUGH_GTID = 0x01, 0x04
@@ -105,12 +105,13 @@ class LogStream:
             # closed socket for the end.
             self._opened._force_close()
 
-    def events(self) -> Iterator[bytes]:
-        """Events, header included, until the server says that it has sent everything."""
+    def events(self) -> Iterator[list[bytes]]:
+        """Packets of one event each, behind the protocol's OK byte, in lists of what has come at once, until the
+        server says that it has sent everything.
+        """
         assert self._opened is not None
         with translated(self._endpoint, "reading the log"):
-            for packet in packets(self._opened):
-                yield packet[1:]
+            yield from packet_batches(self._opened)
 
     def interrupt(self) -> None:
         """Make a read that waits for the source end (from another thread)."""

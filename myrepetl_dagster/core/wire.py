@@ -16,6 +16,8 @@ from pymysql.protocol import MysqlPacket
 
 _PACKET_MAX = 0xFFFFFF
 _EOF, _ERROR, NULL = 0xFE, 0xFF, 0xFB
+_LAST_BYTES = 9  # a packet that begins like the last one is a row if it is as long as this
+_READ_BYTES = 256 * 1024
 
 
 def row_packets(connection: Connection[Any], sql: bytes, bytes_max: int) -> Iterator[list[bytes]]:
@@ -33,9 +35,9 @@ def row_packets(connection: Connection[Any], sql: bytes, bytes_max: int) -> Iter
     connection._result = None
     rows: list[bytes] = []
     size = 0
-    for packet in packets(connection):
-        rows.append(packet)
-        size += len(packet)
+    for batch in packet_batches(connection):
+        rows += batch
+        size += sum(map(len, batch))
         if size >= bytes_max:
             yield rows
             rows, size = [], 0
@@ -43,43 +45,81 @@ def row_packets(connection: Connection[Any], sql: bytes, bytes_max: int) -> Iter
         yield rows
 
 
-def packets(connection: Connection[Any]) -> Iterator[bytes]:
-    """The server's packets until one that says end.
+def packet_batches(connection: Connection[Any]) -> Iterator[list[bytes]]:
+    """The server's packets until one that says end, in lists of what came at once.
+
+    A list is given as soon as there is nothing more to read without waiting, so that nobody waits for
+    what has come already.
 
     Raises:
         pymysql.err.OperationalError: the connection broke (2013), or the server reported an error.
     """
     connection._sock.settimeout(connection._read_timeout)
-    while True:
-        data, number = _packet(connection)
-        first = data[0] if data else 0
-        if first >= _EOF:
-            if first == _EOF and len(data) < 9:
-                connection._next_seq_id = (number + 1) % 256
-                return
-            if first == _ERROR:
-                MysqlPacket(data, connection.encoding).raise_for_error()
-        yield data
-
-
-def _packet(connection: Connection[Any]) -> tuple[bytes, int]:
-    """One packet and its number; 16 MiB and more come in several."""
-    read = connection._rfile.read
-    whole = b""
+    # `read1` reads past the file's small buffer, as much as the socket holds: many small reads are slow where
+    # another thread computes, since after each one the interpreter has to be waited for.
+    file = connection._rfile
+    held = b""
     try:
         while True:
-            header = read(4)
-            length = int.from_bytes(header[:3], "little")
-            data = read(length)
-            if len(header) < 4 or len(data) < length:
-                raise OSError("the connection was closed")
-            if length < _PACKET_MAX:
-                return (whole + data if whole else data), header[3]
-            whole += data
+            batch, end, number = _cut(held)
+            if batch:
+                last = batch[-1]
+                first = last[0] if last else 0
+                if first == _ERROR or (first == _EOF and len(last) < _LAST_BYTES):
+                    if batch := batch[:-1]:
+                        yield batch
+                    connection._next_seq_id = (number + 1) % 256
+                    if first == _ERROR:
+                        MysqlPacket(last, connection.encoding).raise_for_error()
+                    return
+                yield batch
+            held = held[end:]
+            if len(held) > 3 and _size(held, 0) > _READ_BYTES:
+                yield [_long_packet(file, held)]
+                held = b""
+            else:
+                held += _some(file.read1(_READ_BYTES))
     except OSError as error:
         connection._force_close()
         message = f"Lost connection to MySQL server during query ({error})"
         raise OperationalError(CR.CR_SERVER_LOST, message) from error
+
+
+def _size(data: bytes, at: int) -> int:
+    return data[at] | data[at + 1] << 8 | data[at + 2] << 16
+
+
+def _cut(data: bytes) -> tuple[list[bytes], int, int]:
+    """The whole packets at the beginning of `data`, up to one that says end; where they end; the last one's number."""
+    packets: list[bytes] = []
+    at, number, end = 0, 0, len(data)
+    while end - at > 3:
+        size = data[at] | data[at + 1] << 8 | data[at + 2] << 16
+        start = at + 4
+        if start + size > end:
+            break
+        number = data[at + 3]
+        at = start + size
+        packets.append(data[start:at])
+        if size and data[start] >= _EOF and (size < _LAST_BYTES or data[start] == _ERROR):
+            break
+    return packets, at, number
+
+
+def _long_packet(file: Any, held: bytes) -> bytes:
+    """A packet that is long, and of which this has come; 16 MiB and more come in several."""
+    size = _size(held, 0)
+    parts = [held[4:], _some(file.read(4 + size - len(held)), 4 + size - len(held))]
+    while size == _PACKET_MAX:
+        size = _size(_some(file.read(4), 4), 0)
+        parts.append(_some(file.read(size), size))
+    return b"".join(parts)
+
+
+def _some(data: bytes, size: int = 1) -> bytes:
+    if len(data) < size:
+        raise OSError("the connection was closed")
+    return data
 
 
 def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:

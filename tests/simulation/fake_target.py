@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,23 @@ class FakeTarget:
         self.undo: list[tuple[dict[Any, Any], Any, Any]] = []  # what to put back; None for nothing
         self.written: list[LiteralRow | None] = []  # in the open transaction; None for a deleted row
         self.evicted = 0
+        self.started: Callable[[], None] | None = None
+
+    # ---- in the background: as late as can be ----
+    def start(self, work: Callable[[], None]) -> None:
+        self.finish()
+        self.started = work
+
+    def finish(self) -> None:
+        work, self.started = self.started, None
+        if work is not None:
+            work()
+
+    def abandon(self, *, at_once: bool) -> None:
+        work, self.started = self.started, None
+        if work is not None and not at_once:
+            with suppress(Exception):
+                work()
 
     # ---- checkpoints ----
     def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:

@@ -64,13 +64,13 @@ class NoFence(FakeTarget):
 def partial(self: CatchUp, report: Callable[[MappingState], None]) -> None:
     """A part of a transaction that is too big to hold is committed, under the checkpoint before it."""
     for state in self.states:
-        if state.current.shaped.mutations or state.current.clear:
+        if state.current.shaped.rows_pending or state.current.clear:
             state.target.begin([state.name])
-            self._write(state, state.current)
+            self._written(state, state.current)()
             state.checkpoint = replace(state.checkpoint, sequence=state.checkpoint.sequence + 1)
             state.target.commit([state.checkpoint])
             state.current.clear = False
-            state.current.shaped.mutations = []
+            state.current.shaped.drop()
     self.rows_current = self.bytes_current = 0
 
 

@@ -194,7 +194,7 @@ def test_inflated(data: bytes) -> None:
 # ---- groups ----
 def test_tagged_gtid() -> None:
     """The UUID, the tag, the number and the microseconds of the commit."""
-    group = tagged_group(memoryview(TAGGED))
+    group = tagged_group(TAGGED)
     assert group.gtid == (f"{UUID}:blue", 1)
     assert int(group.committed_at_unix_s) == 1795572633
 
@@ -229,7 +229,7 @@ def test_xa_on_mysql() -> None:
 
 def test_xa_on_mariadb() -> None:
     """MariaDB's GTID event says that the transaction will be prepared; the decision is a group of its own."""
-    prepared, committed = (mariadb_group(memoryview(body), 3, 0) for body in (XA_PREPARED, XA_COMMITTED))
+    prepared, committed = (mariadb_group(body, 3, 0) for body in (XA_PREPARED, XA_COMMITTED))
     assert (prepared.may_prepare, prepared.standalone, prepared.mariadb_gtid) == (True, False, "0-3-7")
     assert (committed.may_prepare, committed.standalone) == (False, True)
     assert not prepared.idle

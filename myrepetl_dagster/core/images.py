@@ -1,0 +1,83 @@
+"""Row images that stay bytes until they are written: of a key that changes again and again, only the last is decoded.
+
+For mappings that take columns as they are, and targets where a row can only collide with its own former self, the
+last image of a key is all that counts. Finding keys and lengths costs a fraction of decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import UnsupportedEvent
+from .literal_code import row_writer
+from .log_events import RowsRead, Verb
+from .maptypes import TableMap
+from .model import Row
+from .plan import TablePlan, UniqueKeys
+from .rowimage import compile_decoder, compile_scanner
+from .shape import LastImages, Mutation, Shaped, Shaper
+
+
+def only_last_images(plan: TablePlan) -> bool:
+    """Whether the target needs nothing of a row but its last image, as it is."""
+    as_they_are = plan.mapping.filter is None and all(c.transform is None for c in plan.columns)
+    return as_they_are and plan.unique_keys is UniqueKeys.NONE
+
+
+class ImageShaper:
+    """Shapes the images of one table map, for a plan that `only_last_images`."""
+
+    def __init__(self, shaper: Shaper, table_map: TableMap) -> None:
+        plan = shaper.plan
+        ordinal_of = {column.name: ordinal for ordinal, column in enumerate(table_map.columns)}
+        key = [plan.columns[i].source for i in plan.key_indexes]
+        # The scanner gives cells in the order of the table, each once.
+        ordinals = sorted({ordinal_of[name] for name in key if name is not None})
+        self._scanner = compile_scanner(table_map, frozenset(ordinals))
+        wanted = frozenset(ordinal_of[c.source] for c in plan.columns if c.source is not None)
+        self._decoder = compile_decoder(table_map, wanted)
+        self._row = shaper.row
+        at = [0 if name is None else ordinals.index(ordinal_of[name]) for name in key]
+        self._key = row_writer(shaper.key_writers(ordinals), at)
+
+    def shape(self, event: RowsRead, into: Shaped) -> None:
+        """Add what the images mean for the target.
+
+        Raises:
+            UnsupportedEvent: they are not whole rows of the table.
+        """
+        try:
+            self._shape(event, into)
+        except UnsupportedEvent as error:
+            raise error.at(event.place) from None
+
+    def _shape(self, event: RowsRead, into: Shaped) -> None:
+        last = into.images_of(self)
+        for verb, data, start, end in event.images:
+            if verb is Verb.UPDATE:
+                pairs = self._scanner.pairs(data, start, end)
+                for (old, _, _), (new, begin, stop) in pairs:
+                    if old != new:  # it moved to another key, and has to leave its old one
+                        last[old] = None
+                    last[new] = data[begin:stop]
+                into.rows_read += len(pairs)
+                into.rows_upserted += len(pairs)
+                continue
+            rows = self._scanner.rows(data, start, end)
+            into.rows_read += len(rows)
+            if verb is Verb.INSERT:
+                into.rows_upserted += len(rows)
+                for key, begin, stop in rows:
+                    last[key] = data[begin:stop]
+            else:
+                into.rows_deleted += len(rows)
+                for key, _, _ in rows:
+                    last[key] = None
+
+    def mutations(self, last: LastImages) -> list[Mutation]:
+        """What is left to do, once for each key."""
+        data = b"".join(image for image in last.values() if image is not None)
+        rows: Sequence[Row] = self._decoder.inserts(data, 0, len(data))
+        written = iter(map(self._row, rows))
+        write_key = self._key
+        return [(write_key(key), None if image is None else next(written)) for key, image in last.items()]
