@@ -29,11 +29,11 @@ from .plan import TablePlan, UniqueKeys
 from .prepared import PreparedRows
 from .schema import describe, known_collations
 from .server import PING_AFTER_IDLE_S, Server
-from .shape import LiteralKey, LiteralRow, Mutation
+from .shape import LiteralKey, LiteralRow, Mutation, Rendered
 from .snapshot import keys_condition, keyset_condition
 from .values import ENUM_ERROR, any_literal, cell_from_text, from_python, literal_of, sql_name
 
-STATEMENT_BYTES_MAX = 2 * 2**20
+STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones
 DELETE_KEYS_MAX = 500
 # ER_WARN_DATA_TRUNCATED; what is old in a statement, and an introducer's character that is not of Unicode.
 _TRUNCATED = 1265
@@ -52,6 +52,7 @@ class Target(Protocol):
     def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]: ...
     def begin(self, mappings: Iterable[str]) -> None: ...
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None: ...
+    def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None: ...
     def clear(self, plan: TablePlan) -> None: ...
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None: ...
     def start(self, work: Callable[[], None]) -> None: ...
@@ -246,6 +247,22 @@ class MySQLTarget(Server):
                 for rows, is_upsert in _runs(mutations):
                     self._write_in_order(plan, rows, is_upsert, evict)
 
+    def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None:
+        """Apply rows of which no two can collide, in the open transaction.
+
+        Raises:
+            RowRejected: the target refused a row; names the table and the key.
+        """
+        with self.doing(f"writing {plan.target.name}"):
+            self._delete(plan, rendered.gone)
+            head, tail = _upsert_sql(plan, guarded=False)
+            try:
+                for batch in _in_statements(rendered.tuples):
+                    self._run(head + ",".join(batch) + tail)
+            except RowRejected as error:
+                rows = [row for _, row in rendered.mutations() if row is not None]
+                self._find_refused_row(plan, rows, head, tail, error)
+
     def _write_by_key(self, plan: TablePlan, last: dict[LiteralKey, LiteralRow | None]) -> None:
         # Only the last image of a key counts, and no row can collide with another's: deletes first, so that a
         # key that changed in letter case only (one key to a ci collation) is not deleted after it was written.
@@ -319,7 +336,7 @@ class MySQLTarget(Server):
     def _upsert_strictly(
         self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, guarded: bool
     ) -> None:
-        for batch in _batches(rows):
+        for batch in _in_statements([f"({','.join(row)})" for row in rows]):
             try:
                 self._run(head + ",".join(batch) + tail)
             except ReplicationError as error:
@@ -446,19 +463,16 @@ def _upsert_sql(plan: TablePlan, guarded: bool) -> tuple[str, str]:
     return head, f" ON DUPLICATE KEY UPDATE {', '.join(dict.fromkeys(updates))}"
 
 
-def _batches(rows: Sequence[LiteralRow]) -> Iterator[list[str]]:
-    """Rows as SQL tuples, in lists that make a statement of a bounded size."""
-    batch: list[str] = []
-    size = 0
-    for row in rows:
-        text = f"({','.join(row)})"
-        if batch and size + len(text) > STATEMENT_BYTES_MAX:
-            yield batch
-            batch, size = [], 0
-        batch.append(text)
+def _in_statements(tuples: Sequence[str]) -> Iterator[Sequence[str]]:
+    """SQL tuples in lists that make statements of a bounded size."""
+    start = size = 0
+    for end, text in enumerate(tuples):
+        if end > start and size + len(text) > STATEMENT_BYTES_MAX:
+            yield tuples[start:end]
+            start, size = end, 0
         size += len(text) + 1
-    if batch:
-        yield batch
+    if start < len(tuples):
+        yield tuples[start:]
 
 
 def _runs(mutations: Sequence[Mutation]) -> Iterator[tuple[list[Mutation], bool]]:

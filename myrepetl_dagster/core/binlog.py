@@ -98,75 +98,69 @@ class LogReader:
     def place(self) -> str:
         return f"{self.file}:{self.offset_bytes}"
 
-    def read(self, event: bytes, start: int = 0) -> list[LogEvent]:
+    def read(self, event: bytes) -> list[LogEvent]:
         """Read one event: header, body and, if the file has them, checksum.
-
-        Args:
-            start: where in the bytes the event begins.
 
         Raises:
             UnsupportedEvent: it cannot be applied exactly; the message names it and its place.
         """
-        happened: list[LogEvent] = []
-        for piece in self._pieces(event, start):
-            happened += piece
-        return happened
+        return [happened for piece in self.read_batch([event]) for happened in piece]
 
-    def read_packets(self, packets: Iterable[bytes]) -> Iterator[list[LogEvent]]:
-        """Read packets of one event each, behind the protocol's OK byte.
+    def read_batch(self, events: Iterable[bytes]) -> Iterator[list[LogEvent]]:
+        """Read events as they follow each other.
 
         Raises:
             UnsupportedEvent: as `read`, once what came before was yielded.
         """
         happened: list[LogEvent] = []
         try:
-            for packet in packets:
-                if packet[1 + _KIND_AT] == TRANSACTION_PAYLOAD:
+            for event in events:
+                if event[_KIND_AT] == TRANSACTION_PAYLOAD:
                     yield happened
                     happened = []
-                    yield from self._pieces(packet, 1)
+                    yield from self._payload(event)
                 else:
-                    self._read(packet, 1, happened)
+                    self._read(event, happened)
         except UnsupportedEvent:
             yield happened
             raise
         yield happened
 
-    def _pieces(self, event: bytes, start: int) -> Iterator[list[LogEvent]]:
-        """What one event tells, in pieces of a bounded size: it may hold a whole transaction."""
+    def _payload(self, event: bytes) -> Iterator[list[LogEvent]]:
+        """What a whole transaction in one event tells, in pieces of a bounded size."""
         happened: list[LogEvent] = []
-        if event[start + _KIND_AT] != TRANSACTION_PAYLOAD:
-            self._read(event, start, happened)
-            yield happened
-            return
         with self._placed(TRANSACTION_PAYLOAD):
-            body_start, end = self._checked(event, start, TRANSACTION_PAYLOAD, artificial=False)
-            next_position = _HEADER.unpack_from(event, start)[4]
+            end = self._checked(event, TRANSACTION_PAYLOAD, artificial=False)
+            next_position = _HEADER.unpack_from(event)[4]
             size = 0
-            for inner in events_of(memoryview(event)[body_start:end]):
+            for inner in events_of(memoryview(event)[HEADER_BYTES:end]):
                 # What is inside has no position and no checksum of its own.
                 timestamp, kind, server_id, *_ = _HEADER.unpack_from(inner)
-                here = HEADER_BYTES, len(inner)
-                self._dispatch(kind, inner, here, (timestamp, server_id, next_position), happened)
+                self._dispatch(kind, inner, len(inner), (timestamp, server_id, next_position), happened)
                 size += len(inner)
                 if size >= _PIECE_BYTES:
                     yield happened
                     happened, size = [], 0
             if next_position:
-                self._advance(next_position, len(event) - start)
+                self._advance(next_position, len(event))
         yield happened
 
-    def _read(self, event: bytes, start: int, happened: list[LogEvent]) -> None:
-        timestamp, kind, server_id, _, next_position, flags = _HEADER.unpack_from(event, start)
+    def _read(self, event: bytes, happened: list[LogEvent]) -> None:
+        timestamp, kind, server_id, _, next_position, flags = _HEADER.unpack_from(event)
         try:
             artificial = timestamp == 0 or bool(flags & _ARTIFICIAL)
-            body = self._checked(event, start, kind, artificial)
+            if self.checksums and zlib.crc32(event) == _CRC_RESIDUE and kind != FORMAT_DESCRIPTION:
+                end = len(event) - 4
+            else:
+                end = self._checked(event, kind, artificial)
             if kind == ROTATE:
-                self._rotate(event[slice(*body)], artificial, happened)
+                self._rotate(event[HEADER_BYTES:end], artificial, happened)
                 return
-            self._dispatch(kind, event, body, (timestamp, server_id, next_position), happened)
-            if next_position:
-                self._advance(next_position, len(event) - start)
+            self._dispatch(kind, event, end, (timestamp, server_id, next_position), happened)
+            if next_position > self.offset_bytes:
+                self.offset_bytes = next_position
+            elif next_position:
+                self._advance(next_position, len(event))
         except Exception as error:
             self._stop(error, kind)
 
@@ -185,41 +179,38 @@ class LogReader:
             self._stop(error, kind)
 
     def _dispatch(
-        self, kind: int, event: bytes, body: tuple[int, int], header: tuple[int, int, int], happened: list[LogEvent]
+        self, kind: int, event: bytes, end: int, header: tuple[int, int, int], happened: list[LogEvent]
     ) -> None:
-        """Take in one event. `body`: where its body begins and ends; `header`: timestamp, server id, next position."""
+        """Take in one event. `end`: of its body; `header`: timestamp, server id, next position."""
         timestamp, server_id, next_position = header
-        start, end = body
         if kind == TABLE_MAP:
-            self.tables.announce(event[start:end], self.place)
+            self.tables.announce(event[HEADER_BYTES:end], self.place)
         elif kind in ROWS_EVENTS:
-            self._rows(kind, event, body, next_position, happened)
+            self._rows(kind, event, end, next_position, happened)
         elif kind in _GROUPS:
-            self._begin_group(kind, event[start:end], timestamp, server_id, happened)
+            self._begin_group(kind, event[HEADER_BYTES:end], timestamp, server_id, happened)
         elif kind == XID:
             self._end(next_position, timestamp, Committed, happened)
         elif kind in (QUERY, MARIADB_QUERY_COMPRESSED):
-            self._query(event[start:end], header, happened, compressed=kind != QUERY)
+            self._query(event[HEADER_BYTES:end], header, happened, compressed=kind != QUERY)
         elif kind == FORMAT_DESCRIPTION:
-            self.tables.mariadb = b"MariaDB" in event[start:end][_SERVER_VERSION]
+            self.tables.mariadb = b"MariaDB" in event[HEADER_BYTES:end][_SERVER_VERSION]
             self.tables.forget_ids()
             if not self.in_transaction:
                 happened.append(Moved(self.file, self.offset_bytes, timestamp))
         elif kind == XA_PREPARE:
-            self._xa_prepare(event[start:end], next_position, timestamp, happened)
+            self._xa_prepare(event[HEADER_BYTES:end], next_position, timestamp, happened)
         elif kind in (HEARTBEAT, HEARTBEAT_V2) and not self.in_transaction:
             happened.append(Moved(self.file, self.offset_bytes))
         elif kind not in _WITHOUT_ROWS:
             raise UnsupportedEvent(_STOPPING.get(kind, f"an event of unknown type {kind}"))
 
-    def _rows(
-        self, kind: int, event: bytes, body: tuple[int, int], next_position: int, happened: list[LogEvent]
-    ) -> None:
-        found = self.tables.rows(kind, event, *body)
+    def _rows(self, kind: int, event: bytes, end: int, next_position: int, happened: list[LogEvent]) -> None:
+        found = self.tables.rows(kind, event, HEADER_BYTES, end)
         if found is None:
             return
         table_map, images = found
-        size_bytes = body[1] - body[0]
+        size_bytes = end - HEADER_BYTES
         last = happened[-1] if happened else None
         # Between two events of one transaction that follow each other there is nothing to do.
         if type(last) is RowsRead and last.table_map is table_map and last.size_bytes < _PIECE_BYTES:
@@ -233,18 +224,17 @@ class LogReader:
         )
 
     # ---- framing ----
-    def _checked(self, event: bytes, start: int, kind: int, artificial: bool) -> tuple[int, int]:
-        """Where the event's body begins and ends."""
-        body, end = start + HEADER_BYTES, len(event)
+    def _checked(self, event: bytes, kind: int, artificial: bool) -> int:
+        """Where the event's body ends."""
         if kind == FORMAT_DESCRIPTION:
             self.checksums = event[_CHECKSUM_AT] == 1
         if not self.checksums:  # a format description has one all the same, but the dump does not keep it right
-            return body, end
-        if zlib.crc32(event if start == 0 else memoryview(event)[start:]) == _CRC_RESIDUE:
-            return body, end - 4
+            return len(event)
+        if zlib.crc32(event) == _CRC_RESIDUE:
+            return len(event) - 4
         # Made up by the dump thread, with or without checksum.
         if kind in (HEARTBEAT, HEARTBEAT_V2) or (kind == ROTATE and artificial):
-            return body, end
+            return len(event)
         raise UnsupportedEvent(f"an event (type {kind}) that does not match its checksum", hint="The log is damaged.")
 
     def _advance(self, next_position: int, size: int) -> None:

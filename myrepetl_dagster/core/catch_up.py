@@ -387,10 +387,13 @@ class CatchUp:
 
     def _moved(self, file: str, offset_bytes: int) -> None:
         """Note how far the log is read; outside a transaction that is a position, too."""
-        here = replace(self.position, file=file, offset_bytes=offset_bytes)
-        if here.order > self.position.order:
-            self.position = here
-        self.place = max(self.place, here.order)
+        if (self.position.file, self.position.offset_bytes) != (file, offset_bytes):
+            here = replace(self.position, file=file, offset_bytes=offset_bytes)
+            if here.order > self.position.order:
+                self.position = here
+            self.place = max(self.place, here.order)
+        else:
+            self.place = max(self.place, self.position.order)
 
     def _table_changed(self, event: TableChanged, report: Report) -> None:
         self._land(report)
@@ -455,7 +458,8 @@ class CatchUp:
         """What writes this to the target."""
         work.shaped.check()
         try:
-            mutations = work.shaped.settle()
+            rendered = work.shaped.rendered()
+            mutations = [] if rendered else work.shaped.settle()
         except UnsupportedEvent as error:
             since = state.checkpoint.position
             raise error.at(f"{since.file}:{since.offset_bytes}") from None
@@ -465,7 +469,9 @@ class CatchUp:
             with blamed(state):
                 if clear:
                     state.target.clear(state.plan)
-                if mutations:
+                if rendered:
+                    state.target.write_rendered(plan, rendered)
+                elif mutations:
                     state.target.write(plan, mutations, exact=exact)
 
         return write

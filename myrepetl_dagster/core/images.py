@@ -7,15 +7,17 @@ last image of a key is all that counts. Finding keys and lengths costs a fractio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .errors import UnsupportedEvent
-from .literal_code import row_writer
+from .literal_code import Form, row_writer, tuple_text
 from .log_events import RowsRead, Verb
 from .maptypes import TableMap
-from .model import Row
+from .model import Column, Row
 from .plan import TablePlan, UniqueKeys
-from .rowimage import compile_decoder, compile_scanner
-from .shape import LastImages, Mutation, Shaped, Shaper
+from .rowimage import compile_decoder, compile_renderer, compile_scanner
+from .shape import LastImages, Mutation, Rendered, Shaped, Shaper
+from .values import literal_of
 
 
 def only_last_images(plan: TablePlan) -> bool:
@@ -36,9 +38,28 @@ class ImageShaper:
         self._scanner = compile_scanner(table_map, frozenset(ordinals))
         wanted = frozenset(ordinal_of[c.source] for c in plan.columns if c.source is not None)
         self._decoder = compile_decoder(table_map, wanted)
+        self._enum_error = False
+        forms = shaper.forms()
+        for i in plan.enum_indexes:
+            forms[i] = self._watched(forms[i])
+        ordinals_of_forms = [ordinal_of.get(c.source, 0) for c in plan.columns]
+        self._renderer = compile_renderer(table_map, wanted, tuple_text(forms, ordinals_of_forms))
         self._row = shaper.row
         at = [0 if name is None else ordinals.index(ordinal_of[name]) for name in key]
         self._key = row_writer(shaper.key_writers(ordinals), at)
+
+    def _watched(self, form: Form) -> Form:
+        """Notes an ENUM's error value, which takes a statement of its own."""
+        if not isinstance(form, Column):
+            return form
+        literal = literal_of(form)
+
+        def write(cell: Any) -> str:
+            if cell == 0:
+                self._enum_error = True
+            return literal(cell)
+
+        return write
 
     def shape(self, event: RowsRead, into: Shaped) -> None:
         """Add what the images mean for the target.
@@ -55,13 +76,16 @@ class ImageShaper:
         last = into.images_of(self)
         for verb, data, start, end in event.images:
             if verb is Verb.UPDATE:
-                pairs = self._scanner.pairs(data, start, end)
-                for (old, _, _), (new, begin, stop) in pairs:
+                rows = self._scanner.rows(data, start, end)
+                if len(rows) & 1:
+                    raise self._scanner.unpaired()
+                images = iter(rows)
+                for (old, _, _), (new, begin, stop) in zip(images, images, strict=False):
                     if old != new:  # it moved to another key, and has to leave its old one
                         last[old] = None
                     last[new] = data[begin:stop]
-                into.rows_read += len(pairs)
-                into.rows_upserted += len(pairs)
+                into.rows_read += len(rows) // 2
+                into.rows_upserted += len(rows) // 2
                 continue
             rows = self._scanner.rows(data, start, end)
             into.rows_read += len(rows)
@@ -73,6 +97,18 @@ class ImageShaper:
                 into.rows_deleted += len(rows)
                 for key, _, _ in rows:
                     last[key] = None
+
+    def rendered(self, last: LastImages) -> Rendered | None:
+        """What is left to do, ready to be written; None where it takes a closer look at each row."""
+        images = [image for image in last.values() if image is not None]
+        data = b"".join(images)
+        self._enum_error = False
+        tuples = self._renderer.texts(data, 0, len(data))
+        if self._enum_error:
+            return None
+        write_key = self._key
+        gone = [write_key(key) for key, image in last.items() if image is None] if len(images) < len(last) else []
+        return Rendered(gone, tuples, lambda: self.mutations(last))
 
     def mutations(self, last: LastImages) -> list[Mutation]:
         """What is left to do, once for each key."""

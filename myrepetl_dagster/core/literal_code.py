@@ -7,12 +7,15 @@ literal's form is decided and explained.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .model import Column, Row
+from .rowfunction import Emit
 from .values import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
 
 LiteralRow = tuple[str, ...]
 Writer = Callable[[Row], str]
+Form = Column | str | Callable[[Any], str]
 
 _QUOTED = frozenset({"utf8mb4", "utf8mb3", "latin1", "ascii", "binary"})
 
@@ -29,6 +32,52 @@ def row_writer(columns: Sequence[Column | Writer], indexes: Sequence[int]) -> Ca
     code = f"def write(r):\n    return ({', '.join(parts)},)\n"
     exec(code, names)
     return names["write"]  # type: ignore[return-value]
+
+
+def tuple_text(columns: Sequence[Form], ordinals: Sequence[int]) -> Emit:
+    """Source of an expression for a row's SQL tuple, `(1,'a',NULL)`, for `rowfunction.py`.
+
+    Args:
+        columns: for each literal the source column, a function of its cell, or the literal itself.
+        ordinals: where in the row each column is; not looked at for literals.
+    """
+
+    def emit(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
+        template: list[str] = []
+        values: list[str] = []
+        for number, (column, ordinal) in enumerate(zip(columns, ordinals, strict=True)):
+            cell = cells[ordinal]
+            if isinstance(column, str):
+                form, value = "%s", repr(column)
+            elif cell == "None" and isinstance(column, Column):
+                form, value = "%s", "'NULL'"
+            else:
+                form, value = _text_part(number, column, cell, names)
+                if uncertain and isinstance(column, Column):
+                    form, value = "%s", f"('NULL' if {cell} is None else {form!r} % ({value},))"
+            template.append(form)
+            values.append(value)
+        return f"{'(' + ','.join(template) + ')'!r} % ({', '.join(values)},)"
+
+    return emit
+
+
+def _text_part(number: int, column: Column | Callable[[Any], str], cell: str, names: dict[str, Any]) -> tuple[str, str]:
+    """A literal as a form for `%` and the value in it. The cell is not None, where the column is no function."""
+    if isinstance(column, Column):
+        if column.type in INTEGER_TYPES:
+            return "%d", cell
+        if column.type == "decimal":
+            return "%s", cell
+        if column.type in TEMPORAL_TYPES:
+            return "'%s'", cell
+        if column.type in ("text", "blob") and column.charset in _QUOTED:
+            names["slashed"] = _slashed
+            plain = f"x.decode('latin-1') if b\"'\" not in (x := {cell}) and b'\\\\' not in x else slashed(x)"
+            return f"_{column.charset}'%s'", f"({plain})"
+        column = literal_of(column)
+    names[f"write{number}"] = column
+    return "%s", f"write{number}({cell})"
 
 
 def _part(number: int, column: Column | Writer, at: int, names: dict[str, object]) -> str:
@@ -53,4 +102,8 @@ def _part(number: int, column: Column | Writer, at: int, names: dict[str, object
 
 
 def _escaped(introducer: str, cell: bytes) -> str:
-    return f"{introducer}'" + cell.decode("latin-1").replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"{introducer}'{_slashed(cell)}'"
+
+
+def _slashed(cell: bytes) -> str:
+    return cell.decode("latin-1").replace("\\", "\\\\").replace("'", "\\'")

@@ -183,14 +183,11 @@ class Position:
         gtid_set = self.gtid_set
         if gtid_set is not None and transaction.gtid is not None:
             gtid_set = gtid_set.with_gtid(*transaction.gtid)
-        moved = self
+        file, offset_bytes = self.file, self.offset_bytes
         if (_file_number(transaction.file), transaction.end_offset_bytes) > self.order:
-            moved = replace(self, file=transaction.file, offset_bytes=transaction.end_offset_bytes)
-        return replace(
-            moved,
-            gtid_set=gtid_set,
-            mariadb_gtid=with_mariadb_gtid(self.mariadb_gtid, transaction.mariadb_gtid),
-        )
+            file, offset_bytes = transaction.file, transaction.end_offset_bytes
+        mariadb_gtid = with_mariadb_gtid(self.mariadb_gtid, transaction.mariadb_gtid)
+        return Position(file, offset_bytes, gtid_set, mariadb_gtid, self.server, self.birth_unix_s)
 
 
 def earliest(positions: list[Position]) -> Position:

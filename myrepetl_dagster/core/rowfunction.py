@@ -12,9 +12,12 @@ from typing import Any
 
 from .rowcode import ENVIRONMENT, Reading
 
-# (data, position, end, append) -> position after the rows that were read. A row comes as its cells, or as a span:
-# (wanted cells, start, end).
+# (data, position, end, append) -> position after the rows that were read.
 RowFunction = Callable[[bytes, int, int, Callable[[Any], None]], int]
+
+# What is appended for a row, as source: of each column the expression of its cell ("None" if it is NULL or not
+# wanted), whether that may still turn out to be None, and the names that the source may use.
+Emit = Callable[[Sequence[str], bool, dict[str, Any]], str]
 
 # More columns at once are more often spoilt by a NULL among them.
 _SEGMENT_MAX = 6
@@ -91,7 +94,17 @@ class _Writer:
             self._group_offset = self.offset
 
 
-def any_rows(readings: Sequence[Reading], wanted: Sequence[bool], spans: bool = False) -> RowFunction:
+def as_cells(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
+    """The row as a tuple of cells."""
+    return f"({', '.join(cells)},)"
+
+
+def as_spans(ordinals: Sequence[int]) -> Emit:
+    """Of the row these cells, and where in the bytes it begins and ends."""
+    return lambda cells, uncertain, names: f"(({', '.join(cells[i] for i in ordinals)},), s, p)"
+
+
+def any_rows(readings: Sequence[Reading], wanted: Sequence[bool], emit: Emit) -> RowFunction:
     """A function that reads one row, whatever its NULLs."""
     environment = _environment(readings)
     size = (len(readings) + 7) // 8
@@ -106,7 +119,7 @@ def any_rows(readings: Sequence[Reading], wanted: Sequence[bool], spans: bool = 
             lines += [f"  if nulls & {1 << ordinal}: {null}", "  else:"]
             lines += _segment([ordinal], readings, wanted, "   ", environment)
     cells = [f"c{ordinal}" if wanted[ordinal] else "None" for ordinal in range(len(readings))]
-    lines += [f" {_add(cells, wanted, spans)}", " return p"]
+    lines += [f" add({emit(cells, True, environment)})", " return p"]
     return _compile(lines, environment)
 
 
@@ -139,14 +152,7 @@ def _segment(
     return writer.lines
 
 
-def _add(cells: Sequence[str], wanted: Sequence[bool], spans: bool) -> str:
-    if not spans:
-        return f"add(({', '.join(cells)},))"
-    kept = [cell for cell, flag in zip(cells, wanted, strict=True) if flag]
-    return f"add((({', '.join(kept)},), s, p))"
-
-
-def same_rows(readings: Sequence[Reading], wanted: Sequence[bool], bitmap: bytes, spans: bool = False) -> RowFunction:
+def same_rows(readings: Sequence[Reading], wanted: Sequence[bool], bitmap: bytes, emit: Emit) -> RowFunction:
     """A function that reads rows for as long as their NULLs are those of `bitmap`."""
     environment = _environment(readings)
     size = len(bitmap)
@@ -161,7 +167,7 @@ def same_rows(readings: Sequence[Reading], wanted: Sequence[bool], bitmap: bytes
         if not null:
             _read(writer, ordinal, reading, wanted[ordinal])
     writer.advance()
-    lines += [*writer.lines, f"  {_add(cells, wanted, spans)}", " return p"]
+    lines += [*writer.lines, f"  add({emit(cells, False, environment)})", " return p"]
     return _compile(lines, environment)
 
 

@@ -10,13 +10,13 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from .errors import UnsupportedEvent
 from .maptypes import TableMap
 from .model import Row
 from .rowcode import Reading, reading
-from .rowfunction import RowFunction, any_rows, same_rows
+from .rowfunction import Emit, RowFunction, any_rows, as_cells, as_spans, same_rows
 
 INSERTS = frozenset({23, 30})
 UPDATES = frozenset({24, 31})
@@ -29,7 +29,6 @@ _ROWS_BEFORE_OWN_FUNCTION = 40
 _OWN_FUNCTIONS_MAX = 32
 _PATTERNS_COUNTED_MAX = 1024
 
-T = TypeVar("T")
 Span = tuple[Row, int, int]
 
 _MALFORMED = (IndexError, KeyError, OverflowError, RecursionError, ValueError, struct.error, zlib.error)
@@ -107,16 +106,15 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 class Decoder:
     """Decodes the row images of one table map. Rows are tuples of cells, in the order of the columns."""
 
-    spans = False  # rows come as cells
+    __slots__ = ("_any", "_emit", "_nulls_size", "_own", "_prefixes", "_readings", "_seen", "_wanted", "table_map")
 
-    __slots__ = ("_any", "_nulls_size", "_own", "_prefixes", "_readings", "_seen", "_wanted", "table_map")
-
-    def __init__(self, table_map: TableMap, readings: list[Reading], wanted: list[bool]) -> None:
+    def __init__(self, table_map: TableMap, readings: list[Reading], wanted: list[bool], emit: Emit = as_cells) -> None:
+        self._emit = emit
         self.table_map = table_map
         self._readings = readings
         self._wanted = wanted
         self._nulls_size = (len(readings) + 7) // 8
-        self._any = any_rows(readings, wanted, self.spans)
+        self._any = any_rows(readings, wanted, emit)
         self._own: dict[bytes, RowFunction] = {}
         self._seen: dict[bytes, int] = {}
         self._prefixes: dict[int, bytes] = {}
@@ -129,7 +127,11 @@ class Decoder:
 
     def updates(self, body: bytes, start: int, end: int) -> list[tuple[Row, Row]]:
         """(before, after) of each row."""
-        return self._paired(self._read(body, start, end))
+        images = iter(self._read(body, start, end))
+        try:
+            return list(zip(images, images, strict=True))
+        except ValueError:
+            raise self.unpaired() from None
 
     def _read(self, body: bytes, start: int, end: int) -> list[Any]:
         found: list[Any] = []
@@ -145,12 +147,9 @@ class Decoder:
             raise self._misfit(f"{at - end} bytes beyond its end")
         return found
 
-    def _paired(self, found: list[T]) -> list[tuple[T, T]]:
-        images = iter(found)
-        try:
-            return list(zip(images, images, strict=True))
-        except ValueError:
-            raise self._misfit("a before image without its after image") from None
+    def unpaired(self) -> UnsupportedEvent:
+        """The error for an odd number of images in an event of updates."""
+        return self._misfit("a before image without its after image")
 
     def start_of_rows(self, data: bytes, event_type: int, body: int = 0) -> int:
         """Where the images of a rows event of this table begin; refuses what `check_fit` refuses.
@@ -174,7 +173,7 @@ class Decoder:
         seen = self._seen[nulls] = self._seen.get(nulls, 0) + 1
         if seen < _ROWS_BEFORE_OWN_FUNCTION or len(nulls) < self._nulls_size:
             return self._any
-        function = self._own[nulls] = same_rows(self._readings, self._wanted, nulls, self.spans)
+        function = self._own[nulls] = same_rows(self._readings, self._wanted, nulls, self._emit)
         return function
 
     def _misfit(self, what: str) -> UnsupportedEvent:
@@ -187,17 +186,21 @@ class Decoder:
 class Scanner(Decoder):
     """Finds the rows in their images: of each the wanted cells alone, and where in the bytes it lies."""
 
-    spans = True
-
     __slots__ = ()
 
     def rows(self, body: bytes, start: int, end: int) -> list[Span]:
         """(wanted cells, start, end) of each row."""
         return self._read(body, start, end)
 
-    def pairs(self, body: bytes, start: int, end: int) -> list[tuple[Span, Span]]:
-        """The same before and after each update."""
-        return self._paired(self._read(body, start, end))
+
+class Renderer(Decoder):
+    """Writes the rows as text, as `emit` has it."""
+
+    __slots__ = ()
+
+    def texts(self, body: bytes, start: int, end: int) -> list[str]:
+        """The text of each row."""
+        return self._read(body, start, end)
 
 
 def compile_decoder(table_map: TableMap, wanted: frozenset[int] | None = None) -> Decoder:
@@ -207,7 +210,12 @@ def compile_decoder(table_map: TableMap, wanted: frozenset[int] | None = None) -
 
 def compile_scanner(table_map: TableMap, wanted: frozenset[int]) -> Scanner:
     """A scanner for the table; the wanted cells come in the order of the columns."""
-    return Scanner(table_map, *_readings(table_map, wanted))
+    return Scanner(table_map, *_readings(table_map, wanted), as_spans(sorted(wanted)))
+
+
+def compile_renderer(table_map: TableMap, wanted: frozenset[int], emit: Emit) -> Renderer:
+    """A renderer for the table."""
+    return Renderer(table_map, *_readings(table_map, wanted), emit)
 
 
 def _readings(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[Reading], list[bool]]:

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from .errors import RowRejected, SchemaDrift
 from .filters import columns as filter_columns
 from .filters import compile_filter
+from .literal_code import Form, Writer, row_writer
 from .literal_code import LiteralRow as LiteralRow
-from .literal_code import Writer, row_writer
 from .model import Column, Row
 from .plan import PlannedColumn, TablePlan
 from .values import any_literal, from_python, literal_for, to_python
@@ -29,10 +29,20 @@ Change = tuple[Row | None, Row | None]
 LastImages = dict[Row, bytes | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Rows ready to be written: keys that go, SQL tuples of those that stay; `mutations` tells both row by row."""
+
+    gone: list[LiteralKey]
+    tuples: list[str]
+    mutations: Callable[[], list[Mutation]]
+
+
 class Images(Protocol):
     """Whoever put images among shaped rows, and can tell what they mean (`images.ImageShaper`)."""
 
     def mutations(self, last: LastImages) -> list[Mutation]: ...
+    def rendered(self, last: LastImages) -> Rendered | None: ...
 
 
 @dataclass(slots=True)
@@ -73,6 +83,12 @@ class Shaped:
             self.mutations += self.images.mutations(self.last)
             self.last = {}
         return self.mutations
+
+    def rendered(self) -> Rendered | None:
+        """Everything, if it can be written as it is."""
+        if self.mutations or self.images is None or not self.last:
+            return None
+        return self.images.rendered(self.last)
 
     def drop(self) -> None:
         """Forget what is to be done."""
@@ -167,6 +183,20 @@ class Shaper:
             return passes({name: convert(row[i]) for name, i, convert in columns})
 
         return check
+
+    def forms(self) -> list[Form]:
+        """How each literal is made: from a column, by a function of its cell, or always the same.
+
+        Of a mapping without transforms.
+        """
+        forms: list[Form] = []
+        for planned in self.plan.columns:
+            if planned.source is None:
+                forms.append(any_literal(from_python(planned.value)))
+                continue
+            column = self._layout[self._index[planned.source]]
+            forms.append(literal_for(column, self.plan.target.column(planned.target)) or column)
+        return forms
 
     def key_writers(self, ordinals: Sequence[int]) -> list[Column | Writer]:
         """Writers of the key's literals, for rows that hold only the cells of these columns of the layout.

@@ -385,8 +385,8 @@ class MySQLSource(Server):
 
 
 def _log_events(stream: LogStream, reader: LogReader) -> Iterator[list[LogEvent]]:
-    for packets in stream.events():
-        yield from reader.read_packets(packets)
+    for batch in stream.events():
+        yield from reader.read_batch(batch)
     yield [Moved(reader.file, reader.offset_bytes)]
 
 

@@ -106,12 +106,10 @@ class LogStream:
             self._opened._force_close()
 
     def events(self) -> Iterator[list[bytes]]:
-        """Packets of one event each, behind the protocol's OK byte, in lists of what has come at once, until the
-        server says that it has sent everything.
-        """
+        """Events, header included, in lists of what has come at once, until the server says that it has sent all."""
         assert self._opened is not None
         with translated(self._endpoint, "reading the log"):
-            yield from packet_batches(self._opened)
+            yield from packet_batches(self._opened, skip=1)  # the protocol's OK byte
 
     def interrupt(self) -> None:
         """Make a read that waits for the source end (from another thread)."""

@@ -45,11 +45,14 @@ def row_packets(connection: Connection[Any], sql: bytes, bytes_max: int) -> Iter
         yield rows
 
 
-def packet_batches(connection: Connection[Any]) -> Iterator[list[bytes]]:
+def packet_batches(connection: Connection[Any], skip: int = 0) -> Iterator[list[bytes]]:
     """The server's packets until one that says end, in lists of what came at once.
 
     A list is given as soon as there is nothing more to read without waiting, so that nobody waits for
     what has come already.
+
+    Args:
+        skip: bytes to leave out at the beginning of each packet.
 
     Raises:
         pymysql.err.OperationalError: the connection broke (2013), or the server reported an error.
@@ -61,21 +64,17 @@ def packet_batches(connection: Connection[Any]) -> Iterator[list[bytes]]:
     held = b""
     try:
         while True:
-            batch, end, number = _cut(held)
+            batch, end, last = _cut(held, skip)
             if batch:
-                last = batch[-1]
-                first = last[0] if last else 0
-                if first == _ERROR or (first == _EOF and len(last) < _LAST_BYTES):
-                    if batch := batch[:-1]:
-                        yield batch
-                    connection._next_seq_id = (number + 1) % 256
-                    if first == _ERROR:
-                        MysqlPacket(last, connection.encoding).raise_for_error()
-                    return
                 yield batch
+            if last is not None:
+                connection._next_seq_id = (last[3] + 1) % 256
+                if last[4] == _ERROR:
+                    MysqlPacket(last[4:], connection.encoding).raise_for_error()
+                return
             held = held[end:]
             if len(held) > 3 and _size(held, 0) > _READ_BYTES:
-                yield [_long_packet(file, held)]
+                yield [_long_packet(file, held)[skip:]]
                 held = b""
             else:
                 held += _some(file.read1(_READ_BYTES))
@@ -89,21 +88,20 @@ def _size(data: bytes, at: int) -> int:
     return data[at] | data[at + 1] << 8 | data[at + 2] << 16
 
 
-def _cut(data: bytes) -> tuple[list[bytes], int, int]:
-    """The whole packets at the beginning of `data`, up to one that says end; where they end; the last one's number."""
+def _cut(data: bytes, skip: int) -> tuple[list[bytes], int, bytes | None]:
+    """The whole packets at the beginning of `data`, where they end, and, with its header, one that says end."""
     packets: list[bytes] = []
-    at, number, end = 0, 0, len(data)
+    at, end = 0, len(data)
     while end - at > 3:
-        size = data[at] | data[at + 1] << 8 | data[at + 2] << 16
         start = at + 4
-        if start + size > end:
+        stop = start + (data[at] | data[at + 1] << 8 | data[at + 2] << 16)
+        if stop > end:
             break
-        number = data[at + 3]
-        at = start + size
-        packets.append(data[start:at])
-        if size and data[start] >= _EOF and (size < _LAST_BYTES or data[start] == _ERROR):
-            break
-    return packets, at, number
+        if stop > start and data[start] >= _EOF and (stop - start < _LAST_BYTES or data[start] == _ERROR):
+            return packets, stop, data[at:stop]
+        packets.append(data[start + skip : stop])
+        at = stop
+    return packets, at, None
 
 
 def _long_packet(file: Any, held: bytes) -> bytes:

@@ -248,7 +248,7 @@ def following(pair: Pair, port: int | None = None, limits: Limits = LIMITS) -> I
     with source(endpoint, limits) as a:
         start: Position = a.head()
         with LogStream(endpoint, a.info, limits, start, a.server_id, follow=True) as stream:
-            yield (packet[1:] for packets in stream.events() for packet in packets)
+            yield (event for events in stream.events() for event in events)
 
 
 def test_a_quiet_source_is_told_from_a_dead_one(pair: Pair) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.plan import TablePlan, UniqueKeys
-from myrepetl_dagster.core.shape import LiteralKey, LiteralRow, Mutation
+from myrepetl_dagster.core.shape import LiteralKey, LiteralRow, Mutation, Rendered
 
 Held = dict[LiteralKey, LiteralRow]
 Committed = Callable[["Database", "FakeTarget", Sequence[Checkpoint]], None]
@@ -144,6 +144,9 @@ class FakeTarget:
                     self._put(held, other, None)
                     self.evicted += 1
             self._put(held, key, row)
+
+    def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None:
+        self.write(plan, rendered.mutations(), exact=True)
 
     def _write_by_key(self, held: Held, mutations: Sequence[Mutation]) -> None:
         last = dict(mutations)
