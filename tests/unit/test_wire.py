@@ -1,0 +1,108 @@
+"""Packets from a stream of bytes, however the socket cuts it."""
+
+from __future__ import annotations
+
+import io
+import struct
+from types import SimpleNamespace
+from typing import Any
+
+import pymysql
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from myrepetl_dagster.core import wire
+from myrepetl_dagster.core.wire import packet_batches
+
+EOF = b"\xfe\0\0\x02\0"
+MAX = 0xFFFFFF
+
+
+class Pieces(io.RawIOBase):
+    """A socket that gives so many bytes at a time."""
+
+    def __init__(self, data: bytes, sizes: list[int]) -> None:
+        self.data, self.sizes, self.at, self.reads = data, sizes, 0, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = min(len(buffer), self.sizes[self.reads % len(self.sizes)])
+        self.reads += 1
+        piece = self.data[self.at : self.at + size]
+        buffer[: len(piece)] = piece
+        self.at += len(piece)
+        return len(piece)
+
+
+def connection(data: bytes, sizes: list[int]) -> Any:
+    made = SimpleNamespace(
+        _sock=SimpleNamespace(settimeout=lambda _: None),
+        _read_timeout=None,
+        _rfile=io.BufferedReader(Pieces(data, sizes)),
+        _next_seq_id=0,
+        encoding="utf-8",
+        closed=False,
+    )
+    made._force_close = lambda: setattr(made, "closed", True)
+    return made
+
+
+def packed(*packets: bytes) -> bytes:
+    out = b""
+    for number, packet in enumerate(packets):
+        parts = [packet[at : at + MAX] for at in range(0, len(packet) + 1, MAX)]
+        out += b"".join(struct.pack("<I", len(part) | number % 256 << 24) for part in parts[:1]) + parts[0]
+        for part in parts[1:]:
+            out += struct.pack("<I", len(part) | number % 256 << 24) + part
+    return out
+
+
+@given(
+    st.lists(st.binary(max_size=40).map(lambda data: b"\0" + data), max_size=30),
+    st.lists(st.integers(1, 50), min_size=1, max_size=5),
+    st.integers(0, 1),
+)
+def test_packets_survive_any_cut(packets: list[bytes], sizes: list[int], skip: int) -> None:
+    """All packets up to the last arrive in order and whole, and the connection is left for the next command."""
+    one = connection(packed(*packets, EOF), sizes)
+
+    assert [p for batch in packet_batches(one, skip) for p in batch] == [packet[skip:] for packet in packets]
+    assert one._next_seq_id == (len(packets) + 1) % 256
+    assert not one.closed
+
+
+@pytest.mark.parametrize("size", [wire._READ_BYTES, wire._READ_BYTES + 1, 3 * wire._READ_BYTES, MAX - 1, MAX, MAX + 5])
+def test_long_packets(size: int) -> None:
+    """A packet longer than one read, and one that comes in several because it has 16 MiB, is whole."""
+    long = b"\xfc" + bytes(size - 1)
+    one = connection(packed(b"\0a", long, b"\0b", EOF), [100_000, 7])
+
+    assert [len(p) for batch in packet_batches(one) for p in batch] == [2, size, 2]
+
+
+def test_what_came_before_an_error_comes_first() -> None:
+    """Packets before the server's error are given, then it is raised with its number."""
+    error = b"\xff" + struct.pack("<H", 1317) + b"#70100interrupted"
+    found = []
+
+    with pytest.raises(pymysql.err.OperationalError) as caught:
+        for batch in packet_batches(connection(packed(b"\0a", error), [1000])):
+            found += batch
+
+    assert found == [b"\0a"]
+    assert caught.value.args[0] == 1317
+
+
+@pytest.mark.parametrize("end", [0, 3, 5, 9])
+def test_a_stream_that_ends_early_is_a_lost_connection(end: int) -> None:
+    """Wherever the bytes end, the error is 2013 and the connection is closed."""
+    one = connection(packed(b"\0abc", EOF)[:end], [4])
+
+    with pytest.raises(pymysql.err.OperationalError) as caught:
+        list(packet_batches(one))
+
+    assert caught.value.args[0] == 2013
+    assert one.closed
