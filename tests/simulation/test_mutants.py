@@ -16,9 +16,11 @@ from simulation.fake_source import FakeSource, Kind
 from simulation.fake_target import FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
+from myrepetl_dagster.core.apply import Target
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.copy import Copy
+from myrepetl_dagster.core.errors import TransientError
 from myrepetl_dagster.core.log_events import Decided, Idle, LogEvent
 from myrepetl_dagster.core.mapping_state import MappingState, Work
 from myrepetl_dagster.core.model import Phase, TableName
@@ -228,6 +230,30 @@ def idle_commits(self: CatchUp, event: LogEvent, report: Callable[[MappingState]
         self._commit(report, everyone=True)
 
 
+def late_checkpoint(
+    self: CatchUp, target: Target, states: Sequence[MappingState], stored: Sequence[Checkpoint]
+) -> Callable[[], None]:
+    """What is committed while the log is read on gets the checkpoint of when it is committed, not of its rows."""
+    late: list[Checkpoint] = []
+    commit = COMMITTING(self, target, states, late)
+
+    def commit_late() -> None:
+        late[:] = [self._checkpoint(state) for state in states]
+        commit()
+
+    return commit_late
+
+
+class Forgetful(FakeTarget):
+    """A commit that was going on while the log was read on, and failed, is passed over."""
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except TransientError:
+            self.rollback()
+
+
 def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingState], None]) -> None:
     """The commit of an XA transaction that was prepared before the copy is taken for one without rows."""
     for state in self.states:
@@ -235,6 +261,7 @@ def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingSt
     DECIDED(self, event, report)
 
 
+COMMITTING = CatchUp._committing
 END, FIRST, SHAPE = Copy._end, Pass._first, Shaper.shape
 START, WRITE_PART, TAKE, DECIDED = CatchUp._start, CatchUp._write_part, CatchUp._take, CatchUp._decided
 
@@ -263,6 +290,8 @@ MUTANTS = [
         "high watermark of another server passed by its GTIDs",
         [(CatchUp, "_start", high_watermark_by_gtids), (sys.modules[CatchUp.__module__], "_passed", passed_by_gtids)],
     ),
+    Mutant("checkpoint of a later moment", [(CatchUp, "_committing", late_checkpoint)]),
+    Mutant("failed commit passed over", target=Forgetful),
     Mutant("rolled-back transaction applied", [(CatchUp, "_rolled_back", keeps_rolled_back)]),
 ]
 
