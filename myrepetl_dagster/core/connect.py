@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 from pymysql.converters import conversions
 
-from .error_codes import ErrorClass, classify
+from .error_codes import ErrorClass, classify, classify_without_number
 from .errors import (
     PositionLost,
     PrerequisiteError,
@@ -114,7 +113,8 @@ def connect(endpoint: Endpoint, use: Use, limits: Limits, **overrides: Any) -> C
         PrerequisiteError: it refuses us: user, password, TLS, database.
     """
     settings = {**parameters(endpoint, use, limits), **overrides}
-    with translated(endpoint):
+    address = endpoint.unix_socket or f"{endpoint.host}:{endpoint.port}"
+    with _named_on_error(endpoint), translated(endpoint, f"connecting to {address}"):
         # PyMySQL's connect_timeout ends with the TCP connection. A peer that accepts and then says nothing
         # must not be waited for as long as for a statement.
         patience = {"read_timeout": settings["connect_timeout"], "write_timeout": settings["connect_timeout"]}
@@ -132,6 +132,15 @@ def connect(endpoint: Endpoint, use: Use, limits: Limits, **overrides: Any) -> C
             connection._force_close()
             raise
         return connection
+
+
+@contextmanager
+def _named_on_error(endpoint: Endpoint) -> Iterator[None]:
+    try:
+        yield
+    except ReplicationError as error:
+        error.unreached = endpoint.label
+        raise
 
 
 def _session_sql(use: Use, limits: Limits) -> str:
@@ -242,7 +251,7 @@ def translated(endpoint: Endpoint, doing: str = "") -> Iterator[None]:
         ours.operation = doing
         # The text of the driver's error would be in every traceback, and may quote the refused row.
         raise ours from None if _may_quote_values(ours, endpoint) else error
-    except (OSError, EOFError, ValueError, AttributeError, IndexError, RuntimeError, struct.error) as error:
+    except Exception as error:  # PyMySQL raises nearly anything; what is not from there passes as it is
         if not _from_driver(error):
             raise
         ours = translate(error, endpoint, doing)
@@ -251,7 +260,9 @@ def translated(endpoint: Endpoint, doing: str = "") -> Iterator[None]:
 
 
 def _from_driver(error: BaseException) -> bool:
-    """Whether PyMySQL raised it: a closed file, a socket error, a missing crypto library."""
+    """Whether PyMySQL raised it: a closed file, a socket error, a missing crypto library, a mistake in a call."""
+    if isinstance(error, ReplicationError):
+        return False
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
@@ -276,13 +287,13 @@ def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> Repl
     where = f"{endpoint.role} {endpoint.name!r}" + (f", {doing}" if doing else "")
     lost = SourceLost if endpoint.role == "source" else TargetLost
     code, text = _code_and_text(error)
-    if isinstance(error, RuntimeError):
-        hint = "Use TLS or a unix socket, or install the package `cryptography`."
-        return PrerequisiteError(f"{where}: the password cannot be sent safely", hint=hint)
     if code == 0:
-        # InterfaceError(0, ''), "Packet sequence number wrong", a closed file, a broken pipe: whatever it
-        # is called, the connection's state is unknown, and the outcome of what was under way too.
-        return lost(f"{where}: connection unusable ({type(error).__name__}: {text})")
+        # Where the connection is broken its state is unknown, and the outcome of what was under way too.
+        numberless = classify_without_number(error)
+        broken = numberless.error_class is ErrorClass.AMBIGUOUS_COMMIT
+        # Of an unknown error's text nobody knows what it quotes.
+        said = f"{type(error).__name__}: {text}" if broken else type(error).__name__
+        return (lost if broken else PrerequisiteError)(f"{where}: {numberless.symbol} ({said})", hint=numberless.hint)
     known = classify(code, text)
     where = f"{where}: {known.symbol}"
     match known.error_class:

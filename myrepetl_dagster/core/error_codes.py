@@ -7,8 +7,11 @@ change; so the number decides, and the text only where one number has several me
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import StrEnum
+
+from pymysql import err
 
 
 class ErrorClass(StrEnum):
@@ -196,6 +199,39 @@ _LOG_1236 = (
     ("i/o error reading", _N, ""),
     ("checksum", _N, ""),
 )
+
+
+_UNUSABLE = "the connection is unusable"
+_DEFECT = "This is a defect of myrepetl_dagster or of PyMySQL: report it with the run's log."
+_ENCRYPT = "Use TLS or a unix socket, or install the package `cryptography`."
+_AUTHENTICATION = "The account's authentication plugin is not supported."
+
+# What the driver raises without a number: (exception class, part of its text, symbol, class, hint), the first that
+# fits. A broken connection has many names; what the driver was asked wrongly no new connection mends.
+_WITHOUT_NUMBER: tuple[tuple[type[BaseException], str, str, ErrorClass, str], ...] = (
+    (UnicodeError, "", "text that is not in its character set", _X, _DEFECT),
+    (RuntimeError, "cryptography", "the password cannot be sent safely", _X, _ENCRYPT),
+    (err.InterfaceError, "", _UNUSABLE, _A, ""),
+    (err.InternalError, "packet sequence", _UNUSABLE, _A, ""),
+    (err.OperationalError, "", "the login failed", _X, _AUTHENTICATION),  # the others have numbers
+    (err.Error, "already closed", _UNUSABLE, _A, ""),
+    (OSError, "", _UNUSABLE, _A, ""),  # a closed socket, a broken pipe, a time-out, TLS that ends
+    (EOFError, "", _UNUSABLE, _A, ""),
+    (ValueError, "closed file", _UNUSABLE, _A, ""),
+    (AttributeError, "'NoneType'", _UNUSABLE, _A, ""),  # the socket, once it is closed
+    (IndexError, "", _UNUSABLE, _A, ""),  # a packet that is too short, or not of this protocol
+    (struct.error, "unpack", _UNUSABLE, _A, ""),
+    (AssertionError, "result length", _UNUSABLE, _A, ""),
+)
+
+
+def classify_without_number(error: BaseException) -> ErrorCode:
+    """The meaning of a driver's exception that has no number; one that is not known is nobody's to retry."""
+    text = str(error).lower()
+    for kind, part, symbol, error_class, hint in _WITHOUT_NUMBER:
+        if isinstance(error, kind) and part.lower() in text:
+            return ErrorCode(0, symbol, error_class, hint)
+    return ErrorCode(0, "the driver failed", ErrorClass.CONFIGURATION, _DEFECT)
 
 
 def classify(code: int, text: str = "") -> ErrorCode:

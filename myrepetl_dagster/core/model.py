@@ -145,6 +145,10 @@ class Limits:
     lock_wait_timeout_s: float = 30.0
     attempts_max: int = 12
     retry_time_s_max: float = 900.0
+    # For an endpoint that the run has never reached: long enough for a server that is being restarted; a name
+    # that nobody knows is more likely mistyped.
+    first_contact_time_s_max: float = 60.0
+    unknown_host_time_s_max: float = 5.0
     backoff_first_s: float = 0.2
     backoff_max_s: float = 30.0
 

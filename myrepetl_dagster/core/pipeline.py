@@ -79,6 +79,10 @@ class Endpoint:
     explicit: Mapping[str, object] = field(default_factory=dict)
 
     @property
+    def label(self) -> str:
+        return f"{self.role} {self.name!r}"
+
+    @property
     def address(self) -> str:
         """Where the server listens; two endpoints with one address are one server."""
         if self.unix_socket:

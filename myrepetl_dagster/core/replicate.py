@@ -30,6 +30,8 @@ from .source import MySQLSource
 
 log = logging.getLogger("myrepetl")
 
+UNKNOWN_HOST = 2005
+
 
 @dataclass(slots=True)
 class MappingResult:
@@ -136,6 +138,7 @@ class SourceRun:
         self.results = {m.name: MappingResult(m.name) for m in mappings}
         self._baselines: dict[str, Baseline] = {}
         self._claims: dict[str, Claims] = {}  # by target
+        self._reached: set[str] = set()  # labels of the endpoints
         self._started_s = time.monotonic()
         self._commits = 0
 
@@ -166,18 +169,36 @@ class SourceRun:
                 if self._commits > commits:  # progress: the bounds start afresh
                     attempt, commits, first_s = 0, self._commits, time.monotonic()
                 attempt += 1
-                elapsed_s = time.monotonic() - first_s
-                wait_s = backoff_s(self.limits, attempt, random.random())
-                if attempt >= self.limits.attempts_max or elapsed_s + wait_s > self.limits.retry_time_s_max:
+                left_s = self._patience_s(error) - (time.monotonic() - first_s)
+                wait_s = min(self._wait_s(error, attempt), left_s)
+                if attempt >= self.limits.attempts_max or left_s <= 0:
                     raise
                 log.warning(
-                    "source %s: attempt %d failed, next in %.1f s: %s", self.source_name, attempt, wait_s, error,
+                    "source %s: attempt %d failed, next in %.1f s, for %.0f s at most: %s",
+                    self.source_name, attempt, wait_s, left_s, error,
                     extra={
                         "source": self.source_name, "operation": error.operation, "code": error.code,
                         "attempt": attempt, "wait_s": wait_s,
                     },
                 )  # fmt: skip
                 time.sleep(wait_s)
+
+    def _first_contact(self, error: TransientError) -> bool:
+        """Whether it is about a server that this run has never reached: down, or host or port are mistyped."""
+        return bool(error.unreached) and error.unreached not in self._reached
+
+    def _patience_s(self, error: TransientError) -> float:
+        if not self._first_contact(error):
+            return self.limits.retry_time_s_max
+        if error.code == UNKNOWN_HOST:
+            return self.limits.unknown_host_time_s_max
+        return self.limits.first_contact_time_s_max
+
+    def _wait_s(self, error: TransientError, attempt: int) -> float:
+        jitter = random.random()
+        if self._first_contact(error):  # at least half of each wait, so that the attempts last for as long as they may
+            jitter = (1 + jitter) / 2
+        return backoff_s(self.limits, attempt, jitter)
 
     def _attempt(self) -> None:
         servers = Servers(MySQLSource(self.pipeline.sources[self.source_name], self.limits, self._server_id()))
@@ -207,6 +228,7 @@ class SourceRun:
                         continue
                     self._failed(servers, plans.pop(error.mapping)[1], error)
         finally:
+            self._reached |= {s.endpoint.label for s in (servers.source, *servers.targets.values()) if s.reached}
             servers.close()
 
     def _position_lost(

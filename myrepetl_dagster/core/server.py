@@ -90,6 +90,11 @@ class Server:
             raise
 
     @property
+    def reached(self) -> bool:
+        """Whether the control connection has ever been open."""
+        return self._opened > 0
+
+    @property
     def info(self) -> ServerInfo:
         if self._info is None:
             with self.doing():

@@ -117,6 +117,56 @@ def test_progress_resets_both_bounds(monkeypatch: pytest.MonkeyPatch, clock: Clo
     assert max(clock.slept_s) <= Limits().backoff_first_s  # each is a first attempt again
 
 
+def unreached(code: int, label: str = "source 'a'") -> Callable[[SourceRun], None]:
+    def fail(_: SourceRun) -> None:
+        error = SourceLost("source 'a', connecting to h:3306: nobody", code=code)
+        error.unreached = label
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_server_that_was_never_there_is_waited_for_a_minute(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, seed: int
+) -> None:
+    """Refused connections from the first attempt on: the server may be restarting. After a minute it is enough."""
+    random.seed(seed)
+    with pytest.raises(SourceLost):
+        run_of(monkeypatch, unreached(2003)).run()
+    assert sum(clock.slept_s) == pytest.approx(60)
+
+
+def test_an_unknown_host_is_given_up_within_seconds(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """A name that nobody knows is a mistyped one, as long as the run has not been there before."""
+    with pytest.raises(SourceLost):
+        run_of(monkeypatch, unreached(2005)).run()
+    assert sum(clock.slept_s) == pytest.approx(5)
+
+
+@pytest.mark.parametrize("code", [2003, 2005])
+def test_a_server_that_was_reached_once_is_waited_for_longer(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, code: int
+) -> None:
+    """Whoever has answered in this run will again: then host and port are right, and even the name server may rest."""
+    run = run_of(monkeypatch, unreached(code), attempts_max=30)
+    run._reached.add("source 'a'")
+    with pytest.raises(SourceLost):
+        run.run()
+    assert sum(clock.slept_s) > 200
+
+
+def test_the_first_failure_is_told_before_the_first_wait(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who mistypes host or port reads it at once, with the number and for how long the run will try."""
+    with caplog.at_level(logging.WARNING, "myrepetl"), pytest.raises(SourceLost):
+        run_of(monkeypatch, unreached(2003)).run()
+    assert "connecting to h:3306" in caplog.messages[0]
+    assert "[2003]" in caplog.messages[0]
+    assert "for 60 s at most" in caplog.messages[0]
+
+
 def test_an_attempt_that_succeeds_ends_the_retries(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     """The second attempt's success is the run's."""
     outcomes = [lost, lambda _: None]

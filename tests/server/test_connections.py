@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +19,7 @@ from servers import FLAVOURS, Flavour
 
 from myrepetl_dagster.core import server as server_module
 from myrepetl_dagster.core.apply import MySQLTarget
+from myrepetl_dagster.core.config import from_dict
 from myrepetl_dagster.core.connect import Use, close_quietly, connect, query
 from myrepetl_dagster.core.errors import PrerequisiteError, SourceLost, TargetLost, TransientError
 from myrepetl_dagster.core.model import Limits
@@ -386,6 +389,38 @@ def test_closing_twice_and_after_a_cut_is_quiet(pair: Pair) -> None:
         proxy.cut()
         target.close()
         target.close()
+
+
+# ---- the first contact of a run ------------------------------------------------------------------------
+def test_a_run_that_begins_while_its_source_restarts_waits_for_it(pair: Pair) -> None:
+    """A refused connection at the very start is outlived, as one later is."""
+    pair.on_source("CREATE TABLE early (id INT PRIMARY KEY)", "INSERT INTO early VALUES (1), (2)")
+    with Proxy(pair.source.host, pair.source.port) as proxy:
+        config = pair.config({"a.early": {"target_table": "b.early"}})
+        config["sources"]["a"]["port"] = proxy.port
+        proxy.refuse()
+        back = threading.Timer(1.5, proxy.listen)
+        back.start()
+        pair.run(from_dict(config))
+        back.join()
+    pair.assert_same("early")
+
+
+def test_a_mistyped_host_is_known_at_once_and_the_run_ends_within_seconds(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first line comes before any wait and names host, port and number."""
+    config = pair.config({"a.t": {"target_table": "b.t"}})
+    config["sources"]["a"]["host"] = "nowhere.invalid"
+    config["limits"] = {"unknown_host_time_s_max": 1}
+    started_s = time.monotonic()
+    with caplog.at_level(logging.WARNING, "myrepetl"), pytest.raises(SourceLost):
+        pair.run(from_dict(config))
+
+    assert time.monotonic() - started_s < 16  # 1, and what the name server takes
+    first = caplog.records[0]
+    assert f"nowhere.invalid:{pair.source.port}" in first.getMessage()
+    assert "[2005]" in first.getMessage()
 
 
 def test_one_connection_is_not_shared_by_threads(pair: Pair) -> None:

@@ -338,6 +338,25 @@ def _facts(error: ReplicationError) -> tuple[int | None, type[ReplicationError]]
     return error.code, type(error)
 
 
+def test_who_is_not_there_is_named(pair: Pair) -> None:
+    """Host and port, or the socket, are in the error, so that a mistyped one is seen."""
+    error = refused(writer(pair, host="127.0.0.1", port=1))
+    assert "connecting to 127.0.0.1:1:" in str(error)
+    assert (error.operation, error.unreached) == ("connecting to 127.0.0.1:1", "target 'b'")
+    assert "connecting to nowhere.invalid:" in str(refused(writer(pair, host="nowhere.invalid")))
+
+
+def test_a_server_that_takes_no_writes(pair: Pair) -> None:
+    """1290 where the server is read only: a failover, to be tried again, perhaps elsewhere."""
+    pair.target.execute("SET GLOBAL read_only=1")
+    try:
+        error = provoke(pair, "DELETE FROM t WHERE id=1")
+    finally:
+        pair.target.execute("SET GLOBAL read_only=0")
+    assert (type(error), error.code) == (TargetLost, 1290)
+    assert classify(1290, str(error)).error_class is ErrorClass.FAILOVER
+
+
 # ---- the log -------------------------------------------------------------------------------------------
 def read_log(pair: Pair, position: Position, server_id: int = 77001) -> ReplicationError:
     source = MySQLSource(reader(pair), LIMITS)
@@ -434,6 +453,7 @@ DRIVER_ERRORS = (
     TimeoutError("timed out"),
     EOFError("end of file"),
     IndexError("index out of range"),
+    AssertionError("Result length not requested length:\nExpected=4.  Actual=1"),
     struct.error("unpack requires a buffer of 4 bytes"),
     ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
 )
@@ -448,6 +468,49 @@ def test_broken_connections_are_lost_connections(endpoint: Endpoint, error: Exce
     assert type(caught.value) is LOST[endpoint.role]
     assert caught.value.retryable
     assert caught.value.operation == "working"
+
+
+MISTAKES = (
+    pymysql.err.ProgrammingError("Cursor closed"),
+    pymysql.err.ProgrammingError("execute() first"),
+    pymysql.err.ProgrammingError("nan can not be used with MySQL"),
+    pymysql.err.NotSupportedError("fetch all rows first"),
+    pymysql.err.InternalError(SECRET),
+    pymysql.err.OperationalError("received unknown auth switch request"),
+    UnicodeDecodeError("utf-8", SECRET.encode() + b"\xff", 17, 18, "invalid start byte"),
+    UnicodeEncodeError("latin-1", SECRET + "€", 17, 18, "ordinal not in range(256)"),
+    TypeError("not all arguments converted during string formatting"),
+    KeyError("utf9"),
+    LookupError("unknown encoding: utf9"),
+    ValueError("Did not specify a username"),
+    AttributeError("'Connection' object has no attribute 'nothing'"),
+    struct.error("'I' format requires 0 <= number <= 4294967295"),
+    RuntimeError("anything else"),
+)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: e.role)
+@pytest.mark.parametrize("error", MISTAKES, ids=lambda e: f"{type(e).__name__}-{len(str(e))}")
+def test_what_no_new_connection_mends_is_not_retried(endpoint: Endpoint, error: Exception) -> None:
+    """The driver was asked wrongly, or cannot do what it is asked: an error at once, which quotes nothing."""
+    with pytest.raises(PrerequisiteError) as caught, translated(endpoint, "working"):
+        through_driver(error)()
+    assert not caught.value.retryable
+    assert caught.value.hint
+    assert type(error).__name__ in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_closed_cursor_is_a_mistake_and_a_closed_connection_a_lost_one(pair: Pair) -> None:
+    """What PyMySQL itself raises in both cases, without a number."""
+    connection = connect(writer(pair), Use.CONTROL, LIMITS)
+    cursor = connection.cursor()
+    cursor.close()
+    with pytest.raises(PrerequisiteError), translated(writer(pair)):
+        cursor.execute("SELECT 1")
+    connection._force_close()
+    with pytest.raises(TargetLost), translated(writer(pair)):
+        query(connection, "SELECT 1")
 
 
 def test_an_errno_is_not_taken_for_a_number_of_the_table() -> None:
@@ -473,10 +536,11 @@ def test_a_password_that_cannot_be_sent_safely(monkeypatch: pytest.MonkeyPatch) 
         through_driver(RuntimeError("'cryptography' package is required for sha256_password"))()
 
 
-def test_our_own_mistakes_are_not_translated() -> None:
-    """A ValueError that the driver did not raise is a bug, and looks like one."""
-    with pytest.raises(ValueError, match="ours"), translated(ENDPOINTS[0]):
-        raise ValueError("ours")
+@pytest.mark.parametrize("kind", [ValueError, TypeError, KeyError, AssertionError])
+def test_our_own_mistakes_are_not_translated(kind: type[Exception]) -> None:
+    """What the driver did not raise is a bug, and looks like one."""
+    with pytest.raises(kind, match="ours"), translated(ENDPOINTS[0]):
+        raise kind("ours")
 
 
 def test_what_is_not_a_server_is_a_lost_connection() -> None:
@@ -510,6 +574,24 @@ def test_a_commit_whose_answer_is_cut(pair: Pair, after_bytes: int) -> None:
 
     assert classify(caught.value.code or 0).error_class is ErrorClass.AMBIGUOUS_COMMIT
     assert pair.on_target(f"SELECT COUNT(*) FROM t WHERE id={10 + after_bytes}") == ((1,),)
+
+
+# ---- every class is provoked by a real server --------------------------------------------------------
+PROVOKED_BY = {
+    ErrorClass.TRANSIENT: test_lock_wait_and_deadlock,
+    ErrorClass.NEW_CONNECTION: test_nobody_there,  # 1040 in tests/faults/test_pressure.py
+    ErrorClass.AMBIGUOUS_COMMIT: test_a_commit_whose_answer_is_cut,
+    ErrorClass.FAILOVER: test_a_server_that_takes_no_writes,
+    ErrorClass.POSITION_LOST: test_a_file_that_is_not_there,
+    ErrorClass.DATA: test_statement,
+    ErrorClass.SCHEMA: test_statement,
+    ErrorClass.CONFIGURATION: test_getting_in,
+}
+
+
+def test_no_class_is_left_out() -> None:
+    """Each class has a test above against a real server."""
+    assert set(PROVOKED_BY) == set(ErrorClass)
 
 
 # ---- the table itself ----------------------------------------------------------------------------------
