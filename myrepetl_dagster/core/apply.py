@@ -6,6 +6,7 @@ stores the checkpoint and commits. Whatever breaks in between is rolled back, by
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 import uuid
@@ -40,7 +41,9 @@ _TRUNCATED = 1265
 _HARMLESS = frozenset({1287, 1300})
 # What a guarded upsert raises where it would hit another row; ER_DATA_OUT_OF_RANGE, and ER_DUP_ENTRY where
 # two unique keys point at two rows.
-_COLLISIONS = frozenset({1690, 1062})
+_DUPLICATE = 1062
+_COLLISIONS = frozenset({1690, _DUPLICATE})
+_INTRODUCER = re.compile(r"^_\w+ ?(?=x?')")  # of a text literal: _utf8mb4'a', _latin1 x'61'
 _UNIQUE_HINT = "Drop the target's unique key, or make its columns as unique in the source."
 
 
@@ -297,7 +300,10 @@ class MySQLTarget(Server):
         for unique in plan.other_unique_keys:
             held = " AND ".join(f"{sql_name(name)} = {at[name]}" for name in unique)
             self._run(f"DELETE FROM {_table(plan)} WHERE {held} AND NOT ({same})")
-        self._upsert(plan, [row], guarded=True)
+        try:
+            self._upsert(plan, [row], guarded=True)
+        except RowRejected as error:
+            raise _refused(plan, error, row) from None
 
     def _delete(self, plan: TablePlan, keys: Sequence[LiteralKey]) -> None:
         head = f"DELETE FROM {_table(plan)} WHERE "
@@ -364,15 +370,8 @@ class MySQLTarget(Server):
             try:
                 self._run(f"{head}({','.join(row)}){tail}")
             except RowRejected as one:
-                key = ", ".join(f"{name}={row[i]}" for name, i in zip(plan.key, plan.key_indexes, strict=True))
-                shown = key.encode("latin-1").decode("utf-8", "replace")
-                what, hint = one.message, one.hint
-                if one.code in _COLLISIONS and plan.other_unique_keys:
-                    uniques = "; ".join(", ".join(unique) for unique in plan.other_unique_keys)
-                    what, hint = f"another row of the target holds a value of this row's ({uniques})", _UNIQUE_HINT
-                message = f"{what}, mapping {plan.name!r}, table {plan.target.name}, key {shown}"
-                raise RowRejected(message, hint=hint, code=one.code) from None
-        raise error
+                raise _refused(plan, one, row) from None
+        raise _refused(plan, error) from None
 
     def clear(self, plan: TablePlan) -> None:
         """Delete every row of the mapping (in the open transaction: not TRUNCATE, which would commit)."""
@@ -431,6 +430,20 @@ class MySQLTarget(Server):
         with self.doing(), self.connection.cursor() as cursor:
             cursor.execute(data)
             return list(cursor.fetchall())
+
+
+def _refused(plan: TablePlan, error: RowRejected, row: LiteralRow | None = None) -> RowRejected:
+    """The error for people: table and key, and of a guarded upsert what it means and not how it was noticed."""
+    what, hint, code = error.message, error.hint, error.code
+    if code in _COLLISIONS and plan.other_unique_keys:
+        uniques = " or ".join(f"({', '.join(unique)})" for unique in plan.other_unique_keys)
+        what, hint, code = f"another row of the target holds this row's value of {uniques}", _UNIQUE_HINT, _DUPLICATE
+    message = f"{what}, mapping {plan.name!r}, table {plan.target.name}"
+    if row is not None:
+        cells = [_INTRODUCER.sub("", row[i]) for i in plan.key_indexes]
+        key = ", ".join(f"{name}={cell}" for name, cell in zip(plan.key, cells, strict=True))
+        message += f", key {key.encode('latin-1').decode('utf-8', 'replace')}"
+    return RowRejected(message, hint=hint, code=code)
 
 
 def _table(plan: TablePlan) -> str:

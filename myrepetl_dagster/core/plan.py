@@ -316,8 +316,10 @@ def _keeps_apart(theirs: Column, ours: Column) -> bool:
     kinds = [_KEY_KINDS.get(c.type, c.type) for c in (theirs, ours)]
     if ours.type == "year" or (ours.type == "binary" and kinds[0] in ("text", "bytes")):
         return theirs.type == ours.type  # 1 and 2001 are one YEAR; BINARY pads x'01' to what x'0100' is
-    if ours.type == "char" and kinds[0] == "text" and theirs.type != "char":
-        return not _is_no_pad(theirs.collation or "")  # CHAR drops the space that tells 'a ' from 'a'
+    if kinds[1] == "text" and _loses_spaces(theirs, ours):
+        return False
+    if kinds == ["bytes", "text"]:
+        return tells_all_apart(ours.collation or "", "")
     if "text" in kinds[1:] or kinds[1] == "bytes":
         return kinds[0] != "float"  # any value's text is its own; a value that is too long is refused
     if kinds[0] == "whole number" and kinds[1] == "decimal":
@@ -327,6 +329,32 @@ def _keeps_apart(theirs: Column, ours: Column) -> bool:
     if kinds[0] != kinds[1] or kinds[0] == "float":
         return kinds[0] == kinds[1] and (theirs.type == ours.type or ours.type == "double")
     return _fraction_digits(ours) >= _fraction_digits(theirs)
+
+
+_TRIMMED = ("char", "enum", "set")  # hold no spaces at the end
+_LOB_BYTES = {"tiny": 2**8 - 1, "": 2**16 - 1, "medium": 2**24 - 1, "long": 2**32 - 1}
+_CHARACTER_BYTES_MAX = 4
+
+
+def _loses_spaces(theirs: Column, ours: Column) -> bool:
+    """Whether the source tells 'a ' from 'a' and the target does not keep the space.
+
+    Where it has no room, a server drops spaces at the end of a text without an error, in any sql_mode.
+    """
+    if theirs.charset is not None and (theirs.type in _TRIMMED or not _is_no_pad(theirs.collation or "")):
+        return False  # no spaces there, or two texts that differ in them only are one key at the source too
+    if _KEY_KINDS.get(theirs.type) not in ("text", "bytes"):
+        return False
+    if (theirs.type, theirs.charset) == (ours.type, ours.charset) and ours.type.endswith("text"):
+        return False
+    room = _length(ours) // (_CHARACTER_BYTES_MAX if ours.type.endswith("text") else 1)
+    return ours.type in _TRIMMED or room < _length(theirs)
+
+
+def _length(column: Column) -> int:
+    """How long a value of a text or bytes column may be: in characters, in bytes for TEXT and BLOB."""
+    numbers = re.findall(r"\((\d+)\)", column.column_type)
+    return int(numbers[0]) if numbers else _LOB_BYTES.get(re.sub("(text|blob)$", "", column.type), 1)
 
 
 def _fraction_digits(column: Column) -> int:

@@ -435,3 +435,40 @@ def test_interrupted_whole_read(world: Pair) -> None:
     world.on_source("DELETE FROM w WHERE k='a'", "UPDATE w SET k='z' WHERE k='b'")
     world.run(mapping)
     world.assert_same("w")
+
+
+NO_PAD = {"mysql": "utf8mb4_0900_bin", "mariadb": "utf8mb4_nopad_bin"}
+
+
+@pytest.mark.parametrize("kind", ["VARCHAR(3)", "CHAR(20)", "TINYTEXT"])
+def test_a_key_whose_last_spaces_would_get_lost_is_refused(world: Pair, kind: str) -> None:
+    """Where 'abc' and 'abc ' are two rows, a target key that has no room for the space is refused before a row is
+    written, also for a table that is to be taken as it is.
+    """
+    theirs, ours = (NO_PAD[server.flavour] for server in (world.source, world.target))
+    world.on_source(
+        f"CREATE TABLE t (k VARCHAR(99) COLLATE {theirs} NOT NULL PRIMARY KEY, v INT)",
+        "INSERT INTO t VALUES ('abc', 1), ('abc ', 2)",
+    )
+    if kind == "TINYTEXT" and world.target.flavour == "mysql":
+        pytest.skip("MySQL has no unique key over a whole TEXT")
+    world.on_target(f"CREATE TABLE t (k {kind} COLLATE {ours} NOT NULL, v INT, UNIQUE KEY (k))")
+    error = world.error("t")
+    assert isinstance(error, PrerequisiteError)
+    assert "key column k is" in str(error)
+    assert world.target_rows("t") == []
+
+    world.on_target(f"ALTER TABLE t MODIFY k VARCHAR(99) COLLATE {ours} NOT NULL")
+    world.run("t")
+    world.assert_same("t")
+
+
+def test_a_shorter_key_is_fine_where_spaces_make_no_difference(world: Pair) -> None:
+    """To a PAD SPACE collation 'abc' and 'abc ' are one key at the source already."""
+    world.on_source(
+        "CREATE TABLE t (k VARCHAR(20) COLLATE utf8mb4_bin NOT NULL PRIMARY KEY, v INT)",
+        "INSERT INTO t VALUES ('abc  ', 1), ('de', 2)",
+    )
+    world.on_target("CREATE TABLE t (k VARCHAR(4) COLLATE utf8mb4_bin NOT NULL PRIMARY KEY, v INT)")
+    world.run("t")
+    assert world.target_rows("t") == [("abc ", 1), ("de", 2)]

@@ -85,13 +85,29 @@ def test_stricter_target(world: Pair) -> None:
     error = world.error("t")
     assert isinstance(error, RowRejected)
     assert f"{world.target_schema}.t" in str(error)
-    assert "id=2" in str(error)
+    assert "another row of the target holds this row's value of (u)" in str(error)
+    assert "key id=2 [1062] Hint: Drop the target's unique key" in str(error)
+    assert "'a'" not in str(error)
     assert world.target_rows("t") == before
     world.on_source("UPDATE t SET u='free' WHERE id=2")
     assert isinstance(world.error("t"), RowRejected)  # the log still holds the conflict
     world.on_target("ALTER TABLE t DROP KEY u")
     world.run("t")
     world.assert_same("t")
+
+
+def test_a_conflict_names_the_row_as_people_write_it(world: Pair) -> None:
+    """Of a text key the error shows the text, not the literal of our statement, and nothing of the server's words."""
+    plain = "CREATE TABLE t (id VARCHAR(20) PRIMARY KEY, u VARCHAR(20)) COLLATE utf8mb4_bin"
+    target = "CREATE TABLE t (id VARCHAR(20) PRIMARY KEY, u VARCHAR(20), UNIQUE KEY (u)) COLLATE utf8mb4_bin"
+    started(world, plain, "INSERT INTO t VALUES ('one','held'),('two','b')", target)
+    world.on_source("UPDATE t SET u='held' WHERE id='two'")
+    error = world.error("t")
+
+    assert error.code == 1062
+    assert "key id='two' [" in str(error)
+    for never in ("1690", "RANGE", "_utf8mb4", "held'", "Duplicate"):
+        assert never not in str(error)
 
 
 def test_surrogate_key_in_the_target(world: Pair) -> None:

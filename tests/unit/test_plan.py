@@ -128,6 +128,35 @@ def test_char_takes_no_key_whose_trailing_spaces_count() -> None:
         plan(table(column("id", "varchar(9)", collation=BIN)), table(column("id", "char(9)", collation=BIN)))
 
 
+PAD = "utf8mb4_bin"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "fine"),
+    [
+        (("varchar(20)", BIN), ("varchar(3)", BIN), False), (("varchar(20)", BIN), ("varchar(20)", BIN), True),
+        (("varchar(20)", BIN), ("varchar(30)", "utf8mb4_nopad_bin"), True), (("varchar(20)", PAD), ("varchar(3)", PAD), True),
+        (("char(20)", BIN), ("varchar(3)", BIN), True), (("enum('a','b')", BIN), ("varchar(1)", BIN), True),
+        (("varchar(20)", BIN), ("enum('a','b')", BIN), False), (("text", BIN), ("varchar(999)", BIN), False),
+        (("text", BIN), ("text", BIN), True), (("varchar(100)", BIN), ("tinytext", BIN), False),
+        (("varchar(60)", BIN), ("tinytext", BIN), True), (("tinytext", BIN), ("text", BIN), True),
+        (("varbinary(9)", None), ("varbinary(3)", None), True), (("varbinary(9)", None), ("varchar(9)", BIN), True),
+        (("varbinary(9)", None), ("varchar(3)", BIN), False), (("varbinary(9)", None), ("varchar(9)", PAD), False),
+        (("varbinary(9)", None), ("char(9)", BIN), False), (("int", None), ("varchar(3)", BIN), True),
+    ],
+)  # fmt: skip
+def test_a_key_is_refused_where_spaces_at_its_end_would_get_lost(
+    source: tuple[str, str | None], target: tuple[str, str | None], fine: bool
+) -> None:
+    """A server cuts excess spaces off a text without an error: 'abc ' becomes 'abc' in a VARCHAR(3)."""
+    ends = [table(column("id", kind, collation=collation)) for kind, collation in (source, target)]
+    if fine:
+        assert plan(*ends).key == ("id",)
+    else:
+        with pytest.raises(PrerequisiteError, match="could become one"):
+            plan(*ends)
+
+
 def test_loose_collation_is_refused() -> None:
     """A key whose target collation takes more strings for equal is refused."""
     with pytest.raises(PrerequisiteError, match="collation"):
