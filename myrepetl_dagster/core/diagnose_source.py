@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
-
 from .checks import ConnectionReport, State, account, common_checks, reach, set_variable, variables
 from .connect import query, quote_name, translated
 from .errors import ReplicationError
 from .grants import missing, parse
-from .pipeline import Endpoint, Pipeline
+from .pipeline import Pipeline
 from .source import MySQLSource
 from .stream import LogStream
 
@@ -26,7 +24,7 @@ _LOG_SETTINGS = (
 def source_report(pipeline: Pipeline, name: str) -> ConnectionReport:
     endpoint = pipeline.sources[name]
     report = ConnectionReport(endpoint)
-    reader = MySQLSource(endpoint, pipeline.limits, endpoint.server_id or pipeline.replication.server_id)
+    reader = MySQLSource(endpoint, pipeline.limits)
     try:
         if not reach(report, lambda: reader.control):
             return report
@@ -101,9 +99,7 @@ def _log_access(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSourc
         report.add("grant " + monitor, State.OK, f"the log ends at {head.file}:{head.offset_bytes}")
 
     def read() -> None:
-        # Under a number of its own: the server drops an older reader of the same number, which may be a run.
-        probe_id = 2**32 - 1 - secrets.randbelow(2**20)
-        with LogStream(reader.endpoint, reader.info, reader.limits, reader.head(), probe_id) as stream:
+        with LogStream(reader.endpoint, reader.info, reader.limits, reader.head()) as stream:
             next(stream.events(), None)
         report.add("grant REPLICATION SLAVE", State.OK, "the log can be read")
 
@@ -144,11 +140,16 @@ def _tables(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource) -
 
 
 def _server_id(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource) -> None:
-    """Of two readers with one number, the server drops the older: they would take turns for ever."""
-    own = reader.server_id
-    mend = f"Set sources.{report.endpoint.name}.server_id to a number that nobody else uses."
+    """Of two readers with one number the server drops the older, so a replica with ours would take turns with us.
+
+    Runs of ours never clash: see `LogStream`.
+    """
+    own = pipeline.sources[report.endpoint.name].server_id or pipeline.replication.server_id
+    if own is None:
+        report.add("server_id", State.OK, "a random one for each run")
+        return
+    mend = f"Set sources.{report.endpoint.name}.server_id to a number that nobody else uses, or leave it out."
     clashes = [f"the source itself is {own}"] if reader.info.server_id == own else []
-    clashes += [f"source {e.name!r} of this file is the same server" for e in _same_server(pipeline, reader, own)]
     newer = not reader.info.is_mariadb and reader.info.version >= (8, 0, 22)
     unseen = ""
     try:
@@ -162,14 +163,4 @@ def _server_id(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource
     if clashes:
         report.add("server_id", State.FAILED, "; ".join(clashes), mend)
     else:
-        report.add("server_id", State.SKIPPED if unseen else State.OK, f"{own}{unseen or ', no other reader has it'}")
-
-
-def _same_server(pipeline: Pipeline, reader: MySQLSource, own: int) -> list[Endpoint]:
-    mine = reader.endpoint
-    others = (e for e in pipeline.sources.values() if e.name != mine.name and e.address == mine.address)
-    return [
-        e
-        for e in others
-        if MySQLSource(e, reader.limits, e.server_id or pipeline.replication.server_id).server_id == own
-    ]
+        report.add("server_id", State.SKIPPED if unseen else State.OK, f"{own}{unseen or ', no replica has it'}")

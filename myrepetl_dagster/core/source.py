@@ -7,7 +7,6 @@ binary log before it becomes visible (`replication.md` 5.1; test T12 shows the d
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
@@ -58,14 +57,12 @@ class MySQLSource(Server):
     """A MySQL or MariaDB server to read from. Connections are opened when first needed.
 
     Args:
-        server_id: what this reader calls itself in the source's list of replicas.
+        server_id: the number under which the log is read; None: a random one for each stream.
     """
 
     def __init__(self, endpoint: Endpoint, limits: Limits, server_id: int | None = None) -> None:
         super().__init__(endpoint, limits)
-        # Without one of its own a reader takes a number that nobody has, high, where people do not number their
-        # servers: of two readers with one number, the server drops the older.
-        self._server_id = 2**31 + secrets.randbelow(2**30) if server_id is None else server_id
+        self._server_id = server_id
         self._snapshot: Connection[Any] | None = None
         self._births: dict[str, int] = {}
         self._relations: dict[tuple[str, Table], snapshot.Relation] = {}
@@ -82,10 +79,6 @@ class MySQLSource(Server):
         if self._snapshot is not None:
             self._snapshot._force_close()
         self._snapshot = None
-
-    @property
-    def server_id(self) -> int:
-        return self._server_id
 
     def close(self) -> None:
         super().close()
@@ -246,9 +239,7 @@ class MySQLSource(Server):
         if file not in {row[0] for row in query(self.control, "SHOW BINARY LOGS")}:
             return 0
         start = Position(file, _FIRST_OFFSET)
-        # Under a number of its own: the server drops an older reader of the same number, which may be a run.
-        reader_id = 2**32 - 1 - secrets.randbelow(2**20)
-        with LogStream(self.endpoint, self.info, self.limits, start, reader_id) as stream:
+        with LogStream(self.endpoint, self.info, self.limits, start) as stream:
             for events in _log_events(stream, LogReader({}, file)):
                 for event in events:
                     if isinstance(event, Moved) and event.birth_unix_s:
@@ -375,7 +366,7 @@ class MySQLSource(Server):
         Args:
             follow: go on for ever, with `Idle` where nothing more has come yet.
         """
-        with LogStream(self.endpoint, self.info, self.limits, start, self.server_id, follow) as stream:
+        with LogStream(self.endpoint, self.info, self.limits, start, self._server_id, follow) as stream:
             reader = LogReader(known, start.file)
             reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
             events = _log_events(stream, reader)

@@ -7,6 +7,8 @@ the way: packets are read here, from the one connection that was opened, and any
 
 from __future__ import annotations
 
+import logging
+import secrets
 import socket
 import struct
 from collections.abc import Iterator
@@ -25,6 +27,14 @@ from .wire import packet_batches
 _COM_BINLOG_DUMP_GTID = 0x1E
 _NON_BLOCKING, _THROUGH_GTID = 0x01, 0x04
 _FIRST_OFFSET = 4
+_LOCK_WAIT_S = 1  # a stream of the same run that has just ended lets go of it
+
+log = logging.getLogger("myrepetl")
+
+
+def random_server_id() -> int:
+    """A number for a reader of the log that nobody else has: high, where people do not number their servers."""
+    return 2**31 + secrets.randbelow(2**30)
 
 
 class LogStream:
@@ -32,7 +42,9 @@ class LogStream:
 
     Args:
         start: where to start. MySQL with GTIDs: by the set; else by file and offset.
-        server_id: this reader's own, unique among the source's replicas.
+        server_id: the number that somebody chose for our runs; None: a random one. Of two readers with one number
+            the server drops the older, so each stream holds a lock on it and takes a random one where it is taken:
+            by another run, or by a stream of a run that was killed and that the server has not missed yet.
     """
 
     def __init__(
@@ -41,33 +53,18 @@ class LogStream:
         info: ServerInfo,
         limits: Limits,
         start: Position,
-        server_id: int,
+        server_id: int | None = None,
         follow: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._limits = limits
-        self._server_id = server_id
+        self._start = start
+        self._chosen_id = server_id
         self._follow = follow
         self._opened: Connection[Any] | None = None
-        self._tagged = start.gtid_set if start.gtid_set is not None and start.gtid_set.tagged else None
-        by_gtid = start.gtid_set is not None and self._tagged is None
-        self._reader = BinLogStreamReader(
-            connection_settings=parameters(endpoint, Use.STREAM, limits),
-            server_id=server_id,
-            resume_stream=True,
-            blocking=follow,
-            log_file=None if by_gtid else start.file,
-            log_pos=None if by_gtid else start.offset_bytes,
-            auto_position=str(start.gtid_set) if by_gtid else None,
-            is_mariadb=False,  # True would ignore file and offset, unless a MariaDB GTID is given
-            slave_heartbeat=limits.stream_heartbeat_s,
-            pymysql_wrapper=self._open_once,
-            enable_logging=False,
-        )
+        self._handed_over = False
 
-    def _open_once(self, **_: Any) -> Connection[Any]:
-        # The library must never get a second connection: it would go on from a place of its own.
-        assert self._opened is None, "mysql-replication tried to reconnect"
+    def _open(self) -> Connection[Any]:
         self._opened = connect(self._endpoint, Use.STREAM, self._limits)
         # Whatever binlog_checksum is now: older files may have been written with the other value, and a server
         # does not send checksums to a reader that has not asked for them. Each file says what it has.
@@ -76,13 +73,45 @@ class LogStream:
         query(self._opened, f"SET @master_heartbeat_period={period}, @source_heartbeat_period={period}")
         return self._opened
 
-    def _dump(self, gtid_set: GtidSet) -> None:
-        """Ask for what is not in the set."""
-        connection = self._open_once()
+    def _server_id(self, connection: Connection[Any]) -> int:
+        """The chosen number, if no other stream has it: the lock lives as long as this connection, as the dump does."""
+        if self._chosen_id is not None:
+            name = f"myrepetl_dagster server_id {self._chosen_id}"
+            if query(connection, "SELECT GET_LOCK(%s, %s)", (name, _LOCK_WAIT_S))[0][0] == 1:
+                return self._chosen_id
+            log.info("%s: server_id %d is in use by another run", self._endpoint.label, self._chosen_id)
+        return random_server_id()
+
+    def _hand_over(self, **_: Any) -> Connection[Any]:
+        # The library must never get a second connection: it would go on from a place of its own.
+        assert self._opened is not None and not self._handed_over, "mysql-replication tried to reconnect"  # noqa: PT018
+        self._handed_over = True
+        return self._opened
+
+    def _ask(self, server_id: int) -> None:
+        """Have the library ask for the log."""
+        gtid_set = self._start.gtid_set
+        reader = BinLogStreamReader(
+            connection_settings=parameters(self._endpoint, Use.STREAM, self._limits),
+            server_id=server_id,
+            resume_stream=True,
+            blocking=self._follow,
+            log_file=self._start.file if gtid_set is None else None,
+            log_pos=self._start.offset_bytes if gtid_set is None else None,
+            auto_position=None if gtid_set is None else str(gtid_set),
+            is_mariadb=False,  # True would ignore file and offset, unless a MariaDB GTID is given
+            slave_heartbeat=self._limits.stream_heartbeat_s,
+            pymysql_wrapper=self._hand_over,
+            enable_logging=False,
+        )
+        reader._BinLogStreamReader__connect_to_stream()
+
+    def _ask_by_tagged(self, gtid_set: GtidSet, connection: Connection[Any], server_id: int) -> None:
+        """Ask for what is not in a set with tags."""
         encoded = gtid_set.encoded()
         flags = _THROUGH_GTID | (0 if self._follow else _NON_BLOCKING)
         # No file name: by the set alone.
-        asked = struct.pack("<BHIIQI", _COM_BINLOG_DUMP_GTID, flags, self._server_id, 0, _FIRST_OFFSET, len(encoded))
+        asked = struct.pack("<BHIIQI", _COM_BINLOG_DUMP_GTID, flags, server_id, 0, _FIRST_OFFSET, len(encoded))
         packet = asked + encoded
         connection._write_bytes(struct.pack("<I", len(packet)) + packet)
         connection._next_seq_id = 1
@@ -90,10 +119,12 @@ class LogStream:
     def __enter__(self) -> LogStream:
         try:
             with translated(self._endpoint, "opening the log"):
-                if self._tagged is None:
-                    self._reader._BinLogStreamReader__connect_to_stream()
+                connection = self._open()
+                server_id = self._server_id(connection)
+                if self._start.gtid_set is not None and self._start.gtid_set.tagged:
+                    self._ask_by_tagged(self._start.gtid_set, connection, server_id)
                 else:
-                    self._dump(self._tagged)
+                    self._ask(server_id)
         except BaseException:
             close_quietly(self._opened)
             raise

@@ -250,7 +250,7 @@ def following(pair: Pair, port: int | None = None, limits: Limits = LIMITS) -> I
     endpoint = reader(pair, port=port or pair.source.port)
     with source(endpoint, limits) as a:
         start: Position = a.head()
-        with LogStream(endpoint, a.info, limits, start, a.server_id, follow=True) as stream:
+        with LogStream(endpoint, a.info, limits, start, follow=True) as stream:
             yield (event for events in stream.events() for event in events)
 
 

@@ -21,10 +21,11 @@ import pymysql
 import pytest
 from faults.proxy import Proxy
 from pipelines import PASSWORD, Pair, pair_of
+from pymysqlreplication import BinLogStreamReader
 from server_farm import Servers
 from servers import Flavour
 
-from myrepetl_dagster.core.connect import Use, close_quietly, connect, query, translate, translated
+from myrepetl_dagster.core.connect import Use, close_quietly, connect, parameters, query, translate, translated
 from myrepetl_dagster.core.error_codes import ERROR_CODES, ErrorClass, classify
 from myrepetl_dagster.core.errors import (
     PositionLost,
@@ -386,23 +387,48 @@ def test_a_place_beyond_the_end(pair: Pair) -> None:
     assert (type(error), error.code) == (PositionLost, 1236)
 
 
-def test_two_readers_of_one_server_id(pair: Pair) -> None:
-    """The second takes over; the first is told to choose another number, and does not fight for it."""
+def test_another_reader_of_our_server_id(pair: Pair) -> None:
+    """A replica with our number takes over; we are told to choose another one, and do not fight for it."""
     source = MySQLSource(reader(pair), LIMITS)
     try:
         head, info = source.head(), source.info
     finally:
         source.close()
-    with LogStream(reader(pair), info, LIMITS, head, 77002, follow=True) as first:
-        events = first.events()
+    with LogStream(reader(pair), info, LIMITS, head, 77002, follow=True) as ours:
+        events = ours.events()
         next(events)
-        with LogStream(reader(pair), info, LIMITS, head, 77002, follow=True) as second:
-            next(second.events())
-            with pytest.raises(ReplicationError) as caught:
-                while True:
-                    next(events)
+        other = BinLogStreamReader(
+            parameters(reader(pair), Use.STREAM, LIMITS), 77002, log_file=head.file, log_pos=head.offset_bytes,
+            resume_stream=True, blocking=False,
+        )  # fmt: skip
+        other.fetchone()
+        with pytest.raises(ReplicationError) as caught:
+            while True:
+                next(events)
+        other.close()
     assert (type(caught.value), caught.value.code) in {(PrerequisiteError, 1236), (PrerequisiteError, 4052)}
     assert "server_id" in caught.value.hint
+
+
+def test_two_streams_of_ours_never_throw_each_other_out(pair: Pair) -> None:
+    """With one chosen number for both, the second reads under another one; and a third, when the first has ended, and
+    the server has not noticed yet.
+    """
+    source = MySQLSource(reader(pair), LIMITS)
+    try:
+        head, info = source.head(), source.info
+    finally:
+        source.close()
+    streams = [LogStream(reader(pair), info, LIMITS, head, 77004, follow=True) for _ in range(3)]
+    with contextlib.ExitStack() as stack:
+        events = []
+        for stream in streams:
+            events.append(stack.enter_context(stream).events())
+            next(events[-1])
+        pair.on_source("CREATE TABLE seen (id INT)")
+        for one in events:
+            while b"CREATE TABLE seen" not in next(one):
+                pass
 
 
 def test_no_right_to_read_the_log(pair: Pair) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pymysql
 import pytest
@@ -13,6 +17,8 @@ from servers import Flavour, Server
 from myrepetl_dagster.core.config import from_dict
 from myrepetl_dagster.core.pipeline import Pipeline
 from myrepetl_dagster.core.replicate import MappingResult, SourceRun
+from myrepetl_dagster.core.source import MySQLSource
+from myrepetl_dagster.core.stream import LogStream
 
 PATIENCE_S = 20.0
 
@@ -34,12 +40,12 @@ def _pipeline(source: Server, target: Server, name: str) -> Pipeline:
     )
 
 
-def _await(target: Server, name: str, rows: int) -> float:
+def _await(target: Server, name: str, rows: int, table: str = "copy_of_t") -> float:
     """Seconds until the target holds so many rows."""
     start_s = time.monotonic()
     while time.monotonic() - start_s < PATIENCE_S:
         try:
-            if target.execute(f"SELECT COUNT(*) FROM {name}.copy_of_t")[0][0] == rows:
+            if target.execute(f"SELECT COUNT(*) FROM {name}.{table}")[0][0] == rows:
                 return time.monotonic() - start_s
         except pymysql.MySQLError:
             pass  # the table is still to be created
@@ -90,3 +96,35 @@ def test_a_change_of_the_source_table_is_followed_too(servers: Servers, flavour:
         thread.join(PATIENCE_S)
 
     assert target.execute(f"SELECT * FROM {name}.copy_of_t ORDER BY id") == ((1, None), (2, "two"))
+
+
+def test_two_runs_of_one_source_with_one_server_id(
+    servers: Servers, flavour: Flavour, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Runs for different mappings follow one source side by side under one configured number: neither is thrown out,
+    and a stream that a killed run has left behind at the server is in nobody's way.
+    """
+    source, target = servers.get("source", flavour), servers.get("target", flavour)
+    name = f"follow_two_{flavour}"
+    one = _pipeline(source, target, name)
+    endpoint = replace(one.sources["a"], server_id=88001)
+    other = replace(one.mappings[0], name="a.u", source_table="u", target_table="copy_of_u")
+    pipeline = replace(one, sources={"a": endpoint}, mappings=(*one.mappings, other))
+    source.execute(f"CREATE TABLE {name}.t (id INT PRIMARY KEY)", f"CREATE TABLE {name}.u (id INT PRIMARY KEY)")
+    with contextlib.ExitStack() as stack:
+        left = MySQLSource(endpoint, pipeline.limits)
+        stack.callback(left.close)
+        stack.enter_context(LogStream(endpoint, left.info, pipeline.limits, left.head(), 88001, follow=True))
+        runs = [SourceRun(pipeline, [mapping], follow_s=120) for mapping in pipeline.mappings]
+        with ThreadPoolExecutor(2) as pool:
+            results = [pool.submit(run.run) for run in runs]
+            try:
+                for row in range(1, 6):
+                    source.execute(f"INSERT INTO {name}.t VALUES ({row})", f"INSERT INTO {name}.u VALUES ({row})")
+                    _await(target, name, row)
+                    _await(target, name, row, "copy_of_u")
+            finally:
+                for run in runs:
+                    run.stop_following()
+    assert [found.error for result in results for found in result.result()] == [None, None]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]  # no attempt failed
