@@ -1,20 +1,28 @@
 """Whether a source has moved past the checkpoints in the targets: the quick question that a sensor asks.
 
 Unlike `status` it counts no rows and waits for no slow server. Reads only; creates and claims nothing.
+
+That the log has grown does not say that there is something to do: where the source is a target, too, our own
+commits make it grow, and each run's last one would ask for the next run. So a short stretch of log is looked into.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from .apply import MySQLTarget
+from .binlog import Decided, KnownTable, RowsRead, TableChanged
 from .checkpoint import Checkpoint
+from .errors import ReplicationError, TransientError
 from .model import Limits, Phase
 from .pipeline import Endpoint, Pipeline, TableMapping
-from .position import Position
+from .position import Position, earliest
 from .source import MySQLSource
 from .status import lag_s
+
+SCAN_BYTES_MAX = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +47,24 @@ def movements(pipeline: Pipeline, mappings: Sequence[TableMapping], timeout_s: f
         ReplicationError: a server is out of reach, or refuses us.
     """
     limits = replace(pipeline.limits, connect_timeout_s=timeout_s, control_timeout_s=timeout_s)
-    heads: dict[str, tuple[Position, float]] = {}
     held: dict[str, Checkpoint] = {}
-    for source in dict.fromkeys(m.source for m in mappings):
-        heads[source] = _head(_quick(pipeline.sources[source], timeout_s), limits)
+    found: dict[str, Movement] = {}
     for target in dict.fromkeys(m.target for m in mappings):
         names = [m.name for m in mappings if m.target == target]
         held |= _checkpoints(_quick(pipeline.targets[target], timeout_s), limits, names)
-    return [_movement(m, held.get(m.name), *heads[m.source]) for m in mappings]
+    for name in dict.fromkeys(m.source for m in mappings):
+        source = MySQLSource(_quick(pipeline.sources[name], timeout_s), limits)
+        try:
+            own = [m for m in mappings if m.source == name]
+            found |= {one.mapping.name: one for one in _of_source(source, own, held)}
+        finally:
+            source.close()
+    return [found[m.name] for m in mappings]
 
 
 def _quick(endpoint: Endpoint, timeout_s: float) -> Endpoint:
     connect_timeout_s = min(endpoint.connect_timeout_s or timeout_s, timeout_s)
     return replace(endpoint, connect_timeout_s=connect_timeout_s, read_timeout_s=timeout_s, write_timeout_s=timeout_s)
-
-
-def _head(endpoint: Endpoint, limits: Limits) -> tuple[Position, float]:
-    source = MySQLSource(endpoint, limits)
-    try:
-        return source.head(), source.now_unix_s()
-    finally:
-        source.close()
 
 
 def _checkpoints(endpoint: Endpoint, limits: Limits, names: Sequence[str]) -> dict[str, Checkpoint]:
@@ -70,9 +75,53 @@ def _checkpoints(endpoint: Endpoint, limits: Limits, names: Sequence[str]) -> di
         target.close()
 
 
-def _movement(mapping: TableMapping, held: Checkpoint | None, head: Position, now_unix_s: float) -> Movement:
-    if held is None:
-        return Movement(mapping, True, str(head))
-    reached = held.position.server == head.server and held.position.covers(head)
-    due = not reached or held.phase is not Phase.REPLICATING
-    return Movement(mapping, due, str(head), held.phase, str(held.position), lag_s(held, head, now_unix_s))
+def _of_source(
+    source: MySQLSource, mappings: Sequence[TableMapping], held: Mapping[str, Checkpoint]
+) -> Iterator[Movement]:
+    head, now_unix_s = source.head(), source.now_unix_s()
+    moved = {m.name: held[m.name].position for m in mappings if m.name in held and _is_short(held[m.name], head)}
+    changed = _changed(source, [m for m in mappings if m.name in moved], moved)
+    for mapping in mappings:
+        checkpoint = held.get(mapping.name)
+        if checkpoint is None:
+            yield Movement(mapping, True, str(head))
+            continue
+        due = mapping.name in changed if mapping.name in moved else not _reached(checkpoint, head)
+        lag = lag_s(checkpoint, head, now_unix_s) if due else 0.0
+        yield Movement(mapping, due, str(head), checkpoint.phase, str(checkpoint.position), lag)
+
+
+def _reached(held: Checkpoint, head: Position) -> bool:
+    here = held.position
+    return here.server == head.server and here.covers(head) and held.phase is Phase.REPLICATING
+
+
+def _is_short(held: Checkpoint, head: Position) -> bool:
+    """Whether between checkpoint and head there is some log, so little that looking into it takes no time."""
+    here = held.position
+    if here.server != head.server or here.file != head.file or held.phase is not Phase.REPLICATING:
+        return False
+    return not here.covers(head) and head.offset_bytes - here.offset_bytes <= SCAN_BYTES_MAX
+
+
+def _changed(source: MySQLSource, mappings: Sequence[TableMapping], places: Mapping[str, Position]) -> set[str]:
+    """The mappings with whose tables the log does anything after their places; all of them, where it cannot tell."""
+    left = {m.name: m for m in mappings}
+    if not left:
+        return set()
+    known = {m.source_name: KnownTable(()) for m in mappings}
+    try:
+        with closing(source.read_log(earliest(list(places.values())), known)) as events:
+            for event in events:
+                if not isinstance(event, (RowsRead, TableChanged, Decided)):
+                    continue
+                for name in [n for n in left if not places[n].includes(event.transaction)]:
+                    if not isinstance(event, RowsRead) or event.table == left[name].source_name:
+                        del left[name]
+                if not left:
+                    break
+    except TransientError:
+        raise
+    except ReplicationError:  # a run will say what it is
+        left.clear()
+    return set(places) - set(left)
