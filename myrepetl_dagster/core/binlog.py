@@ -36,7 +36,7 @@ from .log_events import (
 from .log_tables import ROWS_EVENTS, LogTables
 from .maptypes import TableMap
 from .model import TableName
-from .position import Transaction
+from .position import Mark, Transaction
 from .statement import statement_text
 
 __all__ = [
@@ -93,6 +93,7 @@ class LogReader:
         self.checksums = checksums
         self.in_transaction = False
         self._group = _NO_GROUP
+        self._event = b""  # the one being read
 
     @property
     def place(self) -> str:
@@ -129,6 +130,7 @@ class LogReader:
     def _payload(self, event: bytes) -> Iterator[list[LogEvent]]:
         """What a whole transaction in one event tells, in pieces of a bounded size."""
         happened: list[LogEvent] = []
+        self._event = event
         with self._placed(TRANSACTION_PAYLOAD):
             end = self._checked(event, TRANSACTION_PAYLOAD, artificial=False)
             next_position = _HEADER.unpack_from(event)[4]
@@ -147,6 +149,7 @@ class LogReader:
 
     def _read(self, event: bytes, happened: list[LogEvent]) -> None:
         timestamp, kind, server_id, _, next_position, flags = _HEADER.unpack_from(event)
+        self._event = event
         try:
             artificial = timestamp == 0 or bool(flags & _ARTIFICIAL)
             if self.checksums and zlib.crc32(event) == _CRC_RESIDUE and kind != FORMAT_DESCRIPTION:
@@ -266,14 +269,20 @@ class LogReader:
         else:
             self._group = mysql_group(body, kind == GTID, timestamp)
 
-    def _transaction(self, end: int) -> Transaction:
+    def _transaction(self, end: int, mark: Mark | None = None) -> Transaction:
         return Transaction(
             self.file,
             max(end, self.offset_bytes),
             gtid=self._group.gtid,
             mariadb_gtid=self._group.mariadb_gtid,
             committed_at_unix_s=self._group.committed_at_unix_s,
+            mark=mark,
         )
+
+    def _mark(self, next_position: int) -> Mark:
+        begins = next_position - len(self._event)
+        crc32 = event_crc32(self._event, self.checksums)
+        return Mark(self.file, begins, crc32, self._group.gtid, self._group.originated_at_us)
 
     def _end(
         self,
@@ -286,7 +295,7 @@ class LogReader:
         self.offset_bytes = max(next_position, self.offset_bytes)
         if not self._group.committed_at_unix_s:
             self._group = replace(self._group, committed_at_unix_s=float(timestamp))
-        transaction = self._transaction(next_position)
+        transaction = self._transaction(next_position, self._mark(next_position))
         self._group = _NO_GROUP
         happened.append(outcome(transaction))
 
@@ -361,6 +370,19 @@ class LogReader:
         if change.action is Action.DROP_SCHEMA:
             return change.table.schema in self.schemas
         return change.table in names or change.renamed_to in names
+
+
+def event_offset_bytes(event: bytes) -> int:
+    """Where an event begins in its file; -1 for one that the dump made up."""
+    timestamp, _, _, size_bytes, next_position, flags = _HEADER.unpack_from(event)
+    if timestamp == 0 or flags & _ARTIFICIAL or not next_position:
+        return -1
+    return int(next_position) - int(size_bytes)
+
+
+def event_crc32(event: bytes, checksums: bool) -> int:
+    """The checksum of an event's bytes: its own, where it has one."""
+    return int.from_bytes(event[-4:], "little") if checksums else zlib.crc32(event)
 
 
 def _xid(branch: bytes, qualifier: bytes, format_id: int) -> str:

@@ -575,7 +575,7 @@ def _on_server(position: Position, head: Position) -> Position:
     if position.server == head.server:
         return position
     if position.gtid_set is not None and head.gtid_set is not None:
-        return replace(position, server=head.server, file="", offset_bytes=0)
+        return replace(position, server=head.server, file="", offset_bytes=0, mark=None)
     raise PositionLost(
         f"the checkpoint {position} is of server {position.server or 'unknown'}, the source now is {head.server}",
         hint="Was the source replaced? Without GTIDs its log cannot be matched: run the `snapshot` job.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pymysql.connections import Connection
@@ -16,7 +16,7 @@ from pymysql.connections import Connection
 from .connect import query, quote_name
 from .errors import StaleRun
 from .model import Column, Phase
-from .position import GtidSet, Position
+from .position import GtidSet, Mark, Position
 
 TABLE = "_myrepetl_checkpoint"
 
@@ -211,6 +211,7 @@ def _to_row(checkpoint: Checkpoint, run_id: str) -> tuple[Any, ...]:
         "high_watermark": _position_json(checkpoint.high_watermark) if checkpoint.high_watermark else None,
         "altered": checkpoint.altered,
         "birth_unix_s": position.birth_unix_s,
+        "mark": asdict(position.mark) if position.mark else None,
         "key": checkpoint.key,
         "in_doubt": checkpoint.in_doubt,
     }
@@ -252,6 +253,7 @@ def _from_row(row: tuple[Any, ...]) -> Checkpoint | None:
             mariadb_gtid=values["mariadb_gtid"] or "",
             server=values["source_server"],
             birth_unix_s=int(details.get("birth_unix_s") or 0),
+            mark=_mark(details.get("mark")),
         ),
         copy=_copy_state(copy) if copy else None,
         high_watermark=_position(high) if high else None,
@@ -281,7 +283,13 @@ def _copy_state(data: dict[str, Any]) -> CopyState:
 
 def _position_json(position: Position) -> dict[str, Any]:
     gtid_set = None if position.gtid_set is None else str(position.gtid_set)
-    return {**asdict(position), "gtid_set": gtid_set}
+    return {**asdict(replace(position, mark=None)), "gtid_set": gtid_set}
+
+
+def _mark(data: dict[str, Any] | None) -> Mark | None:
+    if not data:  # of a checkpoint from before there were marks, or where no transaction was read yet
+        return None
+    return Mark(**{**data, "gtid": tuple(data["gtid"]) if data["gtid"] else None})
 
 
 def _position(data: dict[str, Any]) -> Position:

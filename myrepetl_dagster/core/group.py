@@ -14,7 +14,7 @@ _STANDALONE, _COMMIT_ID, _PREPARED_XA, _COMPLETED_XA = 0x01, 0x02, 0x40, 0x80
 _MORE_ENGINES, _START_ALTER, _ROLLBACK_ALTER = 0x01, 0x02, 0x08
 
 # Fields of MySQL's tagged GTID event, in `mysql::serialization`'s numbering.
-_UUID, _NUMBER, _TAG, _COMMITTED_AT, _LAST_KNOWN = 1, 2, 3, 6, 11
+_UUID, _NUMBER, _TAG, _COMMITTED_AT, _ORIGINATED_AT, _LAST_KNOWN = 1, 2, 3, 6, 7, 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Group:
     """`standalone`: no BEGIN and no commit event. `may_prepare`: an XA transaction up to its XA PREPARE.
 
     `idle`: the statement changes nothing yet, or never did (the parts of a two-phase ALTER TABLE).
+    `originated_at_us`: when it was committed at the server that committed it first; 0 where that is not told.
     """
 
     committed_at_unix_s: float
@@ -30,6 +31,7 @@ class Group:
     standalone: bool = False
     may_prepare: bool = False
     idle: bool = False
+    originated_at_us: int = 0
 
 
 @lru_cache(maxsize=256)
@@ -40,10 +42,11 @@ def _uuid(data: bytes) -> str:
 def mysql_group(body: bytes, named: bool, timestamp: int) -> Group:
     """A GTID or ANONYMOUS_GTID event. Since 8.0 it tells the microseconds of the commit at this server."""
     gtid = (_uuid(body[1:17]), int.from_bytes(body[17:25], "little")) if named else None
-    committed_at_unix_s = float(timestamp)
-    if len(body) >= 49 and body[25] == 2:
-        committed_at_unix_s = (int.from_bytes(body[42:49], "little") & (2**55 - 1)) / 1e6
-    return Group(committed_at_unix_s, gtid)
+    if len(body) < 49 or body[25] != 2:
+        return Group(float(timestamp), gtid)
+    here = int.from_bytes(body[42:49], "little")
+    originated = int.from_bytes(body[49:56], "little") if here >> 55 else here
+    return Group((here & (2**55 - 1)) / 1e6, gtid, originated_at_us=originated)
 
 
 def tagged_group(body: bytes) -> Group:
@@ -58,7 +61,7 @@ def tagged_group(body: bytes) -> Group:
         last_needed, at = _varlen(body, at)
         if version != 1 or last_needed > _LAST_KNOWN:
             raise UnsupportedEvent("a tagged GTID in a later format")
-        uuid, number, tag, micros = b"", 0, "", 0
+        uuid, number, tag, micros, originated = b"", 0, "", 0, 0
         while at < len(body):
             field, at = _varlen(body, at)
             if field == _UUID:
@@ -75,13 +78,16 @@ def tagged_group(body: bytes) -> Group:
                 if field == _NUMBER:
                     number = value >> 1  # signed: the sign is the lowest bit
                 elif field == _COMMITTED_AT:
-                    micros = value
+                    micros = originated = value
+                elif field == _ORIGINATED_AT:  # only where it is another time
+                    originated = value
+                elif field > _ORIGINATED_AT:
                     break
     except (IndexError, ValueError):
         raise UnsupportedEvent("a malformed tagged GTID") from None
     if not (uuid and tag and number > 0):
         raise UnsupportedEvent("a malformed tagged GTID")
-    return Group(micros / 1e6, (f"{UUID(bytes=uuid)}:{tag}", number))
+    return Group(micros / 1e6, (f"{UUID(bytes=uuid)}:{tag}", number), originated_at_us=originated)
 
 
 def _varlen(data: bytes, at: int) -> tuple[int, int]:

@@ -106,6 +106,12 @@ class GtidSet:
             grown = _merged([*intervals, (number, number + 1)])
         return GtidSet({**self.members, name: grown})
 
+    def without(self, name: str, number: int) -> GtidSet:
+        parts = [part for s, e in self.members.get(name, ()) for part in ((s, min(e, number)), (max(s, number + 1), e))]
+        left = _merged([(s, e) for s, e in parts if s < e])
+        others = {n: intervals for n, intervals in self.members.items() if n != name}
+        return GtidSet({**others, name: left} if left else others)
+
     def issubset(self, other: GtidSet) -> bool:
         return all(_intersection(mine, other.members.get(name, ())) == mine for name, mine in self.members.items())
 
@@ -125,6 +131,21 @@ def _file_number(file: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """The last event of a transaction, by which a log is known again.
+
+    `offset_bytes`: where the event begins; `crc32`: of its bytes. `gtid` and `originated_at_us` (where it was committed
+    first, by that server's clock) are known on MySQL with GTIDs only, and are the same in every server's log.
+    """
+
+    file: str
+    offset_bytes: int
+    crc32: int
+    gtid: tuple[str, int] | None = None
+    originated_at_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Transaction:
     """One source transaction's identity: where it ends, and its GTID where it has one.
 
@@ -137,6 +158,7 @@ class Transaction:
     gtid: tuple[str, int] | None = None
     mariadb_gtid: str = ""
     committed_at_unix_s: float = 0.0
+    mark: Mark | None = field(default=None, compare=False)  # once it has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +168,8 @@ class Position:
     `gtid_set` is None unless the source is MySQL with GTIDs; then it alone decides what was read.
     `mariadb_gtid` holds the last GTID of each domain (`0-1-42,1-1-7`). `server` tells which server's
     files `file` and `offset_bytes` belong to; `birth_unix_s` when the file was begun, where that is known (else 0):
-    after a RESET or a restore another file has its name.
+    after a RESET or a restore another file has its name. `mark`: a transaction that the log held at or before
+    this place, if one is known; the last one read, mostly.
     """
 
     file: str
@@ -155,6 +178,7 @@ class Position:
     mariadb_gtid: str = ""
     server: str = ""
     birth_unix_s: int = field(default=0, compare=False)
+    mark: Mark | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         gtids = f" {self.gtid_set}" if self.gtid_set else ""
@@ -187,7 +211,8 @@ class Position:
         if (_file_number(transaction.file), transaction.end_offset_bytes) > self.order:
             file, offset_bytes = transaction.file, transaction.end_offset_bytes
         mariadb_gtid = with_mariadb_gtid(self.mariadb_gtid, transaction.mariadb_gtid)
-        return Position(file, offset_bytes, gtid_set, mariadb_gtid, self.server, self.birth_unix_s)
+        mark = transaction.mark or self.mark
+        return Position(file, offset_bytes, gtid_set, mariadb_gtid, self.server, self.birth_unix_s, mark)
 
 
 def earliest(positions: list[Position]) -> Position:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from .model import Column, Limits, Row, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
 from .position import GtidSet, Position
+from .same_log import SameLog
 from .schema import describe
 from .server import Server
 from .stream import LogStream
@@ -64,7 +66,7 @@ class MySQLSource(Server):
         super().__init__(endpoint, limits)
         self._server_id = server_id
         self._snapshot: Connection[Any] | None = None
-        self._births: dict[str, int] = {}
+        self._same_log = SameLog(self._events)
         self._relations: dict[tuple[str, Table], snapshot.Relation] = {}
 
     # ---- connections ----
@@ -126,15 +128,16 @@ class MySQLSource(Server):
         """
         with self.doing("taking the low watermark"):
             if self.info.is_mariadb:
-                position = self._snapshot_position()
+                head = position = self._snapshot_position()
             elif self.info.gtid_mode:
                 head = self._head()
                 executed = query(self.control, "SELECT @@global.gtid_executed")[0][0]
                 # The head may be past transactions that are not executed yet: of the file only the start is sure.
                 position = Position(head.file, _FIRST_OFFSET, GtidSet.parse(executed), "", self.info.identity)
             else:
-                position = self._locked_position(tables)
-            return replace(position, birth_unix_s=self._birth_unix_s(position.file))
+                head = position = self._locked_position(tables)
+            birth_unix_s, mark = self._same_log.beginning(head)
+            return replace(position, birth_unix_s=birth_unix_s, mark=mark)
 
     def _snapshot_position(self) -> Position:
         query(self.control, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
@@ -209,8 +212,12 @@ class MySQLSource(Server):
             PositionLost: it was purged, or this server never wrote it.
         """
         with self.doing("checking the checkpoint"):
-            if self._another_file(position):
-                problem = f"{position.file} is another file than it was (the log was reset or restored?)"
+            own = position.server == self.info.identity
+            files = {row[0] for row in query(self.control, "SHOW BINARY LOGS")} if own else set()
+            if file := self._same_log.another_file(position, files):
+                problem = f"{file} is not the file that it was (the log was reset or restored?)"
+            elif own and self.info.gtid_mode and self._same_log.another_history(position, files):
+                problem = "this server has given the same GTIDs to other transactions (restored?)"
             elif position.gtid_set is not None and self.info.gtid_mode:
                 problem = self._gtids_lost(position.gtid_set)
             elif position.server != self.info.identity:
@@ -222,29 +229,6 @@ class MySQLSource(Server):
                 f"source {self.endpoint.name!r}: the log cannot be read from the checkpoint {position}: {problem}",
                 hint="Run the `snapshot` job for the mapping, or set on_position_lost: resnapshot.",
             )
-
-    def _another_file(self, position: Position) -> bool:
-        """Whether the position's file has been begun anew: neither GTIDs nor sizes would tell, once it has grown."""
-        if not position.birth_unix_s or position.server != self.info.identity:
-            return False
-        return self._birth_unix_s(position.file) not in (0, position.birth_unix_s)
-
-    def _birth_unix_s(self, file: str) -> int:
-        """When a file of the log was begun, from its own first event; 0 where it is gone. Asked once for each file."""
-        if file not in self._births:
-            self._births[file] = self._read_birth_unix_s(file)
-        return self._births[file]
-
-    def _read_birth_unix_s(self, file: str) -> int:
-        if file not in {row[0] for row in query(self.control, "SHOW BINARY LOGS")}:
-            return 0
-        start = Position(file, _FIRST_OFFSET)
-        with LogStream(self.endpoint, self.info, self.limits, start) as stream:
-            for events in _log_events(stream, LogReader({}, file)):
-                for event in events:
-                    if isinstance(event, Moved) and event.birth_unix_s:
-                        return event.birth_unix_s
-        return 0
 
     def _gtids_lost(self, held: GtidSet) -> str:
         deadline = time.monotonic() + _EXECUTED_WAIT_S
@@ -358,6 +342,12 @@ class MySQLSource(Server):
             return snapshot.read_keys(self.snapshot_connection, self.relation(plan), condition)
 
     # ---- the log ----
+    @contextmanager
+    def _events(self, start: Position) -> Iterator[Iterator[bytes]]:
+        """What the log holds from a position to its present end."""
+        with LogStream(self.endpoint, self.info, self.limits, start) as stream:
+            yield (event for events in stream.events() for event in events)
+
     def read_log(
         self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
     ) -> Generator[LogEvent, None, None]:

@@ -17,7 +17,9 @@ from server_farm import Servers
 from servers import Server
 
 from myrepetl_dagster.core.errors import PositionLost
+from myrepetl_dagster.core.model import Limits, TableName
 from myrepetl_dagster.core.pipeline import Pipeline
+from myrepetl_dagster.core.source import MySQLSource
 
 MYSQL_GTID, MYSQL_FILE, MARIADB = SOURCES
 
@@ -103,14 +105,93 @@ def test_a_reset_log_is_noticed(pair: Pair) -> None:
 
 def test_a_reset_log_that_has_grown_past_the_checkpoint_is_noticed(pair: Pair) -> None:
     """RESET, and then so much is written that the checkpoint's place in the file of that name exists again."""
-    before = int(pair.checkpoint("a.t")["log_offset_bytes"])
-    time.sleep(1.1)  # files are told apart by the second in which they were begun
+    reset_and_grow(pair)
+    assert_lost(pair)
+
+
+def reset_and_grow(pair: Pair) -> None:
+    """RESET, then as many transactions and bytes as the checkpoint has seen, and more."""
+    stored = pair.checkpoint("a.t")
     reset(pair)
     number = 10
-    while int(pair.source.execute("SHOW BINARY LOGS")[-1][1]) <= before + 1000:
-        pair.on_source(f"INSERT INTO t VALUES ({number}, 'new')")
-        number += 1
+    while not grown(pair, stored):
+        pair.on_source(*(f"INSERT INTO t VALUES ({number + n}, 'new')" for n in range(10)))
+        number += 10
+
+
+def grown(pair: Pair, stored: dict[str, Any]) -> bool:
+    if int(pair.source.execute("SHOW BINARY LOGS")[-1][1]) <= int(stored["log_offset_bytes"]) + 1000:
+        return False
+    if stored["gtid_set"] is None:
+        return True
+    return bool(pair.source.execute(f"SELECT GTID_SUBSET('{stored['gtid_set']}', @@global.gtid_executed)")[0][0])
+
+
+def begun_in_the_same_second(pair: Pair) -> None:
+    """Make the checkpoint say that its file was begun in the second in which the source's present one was."""
+    source = MySQLSource(pair.pipeline("t").sources["a"], Limits())
+    try:
+        birth_unix_s = source.safe_watermark([TableName(pair.source_schema, "t")]).birth_unix_s
+    finally:
+        source.close()
+    details = f"JSON_SET(details, '$.birth_unix_s', {birth_unix_s})"
+    assert birth_unix_s > 0
+    pair.on_target(f"UPDATE _myrepetl_checkpoint SET details={details}")
+
+
+@pytest.mark.parametrize("after", ["a copy", "a catch-up", "a new file"])
+def test_a_log_that_was_reset_within_the_second_in_which_it_was_begun_is_noticed(pair: Pair, after: str) -> None:
+    """The same file name, the same second, the same GTIDs, more bytes: the last transaction is another one."""
+    reset(pair)
+    pair.on_source("INSERT INTO t VALUES (7, 'first in its log')")
+    pair.run(resnapshot(pair))
+    if after != "a copy":
+        pair.on_source("UPDATE t SET v='seen' WHERE id=2")
+        pair.run("t")
+    if after == "a new file":
+        pair.source.execute("FLUSH BINARY LOGS")
+        pair.run("t")
+        stored = pair.checkpoint("a.t")["log_file"]
+        assert stored.endswith("2")
+    reset_and_grow(pair)
+    if after == "a new file":
+        pair.source.execute("FLUSH BINARY LOGS")
+        pair.on_source("INSERT INTO t VALUES (8, 'in the second file')")
+    begun_in_the_same_second(pair)
+
     assert_lost(pair)
+    assert "is not the file that it was" in str(pair.error("t"))
+
+
+def test_a_checkpoint_from_before_there_were_marks_is_resumed(pair: Pair) -> None:
+    """It knows its file by the second alone; the next commit gives it a mark."""
+    pair.run("t")
+    pair.on_target("UPDATE _myrepetl_checkpoint SET details=JSON_REMOVE(details, '$.mark')")
+    pair.on_source("UPDATE t SET v='later' WHERE id=3")
+    pair.run("t")
+
+    pair.assert_same("t")
+    assert '"mark": {' in pair.checkpoint("a.t")["details"]
+
+
+def test_a_log_that_goes_on_is_resumed(pair: Pair) -> None:
+    """Restarted, rotated, checksums on or off, and purged up to the checkpoint: it is the same log."""
+    pair.source.kill()
+    pair.source.start()
+    pair.run("t")
+    for checksum in ("NONE", "CRC32"):
+        pair.source.execute(f"SET GLOBAL binlog_checksum={checksum}")
+        pair.on_source(f"UPDATE t SET v='{checksum}' WHERE id=1")
+        pair.run("t")
+        pair.on_source(f"UPDATE t SET v='{checksum}' WHERE id=2")
+        pair.run("t")
+    pair.source.execute("FLUSH BINARY LOGS")
+    pair.run("t")
+    newest = pair.source.execute("SHOW BINARY LOGS")[-1][0]
+    pair.source.execute(f"PURGE BINARY LOGS TO '{newest}'")
+    pair.on_source("UPDATE t SET v='z' WHERE id=3")
+    pair.run("t")
+    pair.assert_same("t")
 
 
 def test_a_restored_server_is_noticed(pair: Pair, tmp_path: Path) -> None:
@@ -120,13 +201,50 @@ def test_a_restored_server_is_noticed(pair: Pair, tmp_path: Path) -> None:
     pair.source.start()
     pair.on_source("INSERT INTO t VALUES (4, 'after the backup')")
     pair.run("t")
-    pair.source.kill()
-    shutil.rmtree(pair.source.datadir)
-    shutil.copytree(tmp_path / "backup", pair.source.datadir)
-    pair.source.start()
+    set_back(pair, tmp_path / "backup")
     pair.on_source("INSERT INTO t VALUES (5, 'another history')")
 
     assert_lost(pair)
+
+
+def set_back(pair: Pair, backup: Path) -> None:
+    pair.source.kill()
+    shutil.rmtree(pair.source.datadir)
+    shutil.copytree(backup, pair.source.datadir)
+    pair.source.start()
+
+
+def test_a_restored_server_that_holds_all_that_was_applied_goes_on(pair: Pair, tmp_path: Path) -> None:
+    """A source set back to a copy of later than the checkpoint: nothing is lost, and nothing is refused."""
+    pair.run("t")
+    pair.source.stop()
+    shutil.copytree(pair.source.datadir, tmp_path / "backup")
+    pair.source.start()
+    pair.on_source("INSERT INTO t VALUES (4, 'never applied')")
+    set_back(pair, tmp_path / "backup")
+    pair.on_source("INSERT INTO t VALUES (5, 'after')")
+    pair.run("t")
+    pair.assert_same("t")
+
+
+@pytest.mark.parametrize("route", [MYSQL_GTID], ids=str)
+def test_a_restored_server_that_has_given_the_same_gtids_again_is_noticed(pair: Pair, tmp_path: Path) -> None:
+    """Set back to an older copy, and the checkpoint's file is gone: the last GTID leads to its new transaction."""
+    pair.source.stop()
+    shutil.copytree(pair.source.datadir, tmp_path / "backup")
+    pair.source.start()
+    pair.on_source("INSERT INTO t VALUES (4, 'after the backup')")
+    pair.run("t")
+    held = pair.checkpoint("a.t")
+    set_back(pair, tmp_path / "backup")
+    pair.source.execute("FLUSH BINARY LOGS")
+    purge(pair)
+    for number in range(10, 15):
+        pair.on_source(f"INSERT INTO t VALUES ({number}, 'another history')")
+    assert held["log_file"] not in {row[0] for row in pair.source.execute("SHOW BINARY LOGS")}
+
+    assert_lost(pair)
+    assert "has given the same GTIDs to other transactions" in str(pair.error("t"))
 
 
 def test_a_replaced_server_is_noticed(pair: Pair, route: Route, tmp_path: Path) -> None:

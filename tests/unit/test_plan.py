@@ -149,12 +149,12 @@ def test_a_key_is_refused_where_spaces_at_its_end_would_get_lost(
     source: tuple[str, str | None], target: tuple[str, str | None], fine: bool
 ) -> None:
     """A server cuts excess spaces off a text without an error: 'abc ' becomes 'abc' in a VARCHAR(3)."""
-    ends = [table(column("id", kind, collation=collation)) for kind, collation in (source, target)]
+    theirs, ours = (table(column("id", kind, collation=collation)) for kind, collation in (source, target))
     if fine:
-        assert plan(*ends).key == ("id",)
+        assert plan(theirs, ours).key == ("id",)
     else:
         with pytest.raises(PrerequisiteError, match="could become one"):
-            plan(*ends)
+            plan(theirs, ours)
 
 
 def test_loose_collation_is_refused() -> None:

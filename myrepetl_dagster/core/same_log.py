@@ -1,0 +1,146 @@
+"""Whether a source's log is the one that a checkpoint was made with.
+
+After a RESET, a restore or a snapshot set back, another log may have the same file names, sizes, seconds and GTIDs.
+A file is known again by the second in which it was begun, and by an event in it: its place and its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from .binlog import FORMAT_DESCRIPTION, LogReader, event_crc32, event_offset_bytes
+from .errors import PositionLost, ReplicationError, UnsupportedEvent
+from .log_events import Committed, Decided, Moved, Prepared, RolledBack
+from .position import Mark, Position, Transaction
+
+_BEGINNING_BYTES_MAX = 2**20
+_KIND_AT = 4  # in an event's header
+_FIRST_OFFSET = 4
+_BAD_PLACE = 1236  # ER_SOURCE_FATAL_ERROR_READING_BINLOG
+_TRANSACTIONS_MAX = 1000  # that a server may have logged before one with an older GTID
+
+
+class SameLog:
+    """The questions about one server's log. Each is answered once, from a stream that begins at the place in question.
+
+    Args:
+        events: what the log holds from a position on.
+    """
+
+    def __init__(self, events: Callable[[Position], AbstractContextManager[Iterator[bytes]]]) -> None:
+        self._events = events
+        self._beginnings: dict[str, tuple[int, Mark | None]] = {}  # by file
+        self._answers: dict[tuple[str, int, Mark | None], bool] = {}
+
+    def beginning(self, end: Position) -> tuple[int, Mark | None]:
+        """When a file was begun, and its first transaction, if that ends early and before the given place."""
+        if end.file not in self._beginnings:
+            with self._events(Position(end.file, _FIRST_OFFSET)) as events:
+                self._beginnings[end.file] = beginning(events, end.file, end.offset_bytes)
+        return self._beginnings[end.file]
+
+    def another_file(self, position: Position, files: Collection[str]) -> str:
+        """The position's file, or its mark's, where it has been begun anew or holds another event in the mark's place:
+        neither GTIDs nor sizes would tell, once the new log has grown. '' where there is none such.
+
+        Args:
+            files: those that the server has.
+        """
+        mark = position.mark
+        asked = [(position.file, position.birth_unix_s, mark if mark and mark.file == position.file else None)]
+        if mark and mark.file != position.file:
+            asked.append((mark.file, 0, mark))
+        known = [one for one in asked if one[0] in files and (one[1] or one[2])]
+        return next((one[0] for one in known if not self._is_same(*one)), "")
+
+    def _is_same(self, file: str, birth_unix_s: int, mark: Mark | None) -> bool:
+        asked = (file, birth_unix_s, mark)
+        if asked not in self._answers:
+            try:
+                with self._events(Position(file, mark.offset_bytes if mark else _FIRST_OFFSET)) as events:
+                    self._answers[asked] = is_same(events, *asked)
+            except ReplicationError as error:
+                if error.code != _BAD_PLACE:
+                    raise
+                self._answers[asked] = False  # the file is there, and no event begins at this place
+        return self._answers[asked]
+
+    def another_history(self, position: Position, files: Collection[str]) -> bool:
+        """Whether the server, restored, has given the GTID of the last transaction to another one since.
+
+        Asked only where the mark's file is gone: then the GTID leads to the transaction's new place. Where no file
+        holds it any more, nobody can tell.
+        """
+        mark = position.mark
+        if position.gtid_set is None or mark is None or mark.gtid is None or mark.file in files:
+            return False
+        try:
+            with self._events(replace(position, gtid_set=position.gtid_set.without(*mark.gtid))) as events:
+                for transaction in transactions(events, _TRANSACTIONS_MAX):
+                    if transaction.gtid == mark.gtid and transaction.mark is not None:
+                        return transaction.mark.originated_at_us != mark.originated_at_us
+        except PositionLost:
+            pass  # purged
+        return False
+
+
+def beginning(events: Iterable[bytes], file: str, end_offset_bytes: int) -> tuple[int, Mark | None]:
+    """When a file was begun, and its first transaction, if that ends early and before the given place.
+
+    Args:
+        events: the file's, from the first on.
+    """
+    reader = LogReader({}, file)
+    birth_unix_s = size_bytes = 0
+    try:
+        for raw in events:
+            size_bytes += len(raw)
+            for event in reader.read(raw):
+                if isinstance(event, Moved):
+                    birth_unix_s = birth_unix_s or event.birth_unix_s
+                elif isinstance(event, (Committed, RolledBack, Prepared, Decided)):
+                    ended = event.transaction.end_offset_bytes <= end_offset_bytes
+                    return birth_unix_s, event.transaction.mark if ended else None
+            if size_bytes > _BEGINNING_BYTES_MAX:
+                break
+    except UnsupportedEvent:
+        pass  # whoever wants rows from there will hear of it
+    return birth_unix_s, None
+
+
+def is_same(events: Iterable[bytes], file: str, birth_unix_s: int, mark: Mark | None) -> bool:
+    """Whether a file is the one that was begun then (0: not known), and holds the mark.
+
+    Args:
+        events: the file's, from the mark on, or from the first on.
+    """
+    reader = LogReader({}, file)
+    for raw in events:
+        if raw[_KIND_AT] == FORMAT_DESCRIPTION:
+            begun = [e.birth_unix_s for e in reader.read(raw) if isinstance(e, Moved)]
+            if birth_unix_s and any(second not in (0, birth_unix_s) for second in begun):
+                return False
+            if mark is None:
+                return True
+        elif mark is not None and event_offset_bytes(raw) >= mark.offset_bytes:
+            here = event_offset_bytes(raw) == mark.offset_bytes
+            return here and event_crc32(raw, reader.checksums) == mark.crc32
+    return mark is None
+
+
+def transactions(events: Iterable[bytes], count_max: int) -> Iterator[Transaction]:
+    """The next transactions of a stream; fewer where it ends or cannot be understood."""
+    reader = LogReader({}, "")
+    count = 0
+    try:
+        for raw in events:
+            for event in reader.read(raw):
+                if isinstance(event, (Committed, RolledBack, Prepared, Decided)):
+                    yield event.transaction
+                    count += 1
+            if count >= count_max:
+                return
+    except UnsupportedEvent:
+        return
