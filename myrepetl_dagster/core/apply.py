@@ -30,6 +30,7 @@ from .plan import TablePlan, UniqueKeys
 from .prepared import PreparedRows
 from .schema import describe, known_collations
 from .server import PING_AFTER_IDLE_S, Server
+from .session import lax_apply_mode, lock_wait_s, sql_mode
 from .shape import LiteralKey, LiteralRow, Mutation, Rendered
 from .snapshot import keys_condition, keyset_condition
 from .values import ENUM_ERROR, any_literal, cell_from_text, from_python, literal_of, sql_name
@@ -152,7 +153,8 @@ class MySQLTarget(Server):
             self.claims[name].add(self.run_id)
         ours = sorted({run_id for name in again for run_id in self.claims[name]})
         with self.doing("claiming the checkpoint"):
-            query(self.control, f"SET SESSION innodb_lock_wait_timeout={max(1, int(self.limits.lock_wait_timeout_s))}")
+            wait_s = lock_wait_s(self.endpoint, self.limits)
+            query(self.control, f"SET SESSION innodb_lock_wait_timeout={wait_s}")
             if again:
                 checkpoints.claim_again(self.control, database, again, self.run_id, ours)
             if first := [name for name in mappings if name not in self.claims]:
@@ -326,13 +328,13 @@ class MySQLTarget(Server):
     def _upsert_enum_error(self, plan: TablePlan, row: LiteralRow, head: str, tail: str) -> None:
         """Upsert a row with an ENUM's error value, which strict mode refuses; any other warning is an error."""
         names = [plan.columns[i].target for i in plan.enum_indexes if row[i] == ENUM_ERROR]
-        self._run("SET SESSION sql_mode=REPLACE(@@session.sql_mode, 'STRICT_ALL_TABLES', '')")
+        self._run(f"SET SESSION sql_mode='{lax_apply_mode(self.endpoint)}'")
         try:
             self._run(f"{head}({','.join(row)}){tail}")
             warnings = self._run("SHOW WARNINGS")
         finally:
             with suppress(ReplicationError):  # if it fails, so has the connection
-                self._run("SET SESSION sql_mode=CONCAT(@@session.sql_mode, ',STRICT_ALL_TABLES')")
+                self._run(f"SET SESSION sql_mode='{sql_mode(self.endpoint, Use.APPLY)}'")
         for _, number, said in warnings:
             code, text = int(number), said.decode("utf-8", "replace")
             expected = code == _TRUNCATED and any(f"'{name}'" in text for name in names)

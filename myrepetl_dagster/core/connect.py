@@ -12,7 +12,6 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -34,34 +33,8 @@ from .errors import (
 )
 from .model import Limits
 from .pipeline import Endpoint
-
-
-class Use(StrEnum):
-    CONTROL = "control"  # short questions: positions, columns, the checkpoint
-    SNAPSHOT = "snapshot"  # chunks, as raw bytes in the columns' own character sets
-    STREAM = "stream"  # the binlog
-    APPLY = "apply"  # transactions on the target
-
-
-# What the source holds must be storable as it is: strict, so that nothing is cut in silence, but with
-# zero and invalid dates allowed, and 0 in an AUTO_INCREMENT column meaning 0 (as mysqldump does).
-_APPLY_MODE = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
-
-# A server's own wait_timeout may be short. What only reads may idle for as long as a run works elsewhere; a
-# session with an open transaction may not: a run that hangs or is paused must not hold the fence for hours.
-_SESSION = {
-    Use.CONTROL: "SET SESSION sql_mode='', time_zone='+00:00', wait_timeout=28800",
-    Use.SNAPSHOT: (
-        "SET SESSION sql_mode='', time_zone='+00:00', character_set_results=NULL,"
-        " wait_timeout=28800, net_write_timeout=600, net_read_timeout=120"
-    ),
-    Use.STREAM: "SET SESSION wait_timeout=28800, net_write_timeout=600, net_read_timeout=120",
-    Use.APPLY: (
-        f"SET SESSION sql_mode='{_APPLY_MODE}', time_zone='+00:00', foreign_key_checks=0, character_set_results=NULL,"
-        " wait_timeout={idle_s}, innodb_lock_wait_timeout={lock_wait_s}, lock_wait_timeout={lock_wait_s}"
-    ),
-}
-
+from .session import Use as Use
+from .session import file_sql, own_sql, read_timeout_s
 
 # Arguments are escaped as ever, results stay the bytes that the server sent.
 _ENCODERS = {kind: encode for kind, encode in conversions.items() if not isinstance(kind, int)}
@@ -121,11 +94,14 @@ def connect(endpoint: Endpoint, use: Use, limits: Limits, **overrides: Any) -> C
         connection = _Connection(**{**settings, **patience})
         try:
             with connection.cursor() as cursor:
-                cursor.execute(_session_sql(use, limits))
+                cursor.execute(own_sql(endpoint, use, limits))
                 if use is Use.APPLY:
                     # Every row is found by its key, so nothing rests on repeatable reads, and without gap
                     # locks neighbours that are written at the same time do not wait for each other.
                     cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                if asked := file_sql(endpoint):
+                    with translated(endpoint, "init_command"):
+                        cursor.execute(asked)
             connection._read_timeout = settings["read_timeout"]
             connection._write_timeout = settings["write_timeout"]
         except BaseException:
@@ -143,20 +119,9 @@ def _named_on_error(endpoint: Endpoint) -> Iterator[None]:
         raise
 
 
-def _session_sql(use: Use, limits: Limits) -> str:
-    lock_wait_s = max(1, int(limits.lock_wait_timeout_s))
-    idle_s = max(1, int(2 * limits.apply_timeout_s))
-    return _SESSION[use].format(lock_wait_s=lock_wait_s, idle_s=idle_s)
-
-
 def parameters(endpoint: Endpoint, use: Use, limits: Limits) -> dict[str, Any]:
     """PyMySQL's arguments for a use of an endpoint. Holds the password: never log it."""
-    read_timeout_s = {
-        Use.CONTROL: endpoint.read_timeout_s or limits.control_timeout_s,
-        Use.SNAPSHOT: limits.snapshot_timeout_s,
-        Use.STREAM: limits.stream_timeout_s,  # several heartbeats: silence for longer is a dead peer
-        Use.APPLY: limits.apply_timeout_s,
-    }[use]
+    timeout_s = read_timeout_s(endpoint, use, limits)
     settings: dict[str, Any] = {
         "host": endpoint.host,
         "port": endpoint.port,
@@ -166,8 +131,8 @@ def parameters(endpoint: Endpoint, use: Use, limits: Limits) -> dict[str, Any]:
         "charset": "utf8mb4",
         "autocommit": use is not Use.APPLY,
         "connect_timeout": endpoint.connect_timeout_s or limits.connect_timeout_s,
-        "read_timeout": read_timeout_s,
-        "write_timeout": endpoint.write_timeout_s or read_timeout_s,
+        "read_timeout": timeout_s,
+        "write_timeout": endpoint.write_timeout_s or timeout_s,
         "program_name": f"myrepetl_dagster {use.value}",
         # A statement reports the rows that it found, changed or not: the fence counts on it.
         "client_flag": CLIENT.FOUND_ROWS,
@@ -276,6 +241,8 @@ def _from_driver(error: BaseException) -> bool:
 # is kept.
 _COLUMN_IN_TEXT = re.compile(r"(?:for )?column '([^']+)'", re.IGNORECASE)
 _SYNTAX = frozenset({1064, 1149})
+# What the modes that a pipeline file may add refuse: wrong dates, division by zero.
+_BY_MODE = frozenset({1292, 1365, 1411})
 
 
 def _may_quote_values(error: ReplicationError, endpoint: Endpoint) -> bool:
@@ -298,7 +265,10 @@ def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> Repl
     where = f"{where}: {known.symbol}"
     match known.error_class:
         case ErrorClass.NEW_CONNECTION | ErrorClass.AMBIGUOUS_COMMIT | ErrorClass.FAILOVER:
-            return lost(f"{where}: {text}", hint=known.hint, code=code)
+            hint = known.hint
+            if code == 2013 and "timed out" in text and endpoint.read_timeout_s is not None:
+                hint = "Raise this connection's read_timeout where the server needs longer for an answer."
+            return lost(f"{where}: {text}", hint=hint, code=code)
         case ErrorClass.TRANSIENT:
             kind = SourceLost if endpoint.role == "source" else TargetBusy
             return kind(f"{where}: {text}", hint=known.hint, code=code)
@@ -307,7 +277,10 @@ def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> Repl
         case ErrorClass.DATA:
             column = _COLUMN_IN_TEXT.search(text)
             named = f" (column {column.group(1)!r})" if column else ""
-            return RowRejected(f"{where}{named}", hint=known.hint, code=code)
+            hint = known.hint
+            if code in _BY_MODE and endpoint.sql_mode and endpoint.role == "target":
+                hint += " Or leave out of this target's sql_mode what refuses it (TRADITIONAL holds NO_ZERO_DATE)."
+            return RowRejected(f"{where}{named}", hint=hint, code=code)
         case ErrorClass.SCHEMA:
             return SchemaDrift(f"{where}: {text}", hint=known.hint, code=code)
     said = "" if code in _SYNTAX and endpoint.role == "target" else f": {text}"

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from .pipeline import Endpoint, Secret
 from .section import Section, Unresolved, kind
+from .session_settings import Role, read_session
 
-Role = Literal["source", "target"]
 SERVER_ID_MAX = 2**32 - 1
-
-# Settings of the original that would lose or change data if they were followed, with what is done instead.
-_SESSION = {
-    "autocommit": "has no effect: rows and their checkpoint are always committed together",
-    "sql_mode": "has no effect: each session sets the mode that stores values as the source holds them",
-    "init_command": "is not run: each session sets what it needs itself",
-    "use_unicode": "has no effect: values are carried in their own character set",
-}
 
 
 def read_endpoints(root: Section, role: Role, defaults: Section, base_dir: Path) -> dict[str, Endpoint]:
@@ -64,6 +53,7 @@ def _endpoint(name: str, role: Role, section: Section, base_dir: Path) -> Endpoi
     database = section.text("database")
     if database is None and role == "target":
         section.missing("database", "the checkpoints are kept there, beside the tables")
+    session = read_session(section, role)
     endpoint = Endpoint(
         name=name,
         role=role,
@@ -73,7 +63,6 @@ def _endpoint(name: str, role: Role, section: Section, base_dir: Path) -> Endpoi
         user=user or "",
         password=_password(section),
         database=database or "",
-        charset=_charset(section),
         connect_timeout_s=section.number("connect_timeout"),
         read_timeout_s=section.number("read_timeout"),
         write_timeout_s=section.number("write_timeout"),
@@ -85,17 +74,11 @@ def _endpoint(name: str, role: Role, section: Section, base_dir: Path) -> Endpoi
         batch_rows_max=section.integer("batch_size", least=1),
         batch_interval_s=section.number("batch_flush_interval"),
         server_id=section.integer("server_id", least=1, most=SERVER_ID_MAX),
-        explicit=_explicit(section),
+        sql_mode=tuple(session.sql_mode),
+        session=session.variables,
     )
     _check_ssl(endpoint, section)
     return endpoint
-
-
-def _charset(section: Section) -> str:
-    charset = section.text("charset") or "utf8mb4"
-    if not re.fullmatch(r"[A-Za-z0-9_]+", charset):
-        section.problem("charset", "is not the name of a character set")
-    return charset
 
 
 def _password(section: Section) -> Secret:
@@ -117,16 +100,6 @@ def _file(section: Section, key: str, base_dir: Path) -> str | None:
     if not path.is_file():
         section.problem(key, "no such file", "a relative path starts beside the pipeline file")
     return str(path)
-
-
-def _explicit(section: Section) -> Mapping[str, object]:
-    """The session settings that the user wrote; each of them that would change anything gets a warning."""
-    harmless = {"autocommit": False, "use_unicode": True}
-    found = {key: value for key in _SESSION if (value := section.raw(key)) is not None}
-    for key, value in found.items():
-        if harmless.get(key) is not value:
-            section.findings.warn(section.at(key), _SESSION[key])
-    return found
 
 
 def _check_ssl(endpoint: Endpoint, section: Section) -> None:

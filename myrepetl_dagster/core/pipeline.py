@@ -53,7 +53,8 @@ class Endpoint:
     """A server to read from or write to. Times in seconds; None: the limit of that name applies.
 
     `batch_rows_max` and `batch_interval_s` are the target's `batch_size` and `batch_flush_interval`.
-    `explicit` holds session settings of the original that the user wrote and that are not followed.
+    `sql_mode` and `session` (variables, with their values as SQL) are what the file asks for beside what each
+    use of a connection sets by itself.
     """
 
     name: str
@@ -64,7 +65,6 @@ class Endpoint:
     user: str = ""
     password: Secret = field(default_factory=Secret)
     database: str = ""
-    charset: str = "utf8mb4"
     connect_timeout_s: float | None = None
     read_timeout_s: float | None = None
     write_timeout_s: float | None = None
@@ -76,7 +76,8 @@ class Endpoint:
     batch_rows_max: int | None = None
     batch_interval_s: float | None = None
     server_id: int | None = None
-    explicit: Mapping[str, object] = field(default_factory=dict)
+    sql_mode: tuple[str, ...] = ()
+    session: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

@@ -44,7 +44,7 @@ def read_rows(
     text = query_or_table.strip()
     sql = text if any(c.isspace() for c in text) else f"SELECT * FROM {_quoted(text)}"
     patient = replace(limits, control_timeout_s=limits.snapshot_timeout_s)
-    connection = connect(replace(endpoint, read_timeout_s=None), Use.CONTROL, patient)
+    connection = connect(endpoint, Use.CONTROL, patient)
     try:
         with translated(endpoint, "reading"), connection.cursor() as cursor:
             cursor.execute(sql, tuple(parameters) or None)

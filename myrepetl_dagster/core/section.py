@@ -99,6 +99,14 @@ class Section:
     def problem(self, key: str, what: str, hint: str = "") -> None:
         self.findings.problem(self.at(key), what, hint)
 
+    def place(self, key: str) -> str:
+        """Where the value stands: here, or among the defaults."""
+        return self._find(key)[1]
+
+    def refuse(self, key: str, what: str, hint: str = "") -> None:
+        """Name what is wrong with a value where the value stands."""
+        self.findings.problem(self.place(key), what, hint)
+
     def has(self, key: str) -> bool:
         return self.raw(key) is not None
 

@@ -29,6 +29,7 @@ from .position import GtidSet, Position
 from .same_log import SameLog
 from .schema import describe
 from .server import Server
+from .session import lock_wait_s
 from .stream import LogStream
 
 _EXECUTED_WAIT_S = 2.0
@@ -154,7 +155,8 @@ class MySQLSource(Server):
 
     def _locked_position(self, tables: Sequence[TableName]) -> Position:
         locks = ", ".join(f"{quote_name(t.schema)}.{quote_name(t.table)} READ" for t in sorted(set(tables)))
-        query(self.control, f"SET SESSION lock_wait_timeout={max(1, int(self.limits.lock_wait_timeout_s))}")
+        wait_s = lock_wait_s(self.endpoint, self.limits, "lock_wait_timeout")
+        query(self.control, f"SET SESSION lock_wait_timeout={wait_s}")
         query(self.control, f"LOCK TABLES {locks}")
         try:
             return self._head()

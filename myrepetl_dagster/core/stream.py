@@ -22,6 +22,7 @@ from .connect import ServerInfo, Use, close_quietly, connect, parameters, query,
 from .model import Limits
 from .pipeline import Endpoint
 from .position import GtidSet, Position
+from .session import heartbeat_s
 from .wire import packet_batches
 
 _COM_BINLOG_DUMP_GTID = 0x1E
@@ -69,7 +70,7 @@ class LogStream:
         # Whatever binlog_checksum is now: older files may have been written with the other value, and a server
         # does not send checksums to a reader that has not asked for them. Each file says what it has.
         query(self._opened, "SET @master_binlog_checksum='CRC32', @source_binlog_checksum='CRC32'")
-        period = int(self._limits.stream_heartbeat_s * 1e9)
+        period = int(heartbeat_s(self._endpoint, self._limits) * 1e9)
         query(self._opened, f"SET @master_heartbeat_period={period}, @source_heartbeat_period={period}")
         return self._opened
 
@@ -100,7 +101,7 @@ class LogStream:
             log_pos=self._start.offset_bytes if gtid_set is None else None,
             auto_position=None if gtid_set is None else str(gtid_set),
             is_mariadb=False,  # True would ignore file and offset, unless a MariaDB GTID is given
-            slave_heartbeat=self._limits.stream_heartbeat_s,
+            slave_heartbeat=heartbeat_s(self._endpoint, self._limits),
             pymysql_wrapper=self._hand_over,
             enable_logging=False,
         )

@@ -500,23 +500,6 @@ def test_source_without_database() -> None:
     assert read(data).mappings[0].source_name == TableName("shop", "clients")
 
 
-def test_session_settings_are_kept_but_not_followed() -> None:
-    """autocommit would commit rows without their checkpoint: it loads, with a warning."""
-    data = pipeline()
-    data["targets"]["lake"].update(autocommit=True, sql_mode="TRADITIONAL", use_unicode=True)
-    data["sources"]["north"].update(autocommit=False)
-    found = read(data)
-    assert found.targets["lake"].explicit == {
-        "autocommit": True,
-        "sql_mode": "TRADITIONAL",
-        "use_unicode": True,
-    }
-    assert [warning.partition(":")[0] for warning in found.warnings] == [
-        "targets.lake.autocommit",
-        "targets.lake.sql_mode",
-    ]
-
-
 # ---- settings that would lose data -------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("replication", "path", "said"),

@@ -1,0 +1,112 @@
+"""What the session of each use sets: first what exactness needs, then what the pipeline file asks for.
+
+The file's settings were checked by `session_settings.py`: none of them undoes one of ours. Knows SQL, but no driver.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from .model import Limits
+from .pipeline import Endpoint
+
+
+class Use(StrEnum):
+    CONTROL = "control"  # short questions: positions, columns, the checkpoint
+    SNAPSHOT = "snapshot"  # chunks, as raw bytes in the columns' own character sets
+    STREAM = "stream"  # the binlog
+    APPLY = "apply"  # transactions on the target
+
+
+# What the source holds must be storable as it is: strict, so that nothing is cut in silence, but with
+# zero and invalid dates allowed, and 0 in an AUTO_INCREMENT column meaning 0 (as mysqldump does).
+_APPLY_MODES = ("STRICT_ALL_TABLES", "NO_AUTO_VALUE_ON_ZERO", "ALLOW_INVALID_DATES", "NO_ENGINE_SUBSTITUTION")
+_STRICT = {"STRICT_ALL_TABLES", "STRICT_TRANS_TABLES"}
+_TRADITIONAL = ("NO_ZERO_IN_DATE", "NO_ZERO_DATE", "ERROR_FOR_DIVISION_BY_ZERO")  # and strict
+_LOCK_WAITS = ("innodb_lock_wait_timeout", "lock_wait_timeout")
+
+# A server's own wait_timeout may be short. What only reads may idle for as long as a run works elsewhere; a
+# session with an open transaction may not: a run that hangs or is paused must not hold the fence for hours.
+_IDLE_S = "28800"
+_NET = {"net_write_timeout": "600", "net_read_timeout": "120"}
+
+
+def sql_mode(endpoint: Endpoint, use: Use) -> str:
+    """The modes of a session: the file's count where rows are written, and where an init_query is read."""
+    match use:
+        case Use.APPLY:
+            return ",".join(dict.fromkeys((*_APPLY_MODES, *endpoint.sql_mode)))
+        case Use.SNAPSHOT:
+            return ",".join(endpoint.sql_mode)
+    return ""
+
+
+def lax_apply_mode(endpoint: Endpoint) -> str:
+    """The apply session's modes without strict ones: what strict mode refused is then a warning."""
+    modes: list[str] = []
+    for mode in sql_mode(endpoint, Use.APPLY).split(","):
+        modes += _TRADITIONAL if mode == "TRADITIONAL" else () if mode in _STRICT else (mode,)
+    return ",".join(modes)
+
+
+def lock_wait_s(endpoint: Endpoint, limits: Limits, variable: str = "innodb_lock_wait_timeout") -> str:
+    """How long a lock is waited for, as SQL: the file's own value, or the limit.
+
+    With a read_timeout of the file, the server must give up first: an answer costs no connection.
+    """
+    wait_s = limits.lock_wait_timeout_s
+    if endpoint.read_timeout_s is not None:
+        wait_s = min(wait_s, 0.8 * endpoint.read_timeout_s)
+    return endpoint.session.get(variable, str(max(1, int(wait_s))))
+
+
+def heartbeat_s(endpoint: Endpoint, limits: Limits) -> float:
+    """How often a quiet source says that it is there: well within what counts as silence."""
+    return min(limits.stream_heartbeat_s, read_timeout_s(endpoint, Use.STREAM, limits) / 3)
+
+
+def read_timeout_s(endpoint: Endpoint, use: Use, limits: Limits) -> float:
+    """For how long a server may say nothing: the endpoint's read_timeout, else the limit of the use."""
+    asked_s = endpoint.read_timeout_s
+    match use:
+        case Use.CONTROL:
+            return asked_s or limits.control_timeout_s
+        case Use.SNAPSHOT:
+            return asked_s or limits.snapshot_timeout_s
+        case Use.APPLY:
+            return asked_s or limits.apply_timeout_s
+        case Use.STREAM:  # several heartbeats: silence for longer is a dead peer, however patient one is elsewhere
+            return min(asked_s or limits.stream_timeout_s, limits.stream_timeout_s)
+
+
+def own_sql(endpoint: Endpoint, use: Use, limits: Limits) -> str:
+    """The statement that sets what the use needs."""
+    variables = {"wait_timeout": _idle_s(endpoint, use, limits)}
+    if use is not Use.STREAM:
+        variables |= {"sql_mode": f"'{sql_mode(endpoint, use)}'", "time_zone": "'+00:00'"}
+    if use in (Use.SNAPSHOT, Use.STREAM):
+        variables |= _NET
+    if use in (Use.SNAPSHOT, Use.APPLY):
+        variables["character_set_results"] = "NULL"
+    if use is Use.APPLY:
+        variables["foreign_key_checks"] = "0"
+        variables |= {name: lock_wait_s(endpoint, limits, name) for name in _LOCK_WAITS}
+    return _set(variables)
+
+
+def file_sql(endpoint: Endpoint) -> str | None:
+    """The statement that sets what the file's init_command asks for beside that."""
+    variables = {name: value for name, value in endpoint.session.items() if name != "wait_timeout"}
+    return _set(variables) if variables else None
+
+
+def _idle_s(endpoint: Endpoint, use: Use, limits: Limits) -> str:
+    asked_s = endpoint.session.get("wait_timeout")
+    if use is not Use.APPLY:
+        return asked_s or _IDLE_S
+    ours_s = max(1, int(2 * limits.apply_timeout_s))
+    return str(min(int(asked_s), ours_s) if asked_s else ours_s)
+
+
+def _set(variables: dict[str, str]) -> str:
+    return "SET SESSION " + ", ".join(f"{name}={value}" for name, value in variables.items())
