@@ -63,6 +63,8 @@ def replication_assets(
         run = GroupRun(context, pipeline, {key: ms for key, ms in chosen.items() if ms}, config.copy_again)
         # Sources of a group run one after another: following one would hold up the next.
         run.follow_s = config.follow_s if len(group.sources) == 1 else 0.0
+        for warning in pipeline.warnings:
+            context.log.warning(warning)
         try:
             for source in group.sources:
                 run.run(source)

@@ -209,6 +209,16 @@ def test_a_long_run_reports_on_its_way(
     assert {"phase", "position", "rows_snapshotted", "changes_applied", "rows_filtered", "elapsed_s"} <= set(metadata)
 
 
+def test_a_run_says_which_setting_it_does_not_follow(
+    mysql_pair: Pair, instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The warnings of the pipeline file are in the run's log."""
+    defs = build_replication_defs(from_dict(mysql_pair.data | {"database": {"autocommit": True}}))
+    assert run(defs, "replicate", instance).success
+
+    assert "database.autocommit: autocommit is not followed on a target" in capfd.readouterr().err
+
+
 def test_two_sources_into_one_table(servers: Any, tmp_path: Path, instance: dg.DagsterInstance) -> None:
     """Both sources' rows are in the one table, which is materialized once, when both are through."""
     pair = Pair(servers.get("source", "mysql"), servers.get("target", "mariadb"), tmp_path)
