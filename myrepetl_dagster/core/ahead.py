@@ -16,12 +16,12 @@ _PATIENCE_S = 0.05
 
 
 class _Window(Generic[T]):
-    """Items between the two threads, bounded by bytes. What the consumer has taken counts no more."""
+    """Items between the two threads, bounded by bytes. What the consumer has taken counts until it is `used`."""
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.changed = threading.Condition()
-        self.items: list[T] = []
+        self.items: list[tuple[T, int]] = []
         self.bytes_held = 0
         self.stopped = False
         self.ended = False
@@ -32,7 +32,7 @@ class _Window(Generic[T]):
         with self.changed:
             while self.bytes_held >= self.bytes_max and not self.stopped:
                 self.changed.wait()
-            self.items.append(item)
+            self.items.append((item, size))
             self.bytes_held += size
             if len(self.items) == 1:
                 self.changed.notify_all()
@@ -43,20 +43,40 @@ class _Window(Generic[T]):
             self.ended, self.error = True, error
             self.changed.notify_all()
 
-    def take(self, patience_s: float | None) -> list[T]:
+    def take(self, patience_s: float | None) -> list[tuple[T, int]]:
         """All that is there; [] after the patience, or at the end."""
         with self.changed:
             if not self.items and not self.ended:
                 self.changed.wait(patience_s)
             taken, self.items = self.items, []
-            self.bytes_held = 0
-            self.changed.notify_all()
             return taken
+
+    def used(self, size: int) -> None:
+        """The consumer is through with items of so many bytes."""
+        with self.changed:
+            self.bytes_held -= size
+            self.changed.notify_all()
 
     def stop(self) -> None:
         with self.changed:
             self.stopped = True
             self.changed.notify_all()
+
+
+def _used_up(taken: list[tuple[T, int]], window: _Window[T]) -> Iterator[T]:
+    """The items in order, each forgotten and its room given back when the next one is asked for."""
+    used = 0
+    step = window.bytes_max // 8  # not for each small one
+    taken.reverse()
+    while taken:
+        item, size = taken.pop()
+        yield item
+        del item
+        used += size
+        if used > step:
+            window.used(used)
+            used = 0
+    window.used(used)
 
 
 def ahead(
@@ -79,7 +99,9 @@ def ahead(
         error: BaseException | None = None
         try:
             for item in items:
-                if not window.put(item, size(item)):
+                wanted = window.put(item, size(item))
+                del item  # not to be held while the next one is read: it may be big
+                if not wanted:
                     return
         except BaseException as caught:
             error = caught
@@ -94,9 +116,9 @@ def ahead(
             if not taken and idle is not None and not window.ended:
                 yield idle
                 taken = window.take(_PATIENCE_S)
-            yield from taken
             if not taken and window.ended and not window.items:
                 break
+            yield from _used_up(taken, window)
         if window.error is not None:
             raise window.error
     finally:

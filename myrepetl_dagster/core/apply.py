@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Protocol
 
 import pymysql
@@ -34,6 +34,7 @@ from .session import lax_apply_mode, lock_wait_s, sql_mode
 from .shape import LiteralKey, LiteralRow, Mutation, Rendered
 from .snapshot import keys_condition, keyset_condition
 from .values import ENUM_ERROR, any_literal, cell_from_text, from_python, literal_of, sql_name
+from .wire import LONG_BYTES, send_statement
 
 STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones
 DELETE_KEYS_MAX = 500
@@ -263,7 +264,7 @@ class MySQLTarget(Server):
             head, tail = _upsert_sql(plan, guarded=False)
             try:
                 for batch in _in_statements(rendered.tuples):
-                    self._run(head + ",".join(batch) + tail)
+                    self._run_with(head, batch, tail)
             except RowRejected as error:
                 rows = [row for _, row in rendered.mutations() if row is not None]
                 self._find_refused_row(plan, rows, head, tail, error)
@@ -346,13 +347,13 @@ class MySQLTarget(Server):
     ) -> None:
         for batch in _in_statements([f"({','.join(row)})" for row in rows]):
             try:
-                self._run(head + ",".join(batch) + tail)
+                self._run_with(head, batch, tail)
             except ReplicationError as error:
                 if not isinstance(error, RowRejected) or (guarded and error.code in _COLLISIONS):
                     raise
                 self._find_refused_row(plan, rows, head, tail, error)
 
-    def write_tuples(self, plan: TablePlan, tuples: Sequence[bytes]) -> None:
+    def write_tuples(self, plan: TablePlan, tuples: Sequence[bytes | memoryview]) -> None:
         """Upsert rows that the source has rendered as SQL tuples, by one statement.
 
         Raises:
@@ -360,7 +361,13 @@ class MySQLTarget(Server):
         """
         head, tail = (text.encode("latin-1") for text in _upsert_sql(plan, guarded=False))
         with self.doing(f"writing {plan.target.name}"):
-            self._execute(head + b",".join(tuples) + tail)
+            if any(len(one) >= LONG_BYTES for one in tuples):
+                between = (piece for one in tuples for piece in (b",", one))
+                next(between)
+                size = len(head) + sum(map(len, tuples)) + len(tuples) - 1 + len(tail)
+                self._send(chain((head,), between, (tail,)), size)
+            else:
+                self._execute(head + b",".join(tuples) + tail)
 
     def _find_refused_row(
         self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, error: RowRejected
@@ -422,13 +429,28 @@ class MySQLTarget(Server):
     def _run(self, sql: str) -> list[Any]:
         return self._execute(sql.encode("latin-1"))
 
-    def _execute(self, data: bytes) -> list[Any]:
-        if len(data) + 1 > self._packet_bytes_max > 0:
+    def _run_with(self, head: str, tuples: Sequence[str], tail: str) -> None:
+        if len(tuples) == 1 and len(tuples[0]) >= LONG_BYTES:
+            self._send(_encoded(head, tuples[0], tail), len(head) + len(tuples[0]) + len(tail))
+        else:
+            self._run(head + ",".join(tuples) + tail)
+
+    def _send(self, pieces: Iterable[bytes | memoryview], size: int) -> None:
+        """Run a long statement without ever having it whole."""
+        self._check_size(size)
+        with self.doing():
+            send_statement(self.connection, pieces, size)
+
+    def _check_size(self, size: int) -> None:
+        if size + 1 > self._packet_bytes_max > 0:
             raise RowRejected(
-                f"a row of {len(data)} bytes is longer than the target's max_allowed_packet ({self._packet_bytes_max})",
+                f"a row of {size} bytes is longer than the target's max_allowed_packet ({self._packet_bytes_max})",
                 hint="Raise max_allowed_packet on the target.",
                 code=1153,
             )
+
+    def _execute(self, data: bytes) -> list[Any]:
+        self._check_size(len(data))
         with self.doing(), self.connection.cursor() as cursor:
             cursor.execute(data)
             return list(cursor.fetchall())
@@ -488,6 +510,13 @@ def _in_statements(tuples: Sequence[str]) -> Iterator[Sequence[str]]:
         size += len(text) + 1
     if start < len(tuples):
         yield tuples[start:]
+
+
+def _encoded(*texts: str) -> Iterator[bytes]:
+    """Literals' text as bytes, in pieces."""
+    for text in texts:
+        for start in range(0, len(text), LONG_BYTES):
+            yield text[start : start + LONG_BYTES].encode("latin-1")
 
 
 def _runs(mutations: Sequence[Mutation]) -> Iterator[tuple[list[Mutation], bool]]:

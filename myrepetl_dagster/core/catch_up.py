@@ -243,6 +243,7 @@ class CatchUp:
                     shaper.shape(changes, shaped)
             self.rows_current += shaped.rows_read - before
             self.bytes_current += event.size_bytes
+        event.images, event.decoded = [], None  # they may have 32 MiB, and are written next
         if self.rows_current > self.limits.batch_rows_max or self.bytes_current > self.limits.batch_bytes_max:
             self._write_part(report)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from .checkpoint import Checkpoint, CopyState
@@ -122,10 +123,12 @@ class Copy:
         own = [(i, by_target[name]) for i, name in enumerate(plan.key) if by_target[name] is not None]
         names = [name for _, name in own if name is not None]
         asked = [tuple(key[i] for i, _ in own) for key in keys]
-        found = Shaped()
-        rows = self.source.read_keys(plan, names, asked)
-        self.shaper.shape(((None, row) for row in rows), found)
-        present = {tuple(key[i] for i, _ in own) for key, _ in found.mutations}
+        present = set()
+        with closing(self.source.read_keys(plan, names, asked)) as lists:
+            for rows in lists:
+                found = Shaped()
+                self.shaper.shape(((None, row) for row in rows), found)
+                present |= {tuple(key[i] for i, _ in own) for key, _ in found.mutations}
         return [key for key, short in zip(keys, asked, strict=True) if short not in present]
 
     def _end(self) -> None:

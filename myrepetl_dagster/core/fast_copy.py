@@ -27,6 +27,7 @@ from .values import cell_from_text, literal_of, sql_name
 from .wire import fields, first_field, row_packets
 
 BATCH_BYTES = 2**20
+PENDING_BYTES_MAX = 8 * 2**20
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class Window:
 
     rows: int = 0
     filtered: int = 0
-    last_packet: bytes = b""
+    after_key: tuple[str, ...] | None = None
 
 
 class FastCopy(Copy):
@@ -73,7 +74,7 @@ class FastCopy(Copy):
 
     def _window_done(self, window: Window, last: bool) -> None:
         checkpoint = self.state.checkpoint
-        copy = replace(self.copy, after_key=self._key(window), sweeping=last and self.copy.sweep)
+        copy = replace(self.copy, after_key=window.after_key, sweeping=last and self.copy.sweep)
         self._commit(
             replace(
                 checkpoint,
@@ -85,15 +86,16 @@ class FastCopy(Copy):
 
     # ---- reading a window ----
     def _window(self, writers: Writers) -> Window:
-        window = Window()
+        window = Window(after_key=self.copy.after_key)
         write = self._write_rendered if self.tuple_sql is not None else self._write_shaped
         connection = self.server.snapshot_connection
         try:
             with self.server.doing(f"copying {self.state.plan.source.name}"):
                 for packets in row_packets(connection, self._sql(), BATCH_BYTES):
                     window.rows += len(packets)
-                    window.last_packet = packets[-1]
+                    window.after_key = self._key(packets[-1])
                     write(packets, window, writers)
+                    del packets  # not to be held while the next ones are read: a row may have 16 MiB and more
         except BaseException:
             self.server.discard_snapshot_connection()  # rows of the window may still be under way on it
             raise
@@ -110,27 +112,30 @@ class FastCopy(Copy):
         where = f" WHERE {keyset_condition(relation.key, after)}" if after else ""
         return f"{select}{where} ORDER BY {keys} LIMIT {self.limits.copy_window_rows}".encode("latin-1")
 
-    def _key(self, window: Window) -> tuple[str, ...] | None:
-        if not window.rows:
-            return self.copy.after_key
-        values = fields(window.last_packet)
+    def _key(self, packet: bytes) -> tuple[str, ...]:
+        rendered = self.tuple_sql is not None
+        values = fields(packet, skip=1 if rendered else 0)
         columns = [self.relation.layout[i] for i in self.relation.key_indexes]
-        at = range(1, len(values)) if self.tuple_sql is not None else self.relation.key_indexes
+        at = range(len(values)) if rendered else self.relation.key_indexes
         return tuple(literal_of(c)(cell_from_text(c)(values[i])) for c, i in zip(columns, at, strict=True))
 
     def _write_rendered(self, packets: list[bytes], _: Window, writers: Writers) -> None:
         tuples = [first_field(packet) for packet in packets]
-        writers.submit(lambda target: target.write_tuples(self.shaper.plan, tuples))
+        size = sum(map(len, packets))
+        packets.clear()  # what is written is all that is held
+        writers.submit(lambda target: target.write_tuples(self.shaper.plan, tuples), size)
 
     def _write_shaped(self, packets: list[bytes], window: Window, writers: Writers) -> None:
         convert = [cell_from_text(column) for column in self.relation.layout]
         shaped = Shaped()
+        size = sum(map(len, packets))
         rows = (tuple([f(v) for f, v in zip(convert, fields(packet), strict=True)]) for packet in packets)
         self.shaper.shape(((None, row) for row in rows), shaped)
+        packets.clear()
         shaped.check()
         window.filtered += shaped.rows_filtered
         if shaped.mutations:
-            writers.submit(lambda target: target.write(self.shaper.plan, shaped.mutations, exact=False))
+            writers.submit(lambda target: target.write(self.shaper.plan, shaped.mutations, exact=False), size)
 
 
 class Writers:
@@ -144,7 +149,7 @@ class Writers:
         for one in self._targets:
             self._idle.put(one)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="copy")
-        self._pending: set[Future[None]] = set()
+        self._pending: dict[Future[None], int] = {}
 
     def __enter__(self) -> Writers:
         return self
@@ -154,25 +159,32 @@ class Writers:
         for target in self._targets:
             target.close()
 
-    def submit(self, write: Callable[[MySQLTarget], None]) -> None:
-        """Hand over a piece of work; waits while all are busy and one more is waiting.
+    def submit(self, write: Callable[[MySQLTarget], None], size: int) -> None:
+        """Hand over a piece of work; waits while all are busy and one more is waiting, or the pieces are too big.
+
+        Args:
+            size: about the bytes that the work holds in memory.
 
         Raises:
             ReplicationError: what an earlier piece ran into.
         """
-        while len(self._pending) > self._count:
+        while len(self._pending) > self._count or (self._pending and self._bytes_held() + size > PENDING_BYTES_MAX):
             self._take(wait(self._pending, return_when=FIRST_COMPLETED).done)
-        self._pending.add(self._pool.submit(self._work, write))
+        self._pending[self._pool.submit(self._work, write)] = size
+
+    def _bytes_held(self) -> int:
+        return sum(self._pending.values())
 
     def drain(self) -> None:
         """Wait until all is written."""
-        done, self._pending = self._pending, set()
+        done, self._pending = self._pending, {}
         wait(done)
         for future in done:
             future.result()
 
     def _take(self, done: set[Future[None]]) -> None:
-        self._pending -= done
+        for future in done:
+            del self._pending[future]
         for future in done:
             future.result()
 

@@ -138,7 +138,7 @@ class Limits:
     connect_timeout_s: float = 10.0
     control_timeout_s: float = 60.0
     snapshot_timeout_s: float = 600.0
-    read_ahead_bytes_max: int = 4 * 2**20
+    read_ahead_bytes_max: int = 8 * 2**20
     stream_heartbeat_s: float = 5.0
     stream_timeout_s: float = 30.0
     apply_timeout_s: float = 300.0

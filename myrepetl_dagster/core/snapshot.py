@@ -14,7 +14,6 @@ from typing import Any
 
 from pymysql.connections import Connection
 from pymysql.constants import FLAG
-from pymysql.cursors import SSCursor
 
 from .collations import charset_of
 from .errors import SchemaDrift
@@ -31,6 +30,9 @@ from .values import (
     sql_name,
     sql_text,
 )
+from .wire import fields, row_packets
+
+CHUNK_BYTES_MAX = 4 * 2**20  # with the last row of a chunk on top, however long it is
 
 _TYPES = {
     0: "decimal", 1: "tinyint", 2: "smallint", 3: "int", 4: "float", 5: "double", 7: "timestamp", 8: "bigint",
@@ -165,46 +167,48 @@ class Chunk:
 def read_chunk(
     connection: Connection[Any], relation: Relation, after_key: tuple[str, ...] | None, rows_max: int
 ) -> Chunk:
-    """The next rows after a key."""
+    """The next rows after a key: fewer than rows_max where they are long, and then the connection is closed."""
     order = ", ".join(sql_name(name) for name in relation.key)
     where = f" WHERE {keyset_condition(relation.key, after_key)}" if after_key else ""
     sql = f"{relation.select_sql}{where} ORDER BY {order} LIMIT {rows_max}"
-    with connection.cursor() as cursor:
-        cursor.execute(sql.encode("latin-1"))
-        rows = _cells(relation, cursor.fetchall())
+    packets = next(row_packets(connection, sql.encode("latin-1"), CHUNK_BYTES_MAX, rows_max + 1), [])
+    cut = sum(map(len, packets)) >= CHUNK_BYTES_MAX
+    if cut:
+        connection._force_close()  # the rest is still to come on it
+    rows = _cells(relation, packets)
     if not rows:
         return Chunk([], after_key, last=True)
     literals = [literal_of(relation.layout[i]) for i in relation.key_indexes]
     last_row = rows[-1]
     key = tuple(write(last_row[i]) for write, i in zip(literals, relation.key_indexes, strict=True))
     assert key != after_key, "the chunk did not advance"
-    return Chunk(rows, key, last=len(rows) < rows_max)
+    return Chunk(rows, key, last=not cut and len(rows) < rows_max)
 
 
 def read_all(connection: Connection[Any], relation: Relation, rows_max: int) -> Iterator[list[Row]]:
-    """The whole relation by one statement, hence one consistent read, in lists of up to rows_max rows."""
-    cursor = connection.cursor(SSCursor)
-    try:
-        cursor.execute(relation.select_sql.encode("latin-1"))
-        while rows := cursor.fetchmany(rows_max):
-            yield _cells(relation, rows)
-    finally:
-        # Not cursor.close(): it would read the rest of the result first. The caller drops the connection.
-        cursor.connection = None
-        if cursor._result is not None:
-            cursor._result.unbuffered_active = False  # nor may its finalizer
+    """The whole relation by one statement, hence one consistent read, in lists of up to rows_max rows.
+
+    Whoever stops before the end closes the connection.
+    """
+    for packets in row_packets(connection, relation.select_sql.encode("latin-1"), CHUNK_BYTES_MAX, rows_max):
+        yield _cells(relation, packets)
 
 
-def read_keys(connection: Connection[Any], relation: Relation, condition: str) -> list[Row]:
-    """The rows that a condition (SQL text as latin-1) picks."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"{relation.select_sql} WHERE {condition}".encode("latin-1"))
-        return _cells(relation, cursor.fetchall())
+def read_keys(connection: Connection[Any], relation: Relation, condition: str) -> Iterator[list[Row]]:
+    """The rows that a condition (SQL text as latin-1) picks, in lists. Whoever stops earlier closes the connection."""
+    sql = f"{relation.select_sql} WHERE {condition}".encode("latin-1")
+    for packets in row_packets(connection, sql, CHUNK_BYTES_MAX):
+        yield _cells(relation, packets)
 
 
-def _cells(relation: Relation, rows: Sequence[tuple[bytes | None, ...]]) -> list[Row]:
+def _cells(relation: Relation, packets: list[bytes]) -> list[Row]:
+    """The rows of packets, which are forgotten."""
     convert = [cell_from_text(column) for column in relation.layout]
-    return [tuple([f(value) for f, value in zip(convert, row, strict=True)]) for row in rows]
+    rows: list[Row] = []
+    packets.reverse()
+    while packets:
+        rows.append(tuple([f(value) for f, value in zip(convert, fields(packets.pop()), strict=True)]))
+    return rows
 
 
 # ---- conditions ---------------------------------------------------------------------------------------

@@ -36,6 +36,9 @@ _EXECUTED_WAIT_S = 2.0
 _FIRST_OFFSET = 4  # where the first event of every binlog file begins
 
 
+RowLists = Generator[list[Row], None, None]
+
+
 class Source(Protocol):
     """What the loop needs of a source; the simulator is the second implementation."""
 
@@ -46,7 +49,7 @@ class Source(Protocol):
     def chunked(self, plan: TablePlan) -> bool: ...
     def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> snapshot.Chunk: ...
     def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]: ...
-    def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> list[Row]: ...
+    def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> RowLists: ...
     def read_log(
         self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
     ) -> Generator[LogEvent, None, None]: ...
@@ -73,7 +76,7 @@ class MySQLSource(Server):
     # ---- connections ----
     @property
     def snapshot_connection(self) -> Connection[Any]:
-        if self._snapshot is None:
+        if self._snapshot is None or not self._snapshot.open:  # a chunk that was cut short closes it
             self._snapshot = connect(self.endpoint, Use.SNAPSHOT, self.limits)
         return self._snapshot
 
@@ -337,11 +340,15 @@ class MySQLSource(Server):
         finally:
             connection._force_close()
 
-    def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> list[Row]:
-        """The rows whose key (source column names) is among the given literals."""
+    def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> RowLists:
+        """The rows whose key (source column names) is among the given literals, in lists."""
         condition = snapshot.keys_condition(key, keys)
         with self.doing(f"looking for keys of {plan.source.name}"):
-            return snapshot.read_keys(self.snapshot_connection, self.relation(plan), condition)
+            try:
+                yield from snapshot.read_keys(self.snapshot_connection, self.relation(plan), condition)
+            except BaseException:  # also where the caller stops early
+                self.discard_snapshot_connection()
+                raise
 
     # ---- the log ----
     @contextmanager
@@ -365,11 +372,13 @@ class MySQLSource(Server):
             idle: list[LogEvent] | None = [Idle()] if follow else None
             for batch in ahead(events, _events_bytes, self.limits.read_ahead_bytes_max, stream.interrupt, idle):
                 yield from batch
+                del batch  # an event may have 32 MiB
 
 
 def _log_events(stream: LogStream, reader: LogReader) -> Iterator[list[LogEvent]]:
     for batch in stream.events():
         yield from reader.read_batch(batch)
+        del batch  # not to be held while the next one is read: an event may have 32 MiB
     yield [Moved(reader.file, reader.offset_bytes)]
 
 

@@ -6,22 +6,26 @@ of every field is most of a snapshot's CPU time, and a snapshot mostly does not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from pymysql.connections import Connection, MySQLResult
 from pymysql.constants import COMMAND, CR
-from pymysql.err import OperationalError
+from pymysql.err import InterfaceError, OperationalError
 from pymysql.protocol import MysqlPacket
 
+LONG_BYTES = 2**20  # from here on a copy costs more than what avoids it
 _PACKET_MAX = 0xFFFFFF
 _EOF, _ERROR, NULL = 0xFE, 0xFF, 0xFB
 _LAST_BYTES = 9  # a packet that begins like the last one is a row if it is as long as this
 _READ_BYTES = 256 * 1024
 
 
-def row_packets(connection: Connection[Any], sql: bytes, bytes_max: int) -> Iterator[list[bytes]]:
-    """Run a SELECT and yield its rows' packets in lists of about `bytes_max` bytes.
+def row_packets(
+    connection: Connection[Any], sql: bytes, bytes_max: int, rows_max: int | None = None
+) -> Iterator[list[bytes]]:
+    """Run a SELECT and yield its rows' packets in lists of about `bytes_max` bytes and no more than `rows_max` rows.
 
     The connection is of no use for anything else until the last list was taken; whoever stops before
     closes it.
@@ -38,6 +42,11 @@ def row_packets(connection: Connection[Any], sql: bytes, bytes_max: int) -> Iter
     for batch in packet_batches(connection):
         rows += batch
         size += sum(map(len, batch))
+        del batch  # the list may be all that holds a row of 16 MiB
+        while rows_max is not None and len(rows) > rows_max:
+            yield rows[:rows_max]
+            del rows[:rows_max]
+            size = sum(map(len, rows))
         if size >= bytes_max:
             yield rows
             rows, size = [], 0
@@ -74,7 +83,7 @@ def packet_batches(connection: Connection[Any], skip: int = 0) -> Iterator[list[
                 return
             held = held[end:]
             if len(held) > 3 and _size(held, 0) > _READ_BYTES:
-                yield [_long_packet(file, held)[skip:]]
+                yield [_long_packet(file, held, skip)]
                 held = b""
             else:
                 held += _some(file.read1(_READ_BYTES))
@@ -104,10 +113,10 @@ def _cut(data: bytes, skip: int) -> tuple[list[bytes], int, bytes | None]:
     return packets, at, None
 
 
-def _long_packet(file: Any, held: bytes) -> bytes:
+def _long_packet(file: Any, held: bytes, skip: int) -> bytes:
     """A packet that is long, and of which this has come; 16 MiB and more come in several."""
     size = _size(held, 0)
-    parts = [held[4:], _some(file.read(4 + size - len(held)), 4 + size - len(held))]
+    parts = [held[4 + skip :], _some(file.read(4 + size - len(held)), 4 + size - len(held))]
     while size == _PACKET_MAX:
         size = _size(_some(file.read(4), 4), 0)
         parts.append(_some(file.read(size), size))
@@ -120,6 +129,36 @@ def _some(data: bytes, size: int = 1) -> bytes:
     return data
 
 
+def send_statement(connection: Connection[Any], pieces: Iterable[bytes | memoryview], size: int) -> None:
+    """Send a statement given in pieces, and read its result, without ever putting the pieces together.
+
+    PyMySQL copies a statement several times on its way out, which for one of 32 MiB is most of a run's memory.
+
+    Args:
+        size: of all the pieces, in bytes.
+    """
+    if connection._sock is None:
+        raise InterfaceError(0, "")
+    connection._result = None
+    left, room, number = size + 1, 0, 0
+    for piece in chain((bytes([COMMAND.COM_QUERY]),), pieces):
+        view = memoryview(piece)
+        while view:
+            if not room:
+                room = min(left, _PACKET_MAX)
+                left -= room
+                connection._write_bytes(room.to_bytes(3, "little") + bytes([number % 256]))
+                number += 1
+            part, view = view[:room], view[room:]
+            connection._write_bytes(part)
+            room -= len(part)
+    if (size + 1) % _PACKET_MAX == 0:  # only a shorter packet is the last one
+        connection._write_bytes(bytes([0, 0, 0, number % 256]))
+        number += 1
+    connection._next_seq_id = number % 256
+    connection._read_query_result()
+
+
 def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
     """The fields of a row's packet, NULL as None; without the first `skip`."""
     found: list[bytes | None] = []
@@ -129,23 +168,29 @@ def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
         if length < NULL:
             at += 1
         elif length == NULL:
-            found.append(None)
             at += 1
+            if skip:
+                skip -= 1
+            else:
+                found.append(None)
             continue
         else:
             size = _LENGTH_BYTES[length]
             length = int.from_bytes(packet[at + 1 : at + 1 + size], "little")
             at += 1 + size
-        found.append(packet[at : at + length])
+        if skip:
+            skip -= 1
+        else:
+            found.append(packet[at : at + length])
         at += length
-    return found[skip:]
+    return found
 
 
 _LENGTH_BYTES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 
 
-def first_field(packet: bytes) -> bytes:
-    """The first field of a row's packet.
+def first_field(packet: bytes) -> bytes | memoryview:
+    """The first field of a row's packet; where it is long, as a part of the packet.
 
     Raises:
         ValueError: it is NULL.
@@ -156,4 +201,5 @@ def first_field(packet: bytes) -> bytes:
     if length == NULL:
         raise ValueError("the first field is NULL")
     start = 1 + _LENGTH_BYTES[length]
-    return packet[start : start + int.from_bytes(packet[1:start], "little")]
+    end = start + int.from_bytes(packet[1:start], "little")
+    return packet[start:end] if end < LONG_BYTES else memoryview(packet)[start:end]

@@ -34,6 +34,7 @@ from myrepetl_dagster.core.model import Column, Row, TableName
 from myrepetl_dagster.core.plan import TablePlan
 from myrepetl_dagster.core.position import GtidSet, Position, Transaction
 from myrepetl_dagster.core.snapshot import Chunk
+from myrepetl_dagster.core.source import RowLists
 
 Change = tuple[Row | None, Row | None]
 Rows = dict[object, Row]
@@ -445,11 +446,11 @@ class FakeSource:
             yield rows[start : start + rows_max]
             self.tick()
 
-    def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> list[Row]:
+    def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> RowLists:
         self.tick()
         assert tuple(key) == ("id",)
         rows = self._readable(plan.source.name)
-        return [rows[int(one)] for (one,) in keys if int(one) in rows]
+        yield [rows[int(one)] for (one,) in keys if int(one) in rows]
 
     # ---- the log ----
     def read_log(
@@ -485,7 +486,8 @@ class FakeSource:
     def _deliver(self, entry: Logged, known: dict[TableName, KnownTable], follow: bool) -> Iterator[LogEvent]:
         for event in entry.events:
             if not isinstance(event, RowsRead) or event.table in known:
-                yield event
+                # Whoever applies rows uses them up.
+                yield replace(event) if isinstance(event, RowsRead) else event
                 self.tick()
                 if follow and self.rng.random() < 0.1:  # the next one is still under way
                     yield Idle()
