@@ -136,7 +136,7 @@ def many_tables(rig: Rig, count: int = 200) -> Iterator[tuple[str, int]]:
 def cases(rows: list[int], changes: list[int]) -> dict[str, Case]:
     found = {"empty": Case(empty)}
     for kind in HUGE_VALUES:
-        found[f"huge-{kind}"] = Case(lambda rig, kind=kind: huge_rows(rig, kind))  # type: ignore[misc]
+        found[f"huge-{kind}"] = Case(lambda rig, kind=kind: huge_rows(rig, kind, 3 if kind == "numbers" else 8))  # type: ignore[misc]
     found["huge-python"] = Case(huge_rows_in_python)
     found["transaction"] = Case(big_transaction)
     for number in rows:

@@ -54,8 +54,8 @@ class Rig:
         return write_log(self.source, changes, 20_000, seed=1)
 
     # ---- runs ----
-    def map(self, *tables: str, **options: Any) -> None:
-        """Map these tables, from every source."""
+    def map(self, *tables: str, shared: bool = False, **options: Any) -> None:
+        """Map these tables, from every source into a table of its own, or (`shared`) all into one."""
         self.tables = list(tables)
         connection = {"host": "127.0.0.1", "user": "u", "password": "pw", "ssl_disabled": True}
         names = [f"a{n}" if n else "a" for n in range(len(self.sources))]
@@ -69,9 +69,7 @@ class Rig:
                 },
                 "targets": {"b": {**connection, "port": self.target.port, "database": "dw"}},
                 "mapping": {
-                    f"{name}.{table}": {"target_table": f"b.{table}{'' if name == 'a' else f'_{name}'}", **options}
-                    for name in names
-                    for table in tables
+                    f"{name}.{table}": _mapping(name, table, shared) | options for name in names for table in tables
                 },
             })
         )  # fmt: skip
@@ -98,6 +96,13 @@ class Rig:
 
     def _ends(self) -> tuple[tuple[Server, str], tuple[Server, str]]:
         return (self.source, "shop"), (self.target, "dw")
+
+
+def _mapping(source: str, table: str, shared: bool) -> dict[str, Any]:
+    if not shared:
+        return {"target_table": f"b.{table}{'' if source == 'a' else f'_{source}'}"}
+    columns = {"id": "id", "origin": {"column": "origin", "value": source}}
+    return {"target_table": f"b.{table}_all", "primary_key": ["id", "origin"], "column_mapping": columns}
 
 
 def _home(folder: Path) -> dict[str, str]:

@@ -3,17 +3,19 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from . import metadata
 from .core.errors import ReplicationError
 from .core.pipeline import Pipeline, TableMapping
-from .core.reading import count_within
-from .core.replicate import MappingResult, SourceRun
 from .lineage import AssetSpecOf, ReplicatedTable, SourceGroup
 from .progress import ProgressReport
 from .resources import MySQLTargetResource
+
+if TYPE_CHECKING:
+    from .core.replicate import MappingResult
 
 POOL = "myrepetl"
 COUNT_S_MAX = 1.0  # for one table
@@ -91,13 +93,15 @@ class GroupRun:
     chosen: Mapping[dg.AssetKey, tuple[TableMapping, ...]]
     copy_again: bool
     follow_s: float = 0.0
-    results: dict[str, MappingResult] = field(default_factory=dict)
+    results: "dict[str, MappingResult]" = field(default_factory=dict)
     errors: dict[str, ReplicationError] = field(default_factory=dict)
     yielded: set[dg.AssetKey] = field(default_factory=set)
     counts_s: float = 0.0
 
     def run(self, source: str) -> None:
         """Replicate the chosen mappings of a source; errors are kept, so that the other sources go on."""
+        from .core.replicate import SourceRun  # here, since Dagster loads definitions far more often than it runs them
+
         own = {m.name: key for key, mappings in self.chosen.items() for m in mappings if m.source == source}
         if not own:
             return
@@ -139,8 +143,10 @@ class GroupRun:
             yield dg.MaterializeResult(asset_key=key, metadata=self._metadata(tables[key], results, resource))
 
     def _metadata(
-        self, table: ReplicatedTable, results: Sequence[MappingResult], resource: MySQLTargetResource
+        self, table: ReplicatedTable, results: "Sequence[MappingResult]", resource: MySQLTargetResource
     ) -> metadata.Metadata:
+        from .core.reading import count_within
+
         found = metadata.result_metadata(results)
         found["dagster/column_lineage"] = metadata.column_lineage(results, table.source_keys)
         started_s = time.monotonic()

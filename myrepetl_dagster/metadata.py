@@ -6,7 +6,7 @@ Pure: nothing here connects, and nothing here ever sees a password.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -14,7 +14,9 @@ from .core.errors import ReplicationError
 from .core.filters import And, Compare, Expression, Not
 from .core.model import Column, Progress, Table
 from .core.pipeline import ColumnMapping, TableMapping
-from .core.replicate import MappingResult
+
+if TYPE_CHECKING:
+    from .core.replicate import MappingResult
 
 Metadata = dict[str, Any]
 

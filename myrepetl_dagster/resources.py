@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from .core.apply import MySQLTarget
 from .core.config import load
 from .core.errors import ConfigError
 from .core.pipeline import Endpoint, Pipeline
-from .core.reading import read_rows
-from .core.source import MySQLSource
 
 if TYPE_CHECKING:
     import pandas
+
+    from .core.apply import MySQLTarget
+    from .core.source import MySQLSource
 
 
 class MySQLResource(dg.ConfigurableResource[Any]):
@@ -51,6 +51,8 @@ class MySQLResource(dg.ConfigurableResource[Any]):
             parameters: values for the `%s` in the query.
         """
         import pandas  # here, since most runs never need it
+
+        from .core.reading import read_rows
 
         pipeline = self.pipeline()
         names, rows = read_rows(self._endpoint(pipeline), pipeline.limits, query_or_table, parameters)
@@ -105,6 +107,8 @@ class MySQLSourceResource(MySQLResource):
     @contextmanager
     def server(self) -> Iterator[MySQLSource]:
         """The server, connected to when it is first asked something."""
+        from .core.source import MySQLSource  # here and below, since what only loads definitions needs no driver
+
         with self._opened(MySQLSource) as server:
             yield server
 
@@ -127,6 +131,8 @@ class MySQLTargetResource(MySQLResource):
     @contextmanager
     def server(self) -> Iterator[MySQLTarget]:
         """The server, connected to when it is first asked something."""
+        from .core.apply import MySQLTarget
+
         with self._opened(MySQLTarget) as server:
             yield server
 

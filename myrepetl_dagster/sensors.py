@@ -10,13 +10,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from .core.movement import Movement, movements
 from .core.pipeline import Pipeline
 from .lineage import SourceGroup, identifier
+
+if TYPE_CHECKING:
+    from .core.movement import Movement
 
 TAG = "myrepetl/source"
 INTERVAL_S = 5
@@ -56,6 +58,8 @@ def build_sensor(
         busy = _active_run(context.instance, own, job.name)
         if busy is not None:
             return dg.SkipReason(f"run {busy} is under way")
+        from .core.movement import movements  # here, since what only loads definitions needs no driver
+
         found = movements(pipeline, group.mappings, CONNECT_TIMEOUT_S)
         due = frozenset(keys[one.mapping.name] for one in found if one.due)
         if not due:

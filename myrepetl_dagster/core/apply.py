@@ -38,6 +38,7 @@ from .wire import LONG_BYTES, send_statement
 
 STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones
 DELETE_KEYS_MAX = 500
+_NO_SUCH_TABLE = 1146
 # ER_WARN_DATA_TRUNCATED; what is old in a statement, and an introducer's character that is not of Unicode.
 _TRUNCATED = 1265
 _HARMLESS = frozenset({1287, 1300})
@@ -167,10 +168,13 @@ class MySQLTarget(Server):
 
     def read_checkpoints(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
         """The checkpoints as they are, without claiming them; {} where no run has been yet."""
-        if self.describe(TableName(self.endpoint.database, checkpoints.TABLE)) is None:
-            return {}
         with self.doing("reading the checkpoint"):
-            return checkpoints.read(self.control, self.endpoint.database, mappings)
+            try:
+                return checkpoints.read(self.control, self.endpoint.database, mappings)
+            except pymysql.ProgrammingError as error:
+                if error.args[0] != _NO_SUCH_TABLE:
+                    raise
+                return {}
 
     def reset(self, mappings: Sequence[str]) -> None:
         """Make the next run copy these mappings again."""

@@ -9,6 +9,7 @@ commits make it grow, and each run's last one would ask for the next run. So a s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from .source import MySQLSource
 from .status import lag_s
 
 SCAN_BYTES_MAX = 2**20
+_SERVERS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,25 @@ def movements(pipeline: Pipeline, mappings: Sequence[TableMapping], timeout_s: f
         ReplicationError: a server is out of reach, or refuses us.
     """
     limits = replace(pipeline.limits, connect_timeout_s=timeout_s, control_timeout_s=timeout_s)
-    held: dict[str, Checkpoint] = {}
-    found: dict[str, Movement] = {}
-    for target in dict.fromkeys(m.target for m in mappings):
-        names = [m.name for m in mappings if m.target == target]
-        held |= _checkpoints(_quick(pipeline.targets[target], timeout_s), limits, names)
-    for name in dict.fromkeys(m.source for m in mappings):
+
+    def checkpoints(name: str) -> dict[str, Checkpoint]:
+        names = [m.name for m in mappings if m.target == name]
+        return _checkpoints(_quick(pipeline.targets[name], timeout_s), limits, names)
+
+    def moved(name: str) -> list[Movement]:
         source = MySQLSource(_quick(pipeline.sources[name], timeout_s), limits)
         try:
-            own = [m for m in mappings if m.source == name]
-            found |= {one.mapping.name: one for one in _of_source(source, own, held)}
+            return list(_of_source(source, [m for m in mappings if m.source == name], held))
         finally:
             source.close()
+
+    held: dict[str, Checkpoint] = {}
+    found: dict[str, Movement] = {}
+    with ThreadPoolExecutor(_SERVERS_AT_ONCE, thread_name_prefix="movement") as pool:  # most of it is waiting
+        for told in pool.map(checkpoints, dict.fromkeys(m.target for m in mappings)):
+            held |= told
+        for ones in pool.map(moved, dict.fromkeys(m.source for m in mappings)):
+            found |= {one.mapping.name: one for one in ones}
     return [found[m.name] for m in mappings]
 
 

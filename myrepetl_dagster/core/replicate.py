@@ -274,7 +274,8 @@ class SourceRun:
     ) -> None:
         plan, target = plans[name]
         copying = copying or name in self.forget
-        plan = self._prepare(plan.mapping, servers.source, target, copying=copying)
+        held = target.read_checkpoints([name]).get(name)
+        plan = self._prepare(plan.mapping, servers.source, target, held, copying=copying)
         self.results[name].plan = plan
         plans[name] = (plan, target)
 
@@ -308,8 +309,15 @@ class SourceRun:
             self._failed(servers, plans.pop(name)[1], later)
         return True
 
-    def _prepare(self, mapping: TableMapping, source: MySQLSource, target: MySQLTarget, *, copying: bool) -> TablePlan:
-        held = target.read_checkpoints([mapping.name]).get(mapping.name)
+    def _prepare(
+        self,
+        mapping: TableMapping,
+        source: MySQLSource,
+        target: MySQLTarget,
+        held: Checkpoint | None,
+        *,
+        copying: bool,
+    ) -> TablePlan:
         known = columns_from_json(held.source_columns_json) if held else ()
         past_key = held.key if held else ()
         shared = self.pipeline.sharing(mapping)
@@ -332,7 +340,7 @@ class SourceRun:
             held = target.read_checkpoints([mapping.name]).get(mapping.name)
             copying = held is None or held.phase is Phase.COPYING or mapping.name in self.forget
             try:
-                plan = self._prepare(mapping, servers.source, target, copying=copying)
+                plan = self._prepare(mapping, servers.source, target, held, copying=copying)
             except ReplicationError as error:
                 if isinstance(error, TransientError):
                     raise

@@ -41,7 +41,7 @@ def _default_charset(connection: Connection[Any], name: TableName) -> str | None
 
 
 def _column_rows(connection: Connection[Any], name: TableName) -> list[tuple[Any, ...]]:
-    srid = "srs_id" if _has_column(connection, "COLUMNS", "SRS_ID") else "NULL"
+    srid = "srs_id" if _tells_srid(connection) else "NULL"
     # CAST: MySQL keeps the types of some of these in LONGTEXT or BLOB, which arrive as bytes.
     return query(
         connection,
@@ -52,12 +52,19 @@ def _column_rows(connection: Connection[Any], name: TableName) -> list[tuple[Any
     )
 
 
-def _has_column(connection: Connection[Any], table: str, column: str) -> bool:
-    sql = (
-        "SELECT COUNT(*) FROM information_schema.columns"
-        " WHERE table_schema='information_schema' AND table_name=%s AND column_name=%s"
-    )
-    return bool(query(connection, sql, (table, column))[0][0])
+_TELLS_SRID: dict[tuple[Any, ...], bool] = {}
+
+
+def _tells_srid(connection: Connection[Any]) -> bool:
+    """Whether the server has this column, asked once for each address and version."""
+    server = (connection.host, connection.port, connection.unix_socket, connection.get_server_info())
+    if server not in _TELLS_SRID:
+        sql = (
+            "SELECT COUNT(*) FROM information_schema.columns"
+            " WHERE table_schema='information_schema' AND table_name='COLUMNS' AND column_name='SRS_ID'"
+        )
+        _TELLS_SRID[server] = bool(query(connection, sql)[0][0])
+    return _TELLS_SRID[server]
 
 
 def _column(connection: Connection[Any], row: tuple[Any, ...]) -> Column:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from pymysql.connections import Connection
@@ -293,11 +294,16 @@ class MySQLSource(Server):
 
     def logs(self, schema: str) -> bool:
         """Whether changes in a schema are written to the binary log."""
-        with self.doing("reading the log's filters"):
-            done, ignored = ([s for s in str(text or "").split(",") if s] for text in self._log_status()[2:4])
+        done, ignored = self._log_filters
         return schema in done if done else schema not in ignored
 
-    @property
+    @cached_property
+    def _log_filters(self) -> tuple[list[str], list[str]]:
+        with self.doing("reading the log's filters"):
+            done, ignored = ([s for s in str(text or "").split(",") if s] for text in self._log_status()[2:4])
+        return done, ignored
+
+    @cached_property
     def logs_foreign_key_actions(self) -> bool:
         """Whether ON DELETE CASCADE and its like are in the log: InnoDB does them without a word, until MySQL 9.6."""
         if self.info.is_mariadb or self.info.version < (9, 6, 0):

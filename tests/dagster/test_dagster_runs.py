@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -165,7 +166,6 @@ def test_what_a_retry_finds_done_is_not_copied_again(
     mysql_pair: Pair, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot run that Dagster tries again copies only what the first attempt had not copied."""
-    from myrepetl_dagster import assets
     from myrepetl_dagster.core.errors import TargetLost
     from myrepetl_dagster.core.replicate import SourceRun
 
@@ -179,7 +179,7 @@ def test_what_a_retry_finds_done_is_not_copied_again(
                 self.results["shop.orders"].error = TargetLost("target 'warehouse': gone for a moment")
             return results
 
-    monkeypatch.setattr(assets, "SourceRun", Unlucky)
+    monkeypatch.setattr(sys.modules[SourceRun.__module__], "SourceRun", Unlucky)
     result = run(mysql_pair.defs(), "snapshot", instance)
 
     assert result.success
