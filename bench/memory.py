@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from peak import Peak, watch
@@ -31,6 +32,7 @@ HUGE_VALUES = {
     "blob": ("LONGBLOB", f"REPEAT(RANDOM_BYTES(1024), {HUGE // 1024})"),
     "text": ("LONGTEXT", f"REPEAT('It''s \\\\ text, ', {HUGE // 14})"),
     "json": ("JSON", f"JSON_OBJECT('words', REPEAT('word \"quoted\", ', {HUGE // 18}))"),
+    "integers": ("JSON", f"CONCAT('[', REPEAT('7,', {HUGE // 3}), '7]')"),
     "numbers": ("JSON", f"CONCAT('[', REPEAT('0.1234567890123456,', {HUGE // 19}), '1.5]')"),
 }
 
@@ -49,7 +51,8 @@ def empty(rig: Rig) -> Iterator[tuple[str, int]]:
     yield "nothing to do", 0
 
 
-def huge_rows(rig: Rig, kind: str, rows: int = 8) -> Iterator[tuple[str, int]]:
+def huge_rows(rig: Rig, kind: str) -> Iterator[tuple[str, int]]:
+    rows = 3 if kind in ("integers", "numbers") else 8  # those take seconds each
     column, value = HUGE_VALUES[kind]
     rig.source.execute(f"CREATE TABLE shop.t (id INT PRIMARY KEY, n INT, v {column}) CHARACTER SET utf8mb4")
     _insert_each(rig, value, range(rows))
@@ -136,15 +139,15 @@ def many_tables(rig: Rig, count: int = 200) -> Iterator[tuple[str, int]]:
 def cases(rows: list[int], changes: list[int]) -> dict[str, Case]:
     found = {"empty": Case(empty)}
     for kind in HUGE_VALUES:
-        found[f"huge-{kind}"] = Case(lambda rig, kind=kind: huge_rows(rig, kind, 3 if kind == "numbers" else 8))  # type: ignore[misc]
+        found[f"huge-{kind}"] = Case(partial(huge_rows, kind=kind))
     found["huge-python"] = Case(huge_rows_in_python)
     found["transaction"] = Case(big_transaction)
     for number in rows:
-        found[f"table-{number}"] = Case(lambda rig, n=number: table(rig, "narrow", n))  # type: ignore[misc]
-    found["wide"] = Case(lambda rig: table(rig, "wide", 100_000))
-    found["texts"] = Case(lambda rig: table(rig, "texts", 100_000))
+        found[f"table-{number}"] = Case(partial(table, name="narrow", rows=number))
+    found["wide"] = Case(partial(table, name="wide", rows=100_000))
+    found["texts"] = Case(partial(table, name="texts", rows=100_000))
     for number in changes:
-        found[f"log-{number}"] = Case(lambda rig, n=number: log(rig, n))  # type: ignore[misc]
+        found[f"log-{number}"] = Case(partial(log, changes=number))
     found["many-tables"] = Case(many_tables)
     return found
 

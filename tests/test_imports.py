@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,3 +67,31 @@ def test_importing_the_package_brings_neither_dagster_nor_pandas() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent)
 
     assert done.stdout.split("\n")[:2] == ["[]", "False"], done.stderr
+
+
+def test_definitions_load_without_the_driver(tmp_path: Path) -> None:
+    """Dagster loads definitions in many processes that never connect: they need no driver, and no module of the
+    core that has to do with one."""
+    server = {"host": "nowhere.invalid", "user": "u", "password": "p", "database": "d"}
+    pipeline = {
+        "sources": {"a": server},
+        "targets": {"b": server | {"database": "dw"}},
+        "mapping": {"a.t": {"target_table": "b.t"}},
+    }
+    file = tmp_path / "pipeline.json"
+    file.write_text(json.dumps(pipeline))
+    program = (
+        "import sys, dagster\n"
+        "before = set(sys.modules)\n"
+        "import myrepetl_dagster\n"
+        f"myrepetl_dagster.build_replication_defs({str(file)!r}).get_repository_def()\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent)
+
+    loaded = done.stdout.split()
+    assert "myrepetl_dagster.core.config" in loaded, done.stderr
+    assert not {m.split(".")[0] for m in loaded} & {"pymysql", "pymysqlreplication", "cryptography", "pandas", "rich"}
+    heavy = ("apply", "source", "replicate", "connect", "binlog", "snapshot")
+    assert not {f"myrepetl_dagster.core.{name}" for name in heavy} & set(loaded)

@@ -25,6 +25,8 @@ _NEWDECIMAL, _DATE, _TIME, _DATETIME, _TIMESTAMP = 246, 10, 11, 12, 7
 _LITERAL, _INT16, _UINT16, _INT32, _UINT32, _DOUBLE, _STRING = 4, 5, 6, 7, 8, 11, 12
 # Containers of fewer members than this get a struct of their own, made once.
 _SMALL = 64
+# Members of an array that are shown at once.
+_ARRAY_PIECE = 4096
 # How many sets of keys are remembered; a full table is emptied, and each set then costs one more reading.
 _SHAPES_MAX = 512
 # How often the same kinds of values come before code for them pays.
@@ -217,9 +219,19 @@ def _array(word: str, texts: _Values) -> _Print:
     def show(data: bytes, text: str, at: int) -> str:
         (count,) = read_count(data, at)
         first = at + head_size
+        if count > _ARRAY_PIECE:  # millions of small texts at once would be half a gigabyte
+            shown = (piece(data, text, at, first, start, count) for start in range(0, count, _ARRAY_PIECE))
+            return f"[{', '.join(shown)}]"
         values = (small[count] if count < _SMALL else make(count, len(data)))(data, first)
         kinds = data[first : first + entry_size * count : entry_size]
         return f"[{', '.join(texts[kinds](data, text, at, values))}]" if count else "[]"
+
+    def piece(data: bytes, text: str, at: int, first: int, start: int, count: int) -> str:
+        size = min(_ARRAY_PIECE, count - start)
+        begin = first + entry_size * start
+        values = make(size, len(data))(data, begin)
+        kinds = data[begin : begin + entry_size * size : entry_size]
+        return ", ".join(texts[kinds](data, text, at, values))
 
     return show
 

@@ -140,3 +140,12 @@ def test_any_bytes_are_text_or_one_of_these_errors(data: bytes) -> None:
     show: Callable[[bytes], bytes] = to_text
     with contextlib.suppress(ValueError, IndexError, KeyError, OverflowError, RecursionError, struct.error):
         show(data)
+
+
+@pytest.mark.parametrize("count", [4095, 4096, 4097, 10_000])
+def test_long_arrays(count: int) -> None:
+    """An array that is shown piece by piece has all of its members, in their order."""
+    entries = b"".join(b"\x05" + struct.pack("<H", n) for n in range(count))
+    array = b"\x02" + struct.pack("<HH", count, 4 + len(entries)) + entries
+
+    assert json.loads(to_text(array)) == list(range(count))

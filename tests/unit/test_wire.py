@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core import wire
-from myrepetl_dagster.core.wire import packet_batches
+from myrepetl_dagster.core.wire import fields, first_field, packet_batches, send_statement
 
 EOF = b"\xfe\0\0\x02\0"
 MAX = 0xFFFFFF
@@ -106,3 +106,55 @@ def test_a_stream_that_ends_early_is_a_lost_connection(end: int) -> None:
 
     assert caught.value.args[0] == 2013
     assert one.closed
+
+
+# ---- long statements and rows ----------------------------------------------------------------------------
+@given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 4))
+def test_a_statement_in_pieces_is_the_statement(sizes: list[int], packet_max: int) -> None:
+    """However a statement is cut into pieces and packets, the server gets it whole, in packets in their order."""
+    sent, answered = bytearray(), []
+    one = SimpleNamespace(_sock=object(), _result=object(), _write_bytes=sent.extend, _next_seq_id=0)
+    one._read_query_result = lambda: answered.append(one._next_seq_id)
+    pieces = [bytes([n]) * size for n, size in enumerate(sizes)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_PACKET_MAX", packet_max)
+        send_statement(one, iter(map(memoryview, pieces)), sum(sizes))  # type: ignore[arg-type]
+
+    packets: list[bytes] = []
+    at = 0
+    while at < len(sent):
+        length, number = int.from_bytes(sent[at : at + 3], "little"), sent[at + 3]
+        assert number == len(packets)
+        packets.append(bytes(sent[at + 4 : at + 4 + length]))
+        at += 4 + length
+    assert b"".join(packets) == b"\x03" + b"".join(pieces)
+    assert [len(packet) for packet in packets[:-1]] == [packet_max] * (len(packets) - 1)
+    assert len(packets[-1]) < packet_max  # that is how the server knows the last one
+    assert answered == [len(packets)]
+
+
+def field(data: bytes | None) -> bytes:
+    if data is None:
+        return b"\xfb"
+    if len(data) < 251:
+        return bytes([len(data)]) + data
+    return b"\xfd" + len(data).to_bytes(3, "little") + data
+
+
+@given(st.lists(st.none() | st.binary(max_size=300), max_size=8), st.integers(0, 8))
+def test_fields_of_a_row(values: list[bytes | None], skip: int) -> None:
+    """A row's fields come as they are, NULLs and all, without the first ones that nobody asked for."""
+    assert fields(b"".join(map(field, values)), skip) == values[skip:]
+
+
+def test_a_long_first_field_is_not_copied() -> None:
+    """A rendered row of megabytes is passed on as a part of its packet."""
+    long = b"x" * wire.LONG_BYTES
+    packet = field(long) + field(b"key")
+
+    found = first_field(packet)
+
+    assert isinstance(found, memoryview)
+    assert found == long
+    assert found.obj is packet
