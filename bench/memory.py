@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from peak import Peak, watch
 from rig import Rig, trivial_job
@@ -35,6 +36,8 @@ HUGE_VALUES = {
     "integers": ("JSON", f"CONCAT('[', REPEAT('7,', {HUGE // 3}), '7]')"),
     "numbers": ("JSON", f"CONCAT('[', REPEAT('0.1234567890123456,', {HUGE // 19}), '1.5]')"),
 }
+
+IDENTITY = {"id": "id", "a": {"column": "a", "transform": "same.same"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,22 @@ def _insert_each(rig: Rig, value: str, ids: range) -> None:
         rig.source.execute(f"INSERT INTO shop.t VALUES ({i}, {i}, {value})")
 
 
-def big_transaction(rig: Rig, rows: int = 2_000_000) -> Iterator[tuple[str, int]]:
+def compressed(rig: Rig, steps: Callable[[Rig], Iterator[tuple[str, int]]]) -> Iterator[tuple[str, int]]:
+    """The same with a source that compresses its log."""
+    setting = "binlog_transaction_compression" if rig.flavour == "mysql" else "log_bin_compress"
+    rig.source.execute(f"SET GLOBAL {setting} = ON")
+    yield from steps(rig)
+
+
+def transaction_in_python(rig: Rig) -> Iterator[tuple[str, int]]:
+    """With a transform and a filter."""
+    yield from big_transaction(rig, column_mapping=IDENTITY | {"b": "b", "c": "c"}, filter={"id": {"gt": 0}})
+
+
+def big_transaction(rig: Rig, rows: int = 2_000_000, **options: Any) -> Iterator[tuple[str, int]]:
     rig.create("narrow", 1000)
-    rig.map("narrow")
+    (rig.folder / "same.py").write_text("def same(value):\n    return value\n")
+    rig.map("narrow", **options)
     yield "copy of 1,000 rows", 1000
     rig.fill("narrow", 1000, rows)
     yield "inserted in one transaction", rows
@@ -141,7 +157,10 @@ def cases(rows: list[int], changes: list[int]) -> dict[str, Case]:
     for kind in HUGE_VALUES:
         found[f"huge-{kind}"] = Case(partial(huge_rows, kind=kind))
     found["huge-python"] = Case(huge_rows_in_python)
+    found["huge-compressed"] = Case(partial(compressed, steps=partial(huge_rows, kind="text")))
     found["transaction"] = Case(big_transaction)
+    found["transaction-python"] = Case(transaction_in_python)
+    found["transaction-compressed"] = Case(partial(compressed, steps=big_transaction))
     for number in rows:
         found[f"table-{number}"] = Case(partial(table, name="narrow", rows=number))
     found["wide"] = Case(partial(table, name="wide", rows=100_000))

@@ -116,12 +116,17 @@ class LogReader:
         happened: list[LogEvent] = []
         try:
             for event in events:
-                if event[_KIND_AT] == TRANSACTION_PAYLOAD:
+                kind = event[_KIND_AT]
+                if kind == TRANSACTION_PAYLOAD:
                     yield happened
                     happened = []
                     yield from self._payload(event)
                 else:
                     self._read(event, happened)
+                    # Small events may be big once inflated, several of them more than there is room for.
+                    if kind > MARIADB_QUERY_COMPRESSED and _is_big(happened):
+                        yield happened
+                        happened = []
         except UnsupportedEvent:
             yield happened
             raise
@@ -213,7 +218,8 @@ class LogReader:
         if found is None:
             return
         table_map, images = found
-        size_bytes = end - HEADER_BYTES
+        _, _, first, stop = images
+        size_bytes = max(end - HEADER_BYTES, stop - first)  # as inflated
         last = happened[-1] if happened else None
         # Between two events of one transaction that follow each other there is nothing to do.
         if type(last) is RowsRead and last.table_map is table_map and last.size_bytes < _PIECE_BYTES:
@@ -383,6 +389,10 @@ def event_offset_bytes(event: bytes) -> int:
 def event_crc32(event: bytes, checksums: bool) -> int:
     """The checksum of an event's bytes: its own, where it has one."""
     return int.from_bytes(event[-4:], "little") if checksums else zlib.crc32(event)
+
+
+def _is_big(happened: list[LogEvent]) -> bool:
+    return bool(happened) and isinstance(last := happened[-1], RowsRead) and last.size_bytes >= _PIECE_BYTES
 
 
 def _xid(branch: bytes, qualifier: bytes, format_id: int) -> str:
