@@ -60,7 +60,7 @@ def write_log(server: Server, changes: int, rows: int, seed: int) -> int:
             ids = rng.sample(range(1, rows + 1), 50)
             if roll < 6:  # six transactions of 100 to six and two of 50
                 values = ", ".join(
-                    f"('N{made + n}', 'n{seed}-{made + n}@example.com', 'FR', {n}.25, {n}.5, NOW(), NOW(3), 1, 'new {n}')"
+                    f"('N{made + n}', 'n{seed}-{made + n}@b.example', 'FR', {n}.25, {n}.5, NOW(), NOW(3), 1, 'new {n}')"
                     for n in range(100)
                 )
                 made += cursor.execute(

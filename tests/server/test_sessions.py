@@ -274,7 +274,7 @@ def test_a_quiet_source_outlives_a_short_read_timeout(world: Pair) -> None:
     source = MySQLSource(endpoint, Limits())
     try:
         start = source.head()
-        with LogStream(endpoint, source.info, Limits(), start, source.server_id, follow=True) as stream:
+        with LogStream(endpoint, source.info, Limits(), start, None, follow=True) as stream:
             began_s = time.monotonic()
             events = stream.events()
             while time.monotonic() - began_s < 2.5:
