@@ -99,7 +99,7 @@ class MySQLTarget(Server):
     def connection(self) -> Connection[Any]:
         """The connection that writes."""
         if self._apply is None:
-            self._apply = connect(self.endpoint, Use.APPLY, self.limits)
+            self._apply = connect(self.endpoint, Use.APPLY, self.limits, self.info)
             with self.doing():
                 self._packet_bytes_max = int(query(self._apply, "SELECT @@session.max_allowed_packet")[0][0])
         self._apply_used_at_s = time.monotonic()
@@ -214,7 +214,9 @@ class MySQLTarget(Server):
     # ---- the transaction ----
     def sibling(self) -> MySQLTarget:
         """The same run on connections of its own."""
-        return MySQLTarget(self.endpoint, self.limits, self.run_id, self.claims)
+        made = MySQLTarget(self.endpoint, self.limits, self.run_id, self.claims)
+        made._info = self.info
+        return made
 
     def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None:
         """Open the transaction, behind the fence.

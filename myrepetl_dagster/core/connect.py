@@ -78,11 +78,17 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
-def connect(endpoint: Endpoint, use: Use, limits: Limits, **overrides: Any) -> Connection[Any]:
+def connect(
+    endpoint: Endpoint, use: Use, limits: Limits, known: ServerInfo | None = None, **overrides: Any
+) -> Connection[Any]:
     """Open a connection for one use.
 
+    Args:
+        known: who the server was when it was asked before. The connections of one attempt must be to one server,
+            though its name may move to another one in between: what one of them says counts for all.
+
     Raises:
-        SourceLost, TargetLost: the server cannot be reached now.
+        SourceLost, TargetLost: the server cannot be reached now, or is another one than before.
         PrerequisiteError: it refuses us: user, password, TLS, database.
     """
     settings = {**parameters(endpoint, use, limits), **overrides}
@@ -102,6 +108,8 @@ def connect(endpoint: Endpoint, use: Use, limits: Limits, **overrides: Any) -> C
                 if asked := file_sql(endpoint):
                     with translated(endpoint, "init_command"):
                         cursor.execute(asked)
+            if known is not None:
+                _check_identity(connection, endpoint, known)
             connection._read_timeout = settings["read_timeout"]
             connection._write_timeout = settings["write_timeout"]
         except BaseException:
@@ -117,6 +125,17 @@ def _named_on_error(endpoint: Endpoint) -> Iterator[None]:
     except ReplicationError as error:
         error.unreached = endpoint.label
         raise
+
+
+def _check_identity(connection: Connection[Any], endpoint: Endpoint, known: ServerInfo) -> None:
+    own = "CONCAT('server_id=', @@global.server_id)" if known.is_mariadb else "@@global.server_uuid"
+    found = query(connection, f"SELECT {own}")[0][0]
+    if found not in (known.identity, known.identity.encode()):  # bytes, where the use reads nothing else
+        lost = SourceLost if endpoint.role == "source" else TargetLost
+        raise lost(
+            f"{endpoint.role} {endpoint.name!r}: another server answers than before (its name or address has moved?)",
+            hint="Give the address of one server: connections that are spread over several cannot be used.",
+        )
 
 
 def parameters(endpoint: Endpoint, use: Use, limits: Limits) -> dict[str, Any]:

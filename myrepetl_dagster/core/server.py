@@ -64,7 +64,7 @@ class Server:
         self._drop_broken()
         if self._control is None:
             try:
-                self._control = connect(self.endpoint, Use.CONTROL, self.limits)
+                self._control = connect(self.endpoint, Use.CONTROL, self.limits, self._info)
             except ReplicationError as error:
                 self._last_error = error
                 raise

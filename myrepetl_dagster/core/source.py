@@ -78,7 +78,7 @@ class MySQLSource(Server):
     @property
     def snapshot_connection(self) -> Connection[Any]:
         if self._snapshot is None or not self._snapshot.open:  # a chunk that was cut short closes it
-            self._snapshot = connect(self.endpoint, Use.SNAPSHOT, self.limits)
+            self._snapshot = connect(self.endpoint, Use.SNAPSHOT, self.limits, self.info)
         return self._snapshot
 
     def discard_snapshot_connection(self) -> None:
@@ -339,7 +339,7 @@ class MySQLSource(Server):
 
     def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]:
         relation = self.relation(plan)
-        connection = connect(self.endpoint, Use.SNAPSHOT, self.limits)  # its own: it streams
+        connection = connect(self.endpoint, Use.SNAPSHOT, self.limits, self.info)  # its own: it streams
         try:
             with self.doing(f"reading {plan.name}"):
                 yield from snapshot.read_all(connection, relation, rows_max)

@@ -58,6 +58,7 @@ class LogStream:
         follow: bool = False,
     ) -> None:
         self._endpoint = endpoint
+        self._info = info
         self._limits = limits
         self._start = start
         self._chosen_id = server_id
@@ -66,7 +67,7 @@ class LogStream:
         self._handed_over = False
 
     def _open(self) -> Connection[Any]:
-        self._opened = connect(self._endpoint, Use.STREAM, self._limits)
+        self._opened = connect(self._endpoint, Use.STREAM, self._limits, self._info)
         # Whatever binlog_checksum is now: older files may have been written with the other value, and a server
         # does not send checksums to a reader that has not asked for them. Each file says what it has.
         query(self._opened, "SET @master_binlog_checksum='CRC32', @source_binlog_checksum='CRC32'")

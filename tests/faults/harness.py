@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ import pymysql
 from faults.proxy import Proxy
 from pipelines import Pair, pair_of
 from server_farm import Servers
-from servers import Flavour
+from servers import Flavour, Server
 
 from myrepetl_dagster.core import checkpoint as checkpoints
 from myrepetl_dagster.core.config import from_dict
@@ -39,6 +40,13 @@ BANK_ROWS, BANK_EACH = 20, 1000
 
 # Over TCP, since PyMySQL leaves a unix socket open where connecting to it fails.
 BY_TCP: dict[str, Any] = {"host": "127.0.0.1", "user": "harness", "password": "harness"}
+
+
+def by_tcp(server: Server) -> dict[str, Any]:
+    """The same for a server that may be on another address of this machine."""
+    return {**BY_TCP, "host": server.host}
+
+
 # What a server says that is down, or that kills our statement; anything else is a fault of the harness.
 _PASSING = frozenset({1040, 1053, 1158, 1161, 1205, 1213, 1317, 1927, 2003, 2006, 2013, 4031})
 
@@ -169,7 +177,7 @@ class Load:
     def _transaction(self) -> None:
         if self._connection is None:
             self._connection = self._pair.source.connect(
-                **BY_TCP,
+                **by_tcp(self._pair.source),
                 database=self._pair.source_schema,
                 autocommit=False,
                 read_timeout=20,
@@ -282,7 +290,10 @@ class Watcher:
             try:
                 if connection is None:
                     connection = self._pair.target.connect(
-                        **BY_TCP, database=self._pair.target_schema, read_timeout=20, connect_timeout=5
+                        **by_tcp(self._pair.target),
+                        database=self._pair.target_schema,
+                        read_timeout=20,
+                        connect_timeout=5,
                     )
                 self._look(connection)
             except BaseException as error:
@@ -322,15 +333,25 @@ class Watcher:
         if state is not None and state.phase is Phase.REPLICATING and (int(bank[0]), int(bank[1] or 0)) != right:
             self._fail(f"a reader of the target saw half a transaction: bank {bank}")
 
+    def forget(self) -> None:
+        """The target is another server now, which may lack the last commits of the first, checkpoints and all."""
+        self._last = {}
+
     def _fail(self, what: str) -> None:
         self.failure = self.failure or what
 
 
 # ---- runs in processes of their own --------------------------------------------------------------------
 class Run:
-    """A replication process. `events` are what it has said so far."""
+    """A replication process. `events` are what it has said so far.
 
-    def __init__(self, pipeline: dict[str, Any], directory: Path, fault: str = "", **options: Any) -> None:
+    Args:
+        prefix: a command that ends in running the command that follows it.
+    """
+
+    def __init__(
+        self, pipeline: dict[str, Any], directory: Path, fault: str = "", prefix: Sequence[str] = (), **options: Any
+    ) -> None:
         handle, name = tempfile.mkstemp(suffix=".json", dir=directory)
         with os.fdopen(handle, "w") as file:
             json.dump({"pipeline": pipeline, **options}, file)
@@ -338,7 +359,7 @@ class Run:
         self.stderr = Path(name).with_suffix(".err")
         with self.stderr.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, str(RUNNER), name],
+                [*prefix, sys.executable, str(RUNNER), name],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environ,
             )  # fmt: skip
         self.follows = bool(options.get("follow_s"))
@@ -572,6 +593,57 @@ def fault_pair(servers: Servers, flavour: Flavour, gtid: bool = True) -> Pair:
     for server in (pair.source, pair.target):
         server.execute("SET GLOBAL max_allowed_packet=67108864")
     return pair
+
+
+@contextlib.contextmanager
+def retries() -> Iterator[list[int]]:
+    """The numbers of the errors that are retried meanwhile, from the log's structured fields."""
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if hasattr(record, "attempt"):
+                seen.append(int(getattr(record, "code", 0) or 0))
+
+    seen: list[int] = []
+    handler = Collect()
+    logging.getLogger("myrepetl").addHandler(handler)
+    try:
+        yield seen
+    finally:
+        logging.getLogger("myrepetl").removeHandler(handler)
+
+
+def meanwhile(
+    pair: Pair,
+    mapping: str,
+    refuse: Callable[[], object],
+    allow: Callable[[], object],
+    *,
+    times: int = 1,
+    within_s: float = 60.0,
+) -> list[int]:
+    """Replicate while a server refuses; it allows once it has been asked in vain so often. The errors retried."""
+    refuse()
+    pair.limits = {**LIMITS, **pair.limits}
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            pair.run(mapping)
+        except BaseException as error:
+            failed.append(error)
+
+    with retries() as seen:
+        thread = threading.Thread(target=run)
+        thread.start()
+        deadline = time.monotonic() + 30
+        while len(seen) < times and thread.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        allow()
+        thread.join(within_s)
+        assert not thread.is_alive(), f"still not done {within_s} s later; retried {seen}"
+    assert not failed, failed
+    return seen
 
 
 def _bytes(server: Any, schema: str, sql: str) -> Counter[tuple[Any, ...]]:

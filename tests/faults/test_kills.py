@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.harness import LIMITS, OTHER, Run, World, fault_pair, scaled, world_of
+from faults.harness import LIMITS, MAPPING, OTHER, Run, World, fault_pair, scaled, world_of
 from server_farm import Servers
 from servers import Flavour
 
@@ -192,6 +192,30 @@ def zombies(world: World, times: int) -> None:
     world.report(f"zombies, {world.pair.target.flavour} target")
 
 
+def zombies_that_follow(world: World, times: int) -> None:
+    """The same for runs that follow: with the load going on, each of them has something to commit when it wakes up."""
+    for _ in range(times):
+        with world.run(once=True, follow_s=3600) as zombie:
+            zombie.wait("commit", len(MAPPING) + 10)  # it has caught up, and follows
+            time.sleep(world.rng.uniform(0, 0.3))
+            zombie.signal(signal.SIGSTOP)
+            with world.run(once=True, copy_again=world.rng.random() < 0.3) as other:
+                assert other.wait_end() == 0, other.story()
+                world.counts["waited for the zombie's transaction"] += other.count("log") > 0
+            stored = _checkpoint_rows(world)
+            commits = zombie.count("commit")
+            zombie.signal(signal.SIGCONT)
+            zombie.wait_end()
+            world.counts["zombies"] += 1
+            world.counts[f"ended with {zombie.last('error')['kind']}"] += 1
+            assert zombie.last("error")["kind"] == "StaleRun", zombie.story()
+            # One more at most: what it had committed, but not yet said, when it was stopped.
+            world.counts["commits said after waking up"] += zombie.count("commit") - commits
+            assert _checkpoint_rows(world) == stored, "the zombie committed something"
+        world.check()
+    world.report(f"zombies that follow, {world.pair.target.flavour} target")
+
+
 def _checkpoint_rows(world: World) -> tuple[tuple[object, ...], ...]:
     """Everything in the checkpoint table, so that any commit shows."""
     return world.pair.on_target("SELECT * FROM _myrepetl_checkpoint ORDER BY mapping")
@@ -201,6 +225,19 @@ def test_a_paused_run_that_wakes_up_commits_nothing(servers: Servers, flavour: F
     """SIGSTOP, another run, SIGCONT: the first run finds that it has been replaced and ends."""
     with world_of(servers, flavour, tmp_path, apply_timeout_s=2) as world:
         zombies(world, 2)
+
+
+def test_a_paused_follower_that_wakes_up_commits_nothing(servers: Servers, flavour: Flavour, tmp_path: Path) -> None:
+    """The same for a run that follows: another run finishes meanwhile, and the first ends with StaleRun."""
+    with world_of(servers, flavour, tmp_path, apply_timeout_s=2) as world:
+        zombies_that_follow(world, 1)
+
+
+@pytest.mark.soak
+def test_50_zombies_that_follow(servers: Servers, flavour: Flavour, tmp_path: Path) -> None:
+    """50 runs that follow and wake up after another has replaced them, half on each flavour, commit nothing."""
+    with world_of(servers, flavour, tmp_path, apply_timeout_s=2) as world:
+        zombies_that_follow(world, scaled(25))
 
 
 @pytest.mark.soak

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
-from faults.harness import BY_TCP, LIMITS, OTHER, Run, World, fault_pair, scaled, world_of
+from faults.harness import BY_TCP, LIMITS, OTHER, Run, World, fault_pair, meanwhile, retries, scaled, world_of
 from pipelines import Pair, pair_of
 from server_farm import Servers
 from servers import Flavour
@@ -118,49 +117,6 @@ def test_locks_many_times(servers: Servers, flavour: Flavour, tmp_path: Path) ->
 
 
 # ---- servers that refuse -------------------------------------------------------------------------------
-def meanwhile(pair: Pair, mapping: str, refuse: Callable[[], object], allow: Callable[[], object]) -> list[int]:
-    """Replicate while the server refuses; it allows once it has been asked in vain. The errors retried."""
-    refuse()
-    pair.limits = {**LIMITS, **pair.limits}
-    failed: list[ReplicationError] = []
-
-    def run() -> None:
-        try:
-            pair.run(mapping)
-        except ReplicationError as error:
-            failed.append(error)
-
-    with retries() as seen:
-        thread = threading.Thread(target=run)
-        thread.start()
-        deadline = time.monotonic() + 30
-        while not seen and thread.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        allow()
-        thread.join(60)
-    assert not failed, failed
-    return seen
-
-
-@contextlib.contextmanager
-def retries() -> Iterator[list[int]]:
-    """The numbers of the errors that are retried meanwhile, from the log's structured fields."""
-    import logging
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if hasattr(record, "attempt"):
-                seen.append(int(getattr(record, "code", 0) or 0))
-
-    seen: list[int] = []
-    handler = Collect()
-    logging.getLogger("myrepetl").addHandler(handler)
-    try:
-        yield seen
-    finally:
-        logging.getLogger("myrepetl").removeHandler(handler)
-
-
 @pytest.fixture
 def pair(servers: Servers, flavour: Flavour) -> Pair:
     """To this flavour, from the other."""
