@@ -3,7 +3,8 @@
     python bench/compare.py [--flavour mysql] [--rows 1000000] [--changes 300000] [--rounds 3] [--table users …]
 
 Prints a Markdown table: medians over the rounds, the spread, and the ratio to native. The native copy is
-`mysqldump | mysql` and `mydumper` with `myloader` (2 threads); the native catch-up is a replica with 4
+`mysqldump | mysql` and `mydumper` with `myloader` (2 threads; myloader leaves the target's binary log out unless
+told not to, and the others write it, so it is measured both ways); the native catch-up is a replica with 4
 appliers and crash-safe defaults. Ours is `myrepetl run`, less nothing; the cost of an empty run stands apart.
 """
 
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from data import TABLES, create, write_hot_log, write_log
+from data import TABLES, create, create_fifty, write_hot_log, write_log
 from tools import ROOT, Flavour, Measured, Server, measure, servers_dir, tools
 
 
@@ -53,13 +54,15 @@ class Bench:
             server.kill()
 
     # ---- commands ----
-    def ours(self, tables: list[str], transform: bool = False) -> list[str]:
-        mapping: dict[str, object] = {f"a.{t}": {"target_table": f"b.{t}"} for t in tables}
-        if transform:
-            columns = {c.split()[0]: c.split()[0] for c in TABLES["users"][0].split(", ")}
-            renamed = {**columns, "name": {"column": "name", "transform": "transform.uppercase"}}
-            mapping = {"a.users": {"target_table": "b.users", "primary_key": "id", "column_mapping": renamed}}
+    def ours(self, tables: list[str], columns: dict[str, object] | None = None, **more: object) -> list[str]:
+        """`myrepetl run` for these tables; `columns`: what a column of `users` is mapped to, where not just copied."""
+        mapping: dict[str, object] = {f"a.{t}": {"target_table": f"b.{t}", **more} for t in tables}
+        if columns is not None:
+            all_columns = {c.split()[0]: c.split()[0] for c in TABLES["users"][0].split(", ")}
+            mapped = {"column_mapping": {**all_columns, **columns}, "primary_key": "id", **more}
+            mapping = {"a.users": {"target_table": "b.users", **mapped}}
         file = self.folder / "pipeline.json"
+        (self.folder / "shout.py").write_text("def shout(value):\n    return value.upper() + '!'\n")
         connection = {"host": "127.0.0.1", "user": "u", "password": "pw", "ssl_disabled": True}
         file.write_text(
             json.dumps(
@@ -72,7 +75,7 @@ class Bench:
         )
         return [sys.executable, "-m", "myrepetl_dagster.cli", "run", str(file)]
 
-    def dump_and_load(self, table: str) -> str | None:
+    def dump_and_load(self, tables: list[str]) -> str | None:
         found = tools(self.flavour)
         if found is None:
             return None
@@ -80,32 +83,49 @@ class Bench:
         tail = "--set-gtid-purged=OFF" if self.flavour == "mysql" else ""
         return (
             f"{' '.join(found[dump])} --no-defaults -uroot -S {self.source.socket} --single-transaction {tail}"
-            f" shop {table} | {' '.join(found[client])} --no-defaults -uroot -S {self.target.socket} dw"
+            f" shop {' '.join(tables)} | {' '.join(found[client])} --no-defaults -uroot -S {self.target.socket} dw"
         )
 
-    def mydumper(self, table: str) -> str | None:
+    def mydumper(self, tables: list[str], load_options: str = "") -> str | None:
         found = tools("mydumper")
         if found is None:
             return None
         out = self.folder / "mydumper"
         shutil.rmtree(out, ignore_errors=True)
-        dump = f"{' '.join(found['mydumper'])} -u root -S {self.source.socket} -t 2 -B shop -T {table} -o {out}"
-        load = f"{' '.join(found['myloader'])} -u root -S {self.target.socket} -t 2 -d {out} -B dw -o"
+        wanted = ",".join(tables)  # with -B the names are without a schema
+        dump = f"{' '.join(found['mydumper'])} -u root -S {self.source.socket} -t 2 -B shop -T {wanted} -o {out}"
+        load = f"{' '.join(found['myloader'])} -u root -S {self.target.socket} -t 2 -d {out} -B dw -o {load_options}"
         plugins = next((servers_dir() / "tools/mydumper").glob("usr/lib/*/libmariadb3/plugin"))
         return f"export MARIADB_PLUGIN_DIR={plugins}; {dump} -r 100000 && {load}"
 
     def fresh_target(self) -> None:
-        self.target.execute("DROP DATABASE IF EXISTS dw", "CREATE DATABASE dw")
+        # Its log goes too: a hundred copies of a million rows fill a disk.
+        reset = "RESET MASTER" if self.flavour == "mariadb" else "RESET BINARY LOGS AND GTIDS"
+        self.target.execute("DROP DATABASE IF EXISTS dw", "CREATE DATABASE dw", reset)
 
     # ---- snapshot ----
-    def snapshot(self, table: str, rounds: int) -> dict[str, list[Measured]]:
+    def snapshot(self, tables: list[str], rounds: int) -> dict[str, list[Measured]]:
+        """Copies of these tables by each tool in turns."""
         commands: dict[str, Callable[[], str | list[str] | None]] = {
-            "dump | load": lambda: self.dump_and_load(table),
-            "mydumper, myloader": lambda: self.mydumper(table),
-            "ours": lambda: self.ours([table]),
+            "dump, load": lambda: self.dump_and_load(tables),
+            "mydumper, myloader": lambda: self.mydumper(tables),
+            "mydumper, myloader with binlog": lambda: self.mydumper(tables, "--enable-binlog"),
+            "ours": lambda: self.ours(tables),
         }
-        if table == "users":
-            commands["ours, a transform"] = lambda: self.ours([table], transform=True)
+        if tables == ["users"]:
+            commands |= {
+                "ours, built-in transforms, a filter": lambda: self.ours(
+                    tables,
+                    {
+                        "name": {"column": "name", "transform": "transform.uppercase"},
+                        "email": {"column": "email", "transform": "transform.trim"},
+                    },
+                    filter={"country": {"not": None}, "score": {"gte": 0}},
+                ),
+                "ours, a Python transform": lambda: self.ours(
+                    tables, {"name": {"column": "name", "transform": "shout.shout"}}
+                ),
+            }
         found: dict[str, list[Measured]] = {}
         for _ in range(rounds):
             for name, command in commands.items():
@@ -119,7 +139,8 @@ class Bench:
                     print(f"{name}: {error}", file=sys.stderr)
                     continue
                 found.setdefault(name, []).append(run)
-                self.check(table, name)
+                for table in tables:
+                    self.check(table, name)
         return found
 
     def check(self, table: str, name: str) -> None:
@@ -184,18 +205,17 @@ def spread(values: list[float]) -> str:
 
 
 def print_snapshot(flavour: str, table: str, rows: int, found: dict[str, list[Measured]]) -> None:
-    base = found.get("dump | load")
-    native = statistics.median(m.wall_s for m in base) if base else None
+    wall_s = {name: statistics.median(m.wall_s for m in runs) for name, runs in found.items()}
+    natives = ("dump, load", "mydumper, myloader", "mydumper, myloader with binlog")
     for name, runs in found.items():
         rates = [rows / m.wall_s for m in runs]
-        ratio = f"{native / statistics.median(m.wall_s for m in runs):.2f}" if native else "–"
-        client, server = (
+        ratios = [f"{wall_s[native] / wall_s[name]:.2f}" if native in wall_s else "–" for native in natives]
+        client_s, server_s = (
             statistics.median(v) for v in ([m.client_cpu_s for m in runs], [m.server_cpu_s for m in runs])
         )
         peak = max(m.peak_mib for m in runs)
-        print(
-            f"| {flavour} | {table} | {name} | {spread(rates)} | {ratio} | {client:.1f} | {server:.1f} | {peak:.0f} |"
-        )
+        cells = [flavour, table, name, spread(rates), *ratios, f"{client_s:.1f}", f"{server_s:.1f}", f"{peak:.0f}"]
+        print(f"| {' | '.join(cells)} |")
 
 
 def print_catch_up(flavour: str, log: str, found: dict[str, list[tuple[int, float]]]) -> None:
@@ -213,24 +233,27 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--changes", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--table", nargs="+", default=list(TABLES))
+    parser.add_argument("--table", nargs="+", default=[*TABLES, "fifty"])
     parser.add_argument("--no-catch-up", action="store_true")
     options = parser.parse_args()
     python, load = sys.version.split()[0], os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {python}, load {load:.1f}\n")
     print(
-        "| server | table | copied by | rows/s: median (min–max) | of dump | client CPU s | server CPU s | peak MiB |"
+        "| server | table | copied by | rows/s: median (min–max) | of dump | of mydumper | of it with binlog |"
+        " client CPU s | server CPU s | peak MiB |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     catch_ups = []
     for flavour in options.flavour:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             bench = Bench(flavour, Path(folder), options.rows)
             try:
                 for table in options.table:
-                    rows = options.rows if table in ("users", "narrow") else options.rows // 5
-                    create(bench.source, table, rows)
-                    print_snapshot(flavour, table, rows, bench.snapshot(table, options.rounds))
+                    rows = options.rows if table in ("users", "narrow", "fifty") else options.rows // 5
+                    names = create_fifty(bench.source, rows) if table == "fifty" else [table]
+                    if table != "fifty":
+                        create(bench.source, table, rows)
+                    print_snapshot(flavour, table, rows, bench.snapshot(names, options.rounds))
                 if not options.no_catch_up and "users" in options.table:
                     bench.fresh_target()
                     measure(bench.ours(["users"]), [bench.source, bench.target], {"PYTHONPATH": str(ROOT)})

@@ -35,9 +35,9 @@ TABLES = {
 }
 
 
-def create(server: Server, table: str, rows: int) -> None:
-    """Make and fill `shop.table`; names are from `TABLES`."""
-    columns, expressions = TABLES[table]
+def create(server: Server, table: str, rows: int, like: str = "") -> None:
+    """Make and fill `shop.table` as the table of `TABLES` of that name, or of the name `like`."""
+    columns, expressions = TABLES[like or table]
     depth = "cte_max_recursion_depth" if server.flavour == "mysql" else "max_recursive_iterations"
     statements = ["CREATE DATABASE IF NOT EXISTS shop", f"CREATE TABLE shop.{table} ({columns})"]
     statements.append(f"SET SESSION {depth} = 1000000000")
@@ -46,6 +46,14 @@ def create(server: Server, table: str, rows: int) -> None:
         series = f"WITH RECURSIVE s AS (SELECT {start + 1} i UNION ALL SELECT i + 1 FROM s WHERE i < {end})"
         statements.append(f"INSERT INTO shop.{table} {series} SELECT {expressions} FROM s")
     server.execute(*statements)
+
+
+def create_fifty(server: Server, rows: int) -> list[str]:
+    """Fifty tables like `users`, one with half of the rows, the others small."""
+    names = [f"t{n:02}" for n in range(50)]
+    for name in names:
+        create(server, name, rows // 2 if name == names[0] else rows // 98, "users")
+    return names
 
 
 def write_log(server: Server, changes: int, rows: int, seed: int) -> int:

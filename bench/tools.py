@@ -23,7 +23,7 @@ from servers import Server as Server  # noqa: E402
 # name of the folder: (packages to try, programs that must be in it)
 _PACKAGES = {
     "mysql": (("mysql-client-core", "default-mysql-client-core"), ("mysqldump", "mysql")),
-    "mariadb": (("mariadb-client-core", "mariadb-client"), ("mariadb-dump", "mariadb")),
+    "mariadb": (("mariadb-client",), ("mariadb-dump", "mariadb")),  # -core has no mariadb-dump
     "mydumper": (("mydumper",), ("mydumper", "myloader")),
 }
 _SUITE = {"mysql": "sid", "mariadb": None, "mydumper": "sid"}
@@ -33,11 +33,12 @@ def tools(name: str) -> dict[str, list[str]] | None:
     """The programs of a package as commands, fetched once; None where they cannot be had."""
     packages, programs = _PACKAGES[name]
     folder = servers_dir() / "tools" / name
-    if not folder.exists():
+    if not all((folder / "usr/bin" / p).exists() for p in programs):
         partial = servers_dir() / "tools" / f"{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         try:
             unpack(packages, partial, _SUITE[name])
+            shutil.rmtree(folder, ignore_errors=True)
             (partial / "root").rename(folder)
         except (OSError, subprocess.SubprocessError) as error:
             print(f"{name}: not to be had ({error})", file=sys.stderr)

@@ -360,20 +360,25 @@ class MySQLTarget(Server):
                 self._find_refused_row(plan, rows, head, tail, error)
 
     def write_tuples(self, plan: TablePlan, tuples: Sequence[bytes | memoryview]) -> None:
-        """Upsert rows that the source has rendered as SQL tuples, by one statement.
+        """Upsert rows that the source has rendered as SQL tuples, by statements of about `STATEMENT_BYTES_MAX`.
 
         Raises:
             RowRejected: the target refused a row; which one, only the tuples know.
         """
         head, tail = (text.encode("latin-1") for text in _upsert_sql(plan, guarded=False))
+        rows_max = max(1, len(tuples) * STATEMENT_BYTES_MAX // (sum(map(len, tuples)) + 1))
         with self.doing(f"writing {plan.target.name}"):
-            if any(len(one) >= LONG_BYTES for one in tuples):
-                between = (piece for one in tuples for piece in (b",", one))
-                next(between)
-                size = len(head) + sum(map(len, tuples)) + len(tuples) - 1 + len(tail)
-                self._send(chain((head,), between, (tail,)), size)
-            else:
-                self._execute(head + b",".join(tuples) + tail)
+            for start in range(0, len(tuples), rows_max):
+                self._write_statement(head, tuples[start : start + rows_max], tail)
+
+    def _write_statement(self, head: bytes, tuples: Sequence[bytes | memoryview], tail: bytes) -> None:
+        if any(len(one) >= LONG_BYTES for one in tuples):
+            between = (piece for one in tuples for piece in (b",", one))
+            next(between)
+            size = len(head) + sum(map(len, tuples)) + len(tuples) - 1 + len(tail)
+            self._send(chain((head,), between, (tail,)), size)
+        else:
+            self._execute(head + b",".join(tuples) + tail)
 
     def _find_refused_row(
         self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, error: RowRejected

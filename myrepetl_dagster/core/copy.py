@@ -36,18 +36,23 @@ class Copy:
         self.report = report
         self.shaper = Shaper(state.plan, source.layout(state.plan))
         self.rows_swept = 0
+        self._until_s: float | None = None
 
     def run(self, until_s: float | None) -> bool:
         """Copy until done (True) or, where the copy goes by key, until `time.monotonic()` passes `until_s`."""
         state = self.state
+        self._until_s = until_s
         with blamed(state):
             # A chunk is written over whatever the log brought; so it must not be older than that.
             self.source.wait_visible(state.position, [state.plan.source.name])
             for _ in self._steps():
-                if until_s is not None and time.monotonic() >= until_s:
+                if self._slice_over():
                     return False
             self._end()
         return True
+
+    def _slice_over(self) -> bool:
+        return self._until_s is not None and time.monotonic() >= self._until_s
 
     def _steps(self) -> Iterator[None]:
         copy = self.copy

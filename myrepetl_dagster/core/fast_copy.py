@@ -1,15 +1,16 @@
 """Copying by several connections: one reads windows of the table in key order, the others write them.
 
-The checkpoint is stored when a window is written whole, so that it never names a key with a gap before it; a
-window that was interrupted is copied again. Where nothing needs Python, rows are SQL tuples that the source
-rendered (`render.py`), and pass through here as bytes.
+The next window is read while the one before is still being written. The checkpoint is stored when a window is
+written whole, so that it never names a key with a gap before it; a window that was interrupted is copied again.
+Where the source can render rows as SQL tuples (`render.py`), they pass through here as bytes; the few that it
+cannot are read again by their keys and go through Python.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import cast
 
@@ -19,24 +20,30 @@ from .errors import RowRejected
 from .mapping_state import MappingState, Report
 from .model import Limits
 from .plan import UniqueKeys
-from .render import tuple_sql
-from .shape import Shaped
-from .snapshot import keyset_condition
+from .render import FILTERED, tuple_sql
+from .shape import LiteralKey, Shaped
+from .snapshot import keys_condition, keyset_condition
 from .source import MySQLSource
 from .values import cell_from_text, literal_of, sql_name
-from .wire import fields, first_field, row_packets
+from .wire import fields, first_fields, row_packets
 
 BATCH_BYTES = 2**20
 PENDING_BYTES_MAX = 8 * 2**20
+# Of a window; where there are more, the rest of the table goes through Python as a whole.
+ODD_ROWS_MAX = 1_000
+_KEYS_MAX = 500
 
 
 @dataclass(slots=True)
 class Window:
-    """What one SELECT of a window has brought so far."""
+    """What one SELECT of a window, and those for its odd rows, have brought so far."""
 
     rows: int = 0
     filtered: int = 0
-    after_key: tuple[str, ...] | None = None
+    end_key: LiteralKey | None = None
+    last: bool = False
+    odd: list[LiteralKey] = field(default_factory=list)  # keys of rows that the source could not render
+    writes: list[Future[None]] = field(default_factory=list)
 
 
 class FastCopy(Copy):
@@ -49,32 +56,35 @@ class FastCopy(Copy):
         self.tuple_sql = tuple_sql(self.shaper.plan, self.relation.layout)
 
     def _chunks(self) -> Iterator[None]:
-        if self.state.plan.unique_keys is not UniqueKeys.NONE:
-            yield from super()._chunks()  # rows may collide, and then their order counts
-            return
+        if self.state.plan.unique_keys is UniqueKeys.NONE:
+            try:
+                yield from self._windows()
+                return
+            except RowRejected:
+                pass  # what follows goes over the rows one by one, and names the one that is refused
+        yield from super()._chunks()  # in order, where rows may collide
+
+    def _windows(self) -> Iterator[None]:
         target = cast(MySQLTarget, self.state.target)
         with Writers(target, self.state.name, self.limits.copy_writers_max) as writers:
-            last = False
-            while not last:
-                try:
-                    window = self._window(writers)
-                    writers.drain()
-                except RowRejected:
-                    break
-                except ValueError:  # the source could not render a row (longer than its max_allowed_packet)
-                    writers.drain()
-                    self.tuple_sql = None
-                    continue
-                last = window.rows < self.limits.copy_window_rows
-                self._window_done(window, last)
-                if not last:  # else no step is to come: a slice that ends here must not make the next one read in vain
+            before: Window | None = None  # read whole, but perhaps not yet written whole
+            while True:
+                window = self._window(writers, before.end_key if before is not None else self.copy.after_key)
+                if before is not None:
+                    self._window_done(before)
+                before = window
+                if before is not None and (before.last or self._slice_over()):
+                    self._window_done(before)
+                    if before.last:  # no step to come: a slice that ends here must not make the next read in vain
+                        return
+                    before = None
                     yield
-        if not last:
-            yield from super()._chunks()  # goes over the window row by row, and names the one that is refused
 
-    def _window_done(self, window: Window, last: bool) -> None:
+    def _window_done(self, window: Window) -> None:
+        for write in window.writes:
+            write.result()
         checkpoint = self.state.checkpoint
-        copy = replace(self.copy, after_key=window.after_key, sweeping=last and self.copy.sweep)
+        copy = replace(self.copy, after_key=window.end_key, sweeping=window.last and self.copy.sweep)
         self._commit(
             replace(
                 checkpoint,
@@ -85,45 +95,64 @@ class FastCopy(Copy):
         )
 
     # ---- reading a window ----
-    def _window(self, writers: Writers) -> Window:
-        window = Window(after_key=self.copy.after_key)
+    def _window(self, writers: Writers, after: LiteralKey | None) -> Window | None:
+        """The window after a key; None: the source cannot render this table, and it is to be read again."""
+        window = Window(end_key=after)
         write = self._write_rendered if self.tuple_sql is not None else self._write_shaped
-        connection = self.server.snapshot_connection
+        for packet in self._read(self._sql(after), window, writers, write):
+            window.end_key = self._key(packet, rendered=self.tuple_sql is not None)
+        window.last = window.rows < self.limits.copy_window_rows
+        if len(window.odd) > ODD_ROWS_MAX:
+            wait(window.writes)
+            self.tuple_sql = None
+            return None
+        window.rows -= len(window.odd)
+        for start in range(0, len(window.odd), _KEYS_MAX):
+            keys = keys_condition(self.relation.key, window.odd[start : start + _KEYS_MAX])
+            for _ in self._read(f"{self.relation.select_sql} WHERE {keys}", window, writers, self._write_shaped):
+                pass
+        return window
+
+    def _read(self, sql: str, window: Window, writers: Writers, write: Write) -> Iterator[bytes]:
+        """Read and write; gives the last packet of each list."""
         try:
             with self.server.doing(f"copying {self.state.plan.source.name}"):
-                for packets in row_packets(connection, self._sql(), BATCH_BYTES):
+                for packets in row_packets(self.server.snapshot_connection, sql.encode("latin-1"), BATCH_BYTES):
                     window.rows += len(packets)
-                    window.after_key = self._key(packets[-1])
+                    yield packets[-1]
                     write(packets, window, writers)
                     del packets  # not to be held while the next ones are read: a row may have 16 MiB and more
         except BaseException:
-            self.server.discard_snapshot_connection()  # rows of the window may still be under way on it
+            self.server.discard_snapshot_connection()  # rows may still be under way on it
             raise
-        return window
 
-    def _sql(self) -> bytes:
+    def _sql(self, after: LiteralKey | None) -> str:
         relation = self.relation
         keys = ", ".join(sql_name(name) for name in relation.key)
         if self.tuple_sql is not None:
             select = f"SELECT {self.tuple_sql}, {keys} FROM {relation.from_sql}"
         else:
             select = relation.select_sql
-        after = self.copy.after_key
         where = f" WHERE {keyset_condition(relation.key, after)}" if after else ""
-        return f"{select}{where} ORDER BY {keys} LIMIT {self.limits.copy_window_rows}".encode("latin-1")
+        return f"{select}{where} ORDER BY {keys} LIMIT {self.limits.copy_window_rows}"
 
-    def _key(self, packet: bytes) -> tuple[str, ...]:
-        rendered = self.tuple_sql is not None
+    def _key(self, packet: bytes, *, rendered: bool) -> LiteralKey:
         values = fields(packet, skip=1 if rendered else 0)
         columns = [self.relation.layout[i] for i in self.relation.key_indexes]
         at = range(len(values)) if rendered else self.relation.key_indexes
         return tuple(literal_of(c)(cell_from_text(c)(values[i])) for c, i in zip(columns, at, strict=True))
 
-    def _write_rendered(self, packets: list[bytes], _: Window, writers: Writers) -> None:
-        tuples = [first_field(packet) for packet in packets]
+    def _write_rendered(self, packets: list[bytes], window: Window, writers: Writers) -> None:
+        tuples = first_fields(packets)
+        rows = [row for row in tuples if row]
+        if len(rows) < len(tuples):
+            window.filtered += tuples.count(FILTERED)
+            odd = (packet for packet, row in zip(packets, tuples, strict=True) if row is None)
+            window.odd += [self._key(packet, rendered=True) for packet in odd]
         size = sum(map(len, packets))
         packets.clear()  # what is written is all that is held
-        writers.submit(lambda target: target.write_tuples(self.shaper.plan, tuples), size)
+        if rows:
+            window.writes.append(writers.submit(lambda target: target.write_tuples(self.shaper.plan, rows), size))
 
     def _write_shaped(self, packets: list[bytes], window: Window, writers: Writers) -> None:
         convert = [cell_from_text(column) for column in self.relation.layout]
@@ -134,8 +163,12 @@ class FastCopy(Copy):
         packets.clear()
         shaped.check()
         window.filtered += shaped.rows_filtered
-        if shaped.mutations:
-            writers.submit(lambda target: target.write(self.shaper.plan, shaped.mutations, exact=False), size)
+        if mutations := shaped.mutations:
+            write = writers.submit(lambda target: target.write(self.shaper.plan, mutations, exact=False), size)
+            window.writes.append(write)
+
+
+Write = Callable[[list[bytes], Window, "Writers"], None]
 
 
 class Writers:
@@ -159,7 +192,7 @@ class Writers:
         for target in self._targets:
             target.close()
 
-    def submit(self, write: Callable[[MySQLTarget], None], size: int) -> None:
+    def submit(self, write: Callable[[MySQLTarget], None], size: int) -> Future[None]:
         """Hand over a piece of work; waits while all are busy and one more is waiting, or the pieces are too big.
 
         Args:
@@ -169,24 +202,17 @@ class Writers:
             ReplicationError: what an earlier piece ran into.
         """
         while len(self._pending) > self._count or (self._pending and self._bytes_held() + size > PENDING_BYTES_MAX):
-            self._take(wait(self._pending, return_when=FIRST_COMPLETED).done)
-        self._pending[self._pool.submit(self._work, write)] = size
+            done = wait(self._pending, return_when=FIRST_COMPLETED).done
+            for future in done:
+                del self._pending[future]
+            for future in done:
+                future.result()
+        future = self._pool.submit(self._work, write)
+        self._pending[future] = size
+        return future
 
     def _bytes_held(self) -> int:
         return sum(self._pending.values())
-
-    def drain(self) -> None:
-        """Wait until all is written."""
-        done, self._pending = self._pending, {}
-        wait(done)
-        for future in done:
-            future.result()
-
-    def _take(self, done: set[Future[None]]) -> None:
-        for future in done:
-            del self._pending[future]
-        for future in done:
-            future.result()
 
     def _work(self, write: Callable[[MySQLTarget], None]) -> None:
         target = self._idle.get()

@@ -134,7 +134,7 @@ class Limits:
     batch_interval_s_max: float = 5.0
     snapshot_slice_s: float = 20.0
     copy_window_rows: int = 50_000
-    copy_writers_max: int = 2
+    copy_writers_max: int = 3
     connect_timeout_s: float = 10.0
     control_timeout_s: float = 60.0
     snapshot_timeout_s: float = 600.0

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 
 from .model import Column
 from .plan import PlannedColumn, TablePlan, UniqueKeys
+from .pushdown import THROUGH_UTF8, condition_sql, transformed_sql, unsure_sql
 from .values import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
 
-# Character sets that are part of Unicode with one code for each character, so that the way through utf8mb4
-# gives the same bytes back.
-_THROUGH_UTF8 = frozenset({"utf8mb4", "utf8mb3", "ascii", "latin1"})
 _AS_TEXT = frozenset({"uuid", "inet4", "inet6"})
 _AS_HEX = frozenset({
     "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "geometry", "point", "linestring", "polygon",
@@ -25,16 +23,19 @@ _SUSPECT = "[.][0-9]+0([^0-9eE]|$)|[.]000|[0-9.]{15}"
 _SEARCHED_BYTES_MAX = 4000
 
 
+FILTERED = b""  # what stands in the place of a tuple where the filter leaves the row out
+
+
 def tuple_sql(plan: TablePlan, layout: Sequence[Column]) -> str | None:
-    """The expression, in the form of literals, or None where Python is needed.
+    """The expression, in the form of literals, or None where Python is needed for every row.
 
     It is NULL for a row that the source cannot render: one that is longer than its max_allowed_packet, or that
-    holds what only Python can write.
+    holds what only Python can write; and `FILTERED` for one that the filter leaves out, so that it is counted.
 
     Args:
         layout: the columns that the snapshot reads, by the names that the plan's columns have.
     """
-    if plan.mapping.filter is not None or plan.unique_keys is not UniqueKeys.NONE:
+    if plan.unique_keys is not UniqueKeys.NONE:
         return None
     by_name = {column.name: column for column in layout}
     parts = [_column_sql(plan, planned, by_name) for planned in plan.columns]
@@ -43,16 +44,21 @@ def tuple_sql(plan: TablePlan, layout: Sequence[Column]) -> str | None:
         return None
     # Not CONCAT_WS: what is longer than the source's max_allowed_packet becomes NULL, and has to make the whole
     # row NULL, which is noticed, and not to be left out or taken for a NULL of the row's.
-    return "CONCAT('(', " + ", ',', ".join(known) + ", ')')"
+    row = "CONCAT('(', " + ", ',', ".join(known) + ", ')')"
+    if plan.mapping.filter is None:
+        return row
+    passes = condition_sql(plan.mapping.filter, by_name)
+    unsure = unsure_sql(plan.mapping.filter, by_name)
+    return None if passes is None else f"IF({passes}, {row}, IF({unsure}, NULL, ''))"
 
 
 def _column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column]) -> str | None:
     """The literal's text. Its value is NULL for what only Python can write; so is the tuple's then."""
-    if planned.transform is not None:
-        return None
     if planned.source is None:
         return _text(any_literal(from_python(planned.value)))
     column = layout[planned.source]
+    if planned.transform is not None:
+        return transformed_sql(planned.transform, column)
     name = sql_name(column.name)
     target = plan.target.column(planned.target)
     same_type = target is not None and target.type == column.type
@@ -60,6 +66,8 @@ def _column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Colum
         return f"IFNULL({name} + 0, 'NULL')"
     if column.type in INTEGER_TYPES or column.type == "decimal":
         return f"IFNULL({name}, 'NULL')"
+    if column.type in FLOAT_TYPES and (target is None or target.type not in FLOAT_TYPES):
+        return None  # a number as a server would print it, which is not how JSON does
     if column.type in FLOAT_TYPES:  # in quotes: a bare -0 would be an integer, which has no sign
         return f"IF({name} IS NULL, 'NULL', CONCAT('''', {_float_text(column)}, ''''))"
     if column.type in TEMPORAL_TYPES:
@@ -75,7 +83,9 @@ def _column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Colum
         return f"IF({suspect} AND {changed}, NULL, {quoted})" if same_type else quoted
     if column.type in _AS_TEXT:
         return f"CONVERT(QUOTE(CAST({name} AS CHAR)) USING utf8mb4)"
-    if column.charset in _THROUGH_UTF8:
+    if column.charset == "latin1":  # its own bytes: neither server has to convert them
+        quoted = f"IF({name} IS NULL, 'NULL', CONCAT('_latin1', CONVERT(QUOTE({name}) USING binary)))"
+    elif column.charset in THROUGH_UTF8:
         # USING: columns of different collations cannot be joined as they are.
         quoted = f"CONVERT(QUOTE({name}) USING utf8mb4)"
     else:

@@ -189,17 +189,18 @@ def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
 _LENGTH_BYTES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 
 
-def first_field(packet: bytes) -> bytes | memoryview:
-    """The first field of a row's packet; where it is long, as a part of the packet.
-
-    Raises:
-        ValueError: it is NULL.
-    """
-    length = packet[0]
-    if length < NULL:
-        return packet[1 : 1 + length]
-    if length == NULL:
-        raise ValueError("the first field is NULL")
-    start = 1 + _LENGTH_BYTES[length]
-    end = start + int.from_bytes(packet[1:start], "little")
-    return packet[start:end] if end < LONG_BYTES else memoryview(packet)[start:end]
+def first_fields(packets: list[bytes]) -> list[bytes | memoryview | None]:
+    """The first field of each row's packet, NULL as None; where it is long, as a part of the packet."""
+    found: list[bytes | memoryview | None] = []
+    add = found.append
+    for packet in packets:
+        length = packet[0]
+        if length < NULL:
+            add(packet[1 : 1 + length])
+        elif length == NULL:
+            add(None)
+        else:
+            start = 1 + _LENGTH_BYTES[length]
+            end = start + int.from_bytes(packet[1:start], "little")
+            add(packet[start:end] if end < LONG_BYTES else memoryview(packet)[start:end])
+    return found

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core import wire
-from myrepetl_dagster.core.wire import fields, first_field, packet_batches, send_statement
+from myrepetl_dagster.core.wire import fields, first_fields, packet_batches, send_statement
 
 EOF = b"\xfe\0\0\x02\0"
 MAX = 0xFFFFFF
@@ -153,8 +153,9 @@ def test_a_long_first_field_is_not_copied() -> None:
     long = b"x" * wire.LONG_BYTES
     packet = field(long) + field(b"key")
 
-    found = first_field(packet)
+    (found, short, null) = first_fields([packet, field(b"short"), b"\xfb"])
 
     assert isinstance(found, memoryview)
     assert found == long
     assert found.obj is packet
+    assert (short, null) == (b"short", None)

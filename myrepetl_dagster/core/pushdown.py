@@ -1,0 +1,193 @@
+"""Filters and built-in transforms as SQL of the source, where its result is Python's, byte for byte. Pure.
+
+Whatever is not certain is None here and is done in Python (`filters.py`, `transforms.py`), which decide what is
+right; `tests/server/test_pushdown.py` compares the two. Certain are
+
+    whole numbers, DECIMAL      with numbers of up to 30 digits
+    FLOAT, DOUBLE               with numbers that a double holds exactly
+    text of a Unicode, ASCII or latin1 character set, ENUM, SET
+                                with text: by the bytes of its UTF-8, whose order is that of the code points
+    DATE, DATETIME, TIMESTAMP   with ISO text or dates without an offset: by their text, whose order is that of time
+    BINARY, VARBINARY, BLOB     with text or bytes
+
+SQL is in the form of literals. A comparison may be NULL, and AND, OR and NOT are SQL's own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
+
+from .comparison import Operand
+from .filters import And, Compare, Expression, Not, Or, columns
+from .model import Column
+from .transforms import Transform
+from .values import DATETIME_TYPES, FLOAT_TYPES, INTEGER_TYPES, float_literal, sql_name
+
+# Character sets that are part of Unicode with one code for each character, so that the way through utf8mb4
+# gives the same bytes back.
+THROUGH_UTF8 = frozenset({"utf8mb4", "utf8mb3", "ascii", "latin1"})
+_CHARACTERS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
+_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_DIGITS_MAX = 30  # of a number on either side of its point: a literal that both servers read exactly
+_DOUBLE_INT_MAX = 2**53
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d)(?: (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?)?", re.ASCII)
+# What `str.strip` takes away; TRIM takes blanks only.
+_WHITE = [*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F]
+_WHITE.append(0x3000)
+
+
+# ---- filters ------------------------------------------------------------------------------------------
+def condition_sql(expression: Expression, layout: Mapping[str, Column]) -> str | None:
+    """A condition that is true for just the rows that pass the filter, or None where Python has to look."""
+    match expression:
+        case Compare(column, op, operand):
+            return _compare_sql(layout[column], op, operand)
+        case Not(condition):
+            inner = condition_sql(condition, layout)
+            return None if inner is None else f"(NOT {inner})"
+        case And(conditions) | Or(conditions):
+            parts = [condition_sql(one, layout) for one in conditions]
+            known = [part for part in parts if part is not None]
+            word = " AND " if isinstance(expression, And) else " OR "
+            return f"({word.join(known)})" if known and len(known) == len(parts) else None
+
+
+def unsure_sql(expression: Expression, layout: Mapping[str, Column]) -> str:
+    """Whether a row that does not pass might have to: MariaDB casts what exceeds max_allowed_packet to NULL."""
+    used = [layout[name] for name in sorted(columns(expression))]
+    cast = [c for c in used if c.type in _CHARACTERS and c.charset in THROUGH_UTF8]
+    lost = [f"({sql_name(c.name)} IS NOT NULL AND {_comparable_text(c)} IS NULL)" for c in cast]
+    return " OR ".join(lost) or "FALSE"
+
+
+def _compare_sql(column: Column, op: str, operand: Operand | None) -> str | None:
+    name = sql_name(column.name)
+    if operand is None:
+        return f"({name} IS NULL)"
+    value, literal = _sides(column, name, operand)
+    return None if literal is None else f"({value} {_OPERATORS[op]} {literal})"
+
+
+def _sides(column: Column, name: str, operand: Operand) -> tuple[str, str | None]:
+    """What is compared with what; the second is None where that is not exact."""
+    if column.type in INTEGER_TYPES or column.type == "decimal":
+        return f"({name} + 0)", _number(operand)  # plus 0: a YEAR is compared as a number, a BIT is one
+    if column.type in FLOAT_TYPES:
+        return f"({name} * 1e0)", _double(operand)  # times 1: not rounded to the six digits of a FLOAT
+    if column.type in (_CHARACTERS | {"enum", "set"}) and column.charset in THROUGH_UTF8:
+        return _comparable_text(column), _bytes(_as_text(operand))
+    if column.type == "date" or (column.type in DATETIME_TYPES and column.column_type):
+        return f"CAST({name} AS BINARY)", _bytes(_moment(column, operand))
+    if column.type in _BYTES or (column.type in _CHARACTERS and column.charset == "binary"):
+        return name, _bytes(operand if isinstance(operand, str | bytes) else None)
+    return name, None
+
+
+def _comparable_text(column: Column) -> str:
+    name = sql_name(column.name)
+    return f"CAST({name if column.charset != 'latin1' else f'CONVERT({name} USING utf8mb4)'} AS BINARY)"
+
+
+def _decimal(operand: Operand) -> Decimal | None:
+    """A number as `comparison.pair` takes it: floats by their shortest text, text that is one."""
+    match operand:
+        case float():
+            return Decimal(repr(operand))
+        case int() | Decimal():
+            return Decimal(operand)
+        case str():
+            with suppress(InvalidOperation):
+                return Decimal(operand.strip())
+    return None
+
+
+def _number(operand: Operand) -> str | None:
+    number = _decimal(operand)
+    if number is None or not number.is_finite() or abs(number.adjusted()) > _DIGITS_MAX:
+        return None
+    text = format(number, "f")
+    return text if all(len(part) <= _DIGITS_MAX for part in text.lstrip("-").split(".")) else None
+
+
+def _double(operand: Operand) -> str | None:
+    """Whole numbers are compared as such in Python, and so are exact only where a double holds them."""
+    if _number(operand) is None or (isinstance(operand, int) and abs(operand) > _DOUBLE_INT_MAX):
+        return None
+    number = _decimal(operand)
+    return None if number is None else float_literal(float(number))
+
+
+def _as_text(operand: Operand) -> str | None:
+    match operand:
+        case str():
+            return operand
+        case dt.datetime():
+            return operand.isoformat(" ")
+        case dt.date():
+            return operand.isoformat()
+    return None
+
+
+def _moment(column: Column, operand: Operand) -> str | None:
+    """The text that the server prints for the operand in this column; longer where the column has fewer digits."""
+    match = _DATE.fullmatch(_as_text(operand) or "")
+    if match is None:
+        return None
+    day, time, fraction = match.groups()
+    try:
+        moment = dt.datetime.fromisoformat(f"{day} {time or '00:00:00'}")
+    except ValueError:
+        return None
+    fraction = (fraction or "").rstrip("0")
+    if column.type == "date":
+        return day if moment.time() == dt.time() and not fraction else _as_text(operand)
+    digits = re.search(r"\((\d)\)", column.column_type)
+    fraction = fraction.ljust(int(digits[1]) if digits else 0, "0")
+    return moment.isoformat(" ") + (f".{fraction}" if fraction else "")
+
+
+def _bytes(value: str | bytes | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        data = value.encode() if isinstance(value, str) else value
+    except UnicodeEncodeError:
+        return None
+    return f"_binary x'{data.hex()}'"
+
+
+# ---- transforms ---------------------------------------------------------------------------------------
+def transformed_sql(transform: Transform, column: Column) -> str | None:
+    """The literal's text of a transformed value, or None where Python has to do it.
+
+    Its value is NULL for what only Python can do: letters beyond ASCII, whose case the servers map by other
+    tables, and white space at the ends that is no blank.
+    """
+    name = sql_name(column.name)
+    if transform.builtin == "length" and column.type in _BYTES:
+        return f"IFNULL(LENGTH({name}), 0)"
+    if transform.builtin is None or column.type not in _CHARACTERS or column.charset not in THROUGH_UTF8:
+        return None
+    # A collation of its own: a Turkish one has another capital of i.
+    text = f"(CONVERT({name} USING utf8mb4) COLLATE utf8mb4_bin)"
+    match transform.builtin:
+        case "length":
+            return f"IFNULL(CHAR_LENGTH({name}), 0)"
+        case "uppercase" | "lowercase":
+            function = "UPPER" if transform.builtin == "uppercase" else "LOWER"
+            return _if_exact(name, f"LENGTH({text}) = CHAR_LENGTH({text})", f"{function}({text})")
+        case "trim":
+            white = ", ".join(f"x'{chr(code).encode().hex()}'" for code in _WHITE)
+            ends = [f"CAST({side}(TRIM({text}), 1) AS BINARY) NOT IN ({white})" for side in ("LEFT", "RIGHT")]
+            return _if_exact(name, " AND ".join(ends), f"TRIM({text})")
+    return None
+
+
+def _if_exact(name: str, exact: str, text: str) -> str:
+    """`exact` is neither true nor false, and the whole NULL, where a server cannot convert so long a text."""
+    return f"IF({name} IS NULL, 'NULL', IF({exact}, CONVERT(QUOTE({text}) USING utf8mb4), NULL))"
