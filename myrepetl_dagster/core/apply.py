@@ -11,7 +11,8 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import chain, groupby
 from typing import Any, Protocol
 
@@ -47,6 +48,7 @@ _HARMLESS = frozenset({1287, 1300})
 _DUPLICATE = 1062
 _COLLISIONS = frozenset({1690, _DUPLICATE})
 _INTRODUCER = re.compile(r"^_\w+ ?(?=x?')")  # of a text literal: _utf8mb4'a', _latin1 x'61'
+_KILL_TIMEOUT_S = 3.0
 _UNIQUE_HINT = "Drop the target's unique key, or make its columns as unique in the source."
 
 
@@ -63,7 +65,7 @@ class Target(Protocol):
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None: ...
     def start(self, work: Callable[[], None]) -> None: ...
     def finish(self) -> None: ...
-    def abandon(self, *, at_once: bool) -> None: ...
+    def abandon(self) -> None: ...
     def rollback(self) -> None: ...
     def prepared(self) -> PreparedRows: ...
     def record_error(self, mapping: str, error: str) -> None: ...
@@ -93,6 +95,7 @@ class MySQLTarget(Server):
         self._packet_bytes_max = 0
         self._has_prepared_table = False
         self._behind = Behind()
+        self._under_way = 0  # operations
 
     # ---- connections ----
     @property
@@ -105,11 +108,43 @@ class MySQLTarget(Server):
         self._apply_used_at_s = time.monotonic()
         return self._apply
 
+    @contextmanager
+    def doing(self, what: str = "") -> Iterator[None]:
+        """As of any server; what a signal has interrupted counts as under way."""
+        self._under_way += 1
+        try:
+            with super().doing(what):
+                yield
+        except Exception:
+            self._under_way -= 1
+            raise
+        self._under_way -= 1
+
     def close(self) -> None:
         """Close both connections; what was not committed is rolled back by the server."""
-        self.abandon(at_once=True)
+        if self._under_way or self._behind.busy:
+            self._cut_off()
+        self.abandon()
         super().close()
         self.discard_transaction()
+
+    def _cut_off(self) -> None:
+        """End the statement that the apply connection is in the middle of.
+
+        Of a closed socket the server would take no notice before the statement ends; it may wait for a lock.
+        """
+        connection = self._apply
+        if connection is None or connection._sock is None:
+            return
+        with suppress(OSError):
+            connection._sock.shutdown(socket.SHUT_RDWR)
+        with suppress(ReplicationError, pymysql.MySQLError, OSError, AttributeError):
+            quick = replace(self.limits, connect_timeout_s=min(_KILL_TIMEOUT_S, self.limits.connect_timeout_s))
+            killer = connect(self.endpoint, Use.CONTROL, quick, self._info)
+            try:
+                query(killer, f"KILL {connection.thread_id()}")
+            finally:
+                close_quietly(killer)
 
     # ---- tables ----
     def describe(self, name: TableName) -> Table | None:
@@ -418,16 +453,8 @@ class MySQLTarget(Server):
         """Wait for what was started; raises what it raised."""
         self._behind.wait()
 
-    def abandon(self, *, at_once: bool) -> None:
-        """Let what was started end, well or not.
-
-        Args:
-            at_once: cut its connection off.
-        """
-        connection = self._apply
-        if at_once and self._behind.busy and connection is not None and connection._sock is not None:
-            with suppress(OSError):
-                connection._sock.shutdown(socket.SHUT_RDWR)
+    def abandon(self) -> None:
+        """Let what was started end, well or not."""
         with suppress(Exception):
             self._behind.wait()
 

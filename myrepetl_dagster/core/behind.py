@@ -18,32 +18,37 @@ class Behind:
     """A place where one piece of work at a time is done."""
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
+        self._ended: threading.Event | None = None  # of what was started and nobody has waited for
         self._error: BaseException | None = None
 
     @property
     def busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return self._ended is not None and not self._ended.is_set()
 
     def start(self, work: Callable[[], None]) -> None:
         """Do this, once what was started before has ended well."""
         self.wait()
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
+        ended = threading.Event()
 
         def run() -> None:
             try:
                 work()
             except BaseException as error:
                 self._error = error
+            finally:
+                ended.set()
 
-        self._thread = threading.Thread(target=run, name="write behind", daemon=True)
-        self._thread.start()
+        self._ended = ended
+        threading.Thread(target=run, name="write behind", daemon=True).start()
 
     def wait(self) -> None:
         """Wait for the end of what was started; raises what it raised, once."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._ended is not None:
+            # Not `Thread.join`: when a signal's exception ends that, a thread that runs on counts as ended
+            # (Python 3.11 and 3.12).
+            self._ended.wait()
+            self._ended = None
         error, self._error = self._error, None
         if error is not None:
             raise error

@@ -157,12 +157,12 @@ class CatchUp:
 
     @contextmanager
     def _orderly(self) -> Iterator[None]:
-        """Leaves no commit under way behind: after an error it may end, after a signal it is cut off."""
+        """Leaves no commit under way behind an error. (After a signal, closing the target ends it.)"""
         try:
             yield
-        except BaseException as error:
+        except Exception:
             for target, *_ in self.under_way:
-                target.abandon(at_once=not isinstance(error, Exception))
+                target.abandon()
             raise
 
     def _known(self) -> dict[TableName, KnownTable]:

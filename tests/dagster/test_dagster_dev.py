@@ -44,7 +44,7 @@ class Ui:
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 
-    def launch(self, job: str, *assets: str, **config: Any) -> str:
+    def launch(self, job: str, *assets: str, tags: dict[str, str] | None = None, **config: Any) -> str:
         """Start a run as the UI does; the run's id."""
         params = {
             "selector": {
@@ -53,6 +53,7 @@ class Ui:
                 "assetSelection": [{"path": key.split("/")} for key in assets] or None,
             },
             "runConfigData": config,
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
             "mode": "default",
         }
         found = self.ask(
@@ -146,6 +147,9 @@ def ui(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     pair = Pair(servers.get("source", "mysql"), servers.get("target", "mysql"), directory)
     found = Ui(pair, free_port(), directory / "home", directory / "dev.log")
     env = environment(found.home, write_with_variable(directory, prepare(pair)))
+    settings = found.home / "dagster.yaml"
+    assert "poll_interval_seconds: 30" in settings.read_text()
+    settings.write_text(settings.read_text().replace("poll_interval_seconds: 30", "poll_interval_seconds: 2"))
     command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(found.port)]
     with found.log.open("wb") as log:
         # With the signal's usual meaning, which a shell takes from what it starts in the background.
@@ -228,7 +232,7 @@ def test_a_run_that_is_terminated_is_canceled(ui: Ui) -> None:
     """Terminated in the middle of a long copy a run ends soon, is not tried again, and keeps what it has copied."""
     ui.pair.source.execute(
         "INSERT INTO shop.long_table () VALUES ()",
-        *["INSERT INTO shop.long_table (text) SELECT text FROM shop.long_table"] * 17,
+        *["INSERT INTO shop.long_table (text) SELECT text FROM shop.long_table"] * 19,
     )
     copied = "SELECT COUNT(*) FROM dw.long_table"
     run_id = ui.launch("snapshot", mappings=["shop.long_table"])
@@ -246,8 +250,37 @@ def test_a_run_that_is_terminated_is_canceled(ui: Ui) -> None:
 
     ui.pair.source.execute("DELETE FROM shop.long_table WHERE id > 100")
     assert status == "CANCELED"
-    assert 0 < ui.pair.target.execute(copied)[0][0] < 131072
-    assert not ui.pair.source.execute("SELECT id FROM information_schema.processlist WHERE user = 'copier'")
+    assert 0 < ui.pair.target.execute(copied)[0][0] < 2**19
+    assert no_connections(ui)
+
+
+def no_connections(ui: Ui) -> bool:
+    """Whether neither server has a connection of a run; the UI's own questions are over in a moment."""
+    left = "SELECT id FROM information_schema.processlist WHERE user = 'copier'"
+    return not (ui.pair.source.execute(left) or ui.pair.target.execute(left))
+
+
+def test_a_run_that_takes_too_long_is_ended_by_dagster(ui: Ui) -> None:
+    """A run over its time (`dagster/max_runtime`), in the middle of a statement that waits for a lock, is ended by the
+    daemon: rolled back, no connection left on either server, and the next run goes on from the checkpoint.
+    """
+    shop, dw = ("SELECT id, name FROM shop.users ORDER BY id", "SELECT id, name FROM dw.users ORDER BY id")
+    assert ui.ended(ui.launch("replicate"), 90) == "SUCCESS"
+    with contextlib.closing(ui.pair.target.connect(autocommit=False)) as other, other.cursor() as cursor:
+        cursor.execute("SELECT id FROM dw.users WHERE id = 2 FOR UPDATE")
+        before = ui.pair.target.execute(dw)
+        ui.pair.source.execute("UPDATE shop.users SET name = CONCAT(name, ' too long')")
+        started_s = time.monotonic()
+        run_id = ui.launch("replicate", tags={"dagster/max_runtime": "6"})
+
+        status = ui.ended(run_id, 90)
+        print(f"ended by the daemon after {time.monotonic() - started_s:.1f} s")
+        assert status == "FAILURE"
+        wait_for(lambda: no_connections(ui), 20, ui.log)
+        assert ui.pair.target.execute(dw) == before
+
+    assert ui.ended(ui.launch("replicate"), 90) == "SUCCESS"
+    assert ui.pair.target.execute(dw) == ui.pair.source.execute(shop)
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium: apt-get install chromium")

@@ -57,9 +57,9 @@ class FakeTarget:
         if work is not None:
             work()
 
-    def abandon(self, *, at_once: bool) -> None:
+    def abandon(self) -> None:
         work, self.started = self.started, None
-        if work is not None and not at_once:
+        if work is not None:
             with suppress(Exception):
                 work()
 
