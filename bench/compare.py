@@ -19,11 +19,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from data import TABLES, create, create_fifty, write_hot_log, write_log
-from tools import ROOT, Flavour, Measured, Server, measure, servers_dir, tools
+from tools import ROOT, Flavour, Measured, Server, cpu_s, measure, servers_dir, tools
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """One catch-up: changes; seconds of wall clock, of our client's CPU, of the writing server's CPU."""
+
+    changes: int
+    wall_s: float
+    client_cpu_s: float
+    server_cpu_s: float
 
 
 class Bench:
@@ -181,20 +192,26 @@ class Bench:
         self.replica.execute("STOP REPLICA" if mysql else "STOP SLAVE")
         return elapsed_s
 
-    def catch_up(self, write: Callable[[int], int], rounds: int) -> dict[str, list[tuple[int, float]]]:
-        """(changes, seconds) of both, on the same log, and of an empty run of ours."""
-        found: dict[str, list[tuple[int, float]]] = {"native replica": [], "ours": [], "empty run": []}
+    def catch_up(self, write: Callable[[int], int], rounds: int) -> dict[str, list[Caught]]:
+        """Both on the same log, and an empty run of ours."""
+        found: dict[str, list[Caught]] = {"native replica": [], "ours": [], "empty run": []}
         env = {"PYTHONPATH": str(ROOT)}
+
+        def natively(changes: int) -> None:
+            before = cpu_s(self.replica)
+            elapsed_s = self.replicate_natively()
+            found["native replica"].append(Caught(changes, elapsed_s, 0.0, cpu_s(self.replica) - before))
+
         for number in range(rounds):
             changes = write(number)
-            first_native = number % 2 == 0
-            if first_native:
-                found["native replica"].append((changes, self.replicate_natively()))
-            run = measure(self.ours(["users"]), [self.source, self.target], env)
-            found["ours"].append((changes, run.wall_s))
-            if not first_native:
-                found["native replica"].append((changes, self.replicate_natively()))
-            found["empty run"].append((0, measure(self.ours(["users"]), [self.source, self.target], env).wall_s))
+            if number % 2 == 0:
+                natively(changes)
+            run = measure(self.ours(["users"]), [self.target], env)
+            found["ours"].append(Caught(changes, run.wall_s, run.client_cpu_s, run.server_cpu_s))
+            if number % 2:
+                natively(changes)
+            run = measure(self.ours(["users"]), [self.target], env)
+            found["empty run"].append(Caught(0, run.wall_s, run.client_cpu_s, run.server_cpu_s))
             self.check("users", "catch-up")
         return found
 
@@ -218,13 +235,25 @@ def print_snapshot(flavour: str, table: str, rows: int, found: dict[str, list[Me
         print(f"| {' | '.join(cells)} |")
 
 
-def print_catch_up(flavour: str, log: str, found: dict[str, list[tuple[int, float]]]) -> None:
-    empty_s = statistics.median(s for _, s in found["empty run"])
-    native = [n / s for n, s in found["native replica"]]
-    ours = [n / s for n, s in found["ours"]]
-    net = [n / max(0.001, s - empty_s) for n, s in found["ours"]]
-    ratio = statistics.median(net) / statistics.median(native)
-    print(f"| {flavour} | {log} | {spread(native)} | {spread(ours)} | {spread(net)} | {ratio:.2f} | {empty_s:.2f} |")
+def print_catch_up(flavour: str, log: str, found: dict[str, list[Caught]]) -> None:
+    empty, native, ours = found["empty run"], found["native replica"], found["ours"]
+    empty_s = statistics.median(one.wall_s for one in empty)
+    native_rates = [one.changes / one.wall_s for one in native]
+    net = [one.changes / max(0.001, one.wall_s - empty_s) for one in ours]
+    ratio = statistics.median(net) / statistics.median(native_rates)
+    empty_client_s = statistics.median(one.client_cpu_s for one in empty)
+    client_us, target_us, replica_us = (
+        1e6 * statistics.median(values)
+        for values in (
+            [(one.client_cpu_s - empty_client_s) / one.changes for one in ours],
+            [one.server_cpu_s / one.changes for one in ours],
+            [one.server_cpu_s / one.changes for one in native],
+        )
+    )
+    print(
+        f"| {flavour} | {log} | {spread(native_rates)} | {spread(net)} | {ratio:.2f} | {empty_s:.2f}"
+        f" | {replica_us:.1f} | {target_us:.1f} | {client_us:.1f} |"
+    )
 
 
 def main() -> None:
@@ -266,10 +295,10 @@ def main() -> None:
             finally:
                 bench.close()
     print(
-        "\n| server | log | native replica, changes/s | ours, all of it | ours, less an empty run | of native |"
-        " empty run s |"
+        "\n| server | log | native replica, changes/s | ours, less an empty run | of native | empty run s"
+        " | CPU µs a change: replica | our target | our client |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     for flavour, log, found in catch_ups:
         print_catch_up(flavour, log, found)
 
