@@ -127,6 +127,9 @@ class LogStream:
                     self._ask_by_tagged(self._start.gtid_set, connection, server_id)
                 else:
                     self._ask(server_id)
+                # Who closes it, or dies, resets the connection. Else a server that has more to send than the reader
+                # had room for goes on asking for room until the reader's system has forgotten it: a minute.
+                connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except BaseException:
             close_quietly(self._opened)
             raise
