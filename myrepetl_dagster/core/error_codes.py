@@ -2,11 +2,12 @@
 
 Numbers and symbols are those of the MySQL 9 and MariaDB 11 error references. Exception classes tell
 nothing (PyMySQL raises OperationalError for nearly every number), message texts are translated and
-change; so the number decides, and the text only where one number has several meanings (1236, 1290).
+change; so the number decides, and the text only where one number has several meanings (1236, 1290, 1030 …).
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,6 +40,7 @@ _D, _S, _X = ErrorClass.DATA, ErrorClass.SCHEMA, ErrorClass.CONFIGURATION
 
 _GRANT = "Grant what is missing (README, section Grants), or correct user and password."
 _DISK = "Free space on the server; the run goes on by itself when there is room."
+_FILES = "The server cannot create a file; its error log says why."
 _VALUE = "Make the target's column wide enough for what the source holds, or map it with a transform."
 _SERVER_ID = "Another reader uses this server_id: choose another replication.server_id."
 _COLUMN = "Compare the table with the mapping; run `myrepetl test-connection`."
@@ -103,11 +105,18 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     # Space
     (1021, "ER_DISK_FULL", _T, _DISK),
     (1114, "ER_RECORD_FILE_FULL", _T, _DISK),
-    (1030, "ER_GET_ERRNO", _T, _DISK),
     (1026, "ER_ERROR_ON_WRITE", _T, _DISK),
     (1878, "ER_TEMP_FILE_WRITE_FAILURE", _T, _DISK),
+    (3019, "ER_INNODB_UNDO_LOG_FULL", _T, _DISK),
+    (3675, "ER_DISK_FULL_NOWAIT", _T, _DISK),
     (3, "EE_WRITE", _T, _DISK),
-    (3675, "ER_INNODB_OUT_OF_RESOURCES", _T, _DISK),
+    (20, "EE_DISK_FULL", _T, _DISK),
+    # These hold the system's errno, which is 28 where there is no space (see `classify`).
+    (1, "EE_CANTCREATEFILE", _X, _FILES),
+    (1004, "ER_CANT_CREATE_FILE", _X, _FILES),
+    (1005, "ER_CANT_CREATE_TABLE", _X, _FILES),
+    (1030, "ER_GET_ERRNO", _T, "The storage engine failed; the server's error log says why."),
+    (1197, "ER_TRANS_CACHE_FULL", _X, "Raise max_binlog_cache_size on the target."),
     # A server that does not take writes
     (1290, "ER_OPTION_PREVENTS_STATEMENT", _F, "The server is read only; is it the primary?"),
     (1036, "ER_OPEN_AS_READONLY", _F, "The server is read only; is it the primary?"),
@@ -225,6 +234,11 @@ _WITHOUT_NUMBER: tuple[tuple[type[BaseException], str, str, ErrorClass, str], ..
 )
 
 
+# "OS errno 28 - No space left on device", "Errcode: 28", "Got error 28 from storage engine".
+_WITH_ERRNO = frozenset({1, 1004, 1005, 1030})
+_NO_SPACE = re.compile(r"err(?:no|code|or):? 28\b", re.IGNORECASE)
+
+
 def classify_without_number(error: BaseException) -> ErrorCode:
     """The meaning of a driver's exception that has no number; one that is not known is nobody's to retry."""
     text = str(error).lower()
@@ -245,6 +259,8 @@ def classify(code: int, text: str = "") -> ErrorCode:
         for part, error_class, hint in _LOG_1236:
             if part in lowered:
                 return ErrorCode(code, known.symbol, error_class, hint)
+    if code in _WITH_ERRNO and _NO_SPACE.search(text):
+        return ErrorCode(code, known.symbol, ErrorClass.TRANSIENT, _DISK)
     if code == 1290 and "read-only" not in lowered and "read_only" not in lowered:
         return ErrorCode(code, known.symbol, ErrorClass.CONFIGURATION, "A server option forbids the statement.")
     return known

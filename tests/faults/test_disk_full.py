@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pymysql
 import pytest
-from faults.harness import LIMITS, OTHER, meanwhile
+from faults.harness import FEW_RESOURCES, LIMITS, OTHER, meanwhile
 from pipelines import Pair, pair_of
 from server_farm import Servers
 from servers import Flavour, Server
@@ -78,7 +78,7 @@ def target_on(kind: str, flavour: Flavour, directory: Path) -> Iterator[tuple[Se
             "data": {"log-bin": str(directory / "binlog")},
             "binary log": {"log-bin": str(disk / "binlog")},
             "temporary files": {"tmpdir": str(disk)},
-        }[kind]
+        }[kind] | FEW_RESOURCES
         server = Server(flavour, disk / "server" if kind == "data" else directory / "server", options)
         if kind == "data":
             server.options["tmpdir"] = str(directory)
@@ -124,6 +124,23 @@ def test_a_target_with_a_full_disk_is_waited_for(servers: Servers, flavour: Flav
 
     assert seen
     assert set(seen) <= FULL | GONE
+
+
+@needs_mount
+def test_a_table_that_finds_no_space_is_created_later(servers: Servers, flavour: Flavour, tmp_path: Path) -> None:
+    """CREATE TABLE for a new mapping on a full disk is retried, too."""
+    with target_on("data", flavour, tmp_path) as (target, disk):
+        pair = filled(servers, flavour, target)
+        pair.on_source("CREATE TABLE u (id INT PRIMARY KEY, v VARCHAR(10))", "INSERT INTO u VALUES (1, 'one')")
+
+        def make_room() -> None:
+            free(disk)
+            target.start()
+
+        seen = meanwhile(pair, "u", lambda: fill(disk), make_room, times=2)
+
+        assert seen[0] == {"mysql": 3675, "mariadb": 3}[flavour]
+        pair.assert_same("u")
 
 
 @needs_mount

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.harness import LIMITS, OTHER, World, new_seed, retries
+from faults.harness import FEW_RESOURCES, LIMITS, OTHER, World, new_seed, retries
 from pipelines import Pair, pair_of
 from server_farm import Servers
 from servers import Flavour, Server
@@ -104,7 +104,7 @@ class Group:
 @contextlib.contextmanager
 def group(flavour: Flavour, directory: Path) -> Iterator[Group]:
     """Two servers on one port of two addresses."""
-    log_updates = {"log_replica_updates" if flavour == "mysql" else "log_slave_updates": "ON"}
+    log_updates = {"log_replica_updates" if flavour == "mysql" else "log_slave_updates": "ON", **FEW_RESOURCES}
     first = Server(flavour, directory / "first", log_updates)
     second = Server(flavour, directory / "second", {**log_updates, "server-id": str(first.port + 1)})
     second.port = first.port

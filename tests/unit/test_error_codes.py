@@ -10,7 +10,7 @@ from myrepetl_dagster.core.error_codes import ERROR_CODES, ErrorClass, classify
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
-        ([1205, 1213, 1317, 1020, 3024, 1969], ErrorClass.TRANSIENT),
+        ([1205, 1213, 1317, 1020, 3024, 1969, 3, 20, 1021, 1026, 1114, 3675], ErrorClass.TRANSIENT),
         ([2006, 2013, 1053, 1158, 1159, 1160, 1161, 1927, 4031], ErrorClass.AMBIGUOUS_COMMIT),
         ([2002, 2003, 1040, 1203, 1226], ErrorClass.NEW_CONNECTION),
         ([1836, 1792], ErrorClass.FAILOVER),
@@ -52,6 +52,22 @@ def test_1290_by_its_text() -> None:
     """1290 is a failover only where it speaks of read-only."""
     assert classify(1290, "running with the --read-only option").error_class is ErrorClass.FAILOVER
     assert classify(1290, "running with the --secure-file-priv option").error_class is ErrorClass.CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (1, "Can't create/write to file '/tmp/x' (OS errno 28 - No space left on device)"),
+        (1004, "Can't create file './d/t.frm' (errno: 28 \"No space left on device\")"),
+        (1005, 'Can\'t create table `d`.`t` (errno: 28 "No space left on device")'),
+        (1030, "Got error 28 - 'No space left on device' from storage engine"),
+    ],
+)
+def test_no_space_by_the_systems_errno(code: int, text: str) -> None:
+    """Numbers that say only that a file failed: with errno 28 there is no space, which passes."""
+    assert classify(code, text).error_class is ErrorClass.TRANSIENT
+    assert "space" in classify(code, text).hint
+    assert "space" not in classify(code, text.replace("28", "13")).hint
 
 
 def test_table() -> None:
