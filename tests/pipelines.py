@@ -22,6 +22,19 @@ PASSWORD = "least"
 _numbers = itertools.count(1)
 
 
+# What files of the original MyRepETL spell out of its own connection defaults.
+ORIGINAL_DATABASE: dict[str, Any] = {
+    "connect_timeout": 10,
+    "read_timeout": 30,
+    "write_timeout": 30,
+    "autocommit": True,
+    "charset": "utf8mb4",
+    "use_unicode": True,
+    "sql_mode": "TRADITIONAL",
+    "init_command": "SET SESSION wait_timeout=28800, interactive_timeout=28800",
+}
+
+
 @dataclass(frozen=True)
 class Route:
     """From which kind of server to which."""

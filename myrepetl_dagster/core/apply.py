@@ -122,19 +122,18 @@ class MySQLTarget(Server):
 
     def close(self) -> None:
         """Close both connections; what was not committed is rolled back by the server."""
-        if self._under_way or self._behind.busy:
-            self._cut_off()
+        self.cut_off()
         self.abandon()
         super().close()
         self.discard_transaction()
 
-    def _cut_off(self) -> None:
-        """End the statement that the apply connection is in the middle of.
+    def cut_off(self) -> None:
+        """End what is under way on the apply connection, from any thread; nothing where nothing is.
 
         Of a closed socket the server would take no notice before the statement ends; it may wait for a lock.
         """
         connection = self._apply
-        if connection is None or connection._sock is None:
+        if not (self._under_way or self._behind.busy) or connection is None or connection._sock is None:
             return
         with suppress(OSError):
             connection._sock.shutdown(socket.SHUT_RDWR)

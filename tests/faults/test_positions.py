@@ -196,15 +196,19 @@ def test_a_log_that_goes_on_is_resumed(pair: Pair) -> None:
 
 def test_a_restored_server_is_noticed(pair: Pair, tmp_path: Path) -> None:
     """A source set back to an older copy of its own datadir does not hold what the checkpoint has seen."""
-    pair.source.stop()
-    shutil.copytree(pair.source.datadir, tmp_path / "backup")
-    pair.source.start()
+    back_up(pair, tmp_path / "backup")
     pair.on_source("INSERT INTO t VALUES (4, 'after the backup')")
     pair.run("t")
     set_back(pair, tmp_path / "backup")
     pair.on_source("INSERT INTO t VALUES (5, 'another history')")
 
     assert_lost(pair)
+
+
+def back_up(pair: Pair, backup: Path) -> None:
+    pair.source.stop()
+    shutil.copytree(pair.source.datadir, backup)
+    pair.source.start()
 
 
 def set_back(pair: Pair, backup: Path) -> None:
@@ -217,9 +221,7 @@ def set_back(pair: Pair, backup: Path) -> None:
 def test_a_restored_server_that_holds_all_that_was_applied_goes_on(pair: Pair, tmp_path: Path) -> None:
     """A source set back to a copy of later than the checkpoint: nothing is lost, and nothing is refused."""
     pair.run("t")
-    pair.source.stop()
-    shutil.copytree(pair.source.datadir, tmp_path / "backup")
-    pair.source.start()
+    back_up(pair, tmp_path / "backup")
     pair.on_source("INSERT INTO t VALUES (4, 'never applied')")
     set_back(pair, tmp_path / "backup")
     pair.on_source("INSERT INTO t VALUES (5, 'after')")
@@ -230,9 +232,7 @@ def test_a_restored_server_that_holds_all_that_was_applied_goes_on(pair: Pair, t
 @pytest.mark.parametrize("route", [MYSQL_GTID], ids=str)
 def test_a_restored_server_that_has_given_the_same_gtids_again_is_noticed(pair: Pair, tmp_path: Path) -> None:
     """Set back to an older copy, and the checkpoint's file is gone: the last GTID leads to its new transaction."""
-    pair.source.stop()
-    shutil.copytree(pair.source.datadir, tmp_path / "backup")
-    pair.source.start()
+    back_up(pair, tmp_path / "backup")
     pair.on_source("INSERT INTO t VALUES (4, 'after the backup')")
     pair.run("t")
     held = pair.checkpoint("a.t")

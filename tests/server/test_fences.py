@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pipelines import SOURCES, Pair, pair
 from server_farm import Servers
 
 from myrepetl_dagster.core.errors import StaleRun, TransientError
-from myrepetl_dagster.core.model import Progress
+from myrepetl_dagster.core.model import Limits, Progress
 from myrepetl_dagster.core.replicate import MappingResult
 
 FILL = "INSERT INTO t WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i+1 FROM n WHERE i < 60) SELECT i, 0 FROM n"
@@ -123,3 +126,40 @@ def test_runs_at_once(world: Pair) -> None:
         world.run("t")
         world.assert_same("t")
         world.on_source("UPDATE t SET v=v+1", f"INSERT INTO t VALUES ({2000 + step},1)")
+
+
+class Told(BaseException):
+    """What a signal's handler raises, as Dagster's and the command line's do."""
+
+
+def test_a_copy_that_is_told_to_end_does_not_wait_for_its_writers(world: Pair) -> None:
+    """A signal ends a copy whose writers wait for a lock: their statements are killed, no session of theirs is left
+    on the target, and the next run completes.
+    """
+    world.on_target("CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+
+    def told(*_: object) -> None:
+        raise Told
+
+    def sessions() -> tuple[Any, ...]:
+        user = world.pipeline("t").targets["b"].user
+        return world.on_target(f"SELECT id FROM information_schema.processlist WHERE user = '{user}'")
+
+    before = signal.signal(signal.SIGALRM, told)
+    try:
+        with world.target_session(autocommit=False) as other, other.cursor() as cursor:
+            cursor.execute("INSERT INTO t VALUES (1, 9)")  # nobody sees it, and its key is locked
+            signal.setitimer(signal.ITIMER_REAL, 2)
+            began_s = time.monotonic()
+            with pytest.raises(Told):
+                world.run("t")
+            assert time.monotonic() - began_s < 0.6 * Limits().lock_wait_timeout_s, "it waited for the lock"
+            deadline_s = time.monotonic() + 5
+            while sessions():
+                assert time.monotonic() < deadline_s, "a session was left, in the middle of its statement"
+                time.sleep(0.1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    world.run("t")
+    world.assert_same("t")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from faults.proxy import Proxy, Way
-from pipelines import Pair, pair_of
+from pipelines import ORIGINAL_DATABASE, Pair, pair_of
 from server_farm import Servers
 from servers import Flavour
 
@@ -20,16 +20,6 @@ from myrepetl_dagster.core.pipeline import Endpoint, Pipeline
 from myrepetl_dagster.core.source import MySQLSource
 from myrepetl_dagster.core.stream import LogStream
 
-ORIGINAL: dict[str, Any] = {
-    "connect_timeout": 10,
-    "read_timeout": 30,
-    "write_timeout": 30,
-    "autocommit": True,
-    "charset": "utf8mb4",
-    "use_unicode": True,
-    "sql_mode": "TRADITIONAL",
-    "init_command": "SET SESSION wait_timeout=28800, interactive_timeout=28800",
-}
 TABLE = {"a.t": {"target_table": "b.t"}}
 
 
@@ -94,7 +84,7 @@ def test_an_init_command_is_followed_in_every_session(world: Pair, role: str, us
 @pytest.mark.parametrize(("role", "use"), USES)
 def test_the_originals_defaults_in_every_session(world: Pair, role: str, use: Use) -> None:
     """Spelled out, each is in force where it loses nothing: not as autocommit or an idle transaction of hours."""
-    found = given(world, **ORIGINAL)
+    found = given(world, **ORIGINAL_DATABASE)
     endpoint = found.sources["a"] if role == "source" else found.targets["b"]
 
     held = session(endpoint, use, "wait_timeout", "interactive_timeout", "autocommit", "character_set_client")
@@ -180,7 +170,7 @@ def test_a_file_with_the_originals_defaults_replicates(world: Pair) -> None:
         "SET sql_mode='NO_AUTO_VALUE_ON_ZERO'",
         "INSERT INTO t VALUES (0,'2020-01-02','x','a'),(5,NULL,'','wrong')",  # the ENUM's error value
     )
-    found = given(world, **ORIGINAL)
+    found = given(world, **ORIGINAL_DATABASE)
     world.run(found)
     world.assert_same("t", columns="id, d, n, e+0")
     world.on_source(

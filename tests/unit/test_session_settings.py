@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pipelines import ORIGINAL_DATABASE
 
 from myrepetl_dagster.core.config import from_dict
 from myrepetl_dagster.core.errors import ConfigError
@@ -20,17 +21,6 @@ from myrepetl_dagster.core.session import (
     read_timeout_s,
     sql_mode,
 )
-
-ORIGINAL: dict[str, Any] = {
-    "connect_timeout": 10,
-    "read_timeout": 30,
-    "write_timeout": 30,
-    "autocommit": True,
-    "charset": "utf8mb4",
-    "use_unicode": True,
-    "sql_mode": "TRADITIONAL",
-    "init_command": "SET SESSION wait_timeout=28800, interactive_timeout=28800",
-}
 
 
 def pipeline(
@@ -62,7 +52,7 @@ def problem(data: dict[str, Any]) -> tuple[str, str]:
 @pytest.mark.parametrize("where", ["database", "endpoints"])
 def test_a_file_that_spells_out_the_originals_defaults_loads(where: str) -> None:
     """What the original sets by itself may be written down, in `database` or at each endpoint, with one meaning."""
-    found = read(**ORIGINAL) if where == "database" else read(ORIGINAL, ORIGINAL)
+    found = read(**ORIGINAL_DATABASE) if where == "database" else read(ORIGINAL_DATABASE, ORIGINAL_DATABASE)
     source, target = found.sources["a"], found.targets["b"]
 
     assert target.sql_mode == ("TRADITIONAL",)
