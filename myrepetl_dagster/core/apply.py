@@ -6,7 +6,6 @@ stores the checkpoint and commits. Whatever breaks in between is rolled back, by
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 import uuid
@@ -25,7 +24,7 @@ from .behind import Behind
 from .checkpoint import Checkpoint
 from .connect import Use, close_quietly, connect, query
 from .errors import ReplicationError, RowRejected
-from .model import Column, Limits, Table, TableName
+from .model import Limits, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
 from .prepared import PreparedRows
@@ -34,22 +33,27 @@ from .server import PING_AFTER_IDLE_S, Server
 from .session import lax_apply_mode, lock_wait_s, sql_mode
 from .shape import LiteralKey, LiteralRow, Mutation, Rendered
 from .snapshot import keys_condition, keyset_condition
-from .values import ENUM_ERROR, any_literal, cell_from_text, from_python, literal_of, sql_name
+from .target_sql import (
+    COLLISIONS,
+    STATEMENT_BYTES_MAX,
+    fixed_where_sql,
+    in_statements,
+    key_literals,
+    refused,
+    runs,
+    table_sql,
+    upsert_sql,
+    where_sql,
+)
+from .values import ENUM_ERROR, sql_name
 from .wire import LONG_BYTES, send_statement
 
-STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones
 DELETE_KEYS_MAX = 500
 _NO_SUCH_TABLE = 1146
 # ER_WARN_DATA_TRUNCATED; what is old in a statement, and an introducer's character that is not of Unicode.
 _TRUNCATED = 1265
 _HARMLESS = frozenset({1287, 1300})
-# What a guarded upsert raises where it would hit another row; ER_DATA_OUT_OF_RANGE, and ER_DUP_ENTRY where
-# two unique keys point at two rows.
-_DUPLICATE = 1062
-_COLLISIONS = frozenset({1690, _DUPLICATE})
-_INTRODUCER = re.compile(r"^_\w+ ?(?=x?')")  # of a text literal: _utf8mb4'a', _latin1 x'61'
 _KILL_TIMEOUT_S = 3.0
-_UNIQUE_HINT = "Drop the target's unique key, or make its columns as unique in the source."
 
 
 class Target(Protocol):
@@ -223,14 +227,14 @@ class MySQLTarget(Server):
     # ---- what the table holds ----
     def is_empty(self, plan: TablePlan) -> bool:
         """Whether the target holds no row of this mapping."""
-        sql = f"SELECT 1 FROM {_table(plan)}{_where(plan)} LIMIT 1"
+        sql = f"SELECT 1 FROM {table_sql(plan)}{where_sql(plan)} LIMIT 1"
         with self.doing(f"looking into {plan.target.name}"):
             return not query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
 
     def count(self, name: TableName, fixed: Mapping[str, Any]) -> int:
         """Rows of a table in which these columns have these values."""
         table = f"{sql_name(name.schema)}.{sql_name(name.table)}"
-        sql = f"SELECT COUNT(*) FROM {table}{_fixed_where(fixed)}"
+        sql = f"SELECT COUNT(*) FROM {table}{fixed_where_sql(fixed)}"
         with self.doing(f"counting {name}"):
             return int(query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))[0][0])
 
@@ -238,12 +242,12 @@ class MySQLTarget(Server):
         """The next keys that the target holds, in its own order, as literals."""
         names = ", ".join(sql_name(name) for name in plan.key)
         past = keyset_condition(plan.key, after) if after else ""
-        sql = f"SELECT {names} FROM {_table(plan)}{_where(plan, past)} ORDER BY {names} LIMIT {rows_max}"
+        sql = f"SELECT {names} FROM {table_sql(plan)}{where_sql(plan, past)} ORDER BY {names} LIMIT {rows_max}"
         columns = [plan.target.column(name) for name in plan.key]
         known = [column for column in columns if column is not None]
         with self.doing(f"reading the keys of {plan.target.name}"):
             rows = self._run(sql)
-        return [_key_literals(known, row) for row in rows]
+        return [key_literals(known, row) for row in rows]
 
     # ---- the transaction ----
     def sibling(self) -> MySQLTarget:
@@ -290,7 +294,7 @@ class MySQLTarget(Server):
                 self._write_by_key(plan, dict(mutations))
             else:
                 evict = not exact and plan.unique_keys is UniqueKeys.MIRRORED
-                for rows, is_upsert in _runs(mutations):
+                for rows, is_upsert in runs(mutations):
                     self._write_in_order(plan, rows, is_upsert, evict)
 
     def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None:
@@ -301,9 +305,9 @@ class MySQLTarget(Server):
         """
         with self.doing(f"writing {plan.target.name}"):
             self._delete(plan, rendered.gone)
-            head, tail = _upsert_sql(plan, guarded=False)
+            head, tail = upsert_sql(plan, guarded=False)
             try:
-                for batch in _in_statements(rendered.tuples):
+                for batch in in_statements(rendered.tuples):
                     self._run_with(head, batch, tail)
             except RowRejected as error:
                 rows = [row for _, row in rendered.mutations() if row is not None]
@@ -323,10 +327,10 @@ class MySQLTarget(Server):
         try:
             self._upsert(plan, rows, guarded=True)
         except RowRejected as error:
-            if error.code not in _COLLISIONS:
+            if error.code not in COLLISIONS:
                 raise
             if not evict:
-                self._find_refused_row(plan, rows, *_upsert_sql(plan, guarded=True), error)
+                self._find_refused_row(plan, rows, *upsert_sql(plan, guarded=True), error)
             for row in rows:
                 self._upsert_evicting(plan, row)
 
@@ -342,19 +346,19 @@ class MySQLTarget(Server):
         same = " AND ".join(f"{sql_name(name)} <=> {at[name]}" for name in plan.key)
         for unique in plan.other_unique_keys:
             held = " AND ".join(f"{sql_name(name)} = {at[name]}" for name in unique)
-            self._run(f"DELETE FROM {_table(plan)} WHERE {held} AND NOT ({same})")
+            self._run(f"DELETE FROM {table_sql(plan)} WHERE {held} AND NOT ({same})")
         try:
             self._upsert(plan, [row], guarded=True)
         except RowRejected as error:
-            raise _refused(plan, error, row) from None
+            raise refused(plan, error, row) from None
 
     def _delete(self, plan: TablePlan, keys: Sequence[LiteralKey]) -> None:
-        head = f"DELETE FROM {_table(plan)} WHERE "
+        head = f"DELETE FROM {table_sql(plan)} WHERE "
         for start in range(0, len(keys), DELETE_KEYS_MAX):
             self._run(head + keys_condition(plan.key, keys[start : start + DELETE_KEYS_MAX]))
 
     def _upsert(self, plan: TablePlan, rows: Sequence[LiteralRow], *, guarded: bool) -> None:
-        head, tail = _upsert_sql(plan, guarded)
+        head, tail = upsert_sql(plan, guarded)
         enums = plan.enum_indexes
         if not any(row[i] == ENUM_ERROR for i in enums for row in rows):
             self._upsert_strictly(plan, rows, head, tail, guarded)
@@ -385,11 +389,11 @@ class MySQLTarget(Server):
     def _upsert_strictly(
         self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, guarded: bool
     ) -> None:
-        for batch in _in_statements([f"({','.join(row)})" for row in rows]):
+        for batch in in_statements([f"({','.join(row)})" for row in rows]):
             try:
                 self._run_with(head, batch, tail)
             except ReplicationError as error:
-                if not isinstance(error, RowRejected) or (guarded and error.code in _COLLISIONS):
+                if not isinstance(error, RowRejected) or (guarded and error.code in COLLISIONS):
                     raise
                 self._find_refused_row(plan, rows, head, tail, error)
 
@@ -399,7 +403,7 @@ class MySQLTarget(Server):
         Raises:
             RowRejected: the target refused a row; which one, only the tuples know.
         """
-        head, tail = (text.encode("latin-1") for text in _upsert_sql(plan, guarded=False))
+        head, tail = (text.encode("latin-1") for text in upsert_sql(plan, guarded=False))
         rows_max = max(1, len(tuples) * STATEMENT_BYTES_MAX // (sum(map(len, tuples)) + 1))
         with self.doing(f"writing {plan.target.name}"):
             for start in range(0, len(tuples), rows_max):
@@ -424,13 +428,13 @@ class MySQLTarget(Server):
             try:
                 self._run(f"{head}({','.join(row)}){tail}")
             except RowRejected as one:
-                raise _refused(plan, one, row) from None
-        raise _refused(plan, error) from None
+                raise refused(plan, one, row) from None
+        raise refused(plan, error) from None
 
     def clear(self, plan: TablePlan) -> None:
         """Delete every row of the mapping (in the open transaction: not TRUNCATE, which would commit)."""
         with self.doing(f"clearing {plan.target.name}"):
-            self._run(f"DELETE FROM {_table(plan)}{_where(plan)}")
+            self._run(f"DELETE FROM {table_sql(plan)}{where_sql(plan)}")
 
     def commit(self, stored: Sequence[Checkpoint]) -> None:
         """Store the checkpoints and commit, rows and all.
@@ -493,82 +497,8 @@ class MySQLTarget(Server):
             return list(cursor.fetchall())
 
 
-def _refused(plan: TablePlan, error: RowRejected, row: LiteralRow | None = None) -> RowRejected:
-    """The error for people: table and key, and of a guarded upsert what it means and not how it was noticed."""
-    what, hint, code = error.message, error.hint, error.code
-    if code in _COLLISIONS and plan.other_unique_keys:
-        uniques = " or ".join(f"({', '.join(unique)})" for unique in plan.other_unique_keys)
-        what, hint, code = f"another row of the target holds this row's value of {uniques}", _UNIQUE_HINT, _DUPLICATE
-    message = f"{what}, mapping {plan.name!r}, table {plan.target.name}"
-    if row is not None:
-        cells = [_INTRODUCER.sub("", row[i]) for i in plan.key_indexes]
-        key = ", ".join(f"{name}={cell}" for name, cell in zip(plan.key, cells, strict=True))
-        message += f", key {key.encode('latin-1').decode('utf-8', 'replace')}"
-    return RowRejected(message, hint=hint, code=code)
-
-
-def _table(plan: TablePlan) -> str:
-    return f"{sql_name(plan.target.name.schema)}.{sql_name(plan.target.name.table)}"
-
-
-def _where(plan: TablePlan, more: str = "") -> str:
-    """What tells this mapping's rows from those of others in the same table: its fixed key columns."""
-    return _fixed_where({name: value for name, value in plan.fixed.items() if name in plan.key}, more)
-
-
-def _fixed_where(fixed: Mapping[str, Any], more: str = "") -> str:
-    own = [f"{sql_name(name)} = {any_literal(from_python(value))}" for name, value in fixed.items()]
-    conditions = [*own, *([f"({more})"] if more else [])]
-    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
-
-
-def _upsert_sql(plan: TablePlan, guarded: bool) -> tuple[str, str]:
-    names = [sql_name(c.target) for c in plan.columns]
-    key = [sql_name(name) for name in plan.key]
-    updates = [f"{name}=VALUES({name})" for name in names if name not in key] or [f"{key[0]}=VALUES({key[0]})"]
-    # The key too: to a ci collation 'a' and 'A' are one key, and the source's spelling has to arrive.
-    updates += [f"{name}=VALUES({name})" for name in key]
-    if guarded:
-        # ON DUPLICATE KEY UPDATE takes any unique key for the row's own. Where the row found has another
-        # key, this first assignment overflows, and the statement changes nothing.
-        same = " AND ".join(f"{name} <=> VALUES({name})" for name in key)
-        updates.insert(0, f"{key[0]}=IF({same}, {key[0]}, 18446744073709551615 + ({key[0]} IS NOT NULL))")
-    head = f"INSERT INTO {_table(plan)} ({', '.join(names)}) VALUES "
-    return head, f" ON DUPLICATE KEY UPDATE {', '.join(dict.fromkeys(updates))}"
-
-
-def _in_statements(tuples: Sequence[str]) -> Iterator[Sequence[str]]:
-    """SQL tuples in lists that make statements of a bounded size."""
-    start = size = 0
-    for end, text in enumerate(tuples):
-        if end > start and size + len(text) > STATEMENT_BYTES_MAX:
-            yield tuples[start:end]
-            start, size = end, 0
-        size += len(text) + 1
-    if start < len(tuples):
-        yield tuples[start:]
-
-
 def _encoded(*texts: str) -> Iterator[bytes]:
     """Literals' text as bytes, in pieces."""
     for text in texts:
         for start in range(0, len(text), LONG_BYTES):
             yield text[start : start + LONG_BYTES].encode("latin-1")
-
-
-def _runs(mutations: Sequence[Mutation]) -> Iterator[tuple[list[Mutation], bool]]:
-    """Neighbours of one kind: (mutations, whether they are upserts)."""
-    run: list[Mutation] = []
-    for mutation in mutations:
-        if run and (run[-1][1] is None) != (mutation[1] is None):
-            yield run, run[-1][1] is not None
-            run = []
-        run.append(mutation)
-    if run:
-        yield run, run[-1][1] is not None
-
-
-def _key_literals(columns: Sequence[Column], row: Sequence[bytes | None]) -> LiteralKey:
-    writers: list[Callable[[Any], str]] = [literal_of(column) for column in columns]
-    cells = [cell_from_text(column)(value) for column, value in zip(columns, row, strict=True)]
-    return tuple(write(cell) for write, cell in zip(writers, cells, strict=True))
