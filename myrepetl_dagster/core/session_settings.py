@@ -1,8 +1,7 @@
 """The session settings that a pipeline file may give an endpoint: followed where that is exact, else refused.
 
 `autocommit`, `sql_mode`, `init_command`, `use_unicode`, `charset`. A setting is refused where it would lose or
-change values, with what to do instead. The one exception is `autocommit: true` on a target, the original's own
-default: a file that spells it out must load, so it gets a warning. What is followed, `session.py` sets.
+change values, with what to do instead. What is followed, `session.py` sets.
 """
 
 from __future__ import annotations
@@ -119,7 +118,7 @@ def read_session(section: Section, role: Role) -> SessionSettings:
             "leave it out: values arrive exactly",
         )
     if section.has("autocommit"):
-        _autocommit(section, "autocommit", section.flag("autocommit", default=False), role)
+        _autocommit(section.flag("autocommit", default=False), role, found)
     mode = section.text("sql_mode")
     if mode is not None or section.findings.scalar(section.raw("sql_mode"), section.place("sql_mode")) == "":
         _modes(section, "sql_mode", mode or "", role, found)  # empty: no mode at all
@@ -140,14 +139,13 @@ def _charset(section: Section) -> None:
     )
 
 
-def _autocommit(section: Section, key: str, on: bool, role: Role) -> None:
-    """On a source nothing is written: on and off mean the same."""
+def _autocommit(on: bool, role: Role, found: SessionSettings) -> None:
+    """On a source nothing is written: on and off mean the same.
+
+    On a target it loses nothing: each write lies in a transaction that is begun in so many words.
+    """
     if on and role == "target":
-        section.findings.warn(
-            section.place(key),
-            "autocommit is not followed on a target: it would commit rows without their checkpoint, and lose or "
-            "repeat changes after an interruption; rows and checkpoint are committed together",
-        )
+        found.variables["autocommit"] = "1"
 
 
 def _modes(section: Section, key: str, text: str, role: Role, found: SessionSettings) -> None:
@@ -229,7 +227,7 @@ def _assign(section: Section, scope: str, name: str, value: str, role: Role, fou
         else:
             _modes(section, "init_command", plain, role, found)
     elif name == "autocommit":
-        _autocommit(section, "init_command", plain.upper() in ("1", "ON", "TRUE"), role)
+        _autocommit(plain.upper() in ("1", "ON", "TRUE"), role, found)
     elif name == "foreign_key_checks":
         if role == "target" and plain.upper() not in ("0", "OFF", "FALSE"):
             section.refuse("init_command", f"{name} {_FOREIGN_KEYS}", _HINT)

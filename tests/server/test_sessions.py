@@ -83,7 +83,7 @@ def test_an_init_command_is_followed_in_every_session(world: Pair, role: str, us
 
 @pytest.mark.parametrize(("role", "use"), USES)
 def test_the_originals_defaults_in_every_session(world: Pair, role: str, use: Use) -> None:
-    """Spelled out, each is in force where it loses nothing: not as autocommit or an idle transaction of hours."""
+    """Spelled out, each is in force where it loses nothing: not as an idle transaction of hours."""
     found = given(world, **ORIGINAL_DATABASE)
     endpoint = found.sources["a"] if role == "source" else found.targets["b"]
 
@@ -92,7 +92,7 @@ def test_the_originals_defaults_in_every_session(world: Pair, role: str, use: Us
     assert held == {
         "wait_timeout": 600 if applies else 28800,
         "interactive_timeout": 28800,
-        "autocommit": 0 if applies else 1,
+        "autocommit": 1,
         "character_set_client": "utf8mb4",
     }
     if applies:
@@ -181,6 +181,24 @@ def test_a_file_with_the_originals_defaults_replicates(world: Pair) -> None:
     )
     world.run(found)
     world.assert_same("t", columns="id, d, n, e+0")
+
+
+def test_with_autocommit_rows_and_checkpoint_are_still_one(world: Pair) -> None:
+    """`autocommit: true` is in force, and of a batch that fails in its last statement nothing stays."""
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY, d DATE, x MEDIUMTEXT)", "INSERT INTO t VALUES (1,NULL,'a')")
+    found = given(world, target={"autocommit": True, "sql_mode": "TRADITIONAL"})
+    assert session(found.targets["b"], Use.APPLY, "autocommit") == {"autocommit": 1}
+    world.run(found)
+    # Longer than a statement is made, so that the refused row is alone in one.
+    world.on_source(
+        "SET sql_mode=''",
+        "INSERT INTO t VALUES (2,NULL,REPEAT('x',200000)),(3,NULL,REPEAT('y',200000)),(4,'0000-00-00','z')",
+    )
+
+    assert isinstance(world.error(found), RowRejected)
+    assert world.target_rows("t", "id") == [(1,)]
+    world.run(given(world, target={"autocommit": True}))
+    world.assert_same("t")
 
 
 @pytest.mark.parametrize("value", ["0000-00-00", "2020-00-00"])

@@ -57,10 +57,11 @@ def test_a_file_that_spells_out_the_originals_defaults_loads(where: str) -> None
 
     assert target.sql_mode == ("TRADITIONAL",)
     assert source.sql_mode == ()
-    assert source.session == target.session == {"wait_timeout": "28800", "interactive_timeout": "28800"}
+    assert source.session == {"wait_timeout": "28800", "interactive_timeout": "28800"}
+    assert target.session == source.session | {"autocommit": "1"}
     assert (source.read_timeout_s, target.write_timeout_s, target.connect_timeout_s) == (30.0, 30.0, 10.0)
-    at = ("database", "database") if where == "database" else ("sources.a", "targets.b")
-    assert [w.partition(":")[0] for w in found.warnings] == [f"{at[0]}.sql_mode", f"{at[1]}.autocommit"]
+    at = "database" if where == "database" else "sources.a"
+    assert [w.partition(":")[0] for w in found.warnings] == [f"{at}.sql_mode"]
 
 
 def test_the_originals_own_settings_give_no_warning_where_they_are_what_is_done() -> None:
@@ -69,11 +70,12 @@ def test_the_originals_own_settings_give_no_warning_where_they_are_what_is_done(
     assert found.warnings == ()
 
 
-def test_autocommit_on_a_target_warns_what_is_done_instead() -> None:
-    """The one setting that is neither followed nor refused: the original's files may spell it out."""
+def test_autocommit_on_a_target_is_followed() -> None:
+    """As a key and in an init_command; off is what happens anyway."""
     for target in ({"autocommit": True}, {"init_command": "SET autocommit=1"}, {"init_command": "set autocommit = ON"}):
-        (warning,) = read({}, target).warnings
-        assert "rows and checkpoint are committed together" in warning
+        found = read({}, target)
+        assert (found.targets["b"].session, found.warnings) == ({"autocommit": "1"}, ())
+    assert read({}, {"init_command": "SET autocommit=0"}).targets["b"].session == {}
 
 
 def test_an_endpoints_own_setting_replaces_the_databases() -> None:
