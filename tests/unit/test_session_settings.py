@@ -58,7 +58,7 @@ def test_a_file_that_spells_out_the_originals_defaults_loads(where: str) -> None
     assert target.sql_mode == ("TRADITIONAL",)
     assert source.sql_mode == ()
     assert source.session == {"wait_timeout": "28800", "interactive_timeout": "28800"}
-    assert target.session == source.session | {"autocommit": "1"}
+    assert target.session == {**source.session, "autocommit": "1"}
     assert (source.read_timeout_s, target.write_timeout_s, target.connect_timeout_s) == (30.0, 30.0, 10.0)
     at = "database" if where == "database" else "sources.a"
     assert [w.partition(":")[0] for w in found.warnings] == [f"{at}.sql_mode"]
