@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, groupby
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pymysql
 from pymysql.connections import Connection
@@ -21,6 +21,8 @@ from pymysql.connections import Connection
 from . import checkpoint as checkpoints
 from . import prepared
 from .behind import Behind
+from .bulk_connection import BULK_HEAD_BYTES, BulkConnection
+from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
 from .connect import Use, close_quietly, connect, query
 from .errors import ReplicationError, RowRejected
@@ -34,8 +36,10 @@ from .session import lax_apply_mode, lock_wait_s, sql_mode
 from .shape import LiteralKey, LiteralRow, Mutation, Rendered
 from .snapshot import keys_condition, keyset_condition
 from .target_sql import (
+    BULK_BYTES_MAX,
     COLLISIONS,
     STATEMENT_BYTES_MAX,
+    bulk_upsert_sql,
     fixed_where_sql,
     in_statements,
     key_literals,
@@ -72,6 +76,8 @@ class Target(Protocol):
     def abandon(self) -> None: ...
     def rollback(self) -> None: ...
     def prepared(self) -> PreparedRows: ...
+    @property
+    def takes_bulk(self) -> bool: ...
     def record_error(self, mapping: str, error: str) -> None: ...
     def close(self) -> None: ...
 
@@ -111,6 +117,13 @@ class MySQLTarget(Server):
                 self._packet_bytes_max = int(query(self._apply, "SELECT @@session.max_allowed_packet")[0][0])
         self._apply_used_at_s = time.monotonic()
         return self._apply
+
+    @property
+    def takes_bulk(self) -> bool:
+        """Whether rows may come as the parameters of MariaDB's bulk execution."""
+        if self._apply is None and not self._behind.busy and self.info.is_mariadb:
+            _ = self.connection
+        return isinstance(self._apply, BulkConnection) and self._apply.takes_bulk
 
     @contextmanager
     def doing(self, what: str = "") -> Iterator[None]:
@@ -304,14 +317,35 @@ class MySQLTarget(Server):
             RowRejected: the target refused a row; names the table and the key.
         """
         with self.doing(f"writing {plan.target.name}"):
+            if rendered.bulk is not None and not self.takes_bulk:  # another connection than before
+                self._write_by_key(plan, dict(rendered.mutations()))
+                return
             self._delete(plan, rendered.gone)
             head, tail = upsert_sql(plan, guarded=False)
             try:
+                if rendered.bulk is not None:
+                    self._write_bulk(plan, rendered.bulk)
                 for batch in in_statements(rendered.tuples):
                     self._run_with(head, batch, tail)
             except RowRejected as error:
                 rows = [row for _, row in rendered.mutations() if row is not None]
                 self._find_refused_row(plan, rows, head, tail, error)
+
+    def _write_bulk(self, plan: TablePlan, bulk: BulkRows) -> None:
+        sql = bulk_upsert_sql(plan, bulk.values)
+        head = BULK_HEAD_BYTES + len(bulk.types)
+        room = min(BULK_BYTES_MAX, self._packet_bytes_max - head - 1)
+        connection = cast(BulkConnection, self.connection)
+        start = size = 0
+        with self.doing():
+            for end, row in enumerate(bulk.rows):
+                if end > start and size + len(row) > room:
+                    connection.bulk(sql, bulk, start, end)
+                    start, size = end, 0
+                self._check_size(len(row) + head)
+                size += len(row)
+            if size:
+                connection.bulk(sql, bulk, start, len(bulk.rows))
 
     def _write_by_key(self, plan: TablePlan, last: dict[LiteralKey, LiteralRow | None]) -> None:
         # Only the last image of a key counts, and no row can collide with another's: deletes first, so that a

@@ -45,6 +45,7 @@ from .source import Source
 
 FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses
 IDLE_CHECKPOINT_S = 10.0
+_EARLY_BYTES_MAX = 4 * 2**20  # of row images: more is only written out when what came before has been applied
 
 
 class CatchUp:
@@ -276,7 +277,9 @@ class CatchUp:
                         hint=f"Add it to {state.plan.target.name}, then run the `snapshot` job for this mapping.",
                     )
             shaper = Shaper(state.plan, layout)
-            return shaper, ImageShaper(shaper, table_map) if event.images and only_last_images(shaper.plan) else None
+            if not event.images or not only_last_images(shaper.plan):
+                return shaper, None
+            return shaper, ImageShaper(shaper, table_map, bulk=state.target.takes_bulk)
 
     def _committed(self, transaction: Transaction, report: Report) -> None:
         for state in self.touched.values():
@@ -484,15 +487,20 @@ class CatchUp:
         Args:
             behind: it may happen while the log is read on; the next commit waits for it.
         """
-        self._land(report)
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
         self.broken = True
+        if self.bytes_pending > _EARLY_BYTES_MAX:
+            self._land(report)
+        ready = []
         for target in self.targets:
             states = [s for s in self.states if s.target is target and (everyone or s.done.touched or s.xa.unsaved)]
-            if not states:
-                continue
+            if states:
+                # Written out while the target still works on what came before; checkpoints build on that one's.
+                ready.append((target, states, [self._written(state, state.done) for state in states]))
+        self._land(report)
+        for target, states, writes in ready:
             stored = [self._checkpoint(s) for s in states]
-            target.start(self._committing(target, states, stored))
+            target.start(self._committing(target, states, writes, stored))
             self.under_way.append((target, states, stored))
             for state, checkpoint in zip(states, stored, strict=True):
                 state.position = checkpoint.position
@@ -507,11 +515,14 @@ class CatchUp:
             self._land(report)
 
     def _committing(
-        self, target: Target, states: Sequence[MappingState], stored: Sequence[Checkpoint]
+        self,
+        target: Target,
+        states: Sequence[MappingState],
+        writes: Sequence[Callable[[], None]],
+        stored: Sequence[Checkpoint],
     ) -> Callable[[], None]:
         """What commits the done work of these mappings."""
         begun = id(target) in self.open
-        writes = [self._written(state, state.done) for state in states]
 
         def commit() -> None:
             if not begun:

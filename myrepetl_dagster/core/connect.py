@@ -20,6 +20,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 from pymysql.converters import conversions
 
+from .bulk_connection import BulkConnection
 from .error_codes import ErrorClass, classify, classify_without_number
 from .errors import (
     PositionLost,
@@ -70,6 +71,10 @@ class _Connection(Connection):  # type: ignore[misc, type-arg, unused-ignore]
         return _unverified()
 
 
+class _ToMariaDB(BulkConnection, _Connection):
+    """One that writes rows in bulk."""
+
+
 @lru_cache(maxsize=1)
 def _unverified() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -97,7 +102,8 @@ def connect(
         # PyMySQL's connect_timeout ends with the TCP connection. A peer that accepts and then says nothing
         # must not be waited for as long as for a statement.
         patience = {"read_timeout": settings["connect_timeout"], "write_timeout": settings["connect_timeout"]}
-        connection = _Connection(**{**settings, **patience})
+        kind = _ToMariaDB if use is Use.APPLY and known is not None and known.is_mariadb else _Connection
+        connection = kind(**{**settings, **patience})
         try:
             with connection.cursor() as cursor:
                 cursor.execute(own_sql(endpoint, use, limits))

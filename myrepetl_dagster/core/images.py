@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .bulk_rows import BulkForm, BulkRows, bulk_form
 from .errors import UnsupportedEvent
 from .literal_code import Form, row_writer, tuple_text
 from .log_events import RowsRead, Verb
@@ -18,6 +19,7 @@ from .plan import TablePlan, UniqueKeys
 from .rowimage import compile_decoder, compile_renderer, compile_scanner
 from .shape import LastImages, Mutation, Rendered, Shaped, Shaper
 from .values import literal_of
+from .wire import LONG_BYTES
 
 
 def only_last_images(plan: TablePlan) -> bool:
@@ -27,9 +29,13 @@ def only_last_images(plan: TablePlan) -> bool:
 
 
 class ImageShaper:
-    """Shapes the images of one table map, for a plan that `only_last_images`."""
+    """Shapes the images of one table map, for a plan that `only_last_images`.
 
-    def __init__(self, shaper: Shaper, table_map: TableMap) -> None:
+    Args:
+        bulk: whether the target takes rows in bulk.
+    """
+
+    def __init__(self, shaper: Shaper, table_map: TableMap, *, bulk: bool = False) -> None:
         plan = shaper.plan
         ordinal_of = {column.name: ordinal for ordinal, column in enumerate(table_map.columns)}
         key = [plan.columns[i].source for i in plan.key_indexes]
@@ -40,13 +46,20 @@ class ImageShaper:
         self._decoder = compile_decoder(table_map, wanted)
         self._enum_error = False
         forms = shaper.forms()
+        ordinals_of_forms = [ordinal_of.get(c.source, 0) for c in plan.columns]
+        self._bulk: BulkForm | None = None
+        if bulk and (form := bulk_form(forms, ordinals_of_forms, table_map, self._enum_error_seen)) is not None:
+            self._bulk = form
+            self._bulk_renderer = compile_renderer(table_map, wanted, form.emit, form.raw)
         for i in plan.enum_indexes:
             forms[i] = self._watched(forms[i])
-        ordinals_of_forms = [ordinal_of.get(c.source, 0) for c in plan.columns]
         self._renderer = compile_renderer(table_map, wanted, tuple_text(forms, ordinals_of_forms))
         self._row = shaper.row
         at = [0 if name is None else ordinals.index(ordinal_of[name]) for name in key]
         self._key = row_writer(shaper.key_writers(ordinals), at)
+
+    def _enum_error_seen(self) -> None:
+        self._enum_error = True
 
     def _watched(self, form: Form) -> Form:
         """Notes an ENUM's error value, which takes a statement of its own."""
@@ -103,12 +116,18 @@ class ImageShaper:
         images = [image for image in last.values() if image is not None]
         data = b"".join(images)
         self._enum_error = False
-        tuples = self._renderer.texts(data, 0, len(data))
+        tuples: list[str] = []
+        rows: BulkRows | None = None
+        # A long row goes as text, which is sent in pieces.
+        if self._bulk is not None and max(map(len, images), default=0) < LONG_BYTES:
+            rows = BulkRows(self._bulk.values, self._bulk.types, self._bulk_renderer.rows(data, 0, len(data)))
+        else:
+            tuples = self._renderer.rows(data, 0, len(data))
         if self._enum_error:
             return None
         write_key = self._key
         gone = [write_key(key) for key, image in last.items() if image is None] if len(images) < len(last) else []
-        return Rendered(gone, tuples, lambda: self.mutations(last))
+        return Rendered(gone, tuples, lambda: self.mutations(last), rows)
 
     def mutations(self, last: LastImages) -> list[Mutation]:
         """What is left to do, once for each key."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -194,12 +194,12 @@ class Scanner(Decoder):
 
 
 class Renderer(Decoder):
-    """Writes the rows as text, as `emit` has it."""
+    """Writes the rows in another form, as `emit` has it."""
 
     __slots__ = ()
 
-    def texts(self, body: bytes, start: int, end: int) -> list[str]:
-        """The text of each row."""
+    def rows(self, body: bytes, start: int, end: int) -> list[Any]:
+        """What `emit` makes of each row."""
         return self._read(body, start, end)
 
 
@@ -213,9 +213,14 @@ def compile_scanner(table_map: TableMap, wanted: frozenset[int]) -> Scanner:
     return Scanner(table_map, *_readings(table_map, wanted), as_spans(sorted(wanted)))
 
 
-def compile_renderer(table_map: TableMap, wanted: frozenset[int], emit: Emit) -> Renderer:
-    """A renderer for the table."""
-    return Renderer(table_map, *_readings(table_map, wanted), emit)
+def compile_renderer(
+    table_map: TableMap, wanted: frozenset[int], emit: Emit, raw: Mapping[int, Reading] | None = None
+) -> Renderer:
+    """A renderer for the table. `raw`: columns that are read otherwise than for their cells."""
+    readings, flags = _readings(table_map, wanted)
+    for ordinal, otherwise in (raw or {}).items():
+        readings[ordinal] = otherwise
+    return Renderer(table_map, readings, flags, emit)
 
 
 def _readings(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[Reading], list[bool]]:

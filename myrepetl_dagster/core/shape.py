@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Protocol
 
+from .bulk_rows import BulkRows
 from .errors import RowRejected, SchemaDrift
 from .filters import columns as filter_columns
 from .filters import compile_filter
@@ -31,11 +32,14 @@ LastImages = dict[Row, bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Rows ready to be written: keys that go, SQL tuples of those that stay; `mutations` tells both row by row."""
+    """Rows ready to be written: keys that go, and of those that stay their SQL tuples, or their parameters for
+    a target that takes rows in bulk; `mutations` tells both row by row.
+    """
 
     gone: list[LiteralKey]
     tuples: list[str]
     mutations: Callable[[], list[Mutation]]
+    bulk: BulkRows | None = None
 
 
 class Images(Protocol):

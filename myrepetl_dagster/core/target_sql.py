@@ -13,6 +13,7 @@ from .shape import LiteralKey, LiteralRow, Mutation
 from .values import any_literal, cell_from_text, from_python, literal_of, sql_name
 
 STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones
+BULK_BYTES_MAX = 512 * 1024
 # What a guarded upsert raises where it would hit another row; ER_DATA_OUT_OF_RANGE, and ER_DUP_ENTRY where
 # two unique keys point at two rows.
 _DUPLICATE = 1062
@@ -50,6 +51,12 @@ def fixed_where_sql(fixed: Mapping[str, Any], more: str = "") -> str:
     own = [f"{sql_name(name)} = {any_literal(from_python(value))}" for name, value in fixed.items()]
     conditions = [*own, *([f"({more})"] if more else [])]
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def bulk_upsert_sql(plan: TablePlan, values: Sequence[str]) -> bytes:
+    """The statement whose VALUES are parameters, and literals that all rows share."""
+    head, tail = upsert_sql(plan, guarded=False)
+    return f"{head}({', '.join(values)}){tail}".encode("latin-1")
 
 
 def upsert_sql(plan: TablePlan, guarded: bool) -> tuple[str, str]:

@@ -155,6 +155,10 @@ class FakeTarget:
                 if (row is None) == gone:
                     self._put(held, key, row)
 
+    @property
+    def takes_bulk(self) -> bool:
+        return False
+
     def prepared(self) -> Prepared:
         return Prepared(self)
 

@@ -231,11 +231,15 @@ def idle_commits(self: CatchUp, event: LogEvent, report: Callable[[MappingState]
 
 
 def late_checkpoint(
-    self: CatchUp, target: Target, states: Sequence[MappingState], stored: Sequence[Checkpoint]
+    self: CatchUp,
+    target: Target,
+    states: Sequence[MappingState],
+    writes: Sequence[Callable[[], None]],
+    stored: Sequence[Checkpoint],
 ) -> Callable[[], None]:
     """What is committed while the log is read on gets the checkpoint of when it is committed, not of its rows."""
     late: list[Checkpoint] = []
-    commit = COMMITTING(self, target, states, late)
+    commit = COMMITTING(self, target, states, writes, late)
 
     def commit_late() -> None:
         late[:] = [self._checkpoint(state) for state in states]
