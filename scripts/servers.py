@@ -136,10 +136,13 @@ class Server:
         directory: Path,
         options: Mapping[str, str | None] | None = None,
         gtid: bool = True,
+        tuned: bool = True,
     ) -> None:
+        """`tuned`: with little memory, and with less care for a crash of the machine than by default."""
         self.flavour: Flavour = flavour
         self.directory = directory.resolve()
         self.gtid = gtid
+        self.tuned = tuned
         self.options = {name.replace("_", "-"): value for name, value in (options or {}).items()}
         self.owner = os.getpid()
         self.port = _free_port()
@@ -291,7 +294,7 @@ class Server:
         return folder
 
     def _all_options(self) -> dict[str, str | None]:
-        """The defaults for replication and for speed, then the caller's own."""
+        """What replication needs, for speed if tuned, then the caller's own."""
         options: dict[str, str | None] = {
             "datadir": str(self.datadir),
             "pid-file": str(self.datadir / "server.pid"),
@@ -306,17 +309,19 @@ class Server:
             "binlog-format": "ROW",
             "binlog-row-image": "FULL",
             "binlog-row-metadata": "FULL",
-            # A crash of the server loses nothing with these two, only a crash of the machine does.
-            "sync-binlog": "0",
-            "innodb-flush-log-at-trx-commit": "2",
-            "innodb-buffer-pool-size": "128M",
         }
+        if self.tuned:
+            options |= {
+                # A crash of the server loses nothing with these two, only a crash of the machine does.
+                "sync-binlog": "0",
+                "innodb-flush-log-at-trx-commit": "2",
+                "innodb-buffer-pool-size": "128M",
+                "innodb-redo-log-capacity" if self.flavour == "mysql" else "innodb-log-file-size": "64M",
+            }
         if self.flavour == "mysql":
-            options |= {"mysqlx": "OFF", "innodb-redo-log-capacity": "64M", "secure-file-priv": ""}
+            options |= {"mysqlx": "OFF", "secure-file-priv": ""}
             mode = "ON" if self.gtid else "OFF"  # Said either way: the server's default changed to ON.
             options |= {"gtid-mode": mode, "enforce-gtid-consistency": mode}
-        else:
-            options["innodb-log-file-size"] = "64M"
         return options | self.options
 
 
