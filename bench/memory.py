@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -173,13 +172,8 @@ def cases(rows: list[int], changes: list[int]) -> dict[str, Case]:
 
 @contextmanager
 def rig_of(flavour: Flavour, folder: str | None) -> Iterator[Rig]:
-    made = Path(tempfile.mkdtemp(prefix="bench-", dir=folder))
-    rig = Rig(flavour, made)
-    try:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as made, closing(Rig(flavour, Path(made))) as rig:
         yield rig
-    finally:
-        rig.close()
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def shown(flavour: str, by: str, case: str, step: str, rows: int, peak: Peak) -> str:
@@ -212,13 +206,13 @@ def main() -> None:
     for flavour in options.flavour:
         for by in options.by:
             for name in options.case or found:
-                with rig_of(flavour, options.folder) as rig:
-                    try:
+                try:
+                    with rig_of(flavour, options.folder) as rig:
                         for step, rows in found[name].steps(rig):
                             print(shown(flavour, by, name, step, rows, watch(*rig.command(by))), flush=True)
                             rig.check()
-                    except (RuntimeError, AssertionError) as error:
-                        print(f"{flavour}, {by}, {name}: {error}", file=sys.stderr)
+                except (RuntimeError, AssertionError) as error:
+                    print(f"{flavour}, {by}, {name}: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,18 @@ from data import TABLES, create, write_log
 from tools import ROOT, Flavour, Server
 
 CRASH_SAFE = {"sync_binlog": "1", "innodb_flush_log_at_trx_commit": "1"}
+
+
+def start(servers: Sequence[Server]) -> None:
+    """Start them all, each with a user `u`; if one cannot be started, none is left."""
+    try:
+        for server in servers:
+            server.start()
+            server.execute("CREATE USER IF NOT EXISTS 'u'@'%' IDENTIFIED BY 'pw'", "GRANT ALL ON *.* TO 'u'@'%'")
+    except BaseException:
+        for server in servers:
+            server.kill()
+        raise
 
 
 class Rig:
@@ -23,15 +36,15 @@ class Rig:
         settings = {"innodb_buffer_pool_size": "512M", "max_allowed_packet": "64M", **CRASH_SAFE, **options}
         if flavour == "mysql":
             settings["innodb_redo_log_capacity"] = "512M"
+        if sources > 1:  # the kernel's requests of asynchronous I/O (fs.aio-max-nr) are for some 28 of MySQL's at once
+            settings["innodb_use_native_aio"] = "OFF"
         self.sources = [Server(flavour, folder / f"source{n}", settings) for n in range(sources)]
         self.source = self.sources[0]
         self.target = Server(flavour, folder / "target", settings)
-        for server in (*self.sources, self.target):
-            server.start()
-            server.execute(
-                "CREATE USER IF NOT EXISTS 'u'@'%' IDENTIFIED BY 'pw'", "GRANT ALL ON *.* TO 'u'@'%'",
-                f"CREATE DATABASE {'dw' if server is self.target else 'shop'} CHARACTER SET utf8mb4",
-            )  # fmt: skip
+        start([*self.sources, self.target])
+        for server in self.sources:
+            server.execute("CREATE DATABASE shop CHARACTER SET utf8mb4")
+        self.target.execute("CREATE DATABASE dw CHARACTER SET utf8mb4")
         self.tables: list[str] = []
 
     def close(self) -> None:

@@ -128,13 +128,21 @@ def ticks(rig: Rig, what: str, rounds: int) -> None:
 def prepared(flavour: Flavour, folder: Path, tables: int, sources: int = 1) -> Rig:
     """A rig whose tables are caught up."""
     rig = Rig(flavour, folder, sources)
+    try:
+        _fill(rig, tables)
+    except BaseException:
+        rig.close()
+        raise
+    return rig
+
+
+def _fill(rig: Rig, tables: int) -> None:
     names = [f"t{n}" for n in range(tables)]
     for server in rig.sources:
         server.execute(*(f"CREATE TABLE shop.{n} (id INT PRIMARY KEY, v VARCHAR(20))" for n in names))
         server.execute(*(f"INSERT INTO shop.{n} VALUES (1, 'one')" for n in names))
     rig.map(*names)
     timed(*rig.command("run"))
-    return rig
 
 
 def main() -> None:
@@ -148,8 +156,10 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {version}, load {load:.1f}\n")
     print("| server | what | s: median (min–max) | of the first | more than the first, s |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        rigs = [prepared(flavour, Path(folder, flavour), options.tables) for flavour in options.flavour]
+        rigs: list[Rig] = []
         try:
+            for flavour in options.flavour:
+                rigs.append(prepared(flavour, Path(folder, flavour), options.tables))
             imports(options.rounds, rigs[0].pipeline)
             for rig in rigs:
                 empty_runs(rig, options.rounds)
