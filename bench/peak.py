@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 INTERVAL_S = 0.02
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -29,8 +28,8 @@ class Peak:
     printed: str
 
 
-def watch(command: Sequence[str], env: Mapping[str, str] | None = None) -> Peak:
-    """Run a command to its end.
+def watch(command: Sequence[str], env: Mapping[str, str] | None = None, interval_s: float = INTERVAL_S) -> Peak:
+    """Run a command to its end, which is seen at once, whatever the interval.
 
     Raises:
         RuntimeError: it failed; with the end of what it printed.
@@ -40,20 +39,21 @@ def watch(command: Sequence[str], env: Mapping[str, str] | None = None) -> Peak:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **(env or {})}
         )
-        sum_bytes = largest_kib = count = 0
-        pids = [process.pid]
-        while True:
-            if count % 5 == 0:
+        sum_bytes = largest_kib = 0
+        ended = select.poll()
+        ended.register(pidfd := os.pidfd_open(process.pid), select.POLLIN)
+        try:
+            while True:
                 pids = [process.pid, *_descendants(process.pid)]
-            count += 1
-            sum_bytes = max(sum_bytes, sum(map(_resident_bytes, pids)))
-            largest_kib = max(largest_kib, *map(_high_water_kib, pids), 0)
-            pid, status, used = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                process.returncode = os.waitstatus_to_exitcode(status)
-                break
-            time.sleep(INTERVAL_S)
+                sum_bytes = max(sum_bytes, sum(map(_resident_bytes, pids)))
+                largest_kib = max(largest_kib, *map(_high_water_kib, pids))
+                if ended.poll(interval_s * 1000):
+                    break
+        finally:
+            os.close(pidfd)
         wall_s = time.monotonic() - start_s
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         printed = out.read()
     if process.returncode:
@@ -62,29 +62,37 @@ def watch(command: Sequence[str], env: Mapping[str, str] | None = None) -> Peak:
 
 
 def _descendants(pid: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with suppress(OSError):
-                parents[int(entry)] = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
     found: list[int] = []
-    looked_at = {pid}
+    looked_at = [pid]
     while looked_at:
-        looked_at = {child for child, parent in parents.items() if parent in looked_at}
+        looked_at = [child for parent in looked_at for child in _children(parent)]
         found += looked_at
     return found
 
 
-def _resident_bytes(pid: int) -> int:
+def _children(pid: int) -> list[int]:
+    """By the kernel's own lists, one of each thread: to look through all of /proc takes milliseconds."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError):
-        return 0
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it ended
+        return []
+    return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
+
+
+def _resident_bytes(pid: int) -> int:
+    fields = _read(f"/proc/{pid}/statm").split()
+    return int(fields[1]) * _PAGE if fields else 0
 
 
 def _high_water_kib(pid: int) -> int:
+    fields = _read(f"/proc/{pid}/status").partition(b"VmHWM:")[2].split(maxsplit=1)
+    return int(fields[0]) if fields else 0
+
+
+def _read(path: str) -> bytes:
+    """A file of /proc; nothing if the process has ended."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0])
-    except (OSError, IndexError, ValueError):
-        return 0
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return b""
