@@ -28,6 +28,7 @@ soak: setup ## the long tests, with full counts (hours)
 bench: setup ## measurements; no test depends on them
 	$(BIN)/python bench/decoder.py
 	$(BIN)/python bench/compare.py
+	$(BIN)/python bench/latency.py
 
 demo: setup ## two sources, a target, a live writer: replicated and compared
 	@$(BIN)/python scripts/demo.py run

@@ -1,11 +1,18 @@
 """Snapshot and catch-up beside the native tools, in the same run, as whole processes, in turns.
 
     python bench/compare.py [--flavour mysql] [--rows 1000000] [--changes 300000] [--rounds 3] [--table users …]
+                            [--default-servers] [--no-catch-up]
 
 Prints a Markdown table: medians over the rounds, the spread, and the ratio to native. The native copy is
 `mysqldump | mysql` and `mydumper` with `myloader` (2 threads; myloader leaves the target's binary log out unless
 told not to, and the others write it, so it is measured both ways); the native catch-up is a replica with 4
-appliers and crash-safe defaults. Ours is `myrepetl run`, less nothing; the cost of an empty run stands apart.
+appliers and crash-safe defaults: on MariaDB as it is, which writes no binary log of its own, and with one
+(`log_slave_updates`), as MySQL's and our target have it. Ours is `myrepetl run`, less nothing; the cost of an empty
+run stands apart. The CPU of a catch-up's servers is that of our runs, less an empty run's. Peak memory is what all
+processes of a command had resident at one moment (pages that they share count for each).
+
+With `--default-servers` every server has its flavour's own defaults, but for what replication needs and for
+crash-safety; else they have 512 MiB of buffer pool, and MySQL as much of redo log.
 """
 
 from __future__ import annotations
@@ -24,44 +31,52 @@ from functools import partial
 from pathlib import Path
 
 from data import TABLES, create, create_fifty, write_hot_log, write_log
+from rig import CRASH_SAFE, start
 from tools import ROOT, Flavour, Measured, Server, cpu_s, measure, servers_dir, tools
+
+NATIVE, WITH_BINLOG, OURS, EMPTY = "native replica", "native replica with binlog", "ours", "empty run"
 
 
 @dataclass(frozen=True, slots=True)
 class Caught:
-    """One catch-up: changes; seconds of wall clock, of our client's CPU, of the writing server's CPU."""
+    """One catch-up: changes; seconds of wall clock, of the CPU of our client, of the source, of the writing server."""
 
     changes: int
     wall_s: float
     client_cpu_s: float
+    source_cpu_s: float
     server_cpu_s: float
 
 
 class Bench:
-    """A source, a target and a replica of one flavour."""
+    """A source, a target and the replicas of one flavour."""
 
-    def __init__(self, flavour: Flavour, folder: Path, rows: int) -> None:
+    def __init__(self, flavour: Flavour, folder: Path, rows: int, *, default_servers: bool = False) -> None:
         self.flavour = flavour
         self.folder = folder
         self.rows = rows
-        options = {
-            "innodb_buffer_pool_size": "512M",
-            "max_allowed_packet": "64M",
-            # Crash-safe, as servers are by default.
-            "sync_binlog": "1",
-            "innodb_flush_log_at_trx_commit": "1",
-        }
-        if flavour == "mysql":
-            options["innodb_redo_log_capacity"] = "512M"
-        self.source = Server(flavour, folder / "source", options)
-        self.target = Server(flavour, folder / "target", options)
-        self.replica = Server(flavour, folder / "replica", options)
-        for server in (self.source, self.target, self.replica):
-            server.start()
-            server.execute("CREATE USER IF NOT EXISTS 'u'@'%' IDENTIFIED BY 'pw'", "GRANT ALL ON *.* TO 'u'@'%'")
+        options = dict(CRASH_SAFE)
+        if not default_servers:
+            options |= {"innodb_buffer_pool_size": "512M", "max_allowed_packet": "64M"}
+            if flavour == "mysql":
+                options["innodb_redo_log_capacity"] = "512M"
+
+        def server(name: str, **more: str) -> Server:
+            return Server(flavour, folder / name, options | more, tuned=not default_servers)
+
+        self.source = server("source")
+        self.target = server("target")
+        self.replicas = {NATIVE: server("replica")}
+        if flavour == "mariadb":
+            self.replicas[WITH_BINLOG] = server("logging-replica", log_slave_updates="1")
+        start(self.servers)
+
+    @property
+    def servers(self) -> list[Server]:
+        return [self.source, self.target, *self.replicas.values()]
 
     def close(self) -> None:
-        for server in (self.source, self.target, self.replica):
+        for server in self.servers:
             server.kill()
 
     # ---- commands ----
@@ -154,65 +169,68 @@ class Bench:
                     self.check(table, name)
         return found
 
-    def check(self, table: str, name: str) -> None:
-        counts = [
-            s.execute(f"SELECT COUNT(*) FROM {d}.{table}")[0][0]
-            for s, d in ((self.source, "shop"), (self.target, "dw"))
-        ]
-        assert counts[0] == counts[1], f"{name}: {counts[0]} rows in the source, {counts[1]} in the target"
+    def check(self, table: str, name: str, *copies: tuple[str, Server]) -> None:
+        """As many rows in each copy (none named: the target's) as in the source."""
+        rows = self.source.execute(f"SELECT COUNT(*) FROM shop.{table}")[0][0]
+        for database, server in copies or [("dw", self.target)]:
+            copied = server.execute(f"SELECT COUNT(*) FROM {database}.{table}")[0][0]
+            assert copied == rows, f"{name}: {rows} rows in the source, {copied} in {server.directory.name}"
 
     # ---- catch-up ----
-    def start_replica(self) -> None:
-        """Make the replica one of the source, up to date, then stop it."""
-        if self.flavour == "mysql":
-            self.replica.execute(
-                "SET GLOBAL replica_parallel_workers = 4",
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_USER='u', SOURCE_PASSWORD='pw',"
-                f" SOURCE_PORT={self.source.port}, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1",
-            )
-        else:
-            self.replica.execute(
-                "SET GLOBAL slave_parallel_threads = 4",
-                "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_USER='u', MASTER_PASSWORD='pw',"
-                f" MASTER_PORT={self.source.port}, MASTER_USE_GTID=slave_pos",
-            )
-        self.replicate_natively()
+    def start_replicas(self) -> None:
+        """Make the replicas those of the source, up to date, then stop them."""
+        for replica in self.replicas.values():
+            if self.flavour == "mysql":
+                replica.execute(
+                    "SET GLOBAL replica_parallel_workers = 4",
+                    "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_USER='u', SOURCE_PASSWORD='pw',"
+                    f" SOURCE_PORT={self.source.port}, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1",
+                )
+            else:
+                replica.execute(
+                    "SET GLOBAL slave_parallel_threads = 4",
+                    "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_USER='u', MASTER_PASSWORD='pw',"
+                    f" MASTER_PORT={self.source.port}, MASTER_USE_GTID=slave_pos",
+                )
+            self.replicate_natively(replica)
 
-    def replicate_natively(self) -> float:
+    def replicate_natively(self, replica: Server) -> float:
         """Start the replica, wait until it is where the source is, stop it: seconds."""
         mysql = self.flavour == "mysql"
         start_s = time.monotonic()
         if mysql:
             gtids = self.source.execute("SELECT @@global.gtid_executed")[0][0]
-            self.replica.execute("START REPLICA", f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtids}', 600)")
+            late = replica.execute("START REPLICA", f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtids}', 600)")[0][0]
         else:
             gtids = self.source.execute("SELECT @@global.gtid_binlog_pos")[0][0]
-            self.replica.execute("START SLAVE", f"SELECT MASTER_GTID_WAIT('{gtids}', 600)")
+            late = replica.execute("START SLAVE", f"SELECT MASTER_GTID_WAIT('{gtids}', 600)")[0][0]
         elapsed_s = time.monotonic() - start_s
-        self.replica.execute("STOP REPLICA" if mysql else "STOP SLAVE")
+        replica.execute("STOP REPLICA" if mysql else "STOP SLAVE")
+        assert not late, "the native replica did not catch up"
         return elapsed_s
 
     def catch_up(self, write: Callable[[int], int], rounds: int) -> dict[str, list[Caught]]:
-        """Both on the same log, and an empty run of ours."""
-        found: dict[str, list[Caught]] = {"native replica": [], "ours": [], "empty run": []}
-        env = {"PYTHONPATH": str(ROOT)}
+        """All on the same logs, each round another one first, and an empty run of ours."""
+        found: dict[str, list[Caught]] = {name: [] for name in (*self.replicas, OURS, EMPTY)}
 
-        def natively(changes: int) -> None:
-            before = cpu_s(self.replica)
-            elapsed_s = self.replicate_natively()
-            found["native replica"].append(Caught(changes, elapsed_s, 0.0, cpu_s(self.replica) - before))
+        def natively(name: str, changes: int) -> Caught:
+            replica = self.replicas[name]
+            before = [cpu_s(self.source), cpu_s(replica)]
+            elapsed_s = self.replicate_natively(replica)
+            source, own = (cpu_s(s) - earlier for s, earlier in zip((self.source, replica), before, strict=True))
+            return Caught(changes, elapsed_s, 0.0, source, own)
+
+        def run(changes: int) -> Caught:
+            run = measure(self.ours(["users"]), [self.source, self.target], {"PYTHONPATH": str(ROOT)})
+            return Caught(changes, run.wall_s, run.client_cpu_s, *run.server_cpu_s)
 
         for number in range(rounds):
             changes = write(number)
-            if number % 2 == 0:
-                natively(changes)
-            run = measure(self.ours(["users"]), [self.target], env)
-            found["ours"].append(Caught(changes, run.wall_s, run.client_cpu_s, run.server_cpu_s))
-            if number % 2:
-                natively(changes)
-            run = measure(self.ours(["users"]), [self.target], env)
-            found["empty run"].append(Caught(0, run.wall_s, run.client_cpu_s, run.server_cpu_s))
-            self.check("users", "catch-up")
+            names = [*self.replicas, OURS]
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                found[name].append(run(changes) if name == OURS else natively(name, changes))
+            found[EMPTY].append(run(0))
+            self.check("users", "catch-up", ("dw", self.target), *(("shop", r) for r in self.replicas.values()))
         return found
 
 
@@ -227,33 +245,43 @@ def print_snapshot(flavour: str, table: str, rows: int, found: dict[str, list[Me
     for name, runs in found.items():
         rates = [rows / m.wall_s for m in runs]
         ratios = [f"{wall_s[native] / wall_s[name]:.2f}" if native in wall_s else "–" for native in natives]
-        client_s, server_s = (
-            statistics.median(v) for v in ([m.client_cpu_s for m in runs], [m.server_cpu_s for m in runs])
+        client_s, source_s, target_s = map(
+            statistics.median, zip(*((m.client_cpu_s, *m.server_cpu_s) for m in runs), strict=True)
         )
         peak = max(m.peak_mib for m in runs)
-        cells = [flavour, table, name, spread(rates), *ratios, f"{client_s:.1f}", f"{server_s:.1f}", f"{peak:.0f}"]
+        cpu = [f"{value:.1f}" for value in (client_s, source_s, target_s)]
+        cells = [flavour, table, name, spread(rates), *ratios, *cpu, f"{peak:.0f}"]
         print(f"| {' | '.join(cells)} |")
 
 
 def print_catch_up(flavour: str, log: str, found: dict[str, list[Caught]]) -> None:
-    empty, native, ours = found["empty run"], found["native replica"], found["ours"]
+    empty, ours = found[EMPTY], found[OURS]
     empty_s = statistics.median(one.wall_s for one in empty)
-    native_rates = [one.changes / one.wall_s for one in native]
     net = [one.changes / max(0.001, one.wall_s - empty_s) for one in ours]
-    ratio = statistics.median(net) / statistics.median(native_rates)
-    empty_client_s = statistics.median(one.client_cpu_s for one in empty)
-    client_us, target_us, replica_us = (
-        1e6 * statistics.median(values)
-        for values in (
-            [(one.client_cpu_s - empty_client_s) / one.changes for one in ours],
-            [one.server_cpu_s / one.changes for one in ours],
-            [one.server_cpu_s / one.changes for one in native],
-        )
-    )
-    print(
-        f"| {flavour} | {log} | {spread(native_rates)} | {spread(net)} | {ratio:.2f} | {empty_s:.2f}"
-        f" | {replica_us:.1f} | {target_us:.1f} | {client_us:.1f} |"
-    )
+    rates, ratios, replica_us = [], [], []
+    for name in (NATIVE, WITH_BINLOG):
+        runs = found.get(name, [])  # MySQL's has one as it is
+        native = [one.changes / one.wall_s for one in runs]
+        rates.append(spread(native) if runs else "–")
+        ratios.append(f"{statistics.median(net) / statistics.median(native):.2f}" if runs else "–")
+        replica_us.append(f"{1e6 * statistics.median(o.server_cpu_s / o.changes for o in runs):.1f}" if runs else "–")
+    ours_us = []
+    for part in ("source_cpu_s", "server_cpu_s", "client_cpu_s"):
+        empty_part_s = statistics.median(getattr(one, part) for one in empty)
+        used_us = 1e6 * statistics.median((getattr(one, part) - empty_part_s) / one.changes for one in ours)
+        ours_us.append(f"{used_us:.1f}")
+    cells = [flavour, log, *rates, spread(net), *ratios, f"{empty_s:.2f}", *replica_us, *ours_us]
+    print(f"| {' | '.join(cells)} |")
+
+
+def logs(source: Server, changes: int, rows: int) -> dict[str, Callable[[int], int]]:
+    """What to catch up with; those of single-row transactions, which take long to write, are shorter."""
+    return {
+        "mixed, updates by 50": partial(write_log, source, changes, rows),
+        "mixed, updates one by one": partial(write_log, source, changes // 3, rows, update_rows=1),
+        "hot rows": partial(write_hot_log, source, changes, 50),
+        "hot rows, one by one": partial(write_hot_log, source, changes // 5, 1),
+    }
 
 
 def main() -> None:
@@ -264,18 +292,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--table", nargs="+", default=[*TABLES, "fifty"])
     parser.add_argument("--no-catch-up", action="store_true")
+    parser.add_argument("--default-servers", action="store_true")
     options = parser.parse_args()
     python, load = sys.version.split()[0], os.getloadavg()[0]
-    print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {python}, load {load:.1f}\n")
+    settings = "default" if options.default_servers else "large"
+    print(
+        f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {python}, load {load:.1f}, {settings} servers\n"
+    )
     print(
         "| server | table | copied by | rows/s: median (min–max) | of dump | of mydumper | of it with binlog |"
-        " client CPU s | server CPU s | peak MiB |"
+        " client CPU s | source CPU s | target CPU s | peak MiB |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     catch_ups = []
     for flavour in options.flavour:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            bench = Bench(flavour, Path(folder), options.rows)
+            bench = Bench(flavour, Path(folder), options.rows, default_servers=options.default_servers)
             try:
                 for table in options.table:
                     rows = options.rows if table in ("users", "narrow", "fifty") else options.rows // 5
@@ -286,19 +318,17 @@ def main() -> None:
                 if not options.no_catch_up and "users" in options.table:
                     bench.fresh_target()
                     measure(bench.ours(["users"]), [bench.source, bench.target], {"PYTHONPATH": str(ROOT)})
-                    bench.start_replica()
-                    mixed = partial(write_log, bench.source, options.changes, options.rows)
-                    hot = partial(write_hot_log, bench.source, options.changes, 50)
-                    single = partial(write_hot_log, bench.source, options.changes // 5, 1)
-                    for log, write in (("mixed", mixed), ("hot rows", hot), ("hot rows, one by one", single)):
+                    bench.start_replicas()
+                    for log, write in logs(bench.source, options.changes, options.rows).items():
                         catch_ups.append((flavour, log, bench.catch_up(write, options.rounds)))
             finally:
                 bench.close()
     print(
-        "\n| server | log | native replica, changes/s | ours, less an empty run | of native | empty run s"
-        " | CPU µs a change: replica | our target | our client |"
+        "\n| server | log | native replica, changes/s | with binlog | ours, less an empty run | of native"
+        " | of it with binlog | empty run s | CPU µs a change: replica | with binlog | our source | our target"
+        " | our client |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for flavour, log, found in catch_ups:
         print_catch_up(flavour, log, found)
 

@@ -56,17 +56,19 @@ def create_fifty(server: Server, rows: int) -> list[str]:
     return names
 
 
-def write_log(server: Server, changes: int, rows: int, seed: int) -> int:
-    """A mixed log on `shop.users`: 60 % inserts in transactions of 100 (one statement), 30 % updates and 10 %
-    deletes in transactions of 50 (a statement for each row, keys at random). Returns the changes made.
+def write_log(server: Server, changes: int, rows: int, seed: int, update_rows: int = 50) -> int:
+    """A mixed log on `shop.users`: of all changes 60 % inserts in transactions of 100 (one statement), 30 % updates
+    in transactions of `update_rows`, 10 % deletes in transactions of 50 (a statement for each row, keys at random).
+    Returns the changes made.
     """
     rng = random.Random(seed)
+    odds = [60 / 100, 30 / update_rows, 10 / 50]  # of transactions
+    update = "UPDATE users SET balance = balance + 1, notes = CONCAT('u', LEFT(notes, 200)) WHERE id = %s"
     made = 0
     with server.connect(database="shop", autocommit=False) as connection, connection.cursor() as cursor:
         while made < changes:
-            roll = rng.random() * 14
-            ids = rng.sample(range(1, rows + 1), 50)
-            if roll < 6:  # six transactions of 100 to six and two of 50
+            (kind,) = rng.choices(("insert", "update", "delete"), odds)
+            if kind == "insert":
                 values = ", ".join(
                     f"('N{made + n}', 'n{seed}-{made + n}@b.example', 'FR', {n}.25, {n}.5, NOW(), NOW(3), 1, 'new {n}')"
                     for n in range(100)
@@ -75,9 +77,11 @@ def write_log(server: Server, changes: int, rows: int, seed: int) -> int:
                     "INSERT INTO users (name, email, country, balance, score, created, updated, active, notes)"
                     f" VALUES {values}"
                 )
+            elif kind == "update":
+                made += cursor.executemany(update, rng.sample(range(1, rows + 1), update_rows)) or 0
             else:
-                change = "UPDATE users SET balance = balance + 1, notes = CONCAT('u', LEFT(notes, 200)) WHERE id = %s"
-                made += cursor.executemany(change if roll < 12 else "DELETE FROM users WHERE id = %s", ids) or 0
+                ids = rng.sample(range(1, rows + 1), 50)
+                made += cursor.executemany("DELETE FROM users WHERE id = %s", ids) or 0
             connection.commit()
     return made
 

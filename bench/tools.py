@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from peak import watch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
@@ -19,6 +19,8 @@ from server_binaries import Flavour as Flavour  # noqa: E402
 from server_binaries import servers_dir as servers_dir  # noqa: E402
 from server_binaries import unpack  # noqa: E402
 from servers import Server as Server  # noqa: E402
+
+SAMPLED_EVERY_S = 0.05
 
 # name of the folder: (packages to try, programs that must be in it)
 _PACKAGES = {
@@ -54,13 +56,13 @@ def tools(name: str) -> dict[str, list[str]] | None:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run of a command: seconds of wall clock, of the client's CPU, of both servers' CPU; peak MiB of the
-    largest client process.
+    """One run of a command: seconds of wall clock, of the client's CPU, of each server's CPU; `peak_mib`: the most
+    that all its processes had resident at one moment.
     """
 
     wall_s: float
     client_cpu_s: float
-    server_cpu_s: float
+    server_cpu_s: tuple[float, ...]
     peak_mib: float
 
 
@@ -76,19 +78,9 @@ def measure(command: str | Sequence[str], servers: Sequence[Server], env: dict[s
     Raises:
         RuntimeError: it failed; with the end of what it printed.
     """
-    before = sum(map(cpu_s, servers))
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start_s = time.monotonic()
-    argv = ["bash", "-o", "pipefail", "-c", command] if isinstance(command, str) else list(command)
-    probe = "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]);"
-    probe += " print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code)"
-    done = subprocess.run(
-        [sys.executable, "-c", probe, *argv], capture_output=True, text=True, env={**os.environ, **(env or {})}
-    )
-    wall_s = time.monotonic() - start_s
-    if done.returncode:
-        raise RuntimeError(f"exit {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    client = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
-    peak_kib = int(done.stderr.rpartition("PEAK ")[2].split()[0])
-    return Measured(wall_s, client, sum(map(cpu_s, servers)) - before, peak_kib / 1024)
+    argv = ["bash", "-o", "pipefail", "-c", command] if isinstance(command, str) else command
+    before = [cpu_s(server) for server in servers]
+    run = watch(argv, env, SAMPLED_EVERY_S)
+    used = tuple(cpu_s(server) - earlier for server, earlier in zip(servers, before, strict=True))
+    # Of one process, a peak between two samples is known, too.
+    return Measured(run.wall_s, run.cpu_s, used, max(run.sum_mib, run.largest_mib))
