@@ -174,7 +174,7 @@ def tables(flavour: Flavour, server: Server, *, common: bool = False) -> tuple[W
         if ordinary := [value for value in values if value not in strange]:
             plain.append((definition, ordinary))
     plain.sort(key=lambda typed: len(typed[1]))
-    return (*_packed("plain", plain), *_packed("odd", odd))
+    return (*packed("plain", plain), *packed("odd", odd))
 
 
 def _needs_python(definition: str, value: str) -> bool:
@@ -186,7 +186,7 @@ def _needs_python(definition: str, value: str) -> bool:
     return kind == "json" and ("DECIMAL" in value or "-12345678901234567890.123" in value)
 
 
-def _packed(name: str, columns: Sequence[Typed]) -> Iterator[Wide]:
+def packed(name: str, columns: Sequence[Typed]) -> Iterator[Wide]:
     """As many columns in a table as its row holds (65,535 bytes, and about 8,000 of them inside the page)."""
     rest = list(columns)
     number = 0

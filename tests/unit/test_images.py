@@ -129,6 +129,61 @@ def test_the_last_image_is_what_row_by_row_leaves(plan: TablePlan, transactions:
         assert not rows or any("(0)" in row for row in rows), "only an ENUM's error value takes a closer look"
 
 
+def parameters(row: bytes, types: bytes) -> list[object]:
+    """A row's bytes as the values that a MariaDB server takes them for."""
+    found: list[object] = []
+    at = 0
+    for kind in types[::2]:
+        at += 1
+        if row[at - 1]:
+            found.append(None)
+        elif kind == 3:
+            found.append(struct.unpack_from("<i", row, at)[0])
+            at += 4
+        else:
+            size = row[at]
+            found.append(row[at + 1 : at + 1 + size])
+            at += 1 + size
+    assert at == len(row)
+    return found
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
+@given(people=st.lists(PERSON, min_size=1, max_size=60))
+def test_parameters_are_the_values_of_the_literals(plan: TablePlan, people: list[Person]) -> None:
+    """For any rows, NULLs where they may be: what goes in bulk means what would go as text, and an ENUM's error value,
+    which no parameter can be, makes all of them text.
+    """
+    shaper = Shaper(plan, layout_of(TABLE_MAP))
+    made = []
+    for bulk in (False, True):
+        shaped = Shaped()
+        ImageShaper(shaper, TABLE_MAP, bulk=bulk).shape(event(images_of(Verb.INSERT, *people)), shaped)
+        made.append(shaped.rendered())
+    text, rendered = made
+    if text is None or rendered is None:
+        assert text is rendered
+        return
+    assert rendered.bulk is not None
+    assert not rendered.tuples
+    assert not text.bulk
+    assert (rendered.gone, dict(rendered.mutations())) == (text.gone, dict(text.mutations()))
+    types = rendered.bulk.types
+    for row, (_, literals) in zip(rendered.bulk.rows, rendered.mutations(), strict=True):
+        assert literals is not None
+        values = iter(parameters(row, types))
+        for place, literal in zip(rendered.bulk.values, literals, strict=True):
+            assert (literal if place != "?" else written(next(values))) == (place if place != "?" else literal)
+
+
+def written(value: object) -> str:
+    """A parameter as a literal: text of utf8mb4, or a number."""
+    if not isinstance(value, bytes):
+        return "NULL" if value is None else str(value)
+    text = value.decode("latin-1").replace("\\", "\\\\").replace("'", "\\'")
+    return f"_utf8mb4'{text}'"
+
+
 @pytest.mark.parametrize(
     "images",
     [
