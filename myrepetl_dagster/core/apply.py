@@ -443,6 +443,15 @@ class MySQLTarget(Server):
             for start in range(0, len(tuples), rows_max):
                 self._write_statement(head, tuples[start : start + rows_max], tail)
 
+    def write_parameters(self, plan: TablePlan, rows: BulkRows) -> None:
+        """Upsert rows whose parameters the source has rendered; only where the target takes them in bulk.
+
+        Raises:
+            RowRejected: the target refused a row; which one, only the parameters know.
+        """
+        with self.doing(f"writing {plan.target.name}"):
+            self._write_bulk(plan, rows)
+
     def _write_statement(self, head: bytes, tuples: Sequence[bytes | memoryview], tail: bytes) -> None:
         if any(len(one) >= LONG_BYTES for one in tuples):
             between = (piece for one in tuples for piece in (b",", one))

@@ -33,9 +33,9 @@ _PACKED = {
     "float": (5, struct.Struct("<d").pack),
     "double": (5, struct.Struct("<d").pack),
 }
-_DECIMAL, _BLOB, _TEXT = 246, 252, 253
+DECIMAL, BLOB, TEXT = 246, 252, 253
 # Text travels in the connection's character set, utf8mb4, of which the others are a part.
-_UTF8 = frozenset({"utf8mb4", "utf8mb3", "ascii"})
+UTF8 = frozenset({"utf8mb4", "utf8mb3", "ascii"})
 _WITH_LENGTH = frozenset({"text", "blob", "json", "enum", "set"})
 _SHORT_MAX = 250  # up to here a length is one byte
 
@@ -114,12 +114,12 @@ def _parameter(column: Column) -> int | None:
     if column.type in _PACKED:
         return _PACKED[column.type][0]
     if column.type == "decimal":
-        return _DECIMAL
+        return DECIMAL
     if column.type in TEMPORAL_TYPES:
-        return _TEXT
+        return TEXT
     if column.type in _WITH_LENGTH:
         charset = column.charset or "binary"
-        return _TEXT if charset in _UTF8 or charset == "latin1" else _BLOB if charset == "binary" else None
+        return TEXT if charset in UTF8 or charset == "latin1" else BLOB if charset == "binary" else None
     return None
 
 

@@ -8,13 +8,14 @@ cannot are read again by their keys and go through Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import cast
 
 from .apply import MySQLTarget
+from .bulk_copy import bulk_select
 from .copy import Copy
 from .errors import RowRejected
 from .mapping_state import MappingState, Report
@@ -54,6 +55,9 @@ class FastCopy(Copy):
         self.server = source
         self.relation = source.relation(state.plan)
         self.tuple_sql = tuple_sql(self.shaper.plan, self.relation.layout)
+        self.bulk = (
+            bulk_select(self.shaper.plan, self.relation.layout, self.relation.key) if state.target.takes_bulk else None
+        )
 
     def _chunks(self) -> Iterator[None]:
         if self.state.plan.unique_keys is UniqueKeys.NONE:
@@ -98,13 +102,15 @@ class FastCopy(Copy):
     def _window(self, writers: Writers, after: LiteralKey | None) -> Window | None:
         """The window after a key; None: the source cannot render this table, and it is to be read again."""
         window = Window(end_key=after)
-        write = self._write_rendered if self.tuple_sql is not None else self._write_shaped
+        write = self._write_shaped
+        if self.bulk is not None or self.tuple_sql is not None:
+            write = self._write_rendered if self.bulk is None else self._write_parameters
         for packet in self._read(self._sql(after), window, writers, write):
-            window.end_key = self._key(packet, rendered=self.tuple_sql is not None)
+            window.end_key = self._key(packet)
         window.last = window.rows < self.limits.copy_window_rows
         if len(window.odd) > ODD_ROWS_MAX:
             wait(window.writes)
-            self.tuple_sql = None
+            self.tuple_sql = self.bulk = None
             return None
         window.rows -= len(window.odd)
         for start in range(0, len(window.odd), _KEYS_MAX):
@@ -129,17 +135,24 @@ class FastCopy(Copy):
     def _sql(self, after: LiteralKey | None) -> str:
         relation = self.relation
         keys = ", ".join(sql_name(name) for name in relation.key)
-        if self.tuple_sql is not None:
+        if self.bulk is not None:
+            select = f"SELECT {self.bulk.sql} FROM {relation.from_sql}"
+        elif self.tuple_sql is not None:
             select = f"SELECT {self.tuple_sql}, {keys} FROM {relation.from_sql}"
         else:
             select = relation.select_sql
         where = f" WHERE {keyset_condition(relation.key, after)}" if after else ""
         return f"{select}{where} ORDER BY {keys} LIMIT {self.limits.copy_window_rows}"
 
-    def _key(self, packet: bytes, *, rendered: bool) -> LiteralKey:
-        values = fields(packet, skip=1 if rendered else 0)
+    def _key(self, packet: bytes) -> LiteralKey:
         columns = [self.relation.layout[i] for i in self.relation.key_indexes]
-        at = range(len(values)) if rendered else self.relation.key_indexes
+        at: Sequence[int] = self.relation.key_indexes
+        skip = 0
+        if self.bulk is not None:
+            at = self.bulk.key_fields
+        elif self.tuple_sql is not None:  # the tuple, which may be long, then the key
+            at, skip = range(len(columns)), 1
+        values = fields(packet, skip)
         return tuple(literal_of(c)(cell_from_text(c)(values[i])) for c, i in zip(columns, at, strict=True))
 
     def _write_rendered(self, packets: list[bytes], window: Window, writers: Writers) -> None:
@@ -148,11 +161,21 @@ class FastCopy(Copy):
         if len(rows) < len(tuples):
             window.filtered += tuples.count(FILTERED)
             odd = (packet for packet, row in zip(packets, tuples, strict=True) if row is None)
-            window.odd += [self._key(packet, rendered=True) for packet in odd]
+            window.odd += [self._key(packet) for packet in odd]
         size = sum(map(len, packets))
         packets.clear()  # what is written is all that is held
         if rows:
             window.writes.append(writers.submit(lambda target: target.write_tuples(self.shaper.plan, rows), size))
+
+    def _write_parameters(self, packets: list[bytes], window: Window, writers: Writers) -> None:
+        assert self.bulk is not None
+        rows, odd, filtered = self.bulk.rows(packets)
+        window.filtered += filtered
+        window.odd += [self._key(packet) for packet in odd]
+        size = sum(map(len, packets))
+        packets.clear()
+        if rows.rows:
+            window.writes.append(writers.submit(lambda target: target.write_parameters(self.shaper.plan, rows), size))
 
     def _write_shaped(self, packets: list[bytes], window: Window, writers: Writers) -> None:
         convert = [cell_from_text(column) for column in self.relation.layout]

@@ -69,7 +69,7 @@ def _column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Colum
     if column.type in FLOAT_TYPES and (target is None or target.type not in FLOAT_TYPES):
         return None  # a number as a server would print it, which is not how JSON does
     if column.type in FLOAT_TYPES:  # in quotes: a bare -0 would be an integer, which has no sign
-        return f"IF({name} IS NULL, 'NULL', CONCAT('''', {_float_text(column)}, ''''))"
+        return f"IF({name} IS NULL, 'NULL', CONCAT('''', {float_text(column)}, ''''))"
     if column.type in TEMPORAL_TYPES:
         return f"IFNULL(CONCAT('''', {name}, ''''), 'NULL')"
     if column.type in _AS_HEX or column.charset == "binary":
@@ -95,7 +95,7 @@ def _column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Colum
     return quoted
 
 
-def _float_text(column: Column) -> str:
+def float_text(column: Column) -> str:
     """All the digits. As text, FLOAT has six, DOUBLE(M,D) is rounded, and MySQL cuts an expression's after 22."""
     name = sql_name(column.name)
     definition = column.column_type.lower()

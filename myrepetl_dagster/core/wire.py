@@ -175,7 +175,7 @@ def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
                 found.append(None)
             continue
         else:
-            size = _LENGTH_BYTES[length]
+            size = LENGTH_BYTES[length]
             length = int.from_bytes(packet[at + 1 : at + 1 + size], "little")
             at += 1 + size
         if skip:
@@ -186,7 +186,7 @@ def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
     return found
 
 
-_LENGTH_BYTES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
+LENGTH_BYTES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 
 
 def first_fields(packets: list[bytes]) -> list[bytes | memoryview | None]:
@@ -200,7 +200,7 @@ def first_fields(packets: list[bytes]) -> list[bytes | memoryview | None]:
         elif length == NULL:
             add(None)
         else:
-            start = 1 + _LENGTH_BYTES[length]
+            start = 1 + LENGTH_BYTES[length]
             end = start + int.from_bytes(packet[1:start], "little")
             add(packet[start:end] if end < LONG_BYTES else memoryview(packet)[start:end])
     return found

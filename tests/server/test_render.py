@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -22,23 +21,29 @@ def world(request: pytest.FixtureRequest, servers: Servers) -> Pair:
     return pair(servers, request.param)
 
 
-@pytest.fixture
-def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+@pytest.fixture(params=["as tuples", "as parameters"])
+def rendered(request: pytest.FixtureRequest, world: Pair, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The mapping of each list of rows that was written as the source rendered it."""
     names: list[str] = []
-    write = MySQLTarget.write_tuples
+    bulk = request.param == "as parameters"
+    if bulk and world.target.flavour != "mariadb":
+        pytest.skip("only MariaDB takes parameters in bulk")
+    write = MySQLTarget.write_parameters if bulk else MySQLTarget.write_tuples
 
-    def spy(target: MySQLTarget, plan: TablePlan, tuples: Sequence[bytes]) -> None:
-        write(target, plan, tuples)
+    def spy(target: MySQLTarget, plan: TablePlan, rows: Any) -> None:
+        write(target, plan, rows)
         names.append(plan.name)
 
-    monkeypatch.setattr(MySQLTarget, "write_tuples", spy)
+    monkeypatch.setattr(MySQLTarget, "write_parameters" if bulk else "write_tuples", spy)
+    if not bulk:
+        monkeypatch.setattr(fast_copy, "bulk_select", lambda *_: None)
     return names
 
 
 def through_python(world: Pair, monkeypatch: pytest.MonkeyPatch, mapping: dict[str, Any] | str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(fast_copy, "tuple_sql", lambda *_: None)
+        patch.setattr(fast_copy, "bulk_select", lambda *_: None)
         world.run(mapping)
 
 
@@ -90,6 +95,7 @@ def test_hostile_column_names(world: Pair, monkeypatch: pytest.MonkeyPatch, rend
     assert world.target_rows("`sql`") == world.source_rows(quoted(table))
 
 
+@pytest.mark.parametrize("rendered", ["as tuples"], indirect=True)
 def test_collations_mixed_in_a_row(world: Pair, monkeypatch: pytest.MonkeyPatch, rendered: list[str]) -> None:
     """Columns of collations and character sets that SQL would not join stand side by side in one tuple."""
     charsets = [
