@@ -7,19 +7,23 @@ last image of a key is all that counts. Finding keys and lengths costs a fractio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import Any
 
 from .bulk_rows import BulkForm, BulkRows, bulk_form
 from .errors import UnsupportedEvent
 from .literal_code import Form, row_writer, tuple_text
-from .log_events import RowsRead, Verb
+from .log_events import Images, RowsRead, Verb
 from .maptypes import TableMap
 from .model import Column, Row
 from .plan import TablePlan, UniqueKeys
-from .rowimage import compile_decoder, compile_renderer, compile_scanner
+from .rowimage import Span, compile_decoder, compile_renderer, compile_scanner
 from .shape import LastImages, Mutation, Rendered, Shaped, Shaper
 from .values import literal_of
 from .wire import LONG_BYTES
+
+_verb = itemgetter(0)
 
 
 def only_last_images(plan: TablePlan) -> bool:
@@ -87,11 +91,13 @@ class ImageShaper:
 
     def _shape(self, event: RowsRead, into: Shaped) -> None:
         last = into.images_of(self)
-        for verb, data, start, end in event.images:
+        # Long ones by themselves, so as not to copy them.
+        alone = event.size_bytes > LONG_BYTES
+        runs = [[one] for one in event.images] if alone else [list(run) for _, run in groupby(event.images, _verb)]
+        for run in runs:
+            verb = run[0][0]
+            data, rows = self._scanned(verb, run)
             if verb is Verb.UPDATE:
-                rows = self._scanner.rows(data, start, end)
-                if len(rows) & 1:
-                    raise self._scanner.unpaired()
                 images = iter(rows)
                 for (old, _, _), (new, begin, stop) in zip(images, images, strict=False):
                     if old != new:  # it moved to another key, and has to leave its old one
@@ -100,7 +106,6 @@ class ImageShaper:
                 into.rows_read += len(rows) // 2
                 into.rows_upserted += len(rows) // 2
                 continue
-            rows = self._scanner.rows(data, start, end)
             into.rows_read += len(rows)
             if verb is Verb.INSERT:
                 into.rows_upserted += len(rows)
@@ -110,6 +115,24 @@ class ImageShaper:
                 into.rows_deleted += len(rows)
                 for key, _, _ in rows:
                     last[key] = None
+
+    def _scanned(self, verb: Verb, events: list[Images]) -> tuple[bytes, list[Span]]:
+        """The rows of events of one kind, and the bytes in which they lie."""
+        if len(events) == 1:
+            _, data, start, end = events[0]
+            rows = self._scanner.rows(data, start, end)
+            ends = set()
+        else:  # at once: many have but one row
+            pieces = [data[start:end] for _, data, start, end in events]
+            data = b"".join(pieces)
+            rows = self._scanner.rows(data, 0, len(data))
+            ends = set(accumulate(map(len, pieces)))
+        step = 2 if verb is Verb.UPDATE else 1
+        if len(rows) % step:
+            raise self._scanner.unpaired()
+        if ends and not ends <= {end for _, _, end in rows[step - 1 :: step]}:
+            raise self._scanner.misfit("a row that goes on in the next event")
+        return data, rows
 
     def rendered(self, last: LastImages) -> Rendered | None:
         """What is left to do, ready to be written; None where it takes a closer look at each row."""

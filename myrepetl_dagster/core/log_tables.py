@@ -35,6 +35,7 @@ class LogTables:
         self.known = dict(known)
         self.names = frozenset(known)
         self.mariadb = False  # until the log says who wrote it
+        self.announced = b""  # the last table map, which mostly comes again before the next rows of its table
         self._altered = {name for name, table in known.items() if table.altered}
         self._maps: dict[bytes, TableMap | Undescribed | None] = {}
         self._parsed: dict[bytes, TableMap | Undescribed] = {}
@@ -43,6 +44,7 @@ class LogTables:
     def forget_ids(self) -> None:
         """A server that restarted gives old table ids to other tables."""
         self._maps.clear()
+        self.announced = b""
 
     def forget_columns(self, change: TableChange) -> None:
         """What was known of a table's columns holds no longer."""
@@ -53,6 +55,7 @@ class LogTables:
                 self._altered.add(name)
                 self._parsed.clear()
                 self._decoders.clear()
+                self.announced = b""
 
     def announce(self, raw: bytes, place: str) -> None:
         """Take in a TABLE_MAP event's body."""
@@ -64,6 +67,7 @@ class LogTables:
         else:
             table_map = self._complete(parse_table_map(raw, mariadb=self.mariadb)[1], place)
             self._maps[table_id] = self._parsed[described] = table_map
+        self.announced = raw
 
     def rows(self, kind: int, data: bytes, start: int, end: int) -> tuple[TableMap | Undescribed, Images] | None:
         """The images of a rows event; None for a table that is not wanted.

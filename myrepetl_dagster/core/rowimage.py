@@ -142,14 +142,14 @@ class Decoder:
                 read = own(nulls) or self._choose(nulls)
                 at = read(body, at, end, add)
         except _MALFORMED as error:
-            raise self._misfit(type(error).__name__) from None
+            raise self.misfit(type(error).__name__) from None
         if at != end:
-            raise self._misfit(f"{at - end} bytes beyond its end")
+            raise self.misfit(f"{at - end} bytes beyond its end")
         return found
 
     def unpaired(self) -> UnsupportedEvent:
         """The error for an odd number of images in an event of updates."""
-        return self._misfit("a before image without its after image")
+        return self.misfit("a before image without its after image")
 
     def start_of_rows(self, data: bytes, event_type: int, body: int = 0) -> int:
         """Where the images of a rows event of this table begin; refuses what `check_fit` refuses.
@@ -176,7 +176,8 @@ class Decoder:
         function = self._own[nulls] = same_rows(self._readings, self._wanted, nulls, self._emit)
         return function
 
-    def _misfit(self, what: str) -> UnsupportedEvent:
+    def misfit(self, what: str) -> UnsupportedEvent:
+        """The error for images that are not rows of the table."""
         return UnsupportedEvent(
             f"{self.table_map.name}: a rows event does not fit its table map ({what})",
             hint="Set binlog_row_metadata=FULL on the source; if it is, please report this as a bug.",

@@ -201,3 +201,14 @@ def test_images_that_do_not_fit_stop_at_their_place(images: Images) -> None:
         ImageShaper(shaper, TABLE_MAP).shape(event(images), Shaped())
     with pytest.raises(UnsupportedEvent, match=r"after binlog\.7:4: shop\.people: a rows event does not fit"):
         _ = event(images).changes
+
+
+@pytest.mark.parametrize("verb", [Verb.INSERT, Verb.UPDATE])
+def test_a_row_never_goes_on_in_the_next_event(verb: Verb) -> None:
+    """Events that together hold whole rows, but not each by itself, stop the reader."""
+    whole = image((b"ann", 1, 1, b"x")) + image((b"ann", 1, 2, b"y"))
+    cut = len(whole) // 2 - (verb is Verb.INSERT)
+    shaper = Shaper(PLANS["every column"], layout_of(TABLE_MAP))
+    parts = [(verb, whole[:cut], 0, cut), (verb, whole[cut:], 0, len(whole) - cut)]
+    with pytest.raises(UnsupportedEvent, match=r"after binlog\.7:4: shop\.people: a rows event does not fit"):
+        ImageShaper(shaper, TABLE_MAP).shape(event(*parts), Shaped())
