@@ -20,7 +20,7 @@ from pymysql.connections import Connection
 
 from . import checkpoint as checkpoints
 from . import prepared
-from .behind import Behind
+from .behind import Behind, Waiting, finished
 from .bulk_connection import BULK_HEAD_BYTES, BulkConnection
 from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
@@ -58,6 +58,8 @@ _NO_SUCH_TABLE = 1146
 _TRUNCATED = 1265
 _HARMLESS = frozenset({1287, 1300})
 _KILL_TIMEOUT_S = 3.0
+# For how long a transaction that was begun ahead waits for its predecessor, which may be waiting for its locks.
+PATIENCE_S = 1.0
 
 
 class Target(Protocol):
@@ -67,11 +69,14 @@ class Target(Protocol):
     def is_empty(self, plan: TablePlan) -> bool: ...
     def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]: ...
     def begin(self, mappings: Iterable[str]) -> None: ...
+    def begin_ahead(self) -> None: ...
+    def fence(self, mappings: Iterable[str]) -> None: ...
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None: ...
     def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None: ...
     def clear(self, plan: TablePlan) -> None: ...
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None: ...
-    def start(self, work: Callable[[], None]) -> None: ...
+    def second(self) -> Target: ...
+    def start(self, work: Callable[[], Waiting]) -> None: ...
     def finish(self) -> None: ...
     def abandon(self) -> None: ...
     def rollback(self) -> None: ...
@@ -105,6 +110,7 @@ class MySQLTarget(Server):
         self._packet_bytes_max = 0
         self._has_prepared_table = False
         self._behind = Behind()
+        self._second: MySQLTarget | None = None
         self._under_way = 0  # operations
 
     # ---- connections ----
@@ -141,6 +147,8 @@ class MySQLTarget(Server):
         """Close both connections; what was not committed is rolled back by the server."""
         self.cut_off()
         self.abandon()
+        if self._second is not None:
+            self._second.close()
         super().close()
         self.discard_transaction()
 
@@ -149,6 +157,8 @@ class MySQLTarget(Server):
 
         Of a closed socket the server would take no notice before the statement ends; it may wait for a lock.
         """
+        if self._second is not None:
+            self._second.cut_off()
         connection = self._apply
         if not (self._under_way or self._behind.busy) or connection is None or connection._sock is None:
             return
@@ -190,7 +200,9 @@ class MySQLTarget(Server):
 
     # ---- checkpoints ----
     def discard_transaction(self) -> None:
-        """Drop the connection of an open transaction; the server rolls it back."""
+        """Drop the connections of open transactions; the server rolls them back."""
+        if self._second is not None:
+            self._second.discard_transaction()
         close_quietly(self._apply)
         self._apply = None
 
@@ -282,6 +294,21 @@ class MySQLTarget(Server):
             self._wake_apply()
             self.connection.begin()
             checkpoints.fence(self.connection, self.endpoint.database, mappings, self.run_id, alone=alone)
+
+    def begin_ahead(self) -> None:
+        """Open the transaction, to take the `fence` later."""
+        with self.doing("opening a transaction"):
+            self._wake_apply()
+            self.connection.begin()
+
+    def fence(self, mappings: Iterable[str]) -> None:
+        """Lock the checkpoint in the open transaction.
+
+        Raises:
+            StaleRun: another run has claimed one of the mappings.
+        """
+        with self.doing("opening a transaction"):
+            checkpoints.fence(self.connection, self.endpoint.database, mappings, self.run_id)
 
     def _wake_apply(self) -> None:
         """Replace the connection where it has died of idleness: there is no transaction yet that could be lost."""
@@ -491,9 +518,16 @@ class MySQLTarget(Server):
             self.connection.commit()
 
     # ---- in the background ----
-    def start(self, work: Callable[[], None]) -> None:
+    def second(self) -> MySQLTarget:
+        """The same run on a second connection, closed with this one."""
+        if self._second is None:
+            self._second = self.sibling()
+        return self._second
+
+    def start(self, work: Callable[[], Waiting]) -> None:
         """Do this with the apply connection while the caller goes on; until `finish` it is nobody else's."""
-        self._behind.start(work)
+        patience_s = min(PATIENCE_S, float(lock_wait_s(self.endpoint, self.limits)) / 3)
+        self._behind.start(lambda: finished(work, patience_s))
 
     def finish(self) -> None:
         """Wait for what was started; raises what it raised."""

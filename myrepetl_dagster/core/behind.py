@@ -7,11 +7,25 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 # A thread that has heard from its server waits for the interpreter no longer than this while others compute; at
 # Python's own 5 ms a statement would wait longer than it takes.
 _SWITCH_INTERVAL_S = 0.0005
+
+# Work that may wait for something: it yields what for, and is told whether that came in time.
+Waiting = Generator[threading.Event, bool, None]
+
+
+def finished(work: Callable[[], Waiting], patience_s: float) -> None:
+    """Do the work, with so much patience for what it waits for."""
+    steps = work()
+    try:
+        awaited = next(steps)
+        while True:
+            awaited = steps.send(awaited.wait(patience_s))
+    except StopIteration:
+        pass
 
 
 class Behind:

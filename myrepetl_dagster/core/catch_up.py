@@ -30,6 +30,7 @@ from .binlog import (
     layout_of,
 )
 from .checkpoint import Checkpoint, columns_from_json
+from .commits import Commit, Piece, piece_of
 from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
 from .errors import PositionLost, SchemaDrift, UnsupportedEvent
@@ -86,7 +87,9 @@ class CatchUp:
         self.source_time_unix_s: float | None = None
         self.touched: dict[str, MappingState] = {}  # by the transaction being read
         self.behind = [state for state in states if not state.joined]
-        self.under_way: list[tuple[Target, Sequence[MappingState], Sequence[Checkpoint]]] = []
+        self.under_way: list[tuple[Target, Commit]] = []
+        self.one_by_one = False  # no commit is begun beside another one
+        self.stored: dict[str, Checkpoint] = {}  # each mapping's newest, committed or under way
         self.broken = False  # a commit has failed: nothing that came after it may be committed
 
     def _start(self) -> Position:
@@ -162,8 +165,8 @@ class CatchUp:
         try:
             yield
         except Exception:
-            for target, *_ in self.under_way:
-                target.abandon()
+            for _, commit in self.under_way:
+                commit.lane.abandon()
             raise
 
     def _known(self) -> dict[TableName, KnownTable]:
@@ -453,32 +456,18 @@ class CatchUp:
             if self.xa_token:
                 self._keep_part(state)
                 continue
-            self._written(state, state.current)()
+            self._piece(state, state.current).write(state.target)
             state.current.clear = False
             state.current.shaped.drop()
         self.rows_current = self.bytes_current = 0
 
-    def _written(self, state: MappingState, work: Work) -> Callable[[], None]:
-        """What writes this to the target."""
-        work.shaped.check()
+    def _piece(self, state: MappingState, work: Work, before: Commit | None = None) -> Piece:
+        """What is to be written of this to the target."""
         try:
-            rendered = work.shaped.rendered()
-            mutations = [] if rendered else work.shaped.settle()
+            return piece_of(state, work, before)
         except UnsupportedEvent as error:
             since = state.checkpoint.position
             raise error.at(f"{since.file}:{since.offset_bytes}") from None
-        plan, exact, clear = state.written, state.exact, work.clear
-
-        def write() -> None:
-            with blamed(state):
-                if clear:
-                    state.target.clear(state.plan)
-                if rendered:
-                    state.target.write_rendered(plan, rendered)
-                elif mutations:
-                    state.target.write(plan, mutations, exact=exact)
-
-        return write
 
     def _commit(self, report: Report, *, everyone: bool = False, behind: bool = False) -> None:
         """Commit what is done. A mapping that nothing happened to keeps its older checkpoint for a while:
@@ -488,69 +477,69 @@ class CatchUp:
             behind: it may happen while the log is read on; the next commit waits for it.
         """
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
+        behind = behind and not any(s.xa.unsaved for s in self.states)
         self.broken = True
         if self.bytes_pending > _EARLY_BYTES_MAX:
             self._land(report)
+        # Written out while the target still works on what came before; checkpoints build on that one's.
         ready = []
         for target in self.targets:
             states = [s for s in self.states if s.target is target and (everyone or s.done.touched or s.xa.unsaved)]
             if states:
-                # Written out while the target still works on what came before; checkpoints build on that one's.
-                ready.append((target, states, [self._written(state, state.done) for state in states]))
-        self._land(report)
-        for target, states, writes in ready:
-            stored = [self._checkpoint(s) for s in states]
-            target.start(self._committing(target, states, writes, stored))
-            self.under_way.append((target, states, stored))
-            for state, checkpoint in zip(states, stored, strict=True):
-                state.position = checkpoint.position
-                state.done = Work()
+                before = self._newest(target) if behind and not self.open else None
+                ready.append((target, before, [self._piece(state, state.done, before) for state in states]))
+        beside = [before for _, before, pieces in ready if before is not None and all(p.apart for p in pieces)]
+        self._land(report, but=beside)
+        for target, before, pieces in ready:
+            self._start_commit(target, pieces, before if before in beside else None)
         self.broken = False
         self.open.clear()
         self.rows_pending = self.bytes_pending = 0
         self.committed_at_s = time.monotonic()
         if everyone:
             self.everyone_at_s = self.committed_at_s
-        if not behind or any(s.xa.unsaved for s in self.states):
+        if not behind:
             self._land(report)
 
-    def _committing(
-        self,
-        target: Target,
-        states: Sequence[MappingState],
-        writes: Sequence[Callable[[], None]],
-        stored: Sequence[Checkpoint],
-    ) -> Callable[[], None]:
-        """What commits the done work of these mappings."""
-        begun = id(target) in self.open
+    def _start_commit(self, target: Target, pieces: Sequence[Piece], before: Commit | None) -> None:
+        stored = [self._checkpoint(piece.state) for piece in pieces]
+        lane = target.second() if before is not None and before.lane is target else target
+        commit = Commit(lane, pieces, stored)
+        self.under_way.append((target, commit))
+        lane.start(commit.after(before, begun=id(target) in self.open))
+        for piece, checkpoint in zip(pieces, stored, strict=True):
+            state = piece.state
+            state.position = checkpoint.position
+            state.done = Work()
+            self.stored[state.name] = checkpoint
 
-        def commit() -> None:
-            if not begun:
-                target.begin([s.name for s in states])
-            for state, write in zip(states, writes, strict=True):
-                write()
-                if state.xa.unsaved:
-                    state.xa.save(state.name, target.prepared())
-            target.commit(stored)
+    def _newest(self, target: Target) -> Commit | None:
+        """The target's newest commit under way, if another one may be begun beside it."""
+        if self.one_by_one:
+            return None
+        return next((commit for to, commit in reversed(self.under_way) if to is target), None)
 
-        return commit
-
-    def _land(self, report: Report) -> None:
-        """Wait for the commits under way."""
+    def _land(self, report: Report, but: Sequence[Commit] = ()) -> None:
+        """Wait for the commits under way, in their order."""
         self.broken, broken = True, self.broken
-        for target, states, stored in self.under_way:
-            target.finish()
-            for state, checkpoint in zip(states, stored, strict=True):
+        for one in list(self.under_way):
+            _, commit = one
+            if commit in but:
+                continue
+            commit.lane.finish()
+            self.under_way.remove(one)
+            # Triggers of the target, say, make their locks meet: each time that costs its patience.
+            self.one_by_one = self.one_by_one or commit.gave_way
+            for state, checkpoint in zip(commit.states, commit.stored, strict=True):
                 state.checkpoint = checkpoint
                 state.xa.saved()
                 report(state)
-        self.under_way.clear()
         self.broken = broken
 
     def _checkpoint(self, state: MappingState) -> Checkpoint:
         position = self.position if state.joined else state.position
         position = replace(position, birth_unix_s=self.births.get(position.file, 0))
-        checkpoint, shaped = state.checkpoint, state.done.shaped
+        checkpoint, shaped = self.stored.get(state.name, state.checkpoint), state.done.shaped
         settled = checkpoint.phase is Phase.SETTLING and _passed(position, checkpoint.high_watermark)
         return replace(
             checkpoint,

@@ -20,6 +20,8 @@ from .model import Column, Phase, Table
 from .pipeline import TableMapping
 from .transforms import Transform
 
+_WHOLE_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
+
 
 class UniqueKeys(StrEnum):
     """What unique keys the target has beside the one that the mapping writes by.
@@ -66,6 +68,18 @@ class TablePlan:
     def key_indexes(self) -> tuple[int, ...]:
         names = [c.target for c in self.columns]
         return tuple(names.index(name) for name in self.key)
+
+    @property
+    def distinct_keys(self) -> bool:
+        """Whether keys that differ in the source are different rows to the target, whatever the collations."""
+        for i in self.key_indexes:
+            planned = self.columns[i]
+            if planned.source is None:
+                continue
+            ends = (self.source.column(planned.source), self.target.column(planned.target))
+            if planned.transform is not None or any(end is None or end.type not in _WHOLE_NUMBERS for end in ends):
+                return False
+        return True
 
     @property
     def enum_indexes(self) -> tuple[int, ...]:

@@ -94,6 +94,44 @@ class Shaped:
             return None
         return self.images.rendered(self.last)
 
+    def rendered_apart(self, taken: Shaped, *, distinct_keys: bool) -> tuple[Rendered | None, Rendered | None] | None:
+        """Everything in two parts: rows of keys that are not `taken`, and the rest, with all that goes; None where
+        it cannot be written so.
+
+        Args:
+            distinct_keys: keys that differ are different rows to the target. Else a row that goes may be one that stays
+                under another spelling, and there is no first part.
+        """
+        if self.mutations or taken.mutations:
+            return None
+        if not self.last:
+            return None, None
+        if self.images is None or (taken.last and taken.images is not self.images):
+            return None
+        whole = not distinct_keys and None in self.last.values()
+        held = taken.last
+        early: LastImages = {}
+        late = self.last
+        if not whole:
+            early = {key: row for key, row in self.last.items() if row is not None and key not in held}
+        if early:
+            late = {key: row for key, row in self.last.items() if row is None or key in held}
+        parts = [self.images.rendered(part) if part else None for part in (early, late)]
+        if any(part and made is None for part, made in zip((early, late), parts, strict=True)):
+            return None
+        return parts[0], parts[1]
+
+    def mutations_apart(self, taken: Shaped, *, distinct_keys: bool) -> tuple[list[Mutation], list[Mutation]] | None:
+        """The same of mutations, of which only the last one of each key counts."""
+        if taken.last:
+            return None
+        last = dict(self.settle())
+        if not distinct_keys and None in last.values():
+            return [], list(last.items())
+        held = {key for key, _ in taken.mutations}
+        early: list[Mutation] = [(key, row) for key, row in last.items() if row is not None and key not in held]
+        return early, [(key, row) for key, row in last.items() if row is None or key in held]
+
     def drop(self) -> None:
         """Forget what is to be done."""
         self.mutations, self.last = [], {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.plan import TablePlan, UniqueKeys
@@ -27,10 +28,14 @@ class Database:
     parts: int = 0
     owners: dict[str, str] = field(default_factory=dict)
     locked: dict[str, FakeTarget] = field(default_factory=dict)
+    open: list[FakeTarget] = field(default_factory=list)  # connections with a transaction
 
 
 class FakeTarget:
     """The second implementation of `apply.Target`: one run's connection.
+
+    What is done in the background is done as late as can be, but for what may be done before the commit that is under
+    way: that is done at once.
 
     Args:
         claims: as `MySQLTarget` has them: the names under which this run has claimed a mapping so far.
@@ -45,23 +50,49 @@ class FakeTarget:
         self.undo: list[tuple[dict[Any, Any], Any, Any]] = []  # what to put back; None for nothing
         self.written: list[LiteralRow | None] = []  # in the open transaction; None for a deleted row
         self.evicted = 0
-        self.started: Callable[[], None] | None = None
+        self.started: Waiting | None = None
+        self.waits = False  # what was started, for its predecessor
+        self.failed: Exception | None = None
+        self.other: FakeTarget | None = None
 
-    # ---- in the background: as late as can be ----
-    def start(self, work: Callable[[], None]) -> None:
+    # ---- in the background ----
+    def second(self) -> FakeTarget:
+        if self.other is None:
+            self.other = type(self)(self.database, self.run_id, self.claims, self.fault, self.committed)
+            self.other.other = self
+        return self.other
+
+    def start(self, work: Callable[[], Waiting]) -> None:
         self.finish()
-        self.started = work
+        self.started = work()
+        if self.other is not None and self.other.started is not None:
+            self._go_on()
+
+    def _go_on(self, came: bool = True) -> None:
+        assert self.started is not None
+        waits, self.waits = self.waits, False
+        try:
+            self.started.send(came if waits else None)  # type: ignore[arg-type]
+            self.waits = True
+        except StopIteration:
+            self.started = None
+        except Exception as error:  # as a thread keeps it, until somebody asks
+            self.started, self.failed = None, error
+
+    def give_way(self) -> None:
+        """Its patience is over: the predecessor waits for its locks."""
+        self._go_on(came=False)
 
     def finish(self) -> None:
-        work, self.started = self.started, None
-        if work is not None:
-            work()
+        if self.started is not None:
+            self._go_on()
+        failed, self.failed = self.failed, None
+        if failed is not None:
+            raise failed
 
     def abandon(self) -> None:
-        work, self.started = self.started, None
-        if work is not None:
-            with suppress(Exception):
-                work()
+        with suppress(Exception):
+            self.finish()
 
     # ---- checkpoints ----
     def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
@@ -110,15 +141,34 @@ class FakeTarget:
     # ---- the transaction ----
     def begin(self, mappings: Iterable[str]) -> None:
         names = list(mappings)
+        self.begin_ahead()
+        self.fence(names)
+
+    def begin_ahead(self) -> None:
         self.fault("begin")
         assert not self.undo, "a transaction is open"
-        if any(name in self.database.locked for name in names):
+        self.database.open.append(self)
+
+    def fence(self, mappings: Iterable[str]) -> None:
+        names = list(mappings)
+        if any(self.database.locked.get(name, self) is not self for name in names):
             raise TargetBusy("lock wait")
         self._check_fence(names)
         for name in names:
             self.database.locked[name] = self
 
+    def _lock(self, held: Held, key: LiteralKey) -> None:
+        """Rows that another transaction has written are its own until it ends."""
+        for one in self.database.open:
+            if one is not self and any(table is held and k == key for table, k, _ in one.undo):
+                if not one.waits:
+                    raise TargetBusy("lock wait")
+                one.give_way()
+
     def _put(self, held: Held, key: LiteralKey, row: LiteralRow | None) -> None:
+        if row is None and key not in held:
+            return  # a delete that finds nothing locks nothing
+        self._lock(held, key)
         self.undo.append((held, key, held.get(key)))
         self.written.append(row)
         if row is not None:
@@ -128,7 +178,7 @@ class FakeTarget:
 
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
         self.fault("write")
-        assert plan.name in self.database.locked, "no transaction is open"
+        assert self in self.database.open, "no transaction is open"
         held = self._table(plan)
         if plan.unique_keys is UniqueKeys.NONE:
             self._write_by_key(held, mutations)
@@ -171,9 +221,23 @@ class FakeTarget:
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None:
         self.fault("before")
         self.store(checkpoints)
-        self.committed(self.database, self, checkpoints)
+        with self._others_unseen():
+            self.committed(self.database, self, checkpoints)
         self.end()
         self.fault("after")
+
+    @contextmanager
+    def _others_unseen(self) -> Iterator[None]:
+        """What readers see: without the rows of other open transactions."""
+        redo: list[tuple[dict[Any, Any], Any, Any]] = []
+        for one in self.database.open:
+            if one is not self:
+                for held, key, row in reversed(one.undo):
+                    redo.append((held, key, held.get(key)))
+                    _set(held, key, row)
+        yield
+        for held, key, row in reversed(redo):
+            _set(held, key, row)
 
     def store(self, checkpoints: Sequence[Checkpoint]) -> None:
         for one in checkpoints:
@@ -184,18 +248,28 @@ class FakeTarget:
         self.undo.clear()
         self.written.clear()
         self.evicted = 0
+        if self in self.database.open:
+            self.database.open.remove(self)
         self.database.locked = {name: owner for name, owner in self.database.locked.items() if owner is not self}
 
     def rollback(self) -> None:
         for held, key, row in reversed(self.undo):
-            if row is None:
-                held.pop(key, None)
-            else:
-                held[key] = row
+            _set(held, key, row)
         self.end()
 
     def close(self) -> None:
+        self.started = self.failed = None
         self.rollback()
+        if self.other is not None:
+            self.other.other, other = None, self.other
+            other.close()
+
+
+def _set(held: dict[Any, Any], key: Any, row: Any) -> None:
+    if row is None:
+        held.pop(key, None)
+    else:
+        held[key] = row
 
 
 class Prepared:

@@ -17,8 +17,10 @@ from simulation.fake_target import FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
 from myrepetl_dagster.core.apply import Target
+from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint
+from myrepetl_dagster.core.commits import Commit, Piece
 from myrepetl_dagster.core.copy import Copy
 from myrepetl_dagster.core.errors import TransientError
 from myrepetl_dagster.core.log_events import Decided, Idle, LogEvent
@@ -68,7 +70,7 @@ def partial(self: CatchUp, report: Callable[[MappingState], None]) -> None:
     for state in self.states:
         if state.current.shaped.rows_pending or state.current.clear:
             state.target.begin([state.name])
-            self._written(state, state.current)()
+            self._piece(state, state.current).write(state.target)
             state.checkpoint = replace(state.checkpoint, sequence=state.checkpoint.sequence + 1)
             state.target.commit([state.checkpoint])
             state.current.clear = False
@@ -230,22 +232,32 @@ def idle_commits(self: CatchUp, event: LogEvent, report: Callable[[MappingState]
         self._commit(report, everyone=True)
 
 
-def late_checkpoint(
-    self: CatchUp,
-    target: Target,
-    states: Sequence[MappingState],
-    writes: Sequence[Callable[[], None]],
-    stored: Sequence[Checkpoint],
-) -> Callable[[], None]:
+def late_checkpoint(self: CatchUp, target: Target, pieces: Sequence[Piece], before: Commit | None) -> None:
     """What is committed while the log is read on gets the checkpoint of when it is committed, not of its rows."""
-    late: list[Checkpoint] = []
-    commit = COMMITTING(self, target, states, writes, late)
+    START_COMMIT(self, target, pieces, before)
 
-    def commit_late() -> None:
-        late[:] = [self._checkpoint(state) for state in states]
-        commit()
+    class Late(list[Checkpoint]):
+        def __iter__(late) -> Iterator[Checkpoint]:
+            return iter([self._checkpoint(piece.state) for piece in pieces])
 
-    return commit_late
+    self.under_way[-1][1].stored = Late()
+
+
+def not_waiting(self: Commit, before: Commit) -> Waiting:
+    """A commit that was begun ahead does not wait for the one before it."""
+    self.lane.begin([state.name for state in self.states])
+    for piece in self.pieces:
+        piece.write(self.lane)
+    self.lane.commit(self.stored)
+    yield before.ended
+
+
+def deletes_ahead(self: Shaped, taken: Shaped, *, distinct_keys: bool) -> Any:
+    """Rows go before what came before is committed."""
+    parts = APART(self, taken, distinct_keys=distinct_keys)
+    if parts is None:
+        return None
+    return [*parts[0], *(one for one in parts[1] if one[1] is None)], [one for one in parts[1] if one[1] is not None]
 
 
 class Forgetful(FakeTarget):
@@ -265,7 +277,7 @@ def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingSt
     DECIDED(self, event, report)
 
 
-COMMITTING = CatchUp._committing
+START_COMMIT, APART = CatchUp._start_commit, Shaped.mutations_apart
 END, FIRST, SHAPE = Copy._end, Pass._first, Shaper.shape
 START, WRITE_PART, TAKE, DECIDED = CatchUp._start, CatchUp._write_part, CatchUp._take, CatchUp._decided
 
@@ -294,7 +306,9 @@ MUTANTS = [
         "high watermark of another server passed by its GTIDs",
         [(CatchUp, "_start", high_watermark_by_gtids), (sys.modules[CatchUp.__module__], "_passed", passed_by_gtids)],
     ),
-    Mutant("checkpoint of a later moment", [(CatchUp, "_committing", late_checkpoint)]),
+    Mutant("checkpoint of a later moment", [(CatchUp, "_start_commit", late_checkpoint)]),
+    Mutant("commit before the one before it", [(Commit, "_beside", not_waiting)]),
+    Mutant("deletes before the commit before is through", [(Shaped, "mutations_apart", deletes_ahead)]),
     Mutant("failed commit passed over", target=Forgetful),
     Mutant("rolled-back transaction applied", [(CatchUp, "_rolled_back", keeps_rolled_back)]),
 ]

@@ -1,0 +1,171 @@
+"""Two transactions of a target open at once (`core/commits.py`): what a reader sees is one after the other."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from contextlib import closing
+from typing import Any
+
+import pytest
+from pipelines import Pair, Route, pair
+from server_farm import Servers
+
+from myrepetl_dagster.core import apply
+from myrepetl_dagster.core.apply import MySQLTarget
+from myrepetl_dagster.core.checkpoint import TABLE
+from myrepetl_dagster.core.errors import RowRejected, StaleRun
+
+ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
+ACCOUNTS = 300
+
+
+@pytest.fixture(params=ROUTES, ids=str)
+def world(request: pytest.FixtureRequest, servers: Servers) -> Pair:
+    made = pair(servers, request.param)
+    made.limits["batch_rows_max"] = 40
+    return made
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a target did what."""
+    counts: Counter[str] = Counter()
+
+    def spied(name: str) -> Any:
+        original = getattr(MySQLTarget, name)
+
+        def spy(self: MySQLTarget, *args: Any, **kwargs: Any) -> Any:
+            counts[name] += 1
+            return original(self, *args, **kwargs)
+
+        return spy
+
+    for name in ("begin_ahead", "rollback", "commit"):
+        monkeypatch.setattr(MySQLTarget, name, spied(name))
+    return counts
+
+
+def bank(world: Pair, key: str = "INT") -> None:
+    rows = ", ".join(f"({n}, 100)" for n in range(ACCOUNTS))
+    world.on_source(f"CREATE TABLE bank (id {key} PRIMARY KEY, balance INT)", f"INSERT INTO bank VALUES {rows}")
+
+
+def move(world: Pair, transfers: int, seed: int) -> None:
+    """Money from one account to another, accounts that open with what another gives, and that close."""
+    rng = random.Random(seed)
+    with world.source_session(autocommit=False) as connection, connection.cursor() as cursor:
+        held = {int(row[0]) for row in world.on_source("SELECT id FROM bank")}
+        for n in range(transfers):
+            one, other = rng.sample(sorted(held), 2)
+            kind = rng.random()
+            if kind < 0.6:
+                cursor.execute(f"UPDATE bank SET balance = balance - 1 WHERE id = {one}")
+                cursor.execute(f"UPDATE bank SET balance = balance + 1 WHERE id = {other}")
+            elif kind < 0.8:  # ids come again
+                new = next(i for i in range(2 * ACCOUNTS) if i not in held)
+                cursor.execute(f"INSERT INTO bank VALUES ({new}, 5)")
+                cursor.execute(f"UPDATE bank SET balance = balance - 5 WHERE id = {one}")
+                held.add(new)
+            else:
+                cursor.execute(f"SELECT balance FROM bank WHERE id = {one}")
+                (left,) = cursor.fetchone() or (0,)
+                cursor.execute(f"DELETE FROM bank WHERE id = {one}")
+                cursor.execute(f"UPDATE bank SET balance = balance + {left} WHERE id = {other}")
+                held.discard(one)
+            connection.commit()
+            if n % 50 == 49 and len(held) < 50:
+                break
+
+
+@pytest.mark.parametrize("key", ["INT", "VARCHAR(20)"])
+def test_every_state_that_a_reader_sees_is_the_sources(world: Pair, done: Counter[str], key: str) -> None:
+    """While batches are written side by side, the sum of all balances never changes, and checkpoints only grow."""
+    bank(world, key)
+    world.run("bank")
+    move(world, 2000, seed=key == "INT")
+    stop, seen, places = threading.Event(), Counter[int](), []
+
+    def watch() -> None:
+        with closing(world.target.connect(database=world.target_schema, autocommit=False)) as c, c.cursor() as cursor:
+            while not stop.is_set():
+                cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+                cursor.execute("SELECT SUM(balance) FROM bank")
+                seen[int(cursor.fetchone()[0])] += 1
+                cursor.execute(f"SELECT log_file, log_offset_bytes FROM {TABLE}")
+                places.append(cursor.fetchone())
+                c.rollback()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        world.run("bank")
+    finally:
+        stop.set()
+        watcher.join()
+    print(f"{sum(seen.values())} states seen, {len(set(places))} checkpoints, {done['begin_ahead']} begun ahead")
+    assert set(seen) == {100 * ACCOUNTS}
+    assert places == sorted(places)
+    assert done["begin_ahead"] > 10
+    world.assert_same("bank")
+
+
+def test_a_trigger_that_turns_the_locks_around(
+    world: Pair, done: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the earlier transaction waits for a lock of the later one, the later one gives way, and all arrives."""
+    monkeypatch.setattr(apply, "PATIENCE_S", 0.1)
+    bank(world)
+    world.run("bank")
+    count = "UPDATE counted SET n = n + 1"
+    world.target.execute("SET GLOBAL log_bin_trust_function_creators = 1")
+    world.on_target(
+        "CREATE TABLE counted (n INT)", "INSERT INTO counted VALUES (0)",
+        f"CREATE TRIGGER one BEFORE UPDATE ON bank FOR EACH ROW {count}",
+        f"CREATE TRIGGER two BEFORE INSERT ON bank FOR EACH ROW {count}",
+    )  # fmt: skip
+    move(world, 300, seed=5)
+    world.run("bank")
+    assert 0 < done["rollback"] < 4, "it gives way, and is not tried again and again"
+    world.assert_same("bank")
+
+
+def test_an_earlier_commit_that_fails_takes_the_later_ones_with_it(world: Pair, done: Counter[str]) -> None:
+    """A row is refused: nothing that comes after it in the log is in the target."""
+    bank(world)
+    world.run("bank")
+    world.on_target("ALTER TABLE bank ADD CONSTRAINT small CHECK (balance < 5000)")
+    world.on_source(*(f"INSERT INTO bank VALUES ({n}, {6000 if n == 1500 else 1})" for n in range(1000, 2000)))
+    error = world.error("bank")
+    assert isinstance(error, RowRejected)
+    assert "id=1500" in str(error)
+    held = [row[0] for row in world.on_target("SELECT id FROM bank WHERE id >= 1000 ORDER BY id")]
+    assert held == list(range(1000, 1000 + len(held)))
+    assert len(held) <= 500
+    world.on_target("ALTER TABLE bank DROP CONSTRAINT small")
+    world.run("bank")
+    world.assert_same("bank")
+
+
+def test_a_run_that_is_overtaken_commits_nothing_more(
+    world: Pair, done: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run claims the mapping while a transaction was begun ahead of its fence: that one is not committed."""
+    bank(world)
+    world.run("bank")
+    move(world, 500, seed=7)
+    fence = MySQLTarget.fence
+
+    def overtaken(self: MySQLTarget, mappings: Any) -> None:
+        if done["begin_ahead"] == 3:
+            monkeypatch.setattr(MySQLTarget, "fence", fence)
+            world.on_target(f"UPDATE {TABLE} SET run_id = REPEAT('f', 32)")
+        fence(self, mappings)
+
+    monkeypatch.setattr(MySQLTarget, "fence", overtaken)
+    error = world.error("bank")
+    assert isinstance(error, StaleRun)
+    assert world.on_target("SELECT SUM(balance) FROM bank") == ((100 * ACCOUNTS,),)
+    world.run("bank")
+    world.assert_same("bank")
