@@ -109,6 +109,7 @@ class MySQLTarget(Server):
         self._apply_used_at_s = 0.0
         self._packet_bytes_max = 0
         self._has_prepared_table = False
+        self._collations: frozenset[str] | None = None
         self._behind = Behind()
         self._second: MySQLTarget | None = None
         self._under_way = 0  # operations
@@ -178,8 +179,10 @@ class MySQLTarget(Server):
             return describe(self.control, name)
 
     def collations(self) -> frozenset[str]:
-        with self.doing():
-            return known_collations(self.control)
+        if self._collations is None:
+            with self.doing():
+                self._collations = known_collations(self.control)
+        return self._collations
 
     def define(self, sql: str) -> None:
         """Run a definition (it commits by itself)."""

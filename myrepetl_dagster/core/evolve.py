@@ -201,7 +201,8 @@ def add_columns(target: MySQLTarget, table: TableName, columns: Sequence[Column]
 
 def relax(target: MySQLTarget, table: TableName, columns: Iterable[Column]) -> None:
     """The source has dropped the columns: rows to come have no value for them."""
-    keys = {name for key in _keys(target, table) for name in key}
+    columns = list(columns)
+    keys = {name for key in _keys(target, table) for name in key} if columns else set()
     for column in columns:
         if not column.nullable and not column.generated and not column.auto_increment and column.name not in keys:
             alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {_definition(target, column)} NULL")

@@ -91,11 +91,14 @@ def prepare(
             f"mapping {mapping.name!r}: target {mapping.target!r} has no table {mapping.target_name} any more",
             hint="Was it dropped? Run the `snapshot` job for this mapping, to copy it again.",
         )
+    created = held is None
     if held is None:
         target.define(_definition(mapping, table, columns, target))
         held = target.describe(mapping.target_name)
         assert held is not None, "the table was just created"
-    if copying and mapping.columns is None and mapping.schema_policy == "evolve":
+    # Unless somebody else has created it at the same moment, it is what was asked for.
+    fits = created and held.column_names == tuple(c.target for c in columns)
+    if copying and not fits and mapping.columns is None and mapping.schema_policy == "evolve":
         conform(target, mapping.name, held, table, known)
         held = target.describe(mapping.target_name) or held
     plan = plan_table(mapping, table, held, shared_with, () if copying else past_key)

@@ -25,7 +25,7 @@ from .pipeline import Pipeline, TableMapping
 from .plan import TablePlan
 from .position import Position
 from .preflight import check_source, prepare
-from .run_pass import Pass, fast_copy
+from .run_pass import Pass, fast_copies
 from .source import MySQLSource
 
 log = logging.getLogger("myrepetl")
@@ -212,7 +212,7 @@ class SourceRun:
                     limits = self._limits(plans)
                     start_at = partial(servers.source.position_at, *log_start) if log_start else None
                     run = Pass(
-                        servers.source, plans, limits, self._report, self._begun, self.forget, fast_copy, start_at
+                        servers.source, plans, limits, self._report, self._begun, self.forget, fast_copies, start_at
                     )
                     run.run(frozenset(self.answered), self._follow_ended if self.follow_until_s else None)
                     self._note_lag(servers.source)
@@ -328,6 +328,7 @@ class SourceRun:
 
     def _plans(self, servers: Servers) -> dict[str, tuple[TablePlan, MySQLTarget]]:
         plans = {}
+        checkpoints: dict[str, Checkpoint] = {}
         for mapping in self.mappings:
             if self.results[mapping.name].error is not None:
                 continue
@@ -337,7 +338,8 @@ class SourceRun:
                 target = MySQLTarget(self.pipeline.targets[mapping.target], self.limits, claims=claims)
                 servers.targets[mapping.target] = target
                 target.create_checkpoint_table()
-            held = target.read_checkpoints([mapping.name]).get(mapping.name)
+                checkpoints |= target.read_checkpoints([m.name for m in self.mappings if m.target == mapping.target])
+            held = checkpoints.get(mapping.name)
             copying = held is None or held.phase is Phase.COPYING or mapping.name in self.forget
             try:
                 plan = self._prepare(mapping, servers.source, target, held, copying=copying)

@@ -22,12 +22,17 @@ _NOT_ASCII = frozenset({"ucs2", "utf16", "utf16le", "utf32", "swe7"})
 
 def describe(connection: Connection[Any], name: TableName) -> Table | None:
     """A table's columns and keys as they are now, or None where there is no such table (or no right)."""
-    columns = tuple(_column(connection, row) for row in _column_rows(connection, name))
+    columns = columns_of(connection, name)
     if not columns:
         return None
     keys = _keys(connection, name)
     primary = keys.pop("PRIMARY", ())
     return Table(name, columns, primary, tuple(keys.values()), _default_charset(connection, name))
+
+
+def columns_of(connection: Connection[Any], name: TableName) -> tuple[Column, ...]:
+    """A table's columns alone; () where there is no such table."""
+    return tuple(_column(connection, row) for row in _column_rows(connection, name))
 
 
 def _default_charset(connection: Connection[Any], name: TableName) -> str | None:
