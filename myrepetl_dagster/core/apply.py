@@ -30,7 +30,7 @@ from .model import Limits, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
 from .prepared import PreparedRows
-from .schema import describe, known_collations
+from .schema import describe, describe_all, known_collations
 from .server import PING_AFTER_IDLE_S, Server
 from .session import lax_apply_mode, lock_wait_s, sql_mode
 from .shape import LiteralKey, LiteralRow, Mutation, Rendered
@@ -177,6 +177,10 @@ class MySQLTarget(Server):
     def describe(self, name: TableName) -> Table | None:
         with self.doing(f"describing {name}"):
             return describe(self.control, name)
+
+    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
+        with self.doing("describing the tables"):
+            return describe_all(self.control, names)
 
     def collations(self) -> frozenset[str]:
         if self._collations is None:

@@ -126,7 +126,11 @@ class FastCopies(Copies):
             # Taken after all of their rows were read: what those may have seen ends here.
             head = self.source.head() if any(window.last for window in ready.values()) else None
             stored = [(copy.state, copy.after(window, head)) for copy, window in ready.items()]
-            store(stored[0][0].target, stored)
+            try:
+                store(stored[0][0].target, stored)
+            except ReplicationError:
+                self._read.clear()  # no window may be stored after one that was not
+                raise
             for copy in ready:
                 if not copy.due:
                     del self.due[copy.state.name]

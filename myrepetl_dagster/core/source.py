@@ -28,7 +28,7 @@ from .pipeline import Endpoint
 from .plan import TablePlan
 from .position import GtidSet, Position
 from .same_log import SameLog
-from .schema import columns_of, describe
+from .schema import columns_of, describe, describe_all
 from .server import Server
 from .session import lock_wait_s
 from .stream import LogStream
@@ -288,6 +288,10 @@ class MySQLSource(Server):
     def describe(self, name: TableName) -> Table | None:
         with self.doing(f"describing {name}"):
             return describe(self.control, name)
+
+    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
+        with self.doing("describing the tables"):
+            return describe_all(self.control, names)
 
     def table_kind(self, name: TableName) -> str:
         """BASE TABLE, VIEW, SEQUENCE, SYSTEM VERSIONED …"""
