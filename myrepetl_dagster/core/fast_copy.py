@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import cast
@@ -101,9 +101,10 @@ class FastCopies(Copies):
                 self._store_written()
                 if not window.last and until_s is not None and time.monotonic() >= until_s:
                     return False
-            if not copy.by_windows or not sweep:
+            if sweep:
+                self._store_written(wait_for_all=True)
+            if not sweep or not copy.by_windows:
                 return True  # what was refused is for the next slice: it goes over the rows one by one
-            self._store_written(wait_for_all=True)
         return self.run_alone(copy, until_s)
 
     def _next(self, copy: FastCopy, windows: Iterator[Window]) -> Window | None:
@@ -116,13 +117,17 @@ class FastCopies(Copies):
 
     def _store_written(self, *, wait_for_all: bool = False) -> None:
         """Store how far the tables are copied, by their windows that are written whole, in one commit."""
-        if wait_for_all:
-            wait([write for _, window in self._read for write in window.writes])
         failed = None
-        while failed is None:
-            ready, failed = self._written()
+        while True:
+            ready, error = self._written()
+            failed = failed or error
             if not ready:
-                break
+                if not (wait_for_all and self._read):
+                    break
+                # For the first of them: a table that is held up holds up no other's checkpoint.
+                under_way = [write for _, window in self._read for write in window.writes if not write.done()]
+                wait(under_way, return_when=FIRST_COMPLETED)
+                continue
             # Taken after all of their rows were read: what those may have seen ends here.
             head = self.source.head() if any(window.last for window in ready.values()) else None
             stored = [(copy.state, copy.after(window, head)) for copy, window in ready.items()]
@@ -140,7 +145,10 @@ class FastCopies(Copies):
             raise failed
 
     def _written(self) -> tuple[dict[FastCopy, Window], BaseException | None]:
-        """Take out each table's first window, if it is written whole; and what the first one that failed ran into."""
+        """Take out each table's first window, if it is written whole; and what the first one that failed ran into.
+
+        Of a table with a window that failed all are forgotten. A row that is refused fails it for now only.
+        """
         ready: dict[FastCopy, Window] = {}
         left: list[tuple[FastCopy, Window]] = []
         seen: set[FastCopy] = set()
@@ -149,15 +157,13 @@ class FastCopies(Copies):
             written = copy not in seen and window.written
             seen.add(copy)
             error = window.error() if written else None
-            if isinstance(error, RowRejected):
+            if error is not None:
                 copy.by_windows = False
-            if not copy.by_windows:
-                continue  # all of its windows are forgotten
-            if written and error is None:
+                failed = failed or (None if isinstance(error, RowRejected) else error)
+            elif written and copy.by_windows:
                 ready[copy] = window
-            else:
+            elif copy.by_windows:
                 left.append((copy, window))
-            failed = failed or error
         self._read = left
         return ready, failed
 

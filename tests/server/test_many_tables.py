@@ -225,6 +225,30 @@ def test_a_table_that_cannot_be_written_names_itself_and_the_others_are_copied(w
     assert_all_same(world, "t6")
 
 
+def test_a_table_that_is_held_up_holds_up_no_other(world: Pair) -> None:
+    """While a window waits for a lock in the target, its table's checkpoint names no window after it, though they are
+    written; the other tables' copies are stored to their ends.
+    """
+    world.on_target(PLAIN.format("t4"))
+    thread = threading.Thread(target=world.run, args=(TABLES,))
+    with world.target_session(autocommit=False) as other, other.cursor() as cursor:
+        cursor.execute("INSERT INTO t4 VALUES (1, 'x', 9)")  # nobody sees it, and its key is locked
+        thread.start()
+        deadline_s = time.monotonic() + 20
+        while not world.on_target("SHOW TABLES LIKE '_myrepetl_checkpoint'") or "settling" not in {
+            row[0] for row in world.on_target("SELECT phase FROM _myrepetl_checkpoint WHERE mapping = 'a.t7'")
+        }:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        held = world.checkpoint("a.t4")
+        assert (held["phase"], held["rows_snapshotted"]) == ("copying", 0)
+        assert world.target_rows("t4", "COUNT(*)", "id BETWEEN 21 AND 40") == [(20,)]
+        assert world.checkpoint("a.t6")["phase"] == "settling"
+        other.rollback()
+    thread.join()
+    assert_all_same(world)
+
+
 def test_a_mapping_that_another_run_takes_over_holds_up_no_other(world: Pair) -> None:
     """A run that copies one of the tables meanwhile has it; the others are copied, and equal."""
     world.chunks_of(2)
