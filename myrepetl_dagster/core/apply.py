@@ -30,7 +30,7 @@ from .model import Limits, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
 from .prepared import PreparedRows
-from .schema import describe, known_collations
+from .schema import describe, describe_all, known_collations
 from .server import PING_AFTER_IDLE_S, Server
 from .session import lax_apply_mode, lock_wait_s, sql_mode
 from .shape import LiteralKey, LiteralRow, Mutation, Rendered
@@ -109,6 +109,7 @@ class MySQLTarget(Server):
         self._apply_used_at_s = 0.0
         self._packet_bytes_max = 0
         self._has_prepared_table = False
+        self._collations: frozenset[str] | None = None
         self._behind = Behind()
         self._second: MySQLTarget | None = None
         self._under_way = 0  # operations
@@ -177,9 +178,15 @@ class MySQLTarget(Server):
         with self.doing(f"describing {name}"):
             return describe(self.control, name)
 
+    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
+        with self.doing("describing the tables"):
+            return describe_all(self.control, names)
+
     def collations(self) -> frozenset[str]:
-        with self.doing():
-            return known_collations(self.control)
+        if self._collations is None:
+            with self.doing():
+                self._collations = known_collations(self.control)
+        return self._collations
 
     def define(self, sql: str) -> None:
         """Run a definition (it commits by itself)."""

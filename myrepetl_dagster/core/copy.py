@@ -13,10 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
+from .apply import Target
 from .checkpoint import Checkpoint, CopyState
+from .errors import StaleRun
 from .mapping_state import MappingState, Report, blamed
 from .model import Column, Limits, Phase, Row
 from .plan import TablePlan
+from .position import Position
 from .shape import LiteralKey, Shaped, Shaper
 from .source import Source
 from .values import INTEGER_TYPES, TEMPORAL_TYPES
@@ -24,6 +27,27 @@ from .values import INTEGER_TYPES, TEMPORAL_TYPES
 log = logging.getLogger("myrepetl")
 
 _TEXT = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum"})
+
+
+def store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> None:
+    """Commit checkpoints of several mappings at once. One that another run has taken over holds up no other.
+
+    Raises:
+        StaleRun: of the first mapping that is another run's now; those before it are committed.
+    """
+    try:
+        _store(target, stored)
+    except StaleRun:
+        for state, checkpoint in stored:
+            with blamed(state):
+                _store(target, [(state, checkpoint)])
+
+
+def _store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> None:
+    target.begin([state.name for state, _ in stored])
+    target.commit([checkpoint for _, checkpoint in stored])
+    for state, checkpoint in stored:
+        state.checkpoint = checkpoint
 
 
 class Copy:
@@ -143,8 +167,46 @@ class Copy:
                 "mapping %s: deleted %d rows of %s that the source does not have",
                 self.state.name, self.rows_swept, self.state.plan.target.name, extra={"mapping": self.state.name},
             )  # fmt: skip
-        checkpoint = replace(self.state.checkpoint, phase=Phase.SETTLING, copy=None, high_watermark=self.source.head())
-        self._commit(checkpoint)
+        self._commit(ended(self.state.checkpoint, self.source.head()))
+
+
+class Copies:
+    """The copies that are due, done in slices, one after the other."""
+
+    def __init__(self, source: Source, limits: Limits, report: Report) -> None:
+        self.source = source
+        self.limits = limits
+        self.report = report
+        self.due: dict[str, Copy] = {}  # by mapping
+
+    def add(self, state: MappingState) -> None:
+        with blamed(state):
+            self.due[state.name] = self._made(state)
+
+    def _made(self, state: MappingState) -> Copy:
+        return Copy(self.source, state, self.limits, self.report)
+
+    def run_slice(self) -> None:
+        """Copy for a while, so that the other mappings do not fall behind; or to the end, if they are to wait."""
+        slice_end_s = time.monotonic() + self.limits.snapshot_slice_s
+        for copy in list(self.due.values()):
+            if not self.run_alone(copy, self.until_s(copy, slice_end_s)):
+                return
+
+    def until_s(self, copy: Copy, slice_end_s: float) -> float | None:
+        return None if copy.state.plan.mapping.pause_replication_during_init else slice_end_s
+
+    def run_alone(self, copy: Copy, until_s: float | None) -> bool:
+        """Copy one table on; False: the slice ends before the table."""
+        if not copy.run(until_s):
+            return False
+        del self.due[copy.state.name]
+        return True
+
+
+def ended(checkpoint: Checkpoint, head: Position) -> Checkpoint:
+    """A copy's checkpoint once all is read and written; what its rows have seen ends at `head`."""
+    return replace(checkpoint, phase=Phase.SETTLING, copy=None, high_watermark=head)
 
 
 def can_sweep(plan: TablePlan) -> bool:

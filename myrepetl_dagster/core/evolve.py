@@ -121,7 +121,7 @@ class _Follower:
 
 
 # ---- for a new copy ------------------------------------------------------------------------------------------
-def conform(target: MySQLTarget, mapping: str, table: Table, source: Table, known: Sequence[Column]) -> None:
+def conform(target: MySQLTarget, mapping: str, table: Table, source: Table, known: Sequence[Column]) -> bool:
     """Make a target table fit for a new copy of a source table that may have changed since its last one.
 
     All of the source's columns will be written; those that are not there any more will not.
@@ -129,6 +129,9 @@ def conform(target: MySQLTarget, mapping: str, table: Table, source: Table, know
     Args:
         known: the source's columns when it was copied last; () if it never was: then the target's types
             are as somebody chose them.
+
+    Returns:
+        Whether the table may be another one now.
 
     Raises:
         SchemaDrift: a column's values have become of another kind than the target's column.
@@ -166,6 +169,7 @@ def conform(target: MySQLTarget, mapping: str, table: Table, source: Table, know
     add_columns(target, table.name, [c for c in missing if c.name.casefold() not in spelled])
     names = {name.casefold() for name in source.column_names}
     relax(target, table.name, [c for c in table.columns if c.name.casefold() not in names and c.name in before])
+    return bool(known or missing)
 
 
 def fit(target: MySQLTarget, table: TableName, held: Column, now: Column, *, key: bool, any_type: bool = False) -> bool:
@@ -201,7 +205,8 @@ def add_columns(target: MySQLTarget, table: TableName, columns: Sequence[Column]
 
 def relax(target: MySQLTarget, table: TableName, columns: Iterable[Column]) -> None:
     """The source has dropped the columns: rows to come have no value for them."""
-    keys = {name for key in _keys(target, table) for name in key}
+    columns = list(columns)
+    keys = {name for key in _keys(target, table) for name in key} if columns else set()
     for column in columns:
         if not column.nullable and not column.generated and not column.auto_increment and column.name not in keys:
             alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {_definition(target, column)} NULL")

@@ -1,26 +1,31 @@
-"""Copying by several connections: one reads windows of the table in key order, the others write them.
+"""Copying by several connections: one reads windows of the tables in key order, the others write them.
 
-The next window is read while the one before is still being written. The checkpoint is stored when a window is
-written whole, so that it never names a key with a gap before it; a window that was interrupted is copied again.
+The next window, of the same table or of the next one, is read while those before it are still being written. A
+table's checkpoint is stored when a window is written whole, and all before it are, so that it never names a key with
+a gap before it; a window that was interrupted is copied again.
 Where the source can render rows as SQL tuples (`render.py`), they pass through here as bytes; the few that it
 cannot are read again by their keys and go through Python.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
+from itertools import groupby
 from typing import cast
 
 from .apply import MySQLTarget
 from .bulk_copy import bulk_select
-from .copy import Copy
-from .errors import RowRejected
-from .mapping_state import MappingState, Report
+from .checkpoint import Checkpoint
+from .copy import Copies, Copy, ended, store
+from .copy_writers import Writers
+from .errors import ReplicationError, RowRejected, TransientError
+from .mapping_state import MappingState, Report, blamed
 from .model import Limits
 from .plan import UniqueKeys
+from .position import Position
 from .render import FILTERED, tuple_sql
 from .shape import LiteralKey, Shaped
 from .snapshot import keys_condition, keyset_condition
@@ -29,7 +34,6 @@ from .values import cell_from_text, literal_of, sql_name
 from .wire import fields, first_fields, row_packets
 
 BATCH_BYTES = 2**20
-PENDING_BYTES_MAX = 8 * 2**20
 # Of a window; where there are more, the rest of the table goes through Python as a whole.
 ODD_ROWS_MAX = 1_000
 _KEYS_MAX = 500
@@ -46,9 +50,128 @@ class Window:
     odd: list[LiteralKey] = field(default_factory=list)  # keys of rows that the source could not render
     writes: list[Future[None]] = field(default_factory=list)
 
+    @property
+    def written(self) -> bool:
+        """Whether all of it is written, or has failed."""
+        return all(write.done() for write in self.writes)
+
+    def error(self) -> BaseException | None:
+        """What a finished window has run into."""
+        return next((error for write in self.writes if (error := write.exception()) is not None), None)
+
+
+class FastCopies(Copies):
+    """Copies with several writers, which the tables of one target share; as exact as `Copies`."""
+
+    def __init__(self, source: MySQLSource, limits: Limits, report: Report) -> None:
+        super().__init__(source, limits, report)
+        self.server = source
+        self._read: list[tuple[FastCopy, Window]] = []  # in order, and perhaps not yet written whole
+
+    def _made(self, state: MappingState) -> Copy:
+        return FastCopy(self.server, state, self.limits, self.report)
+
+    def run_slice(self) -> None:
+        slice_end_s = time.monotonic() + self.limits.snapshot_slice_s
+        due = cast(list[FastCopy], list(self.due.values()))
+        for target, copies in groupby(due, key=lambda copy: copy.state.target):
+            # Its end waits for all writers: rows that were read now must not be written over what the log brings.
+            with Writers(cast(MySQLTarget, target), self.limits.copy_writers_max) as writers:
+                self._read.clear()
+                try:
+                    whole = all(self._copy(copy, writers, slice_end_s) for copy in copies)
+                    self._store_written(wait_for_all=True)
+                except ReplicationError as error:
+                    if not isinstance(error, TransientError):  # it is one table's: the others keep what they have
+                        self._store_written(wait_for_all=True)
+                    raise
+            if not whole:
+                return
+
+    def _copy(self, copy: FastCopy, writers: Writers, slice_end_s: float) -> bool:
+        """Copy one table on, or have its last windows written behind; False: the slice ends before the table."""
+        until_s = self.until_s(copy, slice_end_s)
+        if copy.by_windows:
+            sweep = copy.copy.sweep
+            with blamed(copy.state):
+                self.source.wait_visible(copy.state.position, [copy.state.plan.source.name])
+            windows = copy.windows(writers)
+            while copy.by_windows and (window := self._next(copy, windows)) is not None:
+                self._read.append((copy, window))
+                self._store_written()
+                if not window.last and until_s is not None and time.monotonic() >= until_s:
+                    return False
+            if sweep:
+                self._store_written(wait_for_all=True)
+            if not sweep or not copy.by_windows:
+                return True  # what was refused is for the next slice: it goes over the rows one by one
+        return self.run_alone(copy, until_s)
+
+    def _next(self, copy: FastCopy, windows: Iterator[Window]) -> Window | None:
+        try:
+            with blamed(copy.state):
+                return next(windows, None)
+        except RowRejected:
+            copy.by_windows = False
+            return None
+
+    def _store_written(self, *, wait_for_all: bool = False) -> None:
+        """Store how far the tables are copied, by their windows that are written whole, in one commit."""
+        failed = None
+        while True:
+            ready, error = self._written()
+            failed = failed or error
+            if not ready:
+                if not (wait_for_all and self._read):
+                    break
+                # For the first of them: a table that is held up holds up no other's checkpoint.
+                under_way = [write for _, window in self._read for write in window.writes if not write.done()]
+                wait(under_way, return_when=FIRST_COMPLETED)
+                continue
+            # Taken after all of their rows were read: what those may have seen ends here.
+            head = self.source.head() if any(window.last for window in ready.values()) else None
+            stored = [(copy.state, copy.after(window, head)) for copy, window in ready.items()]
+            try:
+                store(stored[0][0].target, stored)
+            except ReplicationError:
+                self._read.clear()  # no window may be stored after one that was not
+                raise
+            for copy in ready:
+                if not copy.due:
+                    del self.due[copy.state.name]
+            for state, _ in stored:
+                self.report(state)
+        if failed is not None:
+            raise failed
+
+    def _written(self) -> tuple[dict[FastCopy, Window], BaseException | None]:
+        """Take out each table's first window, if it is written whole; and what the first one that failed ran into.
+
+        Of a table with a window that failed all are forgotten. A row that is refused fails it for now only.
+        """
+        ready: dict[FastCopy, Window] = {}
+        left: list[tuple[FastCopy, Window]] = []
+        seen: set[FastCopy] = set()
+        failed: BaseException | None = None
+        for copy, window in self._read:
+            written = copy not in seen and window.written
+            seen.add(copy)
+            error = window.error() if written else None
+            if error is not None:
+                copy.by_windows = False
+                failed = failed or (None if isinstance(error, RowRejected) else error)
+            elif written and copy.by_windows:
+                ready[copy] = window
+            elif copy.by_windows:
+                left.append((copy, window))
+        self._read = left
+        return ready, failed
+
 
 class FastCopy(Copy):
-    """A copy with several writers; as exact as `Copy`, which it falls back to."""
+    """A copy that can go by windows. `by_windows`: as long as rows cannot collide, and none was refused: what is left
+    then goes over the rows one by one, in order, and names the one that is refused.
+    """
 
     def __init__(self, source: MySQLSource, state: MappingState, limits: Limits, report: Report) -> None:
         super().__init__(source, state, limits, report)
@@ -58,45 +181,43 @@ class FastCopy(Copy):
         self.bulk = (
             bulk_select(self.shaper.plan, self.relation.layout, self.relation.key) if state.target.takes_bulk else None
         )
+        collides = state.plan.unique_keys is not UniqueKeys.NONE
+        self.by_windows = bool(self.relation.key) and not self.copy.sweeping and not collides
 
-    def _chunks(self) -> Iterator[None]:
-        if self.state.plan.unique_keys is UniqueKeys.NONE:
-            try:
-                yield from self._windows()
-                return
-            except RowRejected:
-                pass  # what follows goes over the rows one by one, and names the one that is refused
-        yield from super()._chunks()  # in order, where rows may collide
+    @property
+    def due(self) -> bool:
+        return self.state.checkpoint.copy is not None
 
-    def _windows(self) -> Iterator[None]:
-        target = cast(MySQLTarget, self.state.target)
-        with Writers(target, self.state.name, self.limits.copy_writers_max) as writers:
-            before: Window | None = None  # read whole, but perhaps not yet written whole
-            while True:
-                window = self._window(writers, before.end_key if before is not None else self.copy.after_key)
-                if before is not None:
-                    self._window_done(before)
-                before = window
-                if before is not None and (before.last or self._slice_over()):
-                    self._window_done(before)
-                    if before.last:  # no step to come: a slice that ends here must not make the next read in vain
-                        return
-                    before = None
-                    yield
+    def windows(self, writers: Writers) -> Iterator[Window]:
+        """Read the table on, window by window, and hand it to the writers."""
+        after = self.copy.after_key
+        while True:
+            window = self._window(writers, after)
+            if window is not None:
+                yield window
+                if window.last:
+                    return
+                after = window.end_key
 
-    def _window_done(self, window: Window) -> None:
-        for write in window.writes:
-            write.result()
+    def after(self, window: Window, head: Position | None) -> Checkpoint:
+        """The checkpoint once the table's next window is written.
+
+        Args:
+            head: the log's end, for the high watermark where this is the end of the copy.
+        """
         checkpoint = self.state.checkpoint
-        copy = replace(self.copy, after_key=window.end_key, sweeping=window.last and self.copy.sweep)
-        self._commit(
-            replace(
-                checkpoint,
-                copy=copy,
-                rows_snapshotted=checkpoint.rows_snapshotted + window.rows - window.filtered,
-                rows_filtered=checkpoint.rows_filtered + window.filtered,
-            )
+        checkpoint = replace(
+            checkpoint,
+            copy=replace(self.copy, after_key=window.end_key, sweeping=window.last and self.copy.sweep),
+            rows_snapshotted=checkpoint.rows_snapshotted + window.rows - window.filtered,
+            rows_filtered=checkpoint.rows_filtered + window.filtered,
+            sequence=checkpoint.sequence + 1,
+            last_error="",
         )
+        if window.last and not self.copy.sweep:
+            assert head is not None
+            return ended(checkpoint, head)
+        return checkpoint
 
     # ---- reading a window ----
     def _window(self, writers: Writers, after: LiteralKey | None) -> Window | None:
@@ -165,7 +286,9 @@ class FastCopy(Copy):
         size = sum(map(len, packets))
         packets.clear()  # what is written is all that is held
         if rows:
-            window.writes.append(writers.submit(lambda target: target.write_tuples(self.shaper.plan, rows), size))
+            window.writes.append(
+                writers.submit(self.state, lambda target: target.write_tuples(self.shaper.plan, rows), size)
+            )
 
     def _write_parameters(self, packets: list[bytes], window: Window, writers: Writers) -> None:
         assert self.bulk is not None
@@ -175,7 +298,9 @@ class FastCopy(Copy):
         size = sum(map(len, packets))
         packets.clear()
         if rows.rows:
-            window.writes.append(writers.submit(lambda target: target.write_parameters(self.shaper.plan, rows), size))
+            window.writes.append(
+                writers.submit(self.state, lambda target: target.write_parameters(self.shaper.plan, rows), size)
+            )
 
     def _write_shaped(self, packets: list[bytes], window: Window, writers: Writers) -> None:
         convert = [cell_from_text(column) for column in self.relation.layout]
@@ -187,65 +312,9 @@ class FastCopy(Copy):
         shaped.check()
         window.filtered += shaped.rows_filtered
         if mutations := shaped.mutations:
-            write = writers.submit(lambda target: target.write(self.shaper.plan, mutations, exact=False), size)
-            window.writes.append(write)
+            window.writes.append(
+                writers.submit(self.state, lambda target: target.write(self.shaper.plan, mutations, exact=False), size)
+            )
 
 
-Write = Callable[[list[bytes], Window, "Writers"], None]
-
-
-class Writers:
-    """Threads with a target connection each. A transaction of theirs holds the fence, but not for itself alone."""
-
-    def __init__(self, target: MySQLTarget, mapping: str, count: int) -> None:
-        self._mapping = mapping
-        self._count = count
-        self._idle: SimpleQueue[MySQLTarget] = SimpleQueue()
-        self._targets = [target.sibling() for _ in range(count)]
-        for one in self._targets:
-            self._idle.put(one)
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="copy")
-        self._pending: dict[Future[None], int] = {}
-
-    def __enter__(self) -> Writers:
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        if error is not None and not isinstance(error, Exception):  # told to end: not to wait for statements
-            for target in self._targets:
-                target.cut_off()
-        self._pool.shutdown(wait=True)
-        for target in self._targets:
-            target.close()
-
-    def submit(self, write: Callable[[MySQLTarget], None], size: int) -> Future[None]:
-        """Hand over a piece of work; waits while all are busy and one more is waiting, or the pieces are too big.
-
-        Args:
-            size: about the bytes that the work holds in memory.
-
-        Raises:
-            ReplicationError: what an earlier piece ran into.
-        """
-        while len(self._pending) > self._count or (self._pending and self._bytes_held() + size > PENDING_BYTES_MAX):
-            done = wait(self._pending, return_when=FIRST_COMPLETED).done
-            for future in done:
-                del self._pending[future]
-            for future in done:
-                future.result()
-        future = self._pool.submit(self._work, write)
-        self._pending[future] = size
-        return future
-
-    def _bytes_held(self) -> int:
-        return sum(self._pending.values())
-
-    def _work(self, write: Callable[[MySQLTarget], None]) -> None:
-        target = self._idle.get()
-        try:
-            target.begin([self._mapping], alone=False)
-            write(target)
-            target.commit([])
-        finally:
-            self._idle.put(target)
+Write = Callable[[list[bytes], Window, Writers], None]

@@ -1,7 +1,7 @@
 """What servers and tables must offer, found out before a row is read; every line was somebody's silent loss.
 
-`check_source` looks at the server, `prepare` at the tables of one mapping: it creates the target table where
-there is none and returns the mapping's plan.
+`check_source` looks at the server, `define` and `resolve` at the tables of one mapping: the target table is created
+where there is none, then the mapping is planned.
 """
 
 from __future__ import annotations
@@ -55,28 +55,26 @@ def check_source(source: MySQLSource) -> None:
             )
 
 
-def prepare(
+def define(
     mapping: TableMapping,
     source: MySQLSource,
     target: MySQLTarget,
-    shared_with: Sequence[TableMapping],
+    table: Table | None,
+    held: Table | None,
     *,
-    copying: bool = True,
-    known: Sequence[Column] = (),
-    past_key: tuple[str, ...] = (),
-) -> TablePlan:
-    """Resolve a mapping against both servers, creating its target table if there is none.
+    copying: bool,
+) -> Table:
+    """Look at the source table, and create the target table if there is none.
 
     Args:
-        copying: the table is to be copied, so that the target needs all the columns that the source has now
-            (`evolve`); else it gets them where the log says so.
-        known: the source's columns when it was copied last.
-        past_key: the key at the checkpoint.
+        table: the source table as it is; `held`: the target table.
+
+    Returns:
+        The source table.
 
     Raises:
         SchemaDrift, PrerequisiteError: what is missing where.
     """
-    table = source.describe(mapping.source_name)
     if table is None:
         raise SchemaDrift(
             f"mapping {mapping.name!r}: source {mapping.source!r} has no table {mapping.source_name}",
@@ -85,7 +83,6 @@ def prepare(
     _require_logged(mapping, source)
     _require_whole_json(mapping, table, source)
     columns = planned_columns(mapping, table)
-    held = target.describe(mapping.target_name)
     if held is None and not copying:  # made anew it would lack every row that was copied
         raise SchemaDrift(
             f"mapping {mapping.name!r}: target {mapping.target!r} has no table {mapping.target_name} any more",
@@ -93,10 +90,34 @@ def prepare(
         )
     if held is None:
         target.define(_definition(mapping, table, columns, target))
-        held = target.describe(mapping.target_name)
-        assert held is not None, "the table was just created"
-    if copying and mapping.columns is None and mapping.schema_policy == "evolve":
-        conform(target, mapping.name, held, table, known)
+    return table
+
+
+def resolve(
+    mapping: TableMapping,
+    target: MySQLTarget,
+    shared_with: Sequence[TableMapping],
+    table: Table,
+    held: Table,
+    *,
+    copying: bool,
+    known: Sequence[Column] = (),
+    past_key: tuple[str, ...] = (),
+) -> TablePlan:
+    """Plan a mapping by its tables.
+
+    Args:
+        table: the source table, `held`: the target table, as they are.
+        copying: the table is to be copied, so that the target needs all the columns that the source has now
+            (`evolve`); else it gets them where the log says so.
+        known: the source's columns when it was copied last.
+        past_key: the key at the checkpoint.
+
+    Raises:
+        SchemaDrift, PrerequisiteError: what is missing where.
+    """
+    follows = copying and mapping.columns is None and mapping.schema_policy == "evolve"
+    if follows and conform(target, mapping.name, held, table, known):
         held = target.describe(mapping.target_name) or held
     plan = plan_table(mapping, table, held, shared_with, () if copying else past_key)
     _require_comparable(mapping, table)

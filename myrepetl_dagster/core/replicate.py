@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -20,12 +21,12 @@ from .drift import Answer
 from .errors import PositionLost, ReplicationError, StaleRun, TransientError
 from .evolve import follow
 from .mapping_state import MappingState, Place, SchemaChanged
-from .model import Limits, Phase, Progress
+from .model import Limits, Phase, Progress, Table, TableName
 from .pipeline import Pipeline, TableMapping
 from .plan import TablePlan
 from .position import Position
-from .preflight import check_source, prepare
-from .run_pass import Pass, fast_copy
+from .preflight import check_source, define, resolve
+from .run_pass import Pass, fast_copies
 from .source import MySQLSource
 
 log = logging.getLogger("myrepetl")
@@ -212,7 +213,7 @@ class SourceRun:
                     limits = self._limits(plans)
                     start_at = partial(servers.source.position_at, *log_start) if log_start else None
                     run = Pass(
-                        servers.source, plans, limits, self._report, self._begun, self.forget, fast_copy, start_at
+                        servers.source, plans, limits, self._report, self._begun, self.forget, fast_copies, start_at
                     )
                     run.run(frozenset(self.answered), self._follow_ended if self.follow_until_s else None)
                     self._note_lag(servers.source)
@@ -272,10 +273,15 @@ class SourceRun:
     def _plan_again(
         self, servers: Servers, plans: dict[str, tuple[TablePlan, MySQLTarget]], name: str, *, copying: bool = False
     ) -> None:
-        plan, target = plans[name]
+        (plan, target), source = plans[name], servers.source
+        mapping = plan.mapping
         copying = copying or name in self.forget
-        held = target.read_checkpoints([name]).get(name)
-        plan = self._prepare(plan.mapping, servers.source, target, held, copying=copying)
+        checkpoint = target.read_checkpoints([name]).get(name)
+        held = target.describe(mapping.target_name)
+        table = define(mapping, source, target, source.describe(mapping.source_name), held, copying=copying)
+        held = held or target.describe(mapping.target_name)
+        assert held is not None, "the table was just created"
+        plan = self._resolved(mapping, target, checkpoint, table, held, copying=copying)
         self.results[name].plan = plan
         plans[name] = (plan, target)
 
@@ -309,47 +315,79 @@ class SourceRun:
             self._failed(servers, plans.pop(name)[1], later)
         return True
 
-    def _prepare(
+    def _resolved(
         self,
         mapping: TableMapping,
-        source: MySQLSource,
         target: MySQLTarget,
-        held: Checkpoint | None,
+        checkpoint: Checkpoint | None,
+        table: Table,
+        held: Table,
         *,
         copying: bool,
     ) -> TablePlan:
-        known = columns_from_json(held.source_columns_json) if held else ()
-        past_key = held.key if held else ()
+        """The plan by source table and target table."""
+        known = columns_from_json(checkpoint.source_columns_json) if checkpoint else ()
+        past_key = checkpoint.key if checkpoint else ()
         shared = self.pipeline.sharing(mapping)
-        plan = prepare(mapping, source, target, shared, copying=copying, known=known, past_key=past_key)
-        if held is not None and held.phase is Phase.COPYING and past_key != plan.key:
+        plan = resolve(mapping, target, shared, table, held, copying=copying, known=known, past_key=past_key)
+        if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
             self.forget.add(mapping.name)  # its next chunk would be asked for by the old key
         return plan
 
+    def _copying(self, mapping: TableMapping, checkpoint: Checkpoint | None) -> bool:
+        return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.forget
+
     def _plans(self, servers: Servers) -> dict[str, tuple[TablePlan, MySQLTarget]]:
+        """All mappings' plans. What can be asked for all tables at once is: with many, the questions are most of it."""
+        mappings = [m for m in self.mappings if self.results[m.name].error is None]
+        checkpoints = self._open_targets(servers, mappings)
+        tables = servers.source.describe_all([m.source_name for m in mappings])
+        held = _target_tables(servers, mappings)
+        created = []
+        for mapping in mappings:
+            target, known = servers.targets[mapping.target], held.get((mapping.target, mapping.target_name))
+            copying, table = self._copying(mapping, checkpoints.get(mapping.name)), tables.get(mapping.source_name)
+            with self._failing_alone(servers, mapping):
+                define(mapping, servers.source, target, table, known, copying=copying)
+                if known is None:
+                    created.append(mapping)
+        held |= _target_tables(servers, created)
         plans = {}
-        for mapping in self.mappings:
-            if self.results[mapping.name].error is not None:
-                continue
-            target = servers.targets.get(mapping.target)
-            if target is None:
-                claims = self._claims.setdefault(mapping.target, {})
-                target = MySQLTarget(self.pipeline.targets[mapping.target], self.limits, claims=claims)
-                servers.targets[mapping.target] = target
-                target.create_checkpoint_table()
-            held = target.read_checkpoints([mapping.name]).get(mapping.name)
-            copying = held is None or held.phase is Phase.COPYING or mapping.name in self.forget
-            try:
-                plan = self._prepare(mapping, servers.source, target, held, copying=copying)
-            except ReplicationError as error:
-                if isinstance(error, TransientError):
-                    raise
-                error.mapping = mapping.name
-                self._failed(servers, target, error)
-                continue
-            self.results[mapping.name].plan = plan
-            plans[mapping.name] = (plan, target)
+        for mapping in (m for m in mappings if self.results[m.name].error is None):
+            target = servers.targets[mapping.target]
+            with self._failing_alone(servers, mapping):
+                known = held.get((mapping.target, mapping.target_name))
+                if self.pipeline.sharing(mapping):  # planning one of the others may have altered it
+                    known = target.describe(mapping.target_name)
+                assert known is not None, "the table is there, or was just created"
+                table, checkpoint = tables[mapping.source_name], checkpoints.get(mapping.name)
+                copying = self._copying(mapping, checkpoint)
+                plan = self._resolved(mapping, target, checkpoint, table, known, copying=copying)
+                self.results[mapping.name].plan = plan
+                plans[mapping.name] = (plan, target)
         return plans
+
+    def _open_targets(self, servers: Servers, mappings: Sequence[TableMapping]) -> dict[str, Checkpoint]:
+        """Make the targets ready to be asked; gives the mappings' checkpoints."""
+        checkpoints: dict[str, Checkpoint] = {}
+        for name in dict.fromkeys(m.target for m in mappings):
+            claims = self._claims.setdefault(name, {})
+            target = MySQLTarget(self.pipeline.targets[name], self.limits, claims=claims)
+            servers.targets[name] = target
+            target.create_checkpoint_table()
+            checkpoints |= target.read_checkpoints([m.name for m in mappings if m.target == name])
+        return checkpoints
+
+    @contextmanager
+    def _failing_alone(self, servers: Servers, mapping: TableMapping) -> Iterator[None]:
+        """An error that is not to pass by itself is this mapping's, and ends nothing else."""
+        try:
+            yield
+        except ReplicationError as error:
+            if isinstance(error, TransientError):
+                raise
+            error.mapping = mapping.name
+            self._failed(servers, servers.targets[mapping.target], error)
 
     def _failed(self, servers: Servers, target: MySQLTarget, error: ReplicationError) -> None:
         assert error.mapping is not None
@@ -411,6 +449,15 @@ class SourceRun:
         for result in self.results.values():
             if result.error is None:
                 result.lag_s = 0.0  # at the head that the run began with, or beyond
+
+
+def _target_tables(servers: Servers, mappings: Sequence[TableMapping]) -> dict[tuple[str, TableName], Table]:
+    """The mappings' target tables that there are, by target and name."""
+    found: dict[tuple[str, TableName], Table] = {}
+    for name, target in servers.targets.items():
+        tables = target.describe_all([m.target_name for m in mappings if m.target == name])
+        found |= {(name, table): described for table, described in tables.items()}
+    return found
 
 
 def backoff_s(limits: Limits, attempt: int, jitter: float) -> float:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .apply import Target
 from .catch_up import CatchUp
 from .checkpoint import Checkpoint, CopyState, columns_to_json
-from .copy import Copy, can_sweep
+from .copy import Copies, can_sweep, store
 from .errors import PrerequisiteError, SourceLost
-from .fast_copy import FastCopy
+from .fast_copy import FastCopies
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, blamed
 from .model import Limits, Phase
 from .plan import Step, TablePlan, next_step
@@ -21,13 +20,13 @@ from .source import MySQLSource, Source
 
 log = logging.getLogger("myrepetl")
 
-Copier = Callable[[Source, MappingState, Limits, Report], Copy]
+Copier = Callable[[Source, Limits, Report], Copies]
 
 
-def fast_copy(source: Source, state: MappingState, limits: Limits, report: Report) -> Copy:
-    """The copy for real servers."""
+def fast_copies(source: Source, limits: Limits, report: Report) -> Copies:
+    """The copies for real servers."""
     assert isinstance(source, MySQLSource)
-    return FastCopy(source, state, limits, report)
+    return FastCopies(source, limits, report)
 
 
 class Pass:
@@ -49,7 +48,7 @@ class Pass:
         report: Callable[[MappingState, Position | None], None],
         begun: Callable[[str, Checkpoint | None], None] = lambda *_: None,
         forget: set[str] | None = None,
-        copier: Copier = Copy,
+        copier: Copier = Copies,
         start_at: Callable[[], Position] | None = None,
     ) -> None:
         self.start_at = start_at
@@ -60,6 +59,7 @@ class Pass:
         self.plans = plans
         self.limits = limits
         self.head: Position | None = None
+        self._watermark: Position | None = None  # of the tables that are new
         self.report: Report = lambda state: report(state, self.head)
 
     def run(self, answered: frozenset[Place] = frozenset(), follow_ended: Callable[[], bool] | None = None) -> None:
@@ -72,17 +72,20 @@ class Pass:
             SchemaChanged: a target has to follow a change of its source table first; then run again.
         """
         states = self.start()
-        copies = {s.name: self.copier(self.source, s, self.limits, self.report) for s in states if _copying(s)}
+        copies = self.copier(self.source, self.limits, self.report)
+        for state in states:
+            if state.checkpoint.phase is Phase.COPYING:
+                copies.add(state)
         while True:
-            self._copy_slice(copies)
+            copies.run_slice()
             self.head = self.source.head()
             try:
                 CatchUp(self.source, states, self.head, self.limits, answered).apply(self.report)
             except CommittedUnseen as unseen:
                 for state in unseen.states:
                     self._copy_again(state, unseen.transaction)
-                    copies[state.name] = self.copier(self.source, state, self.limits, self.report)
-            if not copies:
+                    copies.add(state)
+            if not copies.due:
                 break
         if follow_ended is not None:
             self._follow(states, answered, follow_ended)
@@ -96,43 +99,42 @@ class Pass:
                 self._copy_again(state, unseen.transaction)
             self.run(answered, ended)
 
-    def _copy_slice(self, copies: dict[str, Copy]) -> None:
-        """Copy for a while, so that the other mappings do not fall behind; or to the end, if they are to wait."""
-        slice_end_s = time.monotonic() + self.limits.snapshot_slice_s
-        for name, copy in list(copies.items()):
-            pause = copy.state.plan.mapping.pause_replication_during_init
-            if not copy.run(None if pause else slice_end_s):
-                return
-            del copies[name]
-
     # ---- starting ----
     def start(self) -> list[MappingState]:
         """Claim every mapping; give those without a checkpoint their first one."""
         states = []
+        self._watermark = None
         for target in {id(t): t for _, t in self.plans.values()}.values():
             own = {name: plan for name, (plan, t) in self.plans.items() if t is target}
             held = target.claim(sorted(own))
             held = {name: checkpoint for name, checkpoint in held.items() if name not in self.forget}
+            first = []
             for name, plan in own.items():
-                checkpoint = held.get(name) or self._first(plan)
-                state = MappingState(plan, target, checkpoint, checkpoint.position)
+                begins_with = held.get(name) or self._first(plan)
+                state = MappingState(plan, target, begins_with, begins_with.position)
                 self.begun(name, held.get(name))
                 with blamed(state):
                     if name in held:
-                        self.source.check_position(checkpoint.position)
-                    self._begin(state, held.get(name))
+                        self._resume(state)
+                    elif checkpoint := self._begin(state):
+                        first.append((state, checkpoint))
                 states.append(state)
+            if first:
+                store(target, first)
+                self.forget.difference_update(state.name for state, _ in first)
         return states
 
-    def _begin(self, state: MappingState, held: Checkpoint | None) -> None:
+    def _resume(self, state: MappingState) -> None:
+        self.source.check_position(state.checkpoint.position)
+        if state.checkpoint.fingerprint != state.plan.fingerprint:
+            raise PrerequisiteError(
+                f"mapping {state.name!r} is no longer what its checkpoint was made with",
+                hint="Run the `snapshot` job for it, so that the rows already copied follow the new mapping.",
+            )
+
+    def _begin(self, state: MappingState) -> Checkpoint | None:
+        """The first checkpoint, to be stored with the others'; None: it is, since rows had to be cleared with it."""
         plan, target = state.plan, state.target
-        if held is not None:
-            if held.fingerprint != plan.fingerprint:
-                raise PrerequisiteError(
-                    f"mapping {plan.name!r} is no longer what its checkpoint was made with",
-                    hint="Run the `snapshot` job for it, so that the rows already copied follow the new mapping.",
-                )
-            return
         empty = target.is_empty(plan)
         take_as_it_is = plan.mapping.init_if_table_empty and plan.name not in self.forget
         if next_step(None, init_if_table_empty=take_as_it_is, target_is_empty=empty) is Step.START_AT_HEAD:
@@ -144,12 +146,14 @@ class Pass:
             copy = CopyState(sweep=not empty and can_sweep(plan))
             first = replace(state.checkpoint, copy=copy)
             clear = not empty and not copy.sweep
-        target.begin([plan.name])
         if clear:
+            target.begin([plan.name])
             target.clear(plan)
-        target.commit([first])
-        state.checkpoint = first
-        self.forget.discard(plan.name)
+            target.commit([first])
+            state.checkpoint = first
+            self.forget.discard(plan.name)
+            return None
+        return first
 
     def _copy_again(self, state: MappingState, transaction: Transaction) -> None:
         """Copy again from this transaction on, which the log tells only in part.
@@ -180,7 +184,7 @@ class Pass:
     def _first(self, plan: TablePlan) -> Checkpoint:
         # The low watermark comes first, the columns and the rows are read after it: whatever changes from
         # here on is in the log that will be applied.
-        watermark = self.source.safe_watermark([plan.source.name])
+        watermark = self._watermark = self.source.safe_watermark([plan.source.name], self._watermark)
         if self.source.columns(plan.source.name) != plan.source.columns:
             raise SourceLost(f"{plan.source.name} was altered while its copy began; starting again")
         return Checkpoint(
@@ -191,7 +195,3 @@ class Pass:
             fingerprint=plan.fingerprint,
             key=plan.key,
         )
-
-
-def _copying(state: MappingState) -> bool:
-    return state.checkpoint.phase is Phase.COPYING

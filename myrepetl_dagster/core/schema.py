@@ -6,7 +6,7 @@ Reads information_schema; writes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pymysql.connections import Connection
@@ -22,34 +22,80 @@ _NOT_ASCII = frozenset({"ucs2", "utf16", "utf16le", "utf32", "swe7"})
 
 def describe(connection: Connection[Any], name: TableName) -> Table | None:
     """A table's columns and keys as they are now, or None where there is no such table (or no right)."""
-    columns = tuple(_column(connection, row) for row in _column_rows(connection, name))
-    if not columns:
-        return None
-    keys = _keys(connection, name)
-    primary = keys.pop("PRIMARY", ())
-    return Table(name, columns, primary, tuple(keys.values()), _default_charset(connection, name))
+    return _described(connection, name.schema, [name.table]).get(name)
 
 
-def _default_charset(connection: Connection[Any], name: TableName) -> str | None:
-    rows = query(
-        connection,
-        "SELECT table_collation FROM information_schema.tables WHERE table_schema=%s AND table_name=%s",
-        (name.schema, name.table),
-    )
-    charset = str(rows[0][0]).split("_")[0] if rows and rows[0][0] else None
-    return "utf8mb3" if charset == "utf8" else charset
+def describe_all(connection: Connection[Any], names: Iterable[TableName]) -> dict[TableName, Table]:
+    """Those of the tables that there are, by the same few questions for any number of them."""
+    by_schema: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        by_schema.setdefault(name.schema, []).append(name.table)
+    return {
+        name: table
+        for schema, tables in by_schema.items()
+        for name, table in _described(connection, schema, tables).items()
+    }
 
 
-def _column_rows(connection: Connection[Any], name: TableName) -> list[tuple[Any, ...]]:
+def columns_of(connection: Connection[Any], name: TableName) -> tuple[Column, ...]:
+    """A table's columns alone; () where there is no such table."""
+    rows = _column_rows(connection, name.schema, [name.table])
+    return tuple(_column(connection, row) for row in rows.get(name.table, ()))
+
+
+def _described(connection: Connection[Any], schema: str, tables: Sequence[str]) -> dict[TableName, Table]:
+    rows = _column_rows(connection, schema, tables)
+    if not rows:
+        return {}
+    keys = _keys(connection, schema, tables)
+    charsets = _default_charsets(connection, schema, tables)
+    found = {}
+    for table, columns in rows.items():
+        own = keys.get(table, {})
+        primary = own.pop("PRIMARY", ())
+        name = TableName(schema, table)
+        described = tuple(_column(connection, row) for row in columns)
+        found[name] = Table(name, described, primary, tuple(own.values()), charsets.get(table))
+    return found
+
+
+def _by_table(
+    connection: Connection[Any], what: str, schema: str, tables: Sequence[str]
+) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of a statement about tables, under the names that were asked for.
+
+    Args:
+        what: with `{where}` in it; its first column is the table's name.
+    """
+    where = f"table_schema=%s AND table_name IN ({', '.join(['%s'] * len(tables))})"
+    # A server may spell them otherwise.
+    asked = {name.casefold(): name for name in tables} | {name: name for name in tables}
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for table, *row in query(connection, what.format(where=where), (schema, *tables)):
+        name = asked.get(table) or asked.get(table.casefold())
+        if name is not None:
+            found.setdefault(name, []).append(tuple(row))
+    return found
+
+
+def _default_charsets(connection: Connection[Any], schema: str, tables: Sequence[str]) -> dict[str, str | None]:
+    sql = "SELECT table_name, table_collation FROM information_schema.tables WHERE {where}"
+    charsets = {}
+    for table, [(collation,)] in _by_table(connection, sql, schema, tables).items():
+        charset = str(collation).split("_")[0] if collation else None
+        charsets[table] = "utf8mb3" if charset == "utf8" else charset
+    return charsets
+
+
+def _column_rows(connection: Connection[Any], schema: str, tables: Sequence[str]) -> dict[str, list[tuple[Any, ...]]]:
     srid = "srs_id" if _tells_srid(connection) else "NULL"
     # CAST: MySQL keeps the types of some of these in LONGTEXT or BLOB, which arrive as bytes.
-    return query(
-        connection,
-        "SELECT column_name, LOWER(data_type), CAST(column_type AS CHAR), character_set_name, collation_name,"
-        f" is_nullable, extra, CAST(generation_expression AS CHAR), {srid}"
-        " FROM information_schema.columns WHERE table_schema=%s AND table_name=%s ORDER BY ordinal_position",
-        (name.schema, name.table),
+    sql = (
+        "SELECT table_name, column_name, LOWER(data_type), CAST(column_type AS CHAR), character_set_name,"
+        f" collation_name, is_nullable, extra, CAST(generation_expression AS CHAR), {srid}"
+        " FROM information_schema.columns WHERE {where} ORDER BY table_name, ordinal_position"
     )
+    return _by_table(connection, sql, schema, tables)
 
 
 _TELLS_SRID: dict[tuple[Any, ...], bool] = {}
@@ -103,19 +149,19 @@ def _members(connection: Connection[Any], column_type: str, charset: str | None)
     return [bytes.fromhex(text) for text in query(connection, f"SELECT {converted}", labels)[0]]
 
 
-def _keys(connection: Connection[Any], name: TableName) -> dict[str, tuple[str, ...]]:
-    """Unique keys, primary included. A prefix or an expression is named so that it equals no column."""
-    rows = query(
-        connection,
-        "SELECT index_name, column_name, sub_part FROM information_schema.statistics"
-        " WHERE table_schema=%s AND table_name=%s AND non_unique=0 ORDER BY index_name, seq_in_index",
-        (name.schema, name.table),
+def _keys(connection: Connection[Any], schema: str, tables: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Unique keys of each table, primary included. A prefix or an expression is named so that it equals no column."""
+    sql = (
+        "SELECT table_name, index_name, column_name, sub_part FROM information_schema.statistics"
+        " WHERE {where} AND non_unique=0 ORDER BY table_name, index_name, seq_in_index"
     )
-    keys: dict[str, list[str]] = {}
-    for index, column, prefix in rows:
-        part = "(expression)" if column is None else column if prefix is None else f"{column}({prefix})"
-        keys.setdefault(index, []).append(part)
-    return {index: tuple(columns) for index, columns in keys.items()}
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for table, rows in _by_table(connection, sql, schema, tables).items():
+        keys = found.setdefault(table, {})
+        for index, column, prefix in rows:
+            part = "(expression)" if column is None else column if prefix is None else f"{column}({prefix})"
+            keys[index] = (*keys.get(index, ()), part)
+    return found
 
 
 def create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:

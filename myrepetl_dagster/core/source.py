@@ -28,7 +28,7 @@ from .pipeline import Endpoint
 from .plan import TablePlan
 from .position import GtidSet, Position
 from .same_log import SameLog
-from .schema import describe
+from .schema import columns_of, describe, describe_all
 from .server import Server
 from .session import lock_wait_s
 from .stream import LogStream
@@ -44,7 +44,7 @@ class Source(Protocol):
     """What the loop needs of a source; the simulator is the second implementation."""
 
     def head(self) -> Position: ...
-    def safe_watermark(self, tables: Sequence[TableName]) -> Position: ...
+    def safe_watermark(self, tables: Sequence[TableName], earlier: Position | None = None) -> Position: ...
     def wait_visible(self, position: Position, tables: Sequence[TableName]) -> None: ...
     def layout(self, plan: TablePlan) -> tuple[Column, ...]: ...
     def chunked(self, plan: TablePlan) -> bool: ...
@@ -73,6 +73,7 @@ class MySQLSource(Server):
         self._snapshot: Connection[Any] | None = None
         self._same_log = SameLog(self._events)
         self._relations: dict[tuple[str, Table], snapshot.Relation] = {}
+        self._visible: Position | None = None  # a watermark that holds for every table
 
     # ---- connections ----
     @property
@@ -120,7 +121,7 @@ class MySQLSource(Server):
             return ""
         return query(self.control, "SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0] or ""
 
-    def safe_watermark(self, tables: Sequence[TableName]) -> Position:
+    def safe_watermark(self, tables: Sequence[TableName], earlier: Position | None = None) -> Position:
         """A position up to which everything that happened to the tables is visible to later reads.
 
         MariaDB: the exact position of a consistent snapshot. MySQL with GTIDs: `gtid_executed`, which a
@@ -128,9 +129,15 @@ class MySQLSource(Server):
         granted once every transaction that wrote them is through; held only for as long as the
         position is asked for.
 
+        Args:
+            earlier: a watermark that was taken for other tables. Where it holds for these as well, it will do: a
+                watermark may always be older than it need be, since the log repeats what was seen already.
+
         Raises:
             PrerequisiteError: the account may not lock the tables.
         """
+        if earlier is not None and self._one_for_all_tables:
+            return earlier
         with self.doing("taking the low watermark"):
             if self.info.is_mariadb:
                 head = position = self._snapshot_position()
@@ -142,7 +149,15 @@ class MySQLSource(Server):
             else:
                 head = position = self._locked_position(tables)
             birth_unix_s, mark = self._same_log.beginning(head)
-            return replace(position, birth_unix_s=birth_unix_s, mark=mark)
+            position = replace(position, birth_unix_s=birth_unix_s, mark=mark)
+        if self._one_for_all_tables:
+            self._visible = position
+        return position
+
+    @property
+    def _one_for_all_tables(self) -> bool:
+        """Whether a watermark holds for tables that it was not asked for, too: those that rest on locks do not."""
+        return self.info.is_mariadb or self.info.gtid_mode
 
     def _snapshot_position(self) -> Position:
         query(self.control, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
@@ -173,6 +188,8 @@ class MySQLSource(Server):
         Raises:
             SourceLost: it did not become visible in time (the source stalls in a commit).
         """
+        if self._visible is not None and self._visible.covers(position):
+            return  # what was visible once stays so
         deadline = time.monotonic() + self.limits.control_timeout_s
         while not self.safe_watermark(tables).covers(position):
             if time.monotonic() > deadline:
@@ -272,6 +289,10 @@ class MySQLSource(Server):
         with self.doing(f"describing {name}"):
             return describe(self.control, name)
 
+    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
+        with self.doing("describing the tables"):
+            return describe_all(self.control, names)
+
     def table_kind(self, name: TableName) -> str:
         """BASE TABLE, VIEW, SEQUENCE, SYSTEM VERSIONED …"""
         sql = "SELECT table_type FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"
@@ -314,8 +335,8 @@ class MySQLSource(Server):
 
     def columns(self, name: TableName) -> tuple[Column, ...]:
         """A table's columns now; () where it is gone."""
-        table = self.describe(name)
-        return table.columns if table else ()
+        with self.doing(f"describing {name}"):
+            return columns_of(self.control, name)
 
     def relation(self, plan: TablePlan) -> snapshot.Relation:
         """What a snapshot of the mapping reads."""

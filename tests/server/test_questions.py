@@ -55,8 +55,9 @@ def test_a_tick_asks_the_same_few_questions_for_any_number_of_tables(caught_up: 
 
 
 def test_an_empty_run_asks_little_for_each_table(caught_up: Pair) -> None:
-    """What a table more costs a run that finds nothing to do is bounded: its columns and keys on both sides, its
-    checkpoint, its place in the log."""
+    """What a table more costs a run that finds nothing to do is bounded: of what kind it is, its foreign keys, its place
+    in the log. Columns, keys and checkpoints are asked for all tables at once.
+    """
     counts = []
     for tables in (TABLES[:1], TABLES):
         caught_up.run(" ".join(tables))  # what one table more costs the first time does not count
@@ -64,4 +65,4 @@ def test_an_empty_run_asks_little_for_each_table(caught_up: Pair) -> None:
             caught_up.run(" ".join(tables))
         counts.append(len(asked))
 
-    assert (counts[1] - counts[0]) / (len(TABLES) - 1) <= 12
+    assert (counts[1] - counts[0]) / (len(TABLES) - 1) <= 5

@@ -156,7 +156,7 @@ def test_killed_process(world: Pair, tmp_path: Path) -> None:
     assert 10 <= held < 100
     world.on_source("UPDATE t SET v=5 WHERE id < 20", "DELETE FROM t WHERE id IN (1, 99)")
     results = world.run("t")
-    assert results["a.t"].rows_snapshotted < 100 - held + 2
+    assert results["a.t"].rows_snapshotted < 100 - held + 2 * 8  # windows that were under way are copied again
     world.assert_same("t")
 
 

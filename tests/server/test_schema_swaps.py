@@ -15,7 +15,7 @@ from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.apply import MySQLTarget
-from myrepetl_dagster.core.errors import SchemaDrift
+from myrepetl_dagster.core.errors import PrerequisiteError, SchemaDrift
 from myrepetl_dagster.core.run_pass import Pass
 
 HUNDRED = "INSERT INTO t (id, a, b) VALUES " + ", ".join(f"({n}, {n}, 'row {n}')" for n in range(1, 101))
@@ -47,18 +47,22 @@ DURING = [
 def test_while_copying(servers: Servers, flavour: Flavour, change: str, then: str, at: int) -> None:
     """A table that changes between two chunks of its copy arrives as it is in the end."""
     t = altering(servers, flavour, CREATE, (HUNDRED,))
-    t.pair.limits = {"chunk_rows_max": 25}
+    if "RENAME COLUMN id" not in change:  # in the middle of a copy that stops the mapping, see below
+        t.pair.chunks_of(25)
     t.run(call_at(at, lambda: t.on_source("UPDATE t SET a=a+1", *change.split("; "), then)))
     t.on_source("DELETE FROM t LIMIT 1")
     t.run()
     t.assert_equal()
 
 
-@pytest.mark.parametrize(("change", "then"), DURING[:9], ids=[change[:60] for change, _ in DURING[:9]])
+RESUMED = [(change, then) for change, then in DURING[:9] if "RENAME COLUMN id" not in change]
+
+
+@pytest.mark.parametrize(("change", "then"), RESUMED, ids=[change[:60] for change, _ in RESUMED])
 def test_copy_resumed_after_a_change(servers: Servers, flavour: Flavour, change: str, then: str) -> None:
     """So does one whose copy was interrupted, altered, and resumed by another run."""
     t = altering(servers, flavour, CREATE, (HUNDRED,))
-    t.pair.limits = {"chunk_rows_max": 25}
+    t.pair.chunks_of(25)
     with pytest.raises(Interrupted):
         t.run(call_at(2, interrupt))
     t.on_source("UPDATE t SET a=a+1", *change.split("; "), then)
@@ -68,10 +72,25 @@ def test_copy_resumed_after_a_change(servers: Servers, flavour: Flavour, change:
     t.assert_equal()
 
 
+def test_copy_resumed_after_its_key_was_renamed(servers: Servers, flavour: Flavour) -> None:
+    """Where it is the key that was renamed, the mapping stops, and is copied anew once the target table is gone."""
+    t = altering(servers, flavour, CREATE, (HUNDRED,))
+    t.pair.chunks_of(25)
+    with pytest.raises(Interrupted):
+        t.run(call_at(2, interrupt))
+    t.on_source("ALTER TABLE t RENAME COLUMN id TO key_", "UPDATE t SET b='new' WHERE key_ % 3 = 0")
+    error = t.pair.error(t.pair.pipeline(t.mapping))
+    assert isinstance(error, PrerequisiteError)
+    assert "key_" in error.hint
+    t.pair.on_target("DROP TABLE t")
+    t.run()
+    t.assert_equal()
+
+
 def test_dropped_while_copying(servers: Servers, flavour: Flavour) -> None:
     """A table that goes away between two chunks stops the mapping."""
     t = altering(servers, flavour, CREATE, (HUNDRED,))
-    t.pair.limits = {"chunk_rows_max": 25}
+    t.pair.chunks_of(25)
     results = t.pair.try_run(t.pair.pipeline(t.mapping), call_at(2, lambda: t.on_source("DROP TABLE t")))
     assert isinstance(results["a.t"].error, SchemaDrift), results["a.t"].error
 

@@ -380,8 +380,11 @@ class FakeSource:
         self.tick()
         return self._position(self.end)
 
-    def safe_watermark(self, tables: Sequence[TableName]) -> Position:
+    def safe_watermark(self, tables: Sequence[TableName], earlier: Position | None = None) -> Position:
         self.tick()
+        if earlier is not None and self.kind is not Kind.FILE and self.rng.random() < 0.8:
+            self.seen.add("one watermark for two tables")
+            return earlier
         match self.kind:
             case Kind.GTID:
                 return self._position((self.number, FIRST_OFFSET))

@@ -95,7 +95,7 @@ def clear_last(self: CatchUp, report: Callable[[MappingState], None]) -> None:
 class UnsafeWatermark(FakeSource):
     """The head is taken for what readers see."""
 
-    def safe_watermark(self, tables: Sequence[TableName]) -> Position:
+    def safe_watermark(self, tables: Sequence[TableName], earlier: Position | None = None) -> Position:
         head = self.head()
         if self.kind is Kind.GTID:
             logged = GtidSet({})

@@ -82,7 +82,7 @@ def install() -> Callable[[], None]:
     """Put the worlds' clock, and what is said in the log, in the core's place; returns what undoes it."""
     shapers = Shapers()
     places: list[tuple[Any, str, Any]] = [
-        *((module, "time", CLOCK) for module in (_PASS, _COPY, _CATCH_UP)),
+        *((module, "time", CLOCK) for module in (_COPY, _CATCH_UP)),
         (_CATCH_UP, "uuid", CLOCK),
         (_PASS, "columns_to_json", lru_cache(columns_to_json)),
         (_CATCH_UP, "columns_from_json", lru_cache(columns_from_json)),
