@@ -3,25 +3,35 @@
 In a result row each field is its length and its text; in a bulk execution each parameter is a zero byte ("a value
 follows"), its length and its text. An empty field is one zero byte. So of `SELECT '', a, '', b` the bytes of a row are
 those of its parameters, as long as no value is NULL; where one is, they are put together here.
-`tests/server/test_bulk.py` compares the outcome with that of `render.py` and of Python for every type.
+Columns with a transform that looks at its own value only are read before the others, as Python reads them, and their
+parameters are a row's last. `tests/server/test_bulk.py` and `test_python_columns.py` compare the outcome with that of
+`render.py` and of Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from .bulk_rows import BLOB, DECIMAL, TEXT, UTF8, BulkRows
-from .model import Column
+from .bulk_rows import BLOB, DECIMAL, NULL_PARAMETER, TEXT, UTF8, BulkRows, parameter
+from .model import Cell, Column
 from .plan import PlannedColumn, TablePlan, UniqueKeys
-from .pushdown import condition_sql, unsure_sql
+from .pushdown import condition_sql, transformed_sql, unsure_sql
+from .python_columns import passes_alone, read_columns, row_by_row, transformed
 from .render import float_text
+from .snapshot import whole_value
 from .values import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
 from .wire import LENGTH_BYTES, NULL
 
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "enum", "set"})
 _BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob"})
 _PRINTED = frozenset({"uuid", "inet4", "inet6"})  # ASCII, as the server prints them
+# Of these Python gets the values; the others may be very long.
+_FOR_PYTHON = INTEGER_TYPES | FLOAT_TYPES | TEMPORAL_TYPES | _TEXTS | _BYTES | _PRINTED | {"decimal"}
+_BIGINT = 8
+_BIGINT_FORM = struct.Struct("<Bq")
 # A row's mark, before its parameters, where rows may differ in it: written as it is, read again and written by
 # Python, left out by the filter.
 _PLAIN, _ODD, _FILTERED = b"\x010", b"\x011", b"\x012"
@@ -29,16 +39,28 @@ _PLAIN, _ODD, _FILTERED = b"\x010", b"\x011", b"\x012"
 
 @dataclass(frozen=True, slots=True)
 class BulkSelect:
-    """How a mapping is read so. `sql` is what is selected, `key_fields` say where the key is among a row's fields."""
+    """How a mapping is read so. `sql` is what is selected, `plan` has the columns in the order of the parameters,
+    `key_fields` say where the key is among a row's fields.
+
+    Of a row's fields first is its mark, if it is marked, then those that pass through Python, whose parameters are the
+    last ones.
+    """
 
     sql: str
+    plan: TablePlan
     values: tuple[str, ...]
     types: bytes
     key_fields: tuple[int, ...]
     marked: bool
+    in_python: tuple[Callable[[bytes | None], Cell], ...]
 
     def rows(self, packets: Sequence[bytes]) -> tuple[BulkRows, list[bytes], int]:
-        """(the rows to write, packets of those that only Python can write, how many the filter leaves out)."""
+        """(the rows to write, packets of those that only Python can write, how many the filter leaves out).
+
+        Raises:
+            RowRejected: a transform failed; on which row, `shape.py` can tell.
+            NotAlike: the transforms' results cannot be parameters of one type.
+        """
         odd: list[bytes] = []
         filtered = 0
         if self.marked:
@@ -49,10 +71,26 @@ class BulkSelect:
             assert len(plain) + len(odd) + filtered == len(packets), "a row without a mark"
         else:
             plain = list(packets)
+        if self.in_python and plain:
+            return self._through_python(plain), odd, filtered
+        return BulkRows(self.values, self.types, self._parameters(plain)), odd, filtered
+
+    def _parameters(self, rows: Sequence[bytes]) -> list[bytes]:
         count = len(self.types) // 2
         # 0xFB is NULL, but may be in a length or in a value, too.
-        made = [_with_nulls(row, count) if b"\xfb" in row else row for row in plain]
-        return BulkRows(self.values, self.types, made), odd, filtered
+        return [_with_nulls(row, count) if b"\xfb" in row else row for row in rows]
+
+    def _through_python(self, rows: Sequence[bytes]) -> BulkRows:
+        columns, ends = read_columns(rows, 0, len(self.in_python))
+        last = [_alike(cells) for cells in row_by_row(self.in_python, columns)]
+        types = self.types + bytes(byte for kind, _ in last for byte in (kind, 0))
+        own = self._parameters([row[end:] for row, end in zip(rows, ends, strict=True)])
+        made = list(map(b"".join, zip(own, *(parameters for _, parameters in last), strict=True)))
+        return BulkRows(self.values, types, made)
+
+
+class NotAlike(Exception):
+    """A transform's results are of types that no parameter's type is for."""
 
 
 def bulk_select(plan: TablePlan, layout: Sequence[Column], key: Sequence[str]) -> BulkSelect | None:
@@ -68,9 +106,15 @@ def bulk_select(plan: TablePlan, layout: Sequence[Column], key: Sequence[str]) -
     values: list[str] = []
     types: list[int] = []
     fields: list[str] = []
+    last: list[PlannedColumn] = []
+    columns: list[PlannedColumn] = []
     place: dict[str, int] = {}  # of columns that are read as they are, among the fields
     odd: list[str] = []
     for planned in plan.columns:
+        if planned.transform is not None:
+            last.append(planned)
+            continue
+        columns.append(planned)
         if planned.source is None:
             values.append(any_literal(from_python(planned.value)))
             continue
@@ -88,17 +132,41 @@ def bulk_select(plan: TablePlan, layout: Sequence[Column], key: Sequence[str]) -
             odd.append(f"({sql_name(column.name)} + 0 = 0)")
     if any(name not in place for name in key):
         return None
+    read = [by_name[planned.source] for planned in last if planned.source is not None]
     mark = _mark(plan, by_name, odd)
-    if mark is None:
+    if mark is None or not all(_for_python(*pair) for pair in zip(last, read, strict=True)):
         return None
-    shift = 1 if mark else 0
+    first = [*([mark] if mark else []), *map(whole_value, read)]
     return BulkSelect(
-        ", ".join([mark, *fields] if mark else fields),
-        tuple(values),
+        ", ".join(first + fields),
+        replace(plan, columns=(*columns, *last)) if last else plan,
+        (*values, *("?" for _ in last)),
         bytes(types),
-        tuple(place[name] + shift for name in key),
+        tuple(place[name] + len(first) for name in key),
         marked=bool(mark),
+        in_python=tuple(transformed(plan, *pair, from_python) for pair in zip(last, read, strict=True)),
     )
+
+
+def _for_python(planned: PlannedColumn, column: Column) -> bool:
+    """Whether the column's values pass through Python; what the source can transform, it does as text."""
+    assert planned.transform is not None
+    return column.type in _FOR_PYTHON and passes_alone(planned) and transformed_sql(planned.transform, column) is None
+
+
+def _alike(cells: Sequence[Any]) -> tuple[int, list[bytes]]:
+    """A column's parameters and their type, where they mean what the literals of `values.any_literal` mean."""
+    kinds = set(map(type, cells)) - {type(None)}
+    try:
+        if kinds <= {str}:
+            return TEXT, [NULL_PARAMETER if cell is None else parameter(cell.encode()) for cell in cells]
+        if kinds == {bytes}:
+            return BLOB, [NULL_PARAMETER if cell is None else parameter(cell) for cell in cells]
+        if kinds == {int}:
+            return _BIGINT, [NULL_PARAMETER if cell is None else _BIGINT_FORM.pack(0, cell) for cell in cells]
+    except (UnicodeEncodeError, struct.error):  # half a character, a number of more than 64 bits
+        pass
+    raise NotAlike
 
 
 def _mark(plan: TablePlan, layout: dict[str, Column], odd: Sequence[str]) -> str | None:
@@ -114,8 +182,6 @@ def _mark(plan: TablePlan, layout: dict[str, Column], odd: Sequence[str]) -> str
 
 def _field(plan: TablePlan, planned: PlannedColumn, column: Column) -> tuple[int, str] | None:
     """The parameter's type, and the SQL of its text."""
-    if planned.transform is not None:
-        return None
     name = sql_name(column.name)
     target = plan.target.column(planned.target)
     if column.type in ("bit", "year"):

@@ -39,7 +39,7 @@ UTF8 = frozenset({"utf8mb4", "utf8mb3", "ascii"})
 _WITH_LENGTH = frozenset({"text", "blob", "json", "enum", "set"})
 _SHORT_MAX = 250  # up to here a length is one byte
 
-_VALUE, _NULL = b"\0", b"\1"
+_VALUE, NULL_PARAMETER = b"\0", b"\1"
 # What stands before a short value: that there is one, and its length.
 _SHORT = tuple(_VALUE + bytes([size]) for size in range(_SHORT_MAX + 1))
 
@@ -95,14 +95,14 @@ def bulk_form(
             raw[ordinal] = Reading(f"{size}s", size)
 
     def emit(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
-        names |= {"SHORT": _SHORT, "long": _long, "utf8": _utf8, "join": b"".join, "enum": label}
+        names |= {"SHORT": _SHORT, "long": parameter, "utf8": _utf8, "join": b"".join, "enum": label}
         return f"join(({' '.join(_part(column, cells[at], uncertain, names) + ',' for at, column in parts)}))"
 
     def label(cell: bytes | int) -> bytes:
         if isinstance(cell, int):
             on_enum_error()
-            return _NULL
-        return _long(cell)
+            return NULL_PARAMETER
+        return parameter(cell)
 
     return BulkForm(tuple(values), bytes(types), emit, raw) if parts else None
 
@@ -126,12 +126,12 @@ def _parameter(column: Column) -> int | None:
 def _part(column: Column, cell: str, uncertain: bool, names: dict[str, Any]) -> str:
     """Source of the elements of a row that a column makes."""
     if cell == "None":
-        return repr(_NULL)
+        return repr(NULL_PARAMETER)
     elements = _elements(column, cell if cell.isidentifier() else f"({cell})", names)
     if not uncertain:
         return ", ".join(elements)
     # In a function for any row the cell is a variable.
-    return f"({_NULL!r} if {cell} is None else {' + '.join(f'({one})' for one in elements)})"
+    return f"({NULL_PARAMETER!r} if {cell} is None else {' + '.join(f'({one})' for one in elements)})"
 
 
 def _elements(column: Column, cell: str, names: dict[str, Any]) -> list[str]:
@@ -154,7 +154,7 @@ def _utf8(value: bytes) -> bytes:
     return decode_text(value, "latin1").encode()
 
 
-def _long(value: bytes) -> bytes:
+def parameter(value: bytes) -> bytes:
     """A value of any length, with what stands before it."""
     size = len(value)
     if size <= _SHORT_MAX:

@@ -3,7 +3,7 @@
 The next window, of the same table or of the next one, is read while those before it are still being written. A
 table's checkpoint is stored when a window is written whole, and all before it are, so that it never names a key with
 a gap before it; a window that was interrupted is copied again.
-Where the source can render rows as SQL tuples (`render.py`), they pass through here as bytes; the few that it
+Where the source can render rows as SQL tuples (`tuple_copy.py`), they pass through here as bytes; the few that it
 cannot are read again by their keys and go through Python.
 """
 
@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import cast
 
 from .apply import MySQLTarget
-from .bulk_copy import bulk_select
+from .bulk_copy import NotAlike, bulk_select
 from .checkpoint import Checkpoint
 from .copy import Copies, Copy, ended, store
 from .copy_writers import Writers
@@ -26,12 +26,12 @@ from .mapping_state import MappingState, Report, blamed
 from .model import Limits
 from .plan import UniqueKeys
 from .position import Position
-from .render import FILTERED, tuple_sql
 from .shape import LiteralKey, Shaped
 from .snapshot import keys_condition, keyset_condition
 from .source import MySQLSource
+from .tuple_copy import tuple_select
 from .values import cell_from_text, literal_of, sql_name
-from .wire import fields, first_fields, row_packets
+from .wire import fields, row_packets
 
 BATCH_BYTES = 2**20
 # Of a window; where there are more, the rest of the table goes through Python as a whole.
@@ -177,7 +177,7 @@ class FastCopy(Copy):
         super().__init__(source, state, limits, report)
         self.server = source
         self.relation = source.relation(state.plan)
-        self.tuple_sql = tuple_sql(self.shaper.plan, self.relation.layout)
+        self.tuples = tuple_select(self.shaper.plan, self.relation.layout)
         self.bulk = (
             bulk_select(self.shaper.plan, self.relation.layout, self.relation.key) if state.target.takes_bulk else None
         )
@@ -224,14 +224,19 @@ class FastCopy(Copy):
         """The window after a key; None: the source cannot render this table, and it is to be read again."""
         window = Window(end_key=after)
         write = self._write_shaped
-        if self.bulk is not None or self.tuple_sql is not None:
+        if self.bulk is not None or self.tuples is not None:
             write = self._write_rendered if self.bulk is None else self._write_parameters
-        for packet in self._read(self._sql(after), window, writers, write):
-            window.end_key = self._key(packet)
+        try:
+            for packet in self._read(self._sql(after), window, writers, write):
+                window.end_key = self._key(packet)
+        except NotAlike:
+            wait(window.writes)
+            self.bulk = None
+            return None
         window.last = window.rows < self.limits.copy_window_rows
         if len(window.odd) > ODD_ROWS_MAX:
             wait(window.writes)
-            self.tuple_sql = self.bulk = None
+            self.tuples = self.bulk = None
             return None
         window.rows -= len(window.odd)
         for start in range(0, len(window.odd), _KEYS_MAX):
@@ -258,8 +263,8 @@ class FastCopy(Copy):
         keys = ", ".join(sql_name(name) for name in relation.key)
         if self.bulk is not None:
             select = f"SELECT {self.bulk.sql} FROM {relation.from_sql}"
-        elif self.tuple_sql is not None:
-            select = f"SELECT {self.tuple_sql}, {keys} FROM {relation.from_sql}"
+        elif self.tuples is not None:
+            select = f"SELECT {self.tuples.sql}, {keys} FROM {relation.from_sql}"
         else:
             select = relation.select_sql
         where = f" WHERE {keyset_condition(relation.key, after)}" if after else ""
@@ -271,36 +276,32 @@ class FastCopy(Copy):
         skip = 0
         if self.bulk is not None:
             at = self.bulk.key_fields
-        elif self.tuple_sql is not None:  # the tuple, which may be long, then the key
-            at, skip = range(len(columns)), 1
+        elif self.tuples is not None:  # the tuple, which may be long, is skipped
+            at, skip = range(len(columns)), self.tuples.fields
         values = fields(packet, skip)
         return tuple(literal_of(c)(cell_from_text(c)(values[i])) for c, i in zip(columns, at, strict=True))
 
     def _write_rendered(self, packets: list[bytes], window: Window, writers: Writers) -> None:
-        tuples = first_fields(packets)
-        rows = [row for row in tuples if row]
-        if len(rows) < len(tuples):
-            window.filtered += tuples.count(FILTERED)
-            odd = (packet for packet, row in zip(packets, tuples, strict=True) if row is None)
-            window.odd += [self._key(packet) for packet in odd]
+        assert self.tuples is not None
+        plan = self.tuples.plan
+        rows, odd, filtered = self.tuples.rows(packets)
+        window.filtered += filtered
+        window.odd += [self._key(packet) for packet in odd]
         size = sum(map(len, packets))
         packets.clear()  # what is written is all that is held
         if rows:
-            window.writes.append(
-                writers.submit(self.state, lambda target: target.write_tuples(self.shaper.plan, rows), size)
-            )
+            window.writes.append(writers.submit(self.state, lambda target: target.write_tuples(plan, rows), size))
 
     def _write_parameters(self, packets: list[bytes], window: Window, writers: Writers) -> None:
         assert self.bulk is not None
+        plan = self.bulk.plan
         rows, odd, filtered = self.bulk.rows(packets)
         window.filtered += filtered
         window.odd += [self._key(packet) for packet in odd]
         size = sum(map(len, packets))
         packets.clear()
         if rows.rows:
-            window.writes.append(
-                writers.submit(self.state, lambda target: target.write_parameters(self.shaper.plan, rows), size)
-            )
+            window.writes.append(writers.submit(self.state, lambda target: target.write_parameters(plan, rows), size))
 
     def _write_shaped(self, packets: list[bytes], window: Window, writers: Writers) -> None:
         convert = [cell_from_text(column) for column in self.relation.layout]

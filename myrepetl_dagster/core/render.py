@@ -1,16 +1,13 @@
-"""Rows that the source itself renders as SQL tuples, for mappings where nothing has to pass through Python. Pure.
+"""Literals that the source itself renders, exactly what `values.py` would write. Pure.
 
-`tuple_sql` gives an expression whose value is the text `(1,'a',NULL)` of a row, exactly what `shape.py` and
-`apply.py` would write for it: `tests/server/test_render.py` compares the two for every type.
+`tests/server/test_render.py` compares the two for every type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from .model import Column
-from .plan import PlannedColumn, TablePlan, UniqueKeys
-from .pushdown import THROUGH_UTF8, condition_sql, transformed_sql, unsure_sql
+from .plan import PlannedColumn, TablePlan
+from .pushdown import THROUGH_UTF8, transformed_sql
 from .values import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
 
 _AS_TEXT = frozenset({"uuid", "inet4", "inet6"})
@@ -23,37 +20,14 @@ _SUSPECT = "[.][0-9]+0([^0-9eE]|$)|[.]000|[0-9.]{15}"
 _SEARCHED_BYTES_MAX = 4000
 
 
-FILTERED = b""  # what stands in the place of a tuple where the filter leaves the row out
+def column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column]) -> str | None:
+    """The literal's text, in the form of literals, or None where every value has to pass through Python.
 
-
-def tuple_sql(plan: TablePlan, layout: Sequence[Column]) -> str | None:
-    """The expression, in the form of literals, or None where Python is needed for every row.
-
-    It is NULL for a row that the source cannot render: one that is longer than its max_allowed_packet, or that
-    holds what only Python can write; and `FILTERED` for one that the filter leaves out, so that it is counted.
+    Its value is NULL for what only Python can write.
 
     Args:
         layout: the columns that the snapshot reads, by the names that the plan's columns have.
     """
-    if plan.unique_keys is not UniqueKeys.NONE:
-        return None
-    by_name = {column.name: column for column in layout}
-    parts = [_column_sql(plan, planned, by_name) for planned in plan.columns]
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
-        return None
-    # Not CONCAT_WS: what is longer than the source's max_allowed_packet becomes NULL, and has to make the whole
-    # row NULL, which is noticed, and not to be left out or taken for a NULL of the row's.
-    row = "CONCAT('(', " + ", ',', ".join(known) + ", ')')"
-    if plan.mapping.filter is None:
-        return row
-    passes = condition_sql(plan.mapping.filter, by_name)
-    unsure = unsure_sql(plan.mapping.filter, by_name)
-    return None if passes is None else f"IF({passes}, {row}, IF({unsure}, NULL, ''))"
-
-
-def _column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column]) -> str | None:
-    """The literal's text. Its value is NULL for what only Python can write; so is the tuple's then."""
     if planned.source is None:
         return _text(any_literal(from_python(planned.value)))
     column = layout[planned.source]

@@ -12,13 +12,14 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 from .bulk_rows import BulkRows
-from .errors import RowRejected, SchemaDrift
+from .errors import SchemaDrift
 from .filters import columns as filter_columns
 from .filters import compile_filter
 from .literal_code import Form, Writer, row_writer
 from .literal_code import LiteralRow as LiteralRow
 from .model import Column, Row
 from .plan import PlannedColumn, TablePlan
+from .python_columns import transform_failed
 from .values import any_literal, from_python, literal_for, to_python
 
 LiteralKey = tuple[str, ...]
@@ -267,19 +268,14 @@ class Shaper:
         convert = self._python[planned.source]
         source_table = f"{self.plan.mapping.source}.{self.plan.mapping.source_table}"
         no_row: Mapping[str, Any] = {}
-        needs_row = transform.arity > 1 or "row_data" in transform.keywords
+        needs_row = transform.needs_row
 
         def write(row: Row) -> str:
             data = self.python_row(row) if needs_row else no_row
             try:
                 return any_literal(from_python(transform.call(convert(row[index]), data, source_table)))
             except Exception as error:
-                # `from None`: the transform's own message may quote the value.
-                raise RowRejected(
-                    f"mapping {self.plan.name!r}: transform {transform.spec!r} failed on column {planned.source!r}"
-                    f" with {type(error).__name__}, row with {self.described_key(row)}",
-                    hint="Make the transform accept every value that the column holds, NULL included.",
-                ) from None
+                raise transform_failed(self.plan, planned, error, f", row with {self.described_key(row)}") from None
 
         return write
 

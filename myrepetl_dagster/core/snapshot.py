@@ -58,7 +58,7 @@ class Relation:
 
     @property
     def select_sql(self) -> str:
-        return f"SELECT {', '.join(_whole_value(c) for c in self.layout)} FROM {self.from_sql}"
+        return f"SELECT {', '.join(whole_value(c) for c in self.layout)} FROM {self.from_sql}"
 
     @property
     def key_indexes(self) -> tuple[int, ...]:
@@ -66,7 +66,7 @@ class Relation:
         return tuple(names.index(name) for name in self.key)
 
 
-def _whole_value(column: Column) -> str:
+def whole_value(column: Column) -> str:
     """A column so that the server prints all that it holds."""
     name = sql_name(column.name)
     if column.type in FLOAT_TYPES:

@@ -52,6 +52,18 @@ class Transform:
     keywords: tuple[str, ...] = ()
     digest: str = ""
 
+    @property
+    def needs_row(self) -> bool:
+        """Whether the column's own value is not all that it looks at."""
+        return self.arity > 1 or "row_data" in self.keywords
+
+    def of_value(self, source_table: str) -> Function:
+        """The function of one that needs no row, to be called with the value alone."""
+        assert not self.needs_row
+        if self.arity == 1 and not self.keywords:
+            return self.function
+        return lambda value: self.call(value, {}, source_table)
+
     def call(self, value: object, row_data: Mapping[str, object], source_table: str) -> Any:
         given = (value, row_data, source_table)
         if not self.keywords:

@@ -6,7 +6,7 @@ of every field is most of a snapshot's CPU time, and a snapshot mostly does not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -189,18 +189,40 @@ def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
 LENGTH_BYTES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 
 
-def first_fields(packets: list[bytes]) -> list[bytes | memoryview | None]:
-    """The first field of each row's packet, NULL as None; where it is long, as a part of the packet."""
+def fields_at(packets: Sequence[bytes], starts: Sequence[int]) -> tuple[list[bytes | None], list[int]]:
+    """One field of each row's packet, NULL as None, and where the next one is."""
+    found: list[bytes | None] = []
+    ends: list[int] = []
+    add, add_end = found.append, ends.append
+    for packet, start in zip(packets, starts, strict=True):
+        length = packet[start]
+        start += 1
+        if length == NULL:
+            add(None)
+            add_end(start)
+            continue
+        if length > NULL:
+            size = LENGTH_BYTES[length]
+            length = int.from_bytes(packet[start : start + size], "little")
+            start += size
+        end = start + length
+        add(packet[start:end])
+        add_end(end)
+    return found, ends
+
+
+def views_at(packets: Sequence[bytes], starts: Sequence[int]) -> list[bytes | memoryview | None]:
+    """A field of each row's packet, NULL as None; where it is long, as a part of the packet."""
     found: list[bytes | memoryview | None] = []
     add = found.append
-    for packet in packets:
-        length = packet[0]
+    for packet, at in zip(packets, starts, strict=True):
+        length = packet[at]
         if length < NULL:
-            add(packet[1 : 1 + length])
+            add(packet[at + 1 : at + 1 + length])
         elif length == NULL:
             add(None)
         else:
-            start = 1 + LENGTH_BYTES[length]
-            end = start + int.from_bytes(packet[1:start], "little")
+            start = at + 1 + LENGTH_BYTES[length]
+            end = start + int.from_bytes(packet[at + 1 : start], "little")
             add(packet[start:end] if end < LONG_BYTES else memoryview(packet)[start:end])
     return found

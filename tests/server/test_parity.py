@@ -108,8 +108,8 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.setattr(MySQLTarget, "write_tuples", spy)
     monkeypatch.setattr(fast_copy, "bulk_select", lambda *_: None)  # that is `test_bulk.py`
     # The source could do their filter, too.
-    in_sql = fast_copy.tuple_sql  # type: ignore[attr-defined]
-    monkeypatch.setattr(fast_copy, "tuple_sql", lambda p, *a: None if p.name.endswith("-python") else in_sql(p, *a))
+    in_sql = fast_copy.tuple_select  # type: ignore[attr-defined]
+    monkeypatch.setattr(fast_copy, "tuple_select", lambda p, *a: None if p.name.endswith("-python") else in_sql(p, *a))
     return names
 
 

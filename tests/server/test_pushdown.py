@@ -19,7 +19,7 @@ from servers import Flavour
 from myrepetl_dagster.core import fast_copy
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.plan import TablePlan
-from myrepetl_dagster.core.render import tuple_sql
+from myrepetl_dagster.core.tuple_copy import TupleSelect, tuple_select
 
 SEED = int(os.environ.get("MYREPETL_TEST_SEED", "20250101"))
 EXAMPLES = int(os.environ.get("MYREPETL_TEST_EXAMPLES", "8"))
@@ -136,14 +136,13 @@ PIPELINES = st.lists(st.tuples(FILTERS, MAPPED, st.sampled_from(INIT_QUERIES)), 
 def pushed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each copy, whether it was pushed into the SELECT."""
     found: list[bool] = []
-    original = tuple_sql
 
-    def spy(*args: Any) -> str | None:
-        sql = original(*args)
-        found.append(sql is not None)
-        return sql
+    def spy(*args: Any) -> TupleSelect | None:
+        select = tuple_select(*args)
+        found.append(select is not None)
+        return select
 
-    monkeypatch.setattr(fast_copy, "tuple_sql", spy)
+    monkeypatch.setattr(fast_copy, "tuple_select", spy)
     return found
 
 
@@ -202,7 +201,7 @@ def test_random_filters_and_transforms(
             }
             held = copied(world, mapping, "sql")
             with monkeypatch.context() as patch:
-                patch.setattr(fast_copy, "tuple_sql", lambda *_: None)
+                patch.setattr(fast_copy, "tuple_select", lambda *_: None)
                 expected = copied(world, mapping, "python")
             differences = [
                 (name, *values)

@@ -42,7 +42,7 @@ def rendered(request: pytest.FixtureRequest, world: Pair, monkeypatch: pytest.Mo
 
 def through_python(world: Pair, monkeypatch: pytest.MonkeyPatch, mapping: dict[str, Any] | str) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(fast_copy, "tuple_sql", lambda *_: None)
+        patch.setattr(fast_copy, "tuple_select", lambda *_: None)
         patch.setattr(fast_copy, "bulk_select", lambda *_: None)
         world.run(mapping)
 

@@ -1,0 +1,129 @@
+"""A copy whose rows the source renders as SQL tuples, but for the columns whose values pass through Python. Pure.
+
+A tuple is the text `(1,'a',NULL)` of a row, exactly what `shape.py` and `apply.py` would write for it. Where a column
+has a transform that looks at its own value only, that value is read beside the tuple, as Python reads it, and its
+literal is put at the tuple's end: the plan by which tuples are written has these columns last.
+`tests/server/test_render.py` and `test_python_columns.py` compare the outcome with that of Python alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+
+from .model import Column
+from .plan import PlannedColumn, TablePlan, UniqueKeys
+from .pushdown import condition_sql, unsure_sql
+from .python_columns import passes_alone, read_columns, row_by_row, transformed
+from .render import column_sql
+from .snapshot import whole_value
+from .values import any_literal, cell_from_text, from_python, literal_for, literal_of
+from .wire import views_at
+
+Literal = Callable[[bytes | None], bytes]  # of a field, as the server sent it
+
+_FILTERED = b""  # what stands in the place of a tuple where the filter leaves the row out
+
+
+@dataclass(frozen=True, slots=True)
+class TupleSelect:
+    """How a mapping is read so. `sql` is what is selected, `plan` has the columns in the order of the tuples,
+    `in_python` makes the literals of its last ones, whose fields are before the tuple's.
+    """
+
+    sql: str
+    plan: TablePlan
+    in_python: tuple[Literal, ...]
+
+    @property
+    def fields(self) -> int:
+        """How many fields `sql` makes."""
+        return 1 + len(self.in_python)
+
+    def rows(self, packets: Sequence[bytes]) -> tuple[list[bytes | memoryview], list[bytes], int]:
+        """(the tuples to write, packets of rows that only Python can write, how many the filter leaves out).
+
+        Raises:
+            RowRejected: a transform failed; on which row, `shape.py` can tell.
+        """
+        columns, starts = read_columns(packets, 0, len(self.in_python))
+        found = views_at(packets, starts)
+        rows = [row for row in found if row]
+        if rows and self.in_python:
+            # Nothing is called for a row that has no tuple.
+            literals = row_by_row(self.in_python, [compress(values, found) for values in columns])
+            ends = literals[0] if len(literals) == 1 else map(b",".join, zip(*literals, strict=True))
+            rows = [b"".join((row, end, b")")) for row, end in zip(rows, ends, strict=True)]
+        if len(rows) == len(found):
+            return rows, [], 0
+        odd = [packet for packet, row in zip(packets, found, strict=True) if row is None]
+        return rows, odd, found.count(_FILTERED)
+
+
+def tuple_select(plan: TablePlan, layout: Sequence[Column]) -> TupleSelect | None:
+    """How the plan's rows are read as tuples; None where Python is needed for whole rows.
+
+    A tuple is NULL for a row that the source cannot render: one that is longer than its max_allowed_packet, or that
+    holds what only Python can write.
+
+    Args:
+        layout: the columns that the snapshot reads, by the names that the plan's columns have.
+    """
+    if plan.unique_keys is not UniqueKeys.NONE:
+        return None
+    by_name = {column.name: column for column in layout}
+    in_sql: list[PlannedColumn] = []
+    parts: list[str] = []
+    last: list[PlannedColumn] = []
+    for planned in plan.columns:
+        part = column_sql(plan, planned, by_name)
+        if part is not None:
+            in_sql.append(planned)
+            parts.append(part)
+        elif passes_alone(planned):
+            last.append(planned)
+        else:
+            return None
+    row = _guarded(plan, _tuple_sql(parts, whole=not last), by_name)
+    if row is None:
+        return None
+    read = [by_name[planned.source] for planned in last if planned.source is not None]
+    return TupleSelect(
+        ", ".join([*map(whole_value, read), row]),
+        replace(plan, columns=(*in_sql, *last)) if last else plan,
+        tuple(_literal(plan, planned, column) for planned, column in zip(last, read, strict=True)),
+    )
+
+
+def _tuple_sql(parts: Sequence[str], *, whole: bool) -> str:
+    """The tuple's text; if it is not whole, up to where the next literal begins."""
+    # Not CONCAT_WS: what is longer than the source's max_allowed_packet becomes NULL, and has to make the whole
+    # row NULL, which is noticed, and not to be left out or taken for a NULL of the row's.
+    if whole:
+        return "CONCAT('(', " + ", ',', ".join(parts) + ", ')')"
+    return "CONCAT('('" + "".join(f", {part}, ','" for part in parts) + ")"
+
+
+def _guarded(plan: TablePlan, row: str, layout: dict[str, Column]) -> str | None:
+    """The tuple where the filter lets the row pass; None where Python has to look."""
+    expression = plan.mapping.filter
+    if expression is None:
+        return row
+    passes = condition_sql(expression, layout)
+    unsure = unsure_sql(expression, layout)
+    return None if passes is None else f"IF({passes}, {row}, IF({unsure}, NULL, ''))"
+
+
+def _literal(plan: TablePlan, planned: PlannedColumn, column: Column) -> Literal:
+    if planned.transform is None:
+        cell_of = cell_from_text(column)
+        write = literal_for(column, plan.target.column(planned.target)) or literal_of(column)
+        return lambda data: write(cell_of(data)).encode("latin-1")
+    return transformed(plan, planned, column, _literal_of_result)
+
+
+def _literal_of_result(value: object) -> bytes:
+    if type(value) is str and "'" not in value and "\\" not in value:  # what comes out below, at once
+        return b"_utf8mb4'%b'" % value.encode("utf-8", "surrogatepass")
+    return any_literal(from_python(value)).encode("latin-1")
