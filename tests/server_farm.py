@@ -19,7 +19,9 @@ class Servers:
         key = (role, flavour, gtid, *sorted(options.items()))
         if key not in self._servers:
             directory = self._directory / f"{len(self._servers)}-{role}-{flavour}"
-            self._servers[key] = Server(flavour, directory, options, gtid)
+            # With a few dozen servers the system runs out of what native AIO needs of it (fs.aio-max-nr).
+            aio = {"innodb_use_native_aio": "OFF"} if flavour == "mysql" else {}
+            self._servers[key] = Server(flavour, directory, {**aio, **options}, gtid)
         server = self._servers[key]
         server.start()  # Also when a test before this one killed it and failed.
         return server

@@ -199,7 +199,7 @@ def test_a_full_target_is_waited_for(servers: Servers, flavour: Flavour) -> None
 
 def test_idleness_beyond_every_wait_timeout_is_outlived(pair: Pair) -> None:
     """A run that stands still for longer than the servers' and its own wait_timeout goes on."""
-    pair.limits = {**pair.limits, "chunk_rows_max": 1, "apply_timeout_s": 0.5}  # its own wait_timeout: 1 s
+    pair.limits = {**pair.limits, "copy_window_rows": 1, "apply_timeout_s": 0.5}  # its own wait_timeout: 1 s
     for server in (pair.source, pair.target):
         server.execute("SET GLOBAL wait_timeout=1")
     commits = []
@@ -216,6 +216,7 @@ def test_idleness_beyond_every_wait_timeout_is_outlived(pair: Pair) -> None:
         for server in (pair.source, pair.target):
             server.execute("SET GLOBAL wait_timeout=28800")
 
+    assert len(commits) > 2
     assert len(seen) == 1
     assert set(seen) <= {2006, 2013, 4031}
     pair.assert_same("t")
