@@ -46,7 +46,7 @@ from .source import Source
 
 FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses
 IDLE_CHECKPOINT_S = 10.0
-_EARLY_BYTES_MAX = 4 * 2**20  # of row images: more is only written out when what came before has been applied
+_EARLY_BYTES_MAX = 6 * 2**20  # of row images: more is only written out when what came before has been applied
 
 
 class CatchUp:

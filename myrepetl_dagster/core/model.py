@@ -129,7 +129,7 @@ class Limits:
     """Every bound of a run, with its unit."""
 
     chunk_rows_max: int = 2_000
-    batch_rows_max: int = 5_000
+    batch_rows_max: int = 10_000
     batch_bytes_max: int = 8 * 2**20
     batch_interval_s_max: float = 5.0
     snapshot_slice_s: float = 20.0
