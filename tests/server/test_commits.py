@@ -156,10 +156,11 @@ def test_a_run_that_is_overtaken_commits_nothing_more(
     world.run("bank")
     move(world, 500, seed=7)
     fence = MySQLTarget.fence
+    claimed: list[str] = []
 
     def overtaken(self: MySQLTarget, mappings: Any) -> None:
-        if done["begin_ahead"] == 3:
-            monkeypatch.setattr(MySQLTarget, "fence", fence)
+        if done["begin_ahead"] >= 3 and not claimed:
+            claimed.append("by another run")
             world.on_target(f"UPDATE {TABLE} SET run_id = REPEAT('f', 32)")
         fence(self, mappings)
 

@@ -209,7 +209,8 @@ def test_xa_commit_in_a_later_run(world: Pair) -> None:
         "DELETE FROM t WHERE id=3",
     )
     first = world.run("t")["a.t"]
-    assert first.position == first.source_head
+    # MariaDB's head is a place alone.
+    assert first.position.split()[0] == first.source_head.split()[0]
     assert world.target_rows("t") == before
     assert kept(world) == 1
     world.on_source("INSERT INTO t VALUES (5,'five',NULL)")
