@@ -27,13 +27,17 @@ def describe(connection: Connection[Any], name: TableName) -> Table | None:
 
 def describe_all(connection: Connection[Any], names: Iterable[TableName]) -> dict[TableName, Table]:
     """Those of the tables that there are, by the same few questions for any number of them."""
-    by_schema: dict[str, list[str]] = {}
+    # Names that differ in case only are one to MariaDB's list of tables: they are asked for in turns.
+    rounds: dict[tuple[str, int], dict[str, str]] = {}
     for name in dict.fromkeys(names):
-        by_schema.setdefault(name.schema, []).append(name.table)
+        number = 0
+        while name.table.casefold() in rounds.setdefault((name.schema, number), {}):
+            number += 1
+        rounds[name.schema, number][name.table.casefold()] = name.table
     return {
         name: table
-        for schema, tables in by_schema.items()
-        for name, table in _described(connection, schema, tables).items()
+        for (schema, _), tables in rounds.items()
+        for name, table in _described(connection, schema, list(tables.values())).items()
     }
 
 
@@ -68,14 +72,13 @@ def _by_table(
         what: with `{where}` in it; its first column is the table's name.
     """
     where = f"table_schema=%s AND table_name IN ({', '.join(['%s'] * len(tables))})"
-    # A server may spell them otherwise.
-    asked = {name.casefold(): name for name in tables} | {name: name for name in tables}
-    found: dict[str, list[tuple[Any, ...]]] = {}
+    spelled: dict[str, list[tuple[Any, ...]]] = {}
     for table, *row in query(connection, what.format(where=where), (schema, *tables)):
-        name = asked.get(table) or asked.get(table.casefold())
-        if name is not None:
-            found.setdefault(name, []).append(tuple(row))
-    return found
+        spelled.setdefault(table, []).append(tuple(row))
+    # A server may spell a name otherwise; or hold two that differ in nothing but case, and give both for one.
+    otherwise = {table.casefold(): rows for table, rows in spelled.items()}
+    found = {name: spelled.get(name) or otherwise.get(name.casefold(), []) for name in tables}
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _default_charsets(connection: Connection[Any], schema: str, tables: Sequence[str]) -> dict[str, str | None]:

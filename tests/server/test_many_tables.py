@@ -16,8 +16,9 @@ from typing import Any
 
 import pymysql
 import pytest
-from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pair
+from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pair, pair_of
 from server_farm import Servers
+from servers import Flavour
 
 from myrepetl_dagster.core import copy_writers
 from myrepetl_dagster.core.errors import RowRejected, StaleRun
@@ -314,3 +315,15 @@ def test_progress_is_told_for_each_table(world: Pair) -> None:
 
     world.run(TABLES, note)
     assert told == {f"a.{name}": n * 10 for n, name in enumerate(NAMES)}
+
+
+@pytest.mark.parametrize("flavour", ["mysql", "mariadb"])
+def test_names_that_differ_in_case_only(servers: Servers, flavour: Flavour) -> None:
+    """Each of two such tables is described by its own columns, whichever is mapped."""
+    world = pair_of(servers.get("source", flavour), servers.get("target", flavour))
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY, a INT)", "CREATE TABLE T (id INT PRIMARY KEY, b INT, c INT)")
+    world.on_source("INSERT INTO t VALUES (1, 2)", "INSERT INTO T VALUES (1, 2, 3)")
+    world.run("t")
+    assert world.target_rows("t") == [(1, 2)]
+    world.run("t T")
+    assert world.target_rows("T") == [(1, 2, 3)]
