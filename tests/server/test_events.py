@@ -170,7 +170,28 @@ def test_anonymous_gtids(servers: Servers) -> None:
 # ---- XA transactions ----
 def prepare(world: Pair, xid: str, *statements: str) -> None:
     """An XA transaction in a session that ends after XA PREPARE."""
-    world.on_source(f"XA START {xid}", *statements, f"XA END {xid}", f"XA PREPARE {xid}")
+    with world.source_session() as session, session.cursor() as cursor:
+        for statement in (f"XA START {xid}", *statements, f"XA END {xid}", f"XA PREPARE {xid}"):
+            cursor.execute(statement)
+        thread = session.thread_id()
+    if world.source.flavour == "mariadb":
+        wait_until_detached(world, thread)
+
+
+def wait_until_detached(world: Pair, thread: int) -> None:
+    """Until InnoDB holds no transaction for a session that has ended.
+
+    An XA COMMIT that comes between the end of the session and this moment was seen (2 times in some hundred loaded runs)
+    to be answered with OK and logged by MariaDB, with the transaction's locks and rows left as they were: its own log and
+    its tables are two then, and nobody who reads the log can know.
+    """
+    for _ in range(200):
+        # The server shows what it gathered before if it was asked less than 0.1 s ago, and that may be too old.
+        time.sleep(0.11)
+        held = f"SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id={thread}"
+        if world.on_source(held) == ((0,),):
+            return
+    raise AssertionError("the session that prepared still holds its transaction")
 
 
 def decide(world: Pair, verb: str, xid: str) -> None:
