@@ -181,9 +181,9 @@ def prepare(world: Pair, xid: str, *statements: str) -> None:
 def wait_until_detached(world: Pair, thread: int) -> None:
     """Until InnoDB holds no transaction for a session that has ended.
 
-    An XA COMMIT that comes between the end of the session and this moment was seen (2 times in some hundred loaded runs)
-    to be answered with OK and logged by MariaDB, with the transaction's locks and rows left as they were: its own log and
-    its tables are two then, and nobody who reads the log can know.
+    An XA COMMIT that comes between the end of the session and this moment is answered with OK and logged by MariaDB
+    10.11.19, but not carried out: the row stays as it was, and locked (shown by holding the server's thread at the entry
+    of ha_close_connection). Its log and its tables are two then, and nobody who reads the log can know.
     """
     for _ in range(200):
         # The server shows what it gathered before if it was asked less than 0.1 s ago, and that may be too old.
