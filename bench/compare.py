@@ -1,15 +1,16 @@
 """Snapshot and catch-up beside the native tools, in the same run, as whole processes, in turns.
 
     python bench/compare.py [--flavour mysql] [--rows 1000000] [--changes 300000] [--rounds 3] [--table users …]
-                            [--default-servers] [--no-catch-up]
+                            [--default-servers] [--no-catch-up] [--no-snapshot]
 
 Prints a Markdown table: medians over the rounds, the spread, and the ratio to native. The native copy is
 `mysqldump | mysql` and `mydumper` with `myloader` (2 threads; myloader leaves the target's binary log out unless
 told not to, and the others write it, so it is measured both ways); the native catch-up is a replica with 4
-appliers and crash-safe defaults: on MariaDB as it is, which writes no binary log of its own, and with one
-(`log_slave_updates`), as MySQL's and our target have it. Ours is `myrepetl run`, less nothing; the cost of an empty
-run stands apart. The CPU of a catch-up's servers is that of our runs, less an empty run's. Peak memory is what all
-processes of a command had resident at one moment (pages that they share count for each).
+appliers and crash-safe defaults. MySQL's writes a binary log of its own, as our target does; MariaDB's writes none by
+default, nor does a target with MariaDB's defaults, so there both are measured with and without. Ours is `myrepetl run`,
+less nothing; the cost of an empty run stands apart. The CPU of a catch-up's servers is that of our runs, less an empty
+run's; a native replica's is that of both servers. Peak memory is what all processes of a command had resident at one
+moment (pages that they share count for each).
 
 With `--default-servers` every server has its flavour's own defaults, but for what replication needs and for
 crash-safety; else they have 512 MiB of buffer pool, and MySQL as much of redo log.
@@ -25,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,9 @@ from data import TABLES, create, create_fifty, write_hot_log, write_log
 from rig import CRASH_SAFE, start
 from tools import ROOT, Flavour, Measured, Server, cpu_s, measure, servers_dir, tools
 
-NATIVE, WITH_BINLOG, OURS, EMPTY = "native replica", "native replica with binlog", "ours", "empty run"
+NATIVE, OURS, EMPTY = "native replica", "ours", "empty run"
+# Whether the server that is written to has a binary log of its own.
+LOGGED, UNLOGGED = "written", "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,40 +51,53 @@ class Caught:
     server_cpu_s: float
 
 
+Way = tuple[str, str]  # who catches up; whether a binary log is written
+
+
 class Bench:
-    """A source, a target and the replicas of one flavour."""
+    """A source, the targets and the replicas of one flavour; copies are made to the target with a binary log."""
 
     def __init__(self, flavour: Flavour, folder: Path, rows: int, *, default_servers: bool = False) -> None:
         self.flavour = flavour
         self.folder = folder
         self.rows = rows
-        options = dict(CRASH_SAFE)
+        options: dict[str, str | None] = {**CRASH_SAFE}
         if not default_servers:
             options |= {"innodb_buffer_pool_size": "512M", "max_allowed_packet": "64M"}
             if flavour == "mysql":
                 options["innodb_redo_log_capacity"] = "512M"
 
-        def server(name: str, **more: str) -> Server:
-            return Server(flavour, folder / name, options | more, tuned=not default_servers)
+        def server(name: str, more: Mapping[str, str | None] | None = None) -> Server:
+            return Server(flavour, folder / name, {**options, **(more or {})}, tuned=not default_servers)
 
         self.source = server("source")
         self.target = server("target")
-        self.replicas = {NATIVE: server("replica")}
+        self.targets = {LOGGED: self.target}
+        self.replicas = {LOGGED: server("replica", {"log_slave_updates": "1"} if flavour == "mariadb" else None)}
         if flavour == "mariadb":
-            self.replicas[WITH_BINLOG] = server("logging-replica", log_slave_updates="1")
+            self.targets[UNLOGGED] = server("target-unlogged", {"skip-log-bin": None})
+            self.replicas[UNLOGGED] = server("replica-unlogged", {"skip-log-bin": None})
         start(self.servers)
 
     @property
     def servers(self) -> list[Server]:
-        return [self.source, self.target, *self.replicas.values()]
+        return [self.source, *self.targets.values(), *self.replicas.values()]
 
     def close(self) -> None:
         for server in self.servers:
             server.kill()
 
     # ---- commands ----
-    def ours(self, tables: list[str], columns: dict[str, object] | None = None, **more: object) -> list[str]:
+    def ours(
+        self,
+        tables: list[str],
+        columns: dict[str, object] | None = None,
+        *,
+        target: Server | None = None,
+        filter: Mapping[str, object] | None = None,
+    ) -> list[str]:
         """`myrepetl run` for these tables; `columns`: what a column of `users` is mapped to, where not just copied."""
+        more = {"filter": filter} if filter else {}
         mapping: dict[str, object] = {f"a.{t}": {"target_table": f"b.{t}", **more} for t in tables}
         if columns is not None:
             all_columns = {c.split()[0]: c.split()[0] for c in TABLES["users"][0].split(", ")}
@@ -94,7 +110,7 @@ class Bench:
             json.dumps(
                 {
                     "sources": {"a": {**connection, "port": self.source.port, "database": "shop"}},
-                    "targets": {"b": {**connection, "port": self.target.port, "database": "dw"}},
+                    "targets": {"b": {**connection, "port": (target or self.target).port, "database": "dw"}},
                     "mapping": mapping,
                 }
             )
@@ -127,7 +143,9 @@ class Bench:
     def fresh_target(self) -> None:
         # Its log goes too: a hundred copies of a million rows fill a disk.
         reset = "RESET MASTER" if self.flavour == "mariadb" else "RESET BINARY LOGS AND GTIDS"
-        self.target.execute("DROP DATABASE IF EXISTS dw", "CREATE DATABASE dw", reset)
+        for binlog, target in self.targets.items():
+            also = [reset] if binlog == LOGGED else []
+            target.execute("DROP DATABASE IF EXISTS dw", "CREATE DATABASE dw", *also)
 
     # ---- snapshot ----
     def snapshot(self, tables: list[str], rounds: int) -> dict[str, list[Measured]]:
@@ -209,28 +227,31 @@ class Bench:
         assert not late, "the native replica did not catch up"
         return elapsed_s
 
-    def catch_up(self, write: Callable[[int], int], rounds: int) -> dict[str, list[Caught]]:
+    def catch_up(self, write: Callable[[int], int], rounds: int) -> dict[Way, list[Caught]]:
         """All on the same logs, each round another one first, and an empty run of ours."""
-        found: dict[str, list[Caught]] = {name: [] for name in (*self.replicas, OURS, EMPTY)}
+        found: dict[Way, list[Caught]] = {(n, binlog): [] for binlog in self.targets for n in (NATIVE, OURS, EMPTY)}
 
-        def natively(name: str, changes: int) -> Caught:
-            replica = self.replicas[name]
+        def natively(binlog: str, changes: int) -> Caught:
+            replica = self.replicas[binlog]
             before = [cpu_s(self.source), cpu_s(replica)]
             elapsed_s = self.replicate_natively(replica)
             source, own = (cpu_s(s) - earlier for s, earlier in zip((self.source, replica), before, strict=True))
             return Caught(changes, elapsed_s, 0.0, source, own)
 
-        def run(changes: int) -> Caught:
-            run = measure(self.ours(["users"]), [self.source, self.target], {"PYTHONPATH": str(ROOT)})
+        def run(binlog: str, changes: int) -> Caught:
+            target = self.targets[binlog]
+            run = measure(self.ours(["users"], target=target), [self.source, target], {"PYTHONPATH": str(ROOT)})
             return Caught(changes, run.wall_s, run.client_cpu_s, *run.server_cpu_s)
 
         for number in range(rounds):
             changes = write(number)
-            names = [*self.replicas, OURS]
-            for name in names[number % len(names) :] + names[: number % len(names)]:
-                found[name].append(run(changes) if name == OURS else natively(name, changes))
-            found[EMPTY].append(run(0))
-            self.check("users", "catch-up", ("dw", self.target), *(("shop", r) for r in self.replicas.values()))
+            ways = [(name, binlog) for binlog in self.targets for name in (NATIVE, OURS)]
+            for name, binlog in ways[number % len(ways) :] + ways[: number % len(ways)]:
+                found[name, binlog].append((run if name == OURS else natively)(binlog, changes))
+            for binlog in self.targets:
+                found[EMPTY, binlog].append(run(binlog, 0))
+            copies = [("dw", t) for t in self.targets.values()] + [("shop", r) for r in self.replicas.values()]
+            self.check("users", "catch-up", *copies)
         return found
 
 
@@ -254,24 +275,20 @@ def print_snapshot(flavour: str, table: str, rows: int, found: dict[str, list[Me
         print(f"| {' | '.join(cells)} |")
 
 
-def print_catch_up(flavour: str, log: str, found: dict[str, list[Caught]]) -> None:
-    empty, ours = found[EMPTY], found[OURS]
-    empty_s = statistics.median(one.wall_s for one in empty)
-    net = [one.changes / max(0.001, one.wall_s - empty_s) for one in ours]
-    rates, ratios, replica_us = [], [], []
-    for name in (NATIVE, WITH_BINLOG):
-        runs = found.get(name, [])  # MySQL's has one as it is
-        native = [one.changes / one.wall_s for one in runs]
-        rates.append(spread(native) if runs else "–")
-        ratios.append(f"{statistics.median(net) / statistics.median(native):.2f}" if runs else "–")
-        replica_us.append(f"{1e6 * statistics.median(o.server_cpu_s / o.changes for o in runs):.1f}" if runs else "–")
-    ours_us = []
-    for part in ("source_cpu_s", "server_cpu_s", "client_cpu_s"):
-        empty_part_s = statistics.median(getattr(one, part) for one in empty)
-        used_us = 1e6 * statistics.median((getattr(one, part) - empty_part_s) / one.changes for one in ours)
-        ours_us.append(f"{used_us:.1f}")
-    cells = [flavour, log, *rates, spread(net), *ratios, f"{empty_s:.2f}", *replica_us, *ours_us]
-    print(f"| {' | '.join(cells)} |")
+def print_catch_up(flavour: str, log: str, found: dict[Way, list[Caught]]) -> None:
+    for binlog in [binlog for name, binlog in found if name == OURS]:
+        native, ours, empty = (found[name, binlog] for name in (NATIVE, OURS, EMPTY))
+        empty_s = statistics.median(one.wall_s for one in empty)
+        net = [one.changes / max(0.001, one.wall_s - empty_s) for one in ours]
+        theirs = [one.changes / one.wall_s for one in native]
+        ratio = statistics.median(net) / statistics.median(theirs)
+        cpu_us = [1e6 * statistics.median((one.source_cpu_s + one.server_cpu_s) / one.changes for one in native)]
+        for part in ("source_cpu_s", "server_cpu_s", "client_cpu_s"):
+            idle_s = statistics.median(getattr(one, part) for one in empty)
+            cpu_us.append(1e6 * statistics.median((getattr(one, part) - idle_s) / one.changes for one in ours))
+        used = [f"{us:.1f}" for us in cpu_us]
+        cells = [flavour, log, binlog, spread(theirs), spread(net), f"{ratio:.2f}", f"{empty_s:.2f}", *used]
+        print(f"| {' | '.join(cells)} |")
 
 
 def logs(source: Server, changes: int, rows: int) -> dict[str, Callable[[int], int]]:
@@ -292,6 +309,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--table", nargs="+", default=[*TABLES, "fifty"])
     parser.add_argument("--no-catch-up", action="store_true")
+    parser.add_argument("--no-snapshot", action="store_true")
     parser.add_argument("--default-servers", action="store_true")
     options = parser.parse_args()
     python, load = sys.version.split()[0], os.getloadavg()[0]
@@ -314,21 +332,23 @@ def main() -> None:
                     names = create_fifty(bench.source, rows) if table == "fifty" else [table]
                     if table != "fifty":
                         create(bench.source, table, rows)
-                    print_snapshot(flavour, table, rows, bench.snapshot(names, options.rounds))
+                    if not options.no_snapshot:
+                        print_snapshot(flavour, table, rows, bench.snapshot(names, options.rounds))
                 if not options.no_catch_up and "users" in options.table:
                     bench.fresh_target()
-                    measure(bench.ours(["users"]), [bench.source, bench.target], {"PYTHONPATH": str(ROOT)})
+                    for target in bench.targets.values():
+                        command = bench.ours(["users"], target=target)
+                        measure(command, [bench.source, target], {"PYTHONPATH": str(ROOT)})
                     bench.start_replicas()
                     for log, write in logs(bench.source, options.changes, options.rows).items():
                         catch_ups.append((flavour, log, bench.catch_up(write, options.rounds)))
             finally:
                 bench.close()
     print(
-        "\n| server | log | native replica, changes/s | with binlog | ours, less an empty run | of native"
-        " | of it with binlog | empty run s | CPU µs a change: replica | with binlog | our source | our target"
-        " | our client |"
+        "\n| server | log | binlog of the target | native replica, changes/s | ours, less an empty run | of native"
+        " | empty run s | CPU µs a change: native | our source | our target | our client |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print(f"|{'---|' * 11}")
     for flavour, log, found in catch_ups:
         print_catch_up(flavour, log, found)
 
