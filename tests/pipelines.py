@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,11 +63,18 @@ SOURCE_GRANTS: dict[Flavour, str] = {
     "mariadb": "REPLICATION SLAVE, BINLOG MONITOR",
 }
 TARGET_GRANTS = "SELECT, INSERT, UPDATE, DELETE, CREATE"
+# What it takes beside them to write rows as events; TRIGGER to see that there are none.
+REPLAY_GRANTS: dict[Flavour, str] = {"mysql": "REPLICATION_APPLIER", "mariadb": "BINLOG REPLAY"}
+# Every pipeline of a test run writes rows as events where it can: MYREPETL_TEST_REPLAY=1 pytest …
+REPLAY = os.environ.get("MYREPETL_TEST_REPLAY") == "1"
 
 
 @dataclass
 class Pair:
-    """A schema on a source and one on a target, both empty at first, and how to replicate between them."""
+    """A schema on a source and one on a target, both empty at first, and how to replicate between them.
+
+    `replays`: the account on the target may write rows as events, and does so from the first row on.
+    """
 
     source: Server
     target: Server
@@ -74,6 +82,11 @@ class Pair:
     target_schema: str
     limits: dict[str, float] = field(default_factory=dict)
     replication: dict[str, Any] = field(default_factory=dict)
+    replays: bool = REPLAY
+
+    @property
+    def writer(self) -> str:
+        return "replayer" if self.replays and not REPLAY else "writer"
 
     @property
     def gtid(self) -> bool:
@@ -100,9 +113,9 @@ class Pair:
     def config(self, mapping: dict[str, Any], **more: Any) -> dict[str, Any]:
         return {
             "sources": {"a": _endpoint(self.source, "reader", self.source_schema)},
-            "targets": {"b": _endpoint(self.target, "writer", self.target_schema)},
+            "targets": {"b": _endpoint(self.target, self.writer, self.target_schema)},
             "mapping": mapping,
-            "limits": self.limits,
+            "limits": {**({"event_rows_min": 1} if self.replays else {}), **self.limits},
             "replication": self.replication,
             **more,
         }
@@ -177,7 +190,7 @@ def pair_of(source: Server, target: Server) -> Pair:
     number = next(_numbers)
     made = Pair(source, target, f"src{number}", f"dst{number}")
     source.execute(*_schema(made.source_schema), *_reader(source, made.source_schema))
-    target.execute(*_schema(made.target_schema), *_writer(made.target_schema))
+    target.execute(*_schema(made.target_schema), *_writer(target, made.target_schema))
     return made
 
 
@@ -195,10 +208,14 @@ def _reader(server: Server, schema: str) -> list[str]:
     ]
 
 
-def _writer(schema: str) -> list[str]:
+def _writer(server: Server, schema: str) -> list[str]:
+    replayer = "writer" if REPLAY else "replayer"
     return [
         f"CREATE USER IF NOT EXISTS 'writer'@'%' IDENTIFIED BY '{PASSWORD}'",
         f"GRANT {TARGET_GRANTS} ON `{schema}`.* TO 'writer'@'%'",
+        f"CREATE USER IF NOT EXISTS 'replayer'@'%' IDENTIFIED BY '{PASSWORD}'",
+        f"GRANT {TARGET_GRANTS}, TRIGGER ON `{schema}`.* TO '{replayer}'@'%'",
+        f"GRANT {REPLAY_GRANTS[server.flavour]} ON *.* TO '{replayer}'@'%'",
     ]
 
 

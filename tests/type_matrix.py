@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from decode_log import MODE, kind_of
+from pipelines import Pair
 from servers import Flavour, Server
 from type_values import ANY, BYTES, MARIADB, MYSQL
 
@@ -211,3 +212,18 @@ def fill(server: Server, schema: str, wide: Sequence[Wide]) -> None:
     """The source tables with their rows."""
     statements = [s for table in wide for s in (table.create(), *table.inserts())]
     server.execute(f"USE `{schema}`", MODE, *statements)
+
+
+def differences(world: Pair, wide: tuple[Wide, ...]) -> list[str]:
+    """Each value of a target table that is not the source's, by its type."""
+    found = []
+    for table in wide:
+        read = f"SELECT {table.shown()} FROM {table.name}"
+        expected, got = ({row[0]: row for row in ask(read)} for ask in (world.on_source, world.on_target))
+        if got.keys() != expected.keys():
+            found.append(f"{table.name}: rows {sorted(got.keys() ^ expected.keys())}")
+        for key in expected.keys() & got.keys():
+            for i, (one, other) in enumerate(zip(expected[key], got[key], strict=True)):
+                if repr(one) != repr(other) and not one == other == 0.0:  # MariaDB stores no -0.0
+                    found.append(f"{table.name} {table.definition(i)} row {key}: {one} != {other}")
+    return found

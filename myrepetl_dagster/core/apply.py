@@ -25,11 +25,13 @@ from .bulk_connection import BULK_HEAD_BYTES, BulkConnection
 from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
 from .connect import Use, close_quietly, connect, query
-from .errors import ReplicationError, RowRejected
+from .errors import ReplicationError, RowRejected, SchemaDrift, TargetBusy
 from .model import Limits, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
 from .prepared import PreparedRows
+from .replay import Replay, describe_events
+from .row_events import RowChanges
 from .schema import describe, describe_all, known_collations
 from .server import PING_AFTER_IDLE_S, Server
 from .session import lax_apply_mode, lock_wait_s, sql_mode
@@ -73,9 +75,11 @@ class Target(Protocol):
     def fence(self, mappings: Iterable[str]) -> None: ...
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None: ...
     def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None: ...
+    def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool: ...
+    def write_changes(self, plan: TablePlan, changes: RowChanges) -> None: ...
     def clear(self, plan: TablePlan) -> None: ...
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None: ...
-    def second(self) -> Target: ...
+    def lanes(self, number: int) -> Sequence[Target]: ...
     def start(self, work: Callable[[], Waiting]) -> None: ...
     def finish(self) -> None: ...
     def abandon(self) -> None: ...
@@ -83,6 +87,8 @@ class Target(Protocol):
     def prepared(self) -> PreparedRows: ...
     @property
     def takes_bulk(self) -> bool: ...
+    @property
+    def steps(self) -> int: ...
     def record_error(self, mapping: str, error: str) -> None: ...
     def close(self) -> None: ...
 
@@ -97,22 +103,32 @@ class MySQLTarget(Server):
         run_id: this attempt's name on the fence.
         claims: of the whole run: for each mapping that an attempt of it has claimed, the attempts' names.
             A later attempt takes the mapping over from those, never from another run.
+        replay: of the whole run: whether the server takes rows as events.
     """
 
     def __init__(
-        self, endpoint: Endpoint, limits: Limits, run_id: str | None = None, claims: Claims | None = None
+        self,
+        endpoint: Endpoint,
+        limits: Limits,
+        run_id: str | None = None,
+        claims: Claims | None = None,
+        replay: Replay | None = None,
     ) -> None:
         super().__init__(endpoint, limits)
         self.run_id = run_id or uuid.uuid4().hex
         self.claims: Claims = {} if claims is None else claims
+        self.replay = Replay() if replay is None else replay
         self._apply: Connection[Any] | None = None
         self._apply_used_at_s = 0.0
         self._packet_bytes_max = 0
         self._has_prepared_table = False
         self._collations: frozenset[str] | None = None
         self._behind = Behind()
-        self._second: MySQLTarget | None = None
+        self._others: list[MySQLTarget] = []
         self._under_way = 0  # operations
+        self.steps = 0  # operations done: whether it gets any further
+        self._described: Connection[Any] | None = None  # the connection that knows the events' format
+        self._as_known: set[TableName] = set()  # tables of the open transaction that were looked at
 
     # ---- connections ----
     @property
@@ -143,13 +159,14 @@ class MySQLTarget(Server):
             self._under_way -= 1
             raise
         self._under_way -= 1
+        self.steps += 1
 
     def close(self) -> None:
-        """Close both connections; what was not committed is rolled back by the server."""
+        """Close every connection; what was not committed is rolled back by the server."""
         self.cut_off()
         self.abandon()
-        if self._second is not None:
-            self._second.close()
+        for one in self._others:
+            one.close()
         super().close()
         self.discard_transaction()
 
@@ -158,8 +175,8 @@ class MySQLTarget(Server):
 
         Of a closed socket the server would take no notice before the statement ends; it may wait for a lock.
         """
-        if self._second is not None:
-            self._second.cut_off()
+        for one in self._others:
+            one.cut_off()
         connection = self._apply
         if not (self._under_way or self._behind.busy) or connection is None or connection._sock is None:
             return
@@ -192,6 +209,7 @@ class MySQLTarget(Server):
         """Run a definition (it commits by itself)."""
         with self.doing("creating a table"):
             query(self.control, sql)
+        self.replay.definitions.clear()
 
     def create_checkpoint_table(self) -> None:
         if self.describe(TableName(self.endpoint.database, checkpoints.TABLE)) is None:
@@ -208,8 +226,8 @@ class MySQLTarget(Server):
     # ---- checkpoints ----
     def discard_transaction(self) -> None:
         """Drop the connections of open transactions; the server rolls them back."""
-        if self._second is not None:
-            self._second.discard_transaction()
+        for one in self._others:
+            one.discard_transaction()
         close_quietly(self._apply)
         self._apply = None
 
@@ -284,7 +302,7 @@ class MySQLTarget(Server):
     # ---- the transaction ----
     def sibling(self) -> MySQLTarget:
         """The same run on connections of its own."""
-        made = MySQLTarget(self.endpoint, self.limits, self.run_id, self.claims)
+        made = MySQLTarget(self.endpoint, self.limits, self.run_id, self.claims, self.replay)
         made._info = self.info
         return made
 
@@ -298,15 +316,13 @@ class MySQLTarget(Server):
             StaleRun: another run has claimed one of the mappings.
         """
         with self.doing("opening a transaction"):
-            self._wake_apply()
-            self.connection.begin()
+            self._begin()
             checkpoints.fence(self.connection, self.endpoint.database, mappings, self.run_id, alone=alone)
 
     def begin_ahead(self) -> None:
         """Open the transaction, to take the `fence` later."""
         with self.doing("opening a transaction"):
-            self._wake_apply()
-            self.connection.begin()
+            self._begin()
 
     def fence(self, mappings: Iterable[str]) -> None:
         """Lock the checkpoint in the open transaction.
@@ -316,6 +332,16 @@ class MySQLTarget(Server):
         """
         with self.doing("opening a transaction"):
             checkpoints.fence(self.connection, self.endpoint.database, mappings, self.run_id)
+
+    def _begin(self) -> None:
+        self._wake_apply()
+        connection = self.connection
+        if self.replay.able and not self.replay.refused and self._described is not connection:
+            connection.rollback()  # of what has only been read, if anything
+            describe_events(connection, mariadb=self.info.is_mariadb)
+            self._described = connection
+        connection.begin()
+        self._as_known.clear()
 
     def _wake_apply(self) -> None:
         """Replace the connection where it has died of idleness: there is no transaction yet that could be lost."""
@@ -364,6 +390,42 @@ class MySQLTarget(Server):
             except RowRejected as error:
                 rows = [row for _, row in rendered.mutations() if row is not None]
                 self._find_refused_row(plan, rows, head, tail, error)
+
+    def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
+        """Whether so many rows of this plan are to be written as images.
+
+        Args:
+            begun: in the transaction that is open.
+        """
+        if rows < self.limits.event_rows_min or self.replay.refused:
+            return False
+        if begun and (self._described is None or self._described is not self._apply):
+            return False
+        if plan.target.name not in self.replay.definitions:
+            self.wake()
+        with self.doing(f"looking at {plan.target.name}"):
+            return self.replay.takes(self.control, plan, mariadb=self.info.is_mariadb)
+
+    def write_changes(self, plan: TablePlan, changes: RowChanges) -> None:
+        """Apply images of rows, in the open transaction.
+
+        Raises:
+            TargetBusy: the target did not take them. From now on it gets statements, which tell what it refuses.
+        """
+        name = plan.target.name
+        try:
+            with self.doing(f"writing {name}"):
+                if name not in self._as_known:
+                    if not self.replay.is_as_known(self.connection, name):
+                        raise SchemaDrift(f"{name} is not what it was")
+                    self._as_known.add(name)
+                for statement in changes.statements(name, self._packet_bytes_max, mariadb=self.info.is_mariadb):
+                    self._execute(statement)
+        except ReplicationError as error:
+            if error.retryable:
+                raise
+            self.replay.refused = True
+            raise TargetBusy(f"{name} did not take rows as events: statements from here on", code=error.code) from None
 
     def _write_bulk(self, plan: TablePlan, bulk: BulkRows) -> None:
         sql = bulk_upsert_sql(plan, bulk.values)
@@ -525,11 +587,11 @@ class MySQLTarget(Server):
             self.connection.commit()
 
     # ---- in the background ----
-    def second(self) -> MySQLTarget:
-        """The same run on a second connection, closed with this one."""
-        if self._second is None:
-            self._second = self.sibling()
-        return self._second
+    def lanes(self, number: int) -> list[MySQLTarget]:
+        """This and the same run on other connections, which are closed with this one."""
+        while len(self._others) < number - 1:
+            self._others.append(self.sibling())
+        return [self, *self._others]
 
     def start(self, work: Callable[[], Waiting]) -> None:
         """Do this with the apply connection while the caller goes on; until `finish` it is nobody else's."""

@@ -30,7 +30,7 @@ from .binlog import (
     layout_of,
 )
 from .checkpoint import Checkpoint, columns_from_json
-from .commits import Commit, Piece, piece_of
+from .commits import LANES, Commit, Piece, piece_of
 from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
 from .errors import PositionLost, SchemaDrift, UnsupportedEvent
@@ -452,19 +452,19 @@ class CatchUp:
         for state in self.touched.values():
             if not state.current.shaped.rows_pending and not state.current.clear:
                 continue
-            self._opened(state)
             if self.xa_token:
                 self._keep_part(state)
                 continue
-            self._piece(state, state.current).write(state.target)
+            piece = self._piece(state, state.current)
+            piece.write(self._opened(state))
             state.current.clear = False
             state.current.shaped.drop()
         self.rows_current = self.bytes_current = 0
 
-    def _piece(self, state: MappingState, work: Work, before: Commit | None = None) -> Piece:
+    def _piece(self, state: MappingState, work: Work, before: Sequence[Commit] = ()) -> Piece:
         """What is to be written of this to the target."""
         try:
-            return piece_of(state, work, before)
+            return piece_of(state, work, before, begun=id(state.target) in self.open)
         except UnsupportedEvent as error:
             since = state.checkpoint.position
             raise error.at(f"{since.file}:{since.offset_bytes}") from None
@@ -486,12 +486,12 @@ class CatchUp:
         for target in self.targets:
             states = [s for s in self.states if s.target is target and (everyone or s.done.touched or s.xa.unsaved)]
             if states:
-                before = self._newest(target) if behind and not self.open else None
+                before = self._newest(target) if behind and not self.open else []
                 ready.append((target, before, [self._piece(state, state.done, before) for state in states]))
-        beside = [before for _, before, pieces in ready if before is not None and all(p.apart for p in pieces)]
-        self._land(report, but=beside)
-        for target, before, pieces in ready:
-            self._start_commit(target, pieces, before if before in beside else None)
+        apart = [before if all(p.apart for p in pieces) else [] for _, before, pieces in ready]
+        self._land(report, but=[commit for before in apart for commit in before])
+        for (target, _, pieces), before in zip(ready, apart, strict=True):
+            self._start_commit(target, pieces, before)
         self.broken = False
         self.open.clear()
         self.rows_pending = self.bytes_pending = 0
@@ -501,9 +501,10 @@ class CatchUp:
         if not behind:
             self._land(report)
 
-    def _start_commit(self, target: Target, pieces: Sequence[Piece], before: Commit | None) -> None:
+    def _start_commit(self, target: Target, pieces: Sequence[Piece], before: Sequence[Commit]) -> None:
         stored = [self._checkpoint(piece.state) for piece in pieces]
-        lane = target.second() if before is not None and before.lane is target else target
+        busy = [commit.lane for commit in before]
+        lane = next(lane for lane in target.lanes(LANES) if lane not in busy)
         commit = Commit(lane, pieces, stored)
         self.under_way.append((target, commit))
         lane.start(commit.after(before, begun=id(target) in self.open))
@@ -513,11 +514,11 @@ class CatchUp:
             state.done = Work()
             self.stored[state.name] = checkpoint
 
-    def _newest(self, target: Target) -> Commit | None:
-        """The target's newest commit under way, if another one may be begun beside it."""
+    def _newest(self, target: Target) -> list[Commit]:
+        """The target's newest commits under way, if another one may be begun beside them (the others have to end)."""
         if self.one_by_one:
-            return None
-        return next((commit for to, commit in reversed(self.under_way) if to is target), None)
+            return []
+        return [commit for to, commit in self.under_way if to is target][1 - LANES :]
 
     def _land(self, report: Report, but: Sequence[Commit] = ()) -> None:
         """Wait for the commits under way, in their order."""

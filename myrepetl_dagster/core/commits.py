@@ -1,17 +1,20 @@
 """The commits of one pass: in the log's order, each with its checkpoints, the next begun before the last is through.
 
-A commit costs a target's answer to each statement and, at its end, the disk. So two transactions of one target may be
-open at once, on two connections. The later one writes the rows that the earlier one does not write, waits for the
-earlier one's commit, takes the fence, writes the rest, stores its checkpoints and commits. A reader of the target sees
-the same states in the same order as if one had come after the other:
+A commit costs a target's answer to each statement and, at its end, the disk. So `LANES` transactions of one target may
+be open at once, each on its own connection. A later one writes the rows that no earlier one writes, waits for their
+commits, takes the fence, writes the rest, stores its checkpoints and commits. A reader of the target sees the same
+states in the same order as if one had come after the other:
 
 * Nothing is committed before its predecessor; if that fails, or is another run's, nothing that comes after it is.
-* A row that both write has its later image: the later transaction writes it once the earlier one is committed. Should
+* A row that two write has its later image: the later transaction writes it once the earlier one is committed. Should
   two keys turn out to be one row to the target ('a' and 'A'), whoever comes second waits for the row's lock; is that
-  the earlier transaction, the later one does not see it end, gives way (`apply.PATIENCE_S`), and starts again after it.
-* A delete that finds no row leaves no lock, and might miss one that the earlier transaction is about to insert. So all
-  deletes of the later one come after the earlier one's commit, and where keys are not as distinct to the target as they
-  are here, a batch with deletes waits as a whole.
+  the earlier transaction, the later one sees it get no further, gives way (`apply.PATIENCE_S`), and starts again after
+  it.
+* A delete that finds no row leaves no lock, and might miss one that an earlier transaction is about to insert. So all
+  deletes of the later one come after the earlier ones' commits, and where keys are not as distinct to the target as
+  they are here, a batch with deletes waits as a whole.
+* Where the target takes the log's own images (`replay.py`), it refuses to delete a row that is not there, and keys are
+  whole numbers: such a delete is written like any other row.
 """
 
 from __future__ import annotations
@@ -26,9 +29,12 @@ from .checkpoint import Checkpoint
 from .errors import TargetBusy
 from .mapping_state import MappingState, Work, blamed
 from .plan import TablePlan, UniqueKeys
-from .shape import Mutation, Rendered, Shaped
+from .row_events import RowChanges
+from .shape import Mutation, Ready, Rendered, Shaped
 
-Part = Rendered | Sequence[Mutation] | None
+LANES = 3
+
+Part = Ready | Sequence[Mutation] | None
 
 
 @dataclass(slots=True)
@@ -55,17 +61,20 @@ class Piece:
     def write_part(self, lane: Target, part: Part) -> None:
         """Write `early` or `late`."""
         with blamed(self.state):
-            if isinstance(part, Rendered):
+            if isinstance(part, RowChanges):
+                lane.write_changes(self.plan, part)
+            elif isinstance(part, Rendered):
                 lane.write_rendered(self.plan, part)
             elif part:
                 lane.write(self.plan, part, exact=self.state.exact)
 
 
-def piece_of(state: MappingState, work: Work, before: Commit | None = None) -> Piece:
+def piece_of(state: MappingState, work: Work, before: Sequence[Commit] = (), *, begun: bool = False) -> Piece:
     """What is to be written for a mapping.
 
     Args:
-        before: the commit under way; with it the piece comes apart, where that can be.
+        before: the commits under way; with them the piece comes apart, where that can be.
+        begun: it is for a transaction that is open already.
 
     Raises:
         UnsupportedEvent: an image holds what no value of its column can be.
@@ -76,16 +85,23 @@ def piece_of(state: MappingState, work: Work, before: Commit | None = None) -> P
     by_key = not work.clear and piece.plan.unique_keys is UniqueKeys.NONE
     if by_key:
         piece.written = shaped
-    if by_key and before is not None and (taken := before.written_for(state)) is not None:
+    as_changes = (
+        by_key
+        and state.exact  # else a row may be there that the log has yet to insert
+        and state.target.takes_changes(piece.plan, shaped.rows_pending, begun=begun)
+    )
+    taken = [one.written_for(state) for one in before]
+    if by_key and taken and None not in taken:
         distinct = piece.plan.distinct_keys
-        parts: tuple[Part, Part] | None = shaped.rendered_apart(taken, distinct_keys=distinct)
+        held = [one for one in taken if one is not None]
+        parts: tuple[Part, Part] | None = shaped.ready_apart(held, distinct_keys=distinct, as_changes=as_changes)
         if parts is None:
-            parts = shaped.mutations_apart(taken, distinct_keys=distinct)
+            parts = shaped.mutations_apart(held, distinct_keys=distinct)
         if parts is not None:
             piece.early, piece.late = parts
             piece.apart = True
             return piece
-    piece.whole = shaped.rendered() or shaped.settle()
+    piece.whole = shaped.ready(as_changes=as_changes) or shaped.settle()
     return piece
 
 
@@ -109,17 +125,17 @@ class Commit:
         piece = next((one for one in self.pieces if one.state is state), None)
         return Shaped() if piece is None else piece.written
 
-    def after(self, before: Commit | None, *, begun: bool) -> Callable[[], Waiting]:
+    def after(self, before: Sequence[Commit], *, begun: bool) -> Callable[[], Waiting]:
         """What does it, for `Target.start`.
 
         Args:
-            before: what is under way and has to be committed first.
+            before: what is under way and has to be committed first, in order.
             begun: the transaction is open already.
         """
 
         def work() -> Waiting:
             try:
-                if before is None:
+                if not before:
                     self._alone(begun=begun)
                 else:
                     yield from self._beside(before)
@@ -138,17 +154,20 @@ class Commit:
                 piece.state.xa.save(piece.state.name, self.lane.prepared())
         self.lane.commit(self.stored)
 
-    def _beside(self, before: Commit) -> Waiting:
+    def _beside(self, before: Sequence[Commit]) -> Waiting:
         lane = self.lane
         lane.begin_ahead()
         for piece in self.pieces:
             piece.write_part(lane, piece.early)
-        while not (yield before.ended):
-            if not self.gave_way:
-                lane.rollback()
-                self.gave_way = True
-        if not before.done:
-            raise TargetBusy("what came before it was not committed")
+        for one in before:
+            steps = one.lane.steps
+            while not (yield one.ended):
+                if one.lane.steps == steps and not self.gave_way:
+                    lane.rollback()
+                    self.gave_way = True
+                steps = one.lane.steps
+            if not one.done:
+                raise TargetBusy("what came before it was not committed")
         if self.gave_way:
             self._alone(begun=False)
             return

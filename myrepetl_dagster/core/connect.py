@@ -207,7 +207,7 @@ def close_quietly(connection: Connection[Any] | None) -> None:
         connection._force_close()
 
 
-def query(connection: Connection[Any], sql: str, args: Any = None) -> list[tuple[Any, ...]]:
+def query(connection: Connection[Any], sql: str | bytes, args: Any = None) -> list[tuple[Any, ...]]:
     """Run one statement and fetch everything it returns."""
     with connection.cursor() as cursor:
         cursor.execute(sql, args)

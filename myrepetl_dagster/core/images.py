@@ -6,7 +6,7 @@ last image of a key is all that counts. Finding keys and lengths costs a fractio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Any
@@ -18,6 +18,7 @@ from .log_events import Images, RowsRead, Verb
 from .maptypes import TableMap
 from .model import Column, Row
 from .plan import TablePlan, UniqueKeys
+from .row_events import RowChanges, event_form
 from .rowimage import Span, compile_decoder, compile_renderer, compile_scanner
 from .shape import LastImages, Mutation, Rendered, Shaped, Shaper
 from .values import literal_of
@@ -58,6 +59,7 @@ class ImageShaper:
         for i in plan.enum_indexes:
             forms[i] = self._watched(forms[i])
         self._renderer = compile_renderer(table_map, wanted, tuple_text(forms, ordinals_of_forms))
+        self._events = event_form(plan, table_map)
         self._row = shaper.row
         at = [0 if name is None else ordinals.index(ordinal_of[name]) for name in key]
         self._key = row_writer(shaper.key_writers(ordinals), at)
@@ -91,6 +93,7 @@ class ImageShaper:
 
     def _shape(self, event: RowsRead, into: Shaped) -> None:
         last = into.images_of(self)
+        fresh = into.fresh
         # Long ones by themselves, so as not to copy them.
         alone = event.size_bytes > LONG_BYTES
         runs = [[one] for one in event.images] if alone else [list(run) for _, run in groupby(event.images, _verb)]
@@ -102,6 +105,8 @@ class ImageShaper:
                 for (old, _, _), (new, begin, stop) in zip(images, images, strict=False):
                     if old != new:  # it moved to another key, and has to leave its old one
                         last[old] = None
+                        if new not in last:
+                            fresh.add(new)
                     last[new] = data[begin:stop]
                 into.rows_read += len(rows) // 2
                 into.rows_upserted += len(rows) // 2
@@ -109,6 +114,7 @@ class ImageShaper:
             into.rows_read += len(rows)
             if verb is Verb.INSERT:
                 into.rows_upserted += len(rows)
+                fresh.update({key for key, _, _ in rows}.difference(last))
                 for key, begin, stop in rows:
                     last[key] = data[begin:stop]
             else:
@@ -151,6 +157,10 @@ class ImageShaper:
         write_key = self._key
         gone = [write_key(key) for key, image in last.items() if image is None] if len(images) < len(last) else []
         return Rendered(gone, tuples, lambda: self.mutations(last), rows)
+
+    def changes(self, last: LastImages, fresh: Collection[Row]) -> RowChanges | None:
+        """The same as images, for a target that takes them; None where they are not the target table's own."""
+        return None if self._events is None else self._events.changes(last, fresh)
 
     def mutations(self, last: LastImages) -> list[Mutation]:
         """What is left to do, once for each key."""

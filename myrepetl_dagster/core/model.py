@@ -132,6 +132,9 @@ class Limits:
     batch_rows_max: int = 10_000
     batch_bytes_max: int = 8 * 2**20
     batch_interval_s_max: float = 5.0
+    # From so many rows of a table in a batch on, a target that takes rows as events gets them so: what goes before
+    # them costs as much as these as statements.
+    event_rows_min: int = 100
     snapshot_slice_s: float = 20.0
     copy_window_rows: int = 50_000
     copy_writers_max: int = 3

@@ -26,6 +26,7 @@ from .pipeline import Pipeline, TableMapping
 from .plan import TablePlan
 from .position import Position
 from .preflight import check_source, define, resolve
+from .replay import Replay
 from .run_pass import Pass, fast_copies
 from .source import MySQLSource
 
@@ -139,6 +140,7 @@ class SourceRun:
         self.results = {m.name: MappingResult(m.name) for m in mappings}
         self._baselines: dict[str, Baseline] = {}
         self._claims: dict[str, Claims] = {}  # by target
+        self._replays: dict[str, Replay] = {}  # by target
         self._reached: set[str] = set()  # labels of the endpoints
         self._started_s = time.monotonic()
         self._commits = 0
@@ -372,7 +374,9 @@ class SourceRun:
         checkpoints: dict[str, Checkpoint] = {}
         for name in dict.fromkeys(m.target for m in mappings):
             claims = self._claims.setdefault(name, {})
-            target = MySQLTarget(self.pipeline.targets[name], self.limits, claims=claims)
+            replay = self._replays.setdefault(name, Replay())
+            replay.definitions.clear()  # an attempt plans anew
+            target = MySQLTarget(self.pipeline.targets[name], self.limits, claims=claims, replay=replay)
             servers.targets[name] = target
             target.create_checkpoint_table()
             checkpoints |= target.read_checkpoints([m.name for m in mappings if m.target == name])

@@ -6,7 +6,7 @@ to go. From here on a value is SQL text; `apply.py` never looks into it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from .literal_code import LiteralRow as LiteralRow
 from .model import Column, Row
 from .plan import PlannedColumn, TablePlan
 from .python_columns import transform_failed
+from .row_events import RowChanges
 from .values import any_literal, from_python, literal_for, to_python
 
 LiteralKey = tuple[str, ...]
@@ -43,11 +44,16 @@ class Rendered:
     bulk: BulkRows | None = None
 
 
+# What is written as it is: all of it as SQL, or as the log's own images.
+Ready = Rendered | RowChanges
+
+
 class Images(Protocol):
     """Whoever put images among shaped rows, and can tell what they mean (`images.ImageShaper`)."""
 
     def mutations(self, last: LastImages) -> list[Mutation]: ...
     def rendered(self, last: LastImages) -> Rendered | None: ...
+    def changes(self, last: LastImages, fresh: Collection[Row]) -> RowChanges | None: ...
 
 
 @dataclass(slots=True)
@@ -55,7 +61,7 @@ class Shaped:
     """What is to be done, and where every row read went.
 
     First the mutations, in the order of the changes; then the last images of rows that came after them, each key
-    once, which `settle` makes mutations of.
+    once, which `settle` makes mutations of. `fresh` are those of their keys whose rows were not there before.
     """
 
     mutations: list[Mutation] = field(default_factory=list)
@@ -64,6 +70,7 @@ class Shaped:
     rows_deleted: int = 0
     rows_filtered: int = 0
     last: LastImages = field(default_factory=dict)
+    fresh: set[Row] = field(default_factory=set)
     images: Images | None = None
 
     @property
@@ -86,31 +93,40 @@ class Shaped:
         """
         if self.images is not None and self.last:
             self.mutations += self.images.mutations(self.last)
-            self.last = {}
+            self.last, self.fresh = {}, set()
         return self.mutations
 
-    def rendered(self) -> Rendered | None:
-        """Everything, if it can be written as it is."""
+    def ready(self, *, as_changes: bool) -> Ready | None:
+        """Everything, if it can be written as it is.
+
+        Args:
+            as_changes: as images, where they can be; else rendered.
+        """
         if self.mutations or self.images is None or not self.last:
             return None
-        return self.images.rendered(self.last)
+        changes = self.images.changes(self.last, self.fresh) if as_changes else None
+        return changes or self.images.rendered(self.last)
 
-    def rendered_apart(self, taken: Shaped, *, distinct_keys: bool) -> tuple[Rendered | None, Rendered | None] | None:
-        """Everything in two parts: rows of keys that are not `taken`, and the rest, with all that goes; None where
+    def ready_apart(
+        self, taken: Sequence[Shaped], *, distinct_keys: bool, as_changes: bool
+    ) -> tuple[Ready | None, Ready | None] | None:
+        """Everything in two parts: rows of keys that none has `taken`, and the rest, with all that goes; None where
         it cannot be written so.
 
         Args:
             distinct_keys: keys that differ are different rows to the target. Else a row that goes may be one that stays
                 under another spelling, and there is no first part.
         """
-        if self.mutations or taken.mutations:
+        if self.mutations or any(one.mutations for one in taken):
             return None
         if not self.last:
             return None, None
-        if self.images is None or (taken.last and taken.images is not self.images):
+        if self.images is None or any(one.last and one.images is not self.images for one in taken):
             return None
+        held = set[Row]().union(*(one.last for one in taken))
+        if as_changes and (changes := self._changes_apart(self.images, held)) is not None:
+            return changes
         whole = not distinct_keys and None in self.last.values()
-        held = taken.last
         early: LastImages = {}
         late = self.last
         if not whole:
@@ -122,20 +138,31 @@ class Shaped:
             return None
         return parts[0], parts[1]
 
-    def mutations_apart(self, taken: Shaped, *, distinct_keys: bool) -> tuple[list[Mutation], list[Mutation]] | None:
+    def _changes_apart(self, images: Images, held: set[Row]) -> tuple[RowChanges | None, RowChanges | None] | None:
+        # What goes is there, or the target says so: it need not wait for what others write.
+        late = {key: row for key, row in self.last.items() if key in held}
+        early = {key: row for key, row in self.last.items() if key not in held} if late else self.last
+        parts = [images.changes(part, self.fresh) if part else None for part in (early, late)]
+        if any(part and made is None for part, made in zip((early, late), parts, strict=True)):
+            return None
+        return parts[0], parts[1]
+
+    def mutations_apart(
+        self, taken: Sequence[Shaped], *, distinct_keys: bool
+    ) -> tuple[list[Mutation], list[Mutation]] | None:
         """The same of mutations, of which only the last one of each key counts."""
-        if taken.last:
+        if any(one.last for one in taken):
             return None
         last = dict(self.settle())
         if not distinct_keys and None in last.values():
             return [], list(last.items())
-        held = {key for key, _ in taken.mutations}
+        held = {key for one in taken for key, _ in one.mutations}
         early: list[Mutation] = [(key, row) for key, row in last.items() if row is not None and key not in held]
         return early, [(key, row) for key, row in last.items() if row is None or key in held]
 
     def drop(self) -> None:
         """Forget what is to be done."""
-        self.mutations, self.last = [], {}
+        self.mutations, self.last, self.fresh = [], {}, set()
 
     def take(self, other: Shaped) -> None:
         """Add what comes after."""
@@ -143,7 +170,9 @@ class Shaped:
             self.settle()
             self.mutations += other.mutations
         if other.images is not None and other.last:
-            self.images_of(other.images).update(other.last)
+            last = self.images_of(other.images)
+            self.fresh |= other.fresh.difference(last)
+            last.update(other.last)
         self.rows_read += other.rows_read
         self.rows_upserted += other.rows_upserted
         self.rows_deleted += other.rows_deleted

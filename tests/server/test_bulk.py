@@ -10,9 +10,10 @@ import pytest
 from decode_log import MODE, kind_of
 from pipelines import Pair, Route, pair, pair_of
 from server_farm import Servers
-from type_matrix import Wide, fill, packed, tables
+from type_matrix import differences, fill, packed, tables
 
 from myrepetl_dagster.core import bulk_connection
+from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.bulk_connection import BulkConnection
 from myrepetl_dagster.core.bulk_rows import BulkRows
 from myrepetl_dagster.core.errors import RowRejected
@@ -24,6 +25,12 @@ ROUTES = [Route("mariadb", True, "mariadb"), Route("mysql", True, "mariadb")]
 AS_TEXT = {"geometry", "point", "linestring", "polygon", "vector", "multipoint", "multilinestring", "multipolygon"}
 AS_TEXT |= {"geometrycollection", "geomcollection"}
 LONG = {"mediumtext", "longtext", "mediumblob", "longblob", "json"}  # copied as text, as rows may be very long
+
+
+@pytest.fixture(autouse=True)
+def no_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as events (`test_replay.py`), whatever the account may do."""
+    monkeypatch.setattr(MySQLTarget, "takes_changes", lambda *_, **__: False)
 
 
 @pytest.fixture
@@ -49,21 +56,6 @@ def fit(definition: str) -> bool:
     charset = re.search(r"CHARACTER SET (\w+)", definition, re.IGNORECASE)
     known = charset is None or charset[1] in ("utf8mb4", "utf8mb3", "latin1", "ascii", "binary")
     return known and kind_of(definition) not in AS_TEXT
-
-
-def differences(world: Pair, wide: tuple[Wide, ...]) -> list[str]:
-    """Each value of a target table that is not the source's, by its type."""
-    found = []
-    for table in wide:
-        read = f"SELECT {table.shown()} FROM {table.name}"
-        expected, got = ({row[0]: row for row in ask(read)} for ask in (world.on_source, world.on_target))
-        if got.keys() != expected.keys():
-            found.append(f"{table.name}: rows {sorted(got.keys() ^ expected.keys())}")
-        for key in expected.keys() & got.keys():
-            for i, (one, other) in enumerate(zip(expected[key], got[key], strict=True)):
-                if repr(one) != repr(other) and not one == other == 0.0:  # MariaDB stores no -0.0
-                    found.append(f"{table.name} {table.definition(i)} row {key}: {one} != {other}")
-    return found
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)

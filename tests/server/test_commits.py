@@ -1,4 +1,4 @@
-"""Two transactions of a target open at once (`core/commits.py`): what a reader sees is one after the other."""
+"""Transactions of a target open at once (`core/commits.py`): what a reader sees is one after the other."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from server_farm import Servers
 from myrepetl_dagster.core import apply
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.checkpoint import TABLE
+from myrepetl_dagster.core.commits import LANES
 from myrepetl_dagster.core.errors import RowRejected, StaleRun
 
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
@@ -27,6 +28,13 @@ def world(request: pytest.FixtureRequest, servers: Servers) -> Pair:
     made = pair(servers, request.param)
     made.limits["batch_rows_max"] = 40
     return made
+
+
+@pytest.fixture(params=["as statements", "as events"])
+def way(request: pytest.FixtureRequest, world: Pair) -> str:
+    """How rows are written, where there is a choice."""
+    world.replays = request.param == "as events"
+    return str(request.param)
 
 
 @pytest.fixture
@@ -43,7 +51,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return spy
 
-    for name in ("begin_ahead", "rollback", "commit"):
+    for name in ("begin_ahead", "rollback", "commit", "write_changes"):
         monkeypatch.setattr(MySQLTarget, name, spied(name))
     return counts
 
@@ -81,7 +89,7 @@ def move(world: Pair, transfers: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("key", ["INT", "VARCHAR(20)"])
-def test_every_state_that_a_reader_sees_is_the_sources(world: Pair, done: Counter[str], key: str) -> None:
+def test_every_state_that_a_reader_sees_is_the_sources(world: Pair, done: Counter[str], way: str, key: str) -> None:
     """While batches are written side by side, the sum of all balances never changes, and checkpoints only grow."""
     bank(world, key)
     world.run("bank")
@@ -109,6 +117,7 @@ def test_every_state_that_a_reader_sees_is_the_sources(world: Pair, done: Counte
     assert set(seen) == {100 * ACCOUNTS}
     assert places == sorted(places)
     assert done["begin_ahead"] > 10
+    assert (done["write_changes"] > 10) == (way == "as events" and key == "INT")
     world.assert_same("bank")
 
 
@@ -157,7 +166,7 @@ def test_an_earlier_commit_that_fails_takes_the_later_ones_with_it(world: Pair, 
 
 
 def test_a_run_that_is_overtaken_commits_nothing_more(
-    world: Pair, done: Counter[str], monkeypatch: pytest.MonkeyPatch
+    world: Pair, done: Counter[str], monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """Another run claims the mapping while a transaction was begun ahead of its fence: that one is not committed."""
     bank(world)
@@ -177,4 +186,30 @@ def test_a_run_that_is_overtaken_commits_nothing_more(
     assert isinstance(error, StaleRun)
     assert world.on_target("SELECT SUM(balance) FROM bank") == ((100 * ACCOUNTS,),)
     world.run("bank")
+    world.assert_same("bank")
+
+
+def test_as_many_at_once_as_there_are_lanes(world: Pair, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the first commit takes its time, the next ones are written, each by its own connection, and no more."""
+    bank(world)
+    world.run("bank")
+    move(world, 1000, seed=11)
+    open_now: set[int] = set()
+    most = [0]
+    begin_ahead, commit = MySQLTarget.begin_ahead, MySQLTarget.commit
+
+    def beginning(self: MySQLTarget) -> None:
+        begin_ahead(self)
+        open_now.add(id(self))
+        most[0] = max(most[0], len(open_now))
+
+    def committing(self: MySQLTarget, *args: Any) -> None:
+        time.sleep(0.02)
+        open_now.discard(id(self))
+        commit(self, *args)
+
+    monkeypatch.setattr(MySQLTarget, "begin_ahead", beginning)
+    monkeypatch.setattr(MySQLTarget, "commit", committing)
+    world.run("bank")
+    assert most[0] in (LANES - 1, LANES)
     world.assert_same("bank")

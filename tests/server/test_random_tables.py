@@ -121,9 +121,10 @@ def random_tables(draw: st.DrawFn, name: str, own: Sequence[Typed]) -> RandomTab
     )
 
 
-def check(servers: Servers, route: Route, tables: Sequence[RandomTable]) -> None:
+def check(servers: Servers, route: Route, tables: Sequence[RandomTable], *, replays: bool) -> None:
     """Copies the tables, changes them, catches up; after each the target's bytes are the source's."""
     world = pair(servers, route)
+    world.replays = replays
     names = [f"t{n}" for n in range(len(tables))]
 
     def compare() -> None:
@@ -146,7 +147,7 @@ def check(servers: Servers, route: Route, tables: Sequence[RandomTable]) -> None
         world.target.execute(f"DROP DATABASE `{world.target_schema}`")
 
 
-def run(servers: Servers, route: Route, examples: int) -> None:
+def run(servers: Servers, route: Route, examples: int, *, replays: bool = False) -> None:
     own = [] if route.source != route.target else MYSQL if route.source == "mysql" else MARIADB
     print(f"MYREPETL_TEST_SEED={SEED}")
 
@@ -160,7 +161,7 @@ def run(servers: Servers, route: Route, examples: int) -> None:
     )
     @given(st.tuples(*(random_tables(f"t{n}", own) for n in range(4))))
     def property_(tables: tuple[RandomTable, ...]) -> None:
-        check(servers, route, tables)
+        check(servers, route, tables, replays=replays)
 
     property_()
 
@@ -171,8 +172,21 @@ def test_random_tables(servers: Servers, route: Route) -> None:
     run(servers, route, EXAMPLES)
 
 
+@pytest.mark.parametrize("route", [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")], ids=str)
+def test_random_tables_as_events(servers: Servers, route: Route) -> None:
+    """The same, by an account that may write rows as events: those of whole-numbered keys go so, others as statements."""
+    run(servers, route, EXAMPLES, replays=True)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_random_tables_soak(servers: Servers, route: Route) -> None:
     """The same, with the full count and across flavours."""
     run(servers, route, SOAK_EXAMPLES)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("route", [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")], ids=str)
+def test_random_tables_as_events_soak(servers: Servers, route: Route) -> None:
+    """As events, with the full count."""
+    run(servers, route, SOAK_EXAMPLES, replays=True)

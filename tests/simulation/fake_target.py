@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.plan import TablePlan, UniqueKeys
+from myrepetl_dagster.core.row_events import RowChanges
 from myrepetl_dagster.core.shape import LiteralKey, LiteralRow, Mutation, Rendered
 
 Held = dict[LiteralKey, LiteralRow]
@@ -51,29 +53,31 @@ class FakeTarget:
         self.written: list[LiteralRow | None] = []  # in the open transaction; None for a deleted row
         self.evicted = 0
         self.started: Waiting | None = None
-        self.waits = False  # what was started, for its predecessor
+        self.waits: threading.Event | None = None  # what was started, for this predecessor
         self.failed: Exception | None = None
-        self.other: FakeTarget | None = None
+        self.all_lanes: list[FakeTarget] = [self]
+        self.steps = 0
 
     # ---- in the background ----
-    def second(self) -> FakeTarget:
-        if self.other is None:
-            self.other = type(self)(self.database, self.run_id, self.claims, self.fault, self.committed)
-            self.other.other = self
-        return self.other
+    def lanes(self, number: int) -> list[FakeTarget]:
+        while len(self.all_lanes) < number:
+            one = type(self)(self.database, self.run_id, self.claims, self.fault, self.committed)
+            one.all_lanes = self.all_lanes
+            self.all_lanes.append(one)
+        return self.all_lanes
 
     def start(self, work: Callable[[], Waiting]) -> None:
         self.finish()
         self.started = work()
-        if self.other is not None and self.other.started is not None:
+        if any(one.started is not None for one in self.all_lanes if one is not self):
             self._go_on()
 
     def _go_on(self, came: bool = True) -> None:
         assert self.started is not None
-        waits, self.waits = self.waits, False
+        waits, self.waits = self.waits, None
         try:
-            self.started.send(came if waits else None)  # type: ignore[arg-type]
-            self.waits = True
+            assert waits is None or waits.is_set() or not came, "its predecessor is not through"
+            self.waits = self.started.send(came if waits else None)  # type: ignore[arg-type]
         except StopIteration:
             self.started = None
         except Exception as error:  # as a thread keeps it, until somebody asks
@@ -84,7 +88,7 @@ class FakeTarget:
         self._go_on(came=False)
 
     def finish(self) -> None:
-        if self.started is not None:
+        while self.started is not None:
             self._go_on()
         failed, self.failed = self.failed, None
         if failed is not None:
@@ -161,7 +165,7 @@ class FakeTarget:
         """Rows that another transaction has written are its own until it ends."""
         for one in self.database.open:
             if one is not self and any(table is held and k == key for table, k, _ in one.undo):
-                if not one.waits:
+                if one.waits is None:
                     raise TargetBusy("lock wait")
                 one.give_way()
 
@@ -204,6 +208,12 @@ class FakeTarget:
             for key, row in last.items():
                 if (row is None) == gone:
                     self._put(held, key, row)
+
+    def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
+        return False
+
+    def write_changes(self, plan: TablePlan, changes: RowChanges) -> None:
+        raise AssertionError("it takes none")
 
     @property
     def takes_bulk(self) -> bool:
@@ -260,9 +270,9 @@ class FakeTarget:
     def close(self) -> None:
         self.started = self.failed = None
         self.rollback()
-        if self.other is not None:
-            self.other.other, other = None, self.other
-            other.close()
+        if self.all_lanes[0] is self:
+            for one in self.all_lanes[1:]:
+                one.close()
 
 
 def _set(held: dict[Any, Any], key: Any, row: Any) -> None:

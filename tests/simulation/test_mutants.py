@@ -232,7 +232,7 @@ def idle_commits(self: CatchUp, event: LogEvent, report: Callable[[MappingState]
         self._commit(report, everyone=True)
 
 
-def late_checkpoint(self: CatchUp, target: Target, pieces: Sequence[Piece], before: Commit | None) -> None:
+def late_checkpoint(self: CatchUp, target: Target, pieces: Sequence[Piece], before: Sequence[Commit]) -> None:
     """What is committed while the log is read on gets the checkpoint of when it is committed, not of its rows."""
     START_COMMIT(self, target, pieces, before)
 
@@ -243,16 +243,18 @@ def late_checkpoint(self: CatchUp, target: Target, pieces: Sequence[Piece], befo
     self.under_way[-1][1].stored = Late()
 
 
-def not_waiting(self: Commit, before: Commit) -> Waiting:
+def not_waiting(self: Commit, before: Sequence[Commit]) -> Waiting:
     """A commit that was begun ahead does not wait for the one before it."""
     self.lane.begin([state.name for state in self.states])
     for piece in self.pieces:
         piece.write(self.lane)
     self.lane.commit(self.stored)
-    yield before.ended
+    for one in before:
+        while not (yield one.ended):
+            pass
 
 
-def deletes_ahead(self: Shaped, taken: Shaped, *, distinct_keys: bool) -> Any:
+def deletes_ahead(self: Shaped, taken: Sequence[Shaped], *, distinct_keys: bool) -> Any:
     """Rows go before what came before is committed."""
     parts = APART(self, taken, distinct_keys=distinct_keys)
     if parts is None:

@@ -17,6 +17,7 @@ from myrepetl_dagster.core.model import Column, Table, TableName
 from myrepetl_dagster.core.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.position import Transaction
+from myrepetl_dagster.core.row_events import RowChanges
 from myrepetl_dagster.core.rowimage import compile_decoder
 from myrepetl_dagster.core.shape import Shaped, Shaper
 
@@ -115,7 +116,8 @@ def test_the_last_image_is_what_row_by_row_leaves(plan: TablePlan, transactions:
         late.take(one)
 
     late.check()
-    rendered = late.rendered()
+    rendered = late.ready(as_changes=False)
+    assert not isinstance(rendered, RowChanges)
     expected = dict(early.mutations)
     assert dict(late.settle()) == expected
     counts = [(s.rows_read, s.rows_upserted, s.rows_deleted, s.rows_filtered) for s in (late, early)]
@@ -159,8 +161,10 @@ def test_parameters_are_the_values_of_the_literals(plan: TablePlan, people: list
     for bulk in (False, True):
         shaped = Shaped()
         ImageShaper(shaper, TABLE_MAP, bulk=bulk).shape(event(images_of(Verb.INSERT, *people)), shaped)
-        made.append(shaped.rendered())
+        made.append(shaped.ready(as_changes=False))
     text, rendered = made
+    assert not isinstance(text, RowChanges)
+    assert not isinstance(rendered, RowChanges)
     if text is None or rendered is None:
         assert text is rendered
         return

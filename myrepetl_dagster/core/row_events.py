@@ -1,0 +1,200 @@
+"""Rows as a server's own rows events, to be given back to a server by its BINLOG statement. Pure.
+
+A row image of the log is written to the target as it is: it is neither decoded here nor parsed there. That is exact
+only where an image means the same in both tables, which `event_form` and the target (`replay.py`) decide together, and
+where it is known which rows the target holds: the server refuses to insert a row that is there, and to change or delete
+one that is not. Every row of a key is found by the key alone, so that is all of it that a before image holds.
+
+The format: https://dev.mysql.com/doc/dev/mysql-server/latest/classbinary__log_1_1Rows__event.html
+"""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64encode
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from .layout import layout_of
+from .maptypes import MapColumn, TableMap, Type
+from .model import Column, Row, TableName
+from .plan import TablePlan
+from .wire import LONG_BYTES
+
+_HEADER = struct.Struct("<IBIIIH")  # timestamp, type, server id, size, next position, flags
+_FORMAT_DESCRIPTION, _TABLE_MAP = 15, 19
+_TABLE_ID = 1
+_POST_HEADER = struct.pack("<IHH", _TABLE_ID, 0, 0)
+# The statement ends here; foreign keys are not looked at, as in all that we write (`session.py`).
+_ROWS_HEADER = struct.pack("<IHH", _TABLE_ID, 0, 1 | 2)
+# (insert, update, delete, what stands between their header and the number of columns), for MySQL and MariaDB.
+_KINDS = {False: (30, 31, 32, b"\2\0"), True: (23, 24, 25, b"")}
+# Which server's events they are, how many kinds there are, and the sizes of the headers of those that are used.
+_DESCRIPTIONS = {
+    False: (b"8.0.11", 41, {_TABLE_MAP: 8, 30: 10, 31: 10, 32: 10}),
+    True: (b"10.5.2-MariaDB", 171, {_TABLE_MAP: 8, 23: 8, 24: 8, 25: 8}),
+}
+_EVENT_BYTES_MAX = 512 * 1024  # unless one row is longer
+
+_KEY_CODES = {Type.TINY: "b", Type.SHORT: "h", Type.LONG: "i", Type.LONGLONG: "q"}
+# Types whose bytes in the log say all, given the character set and the labels.
+_PLAIN = frozenset({
+    "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "bit", "year", "date", "time",
+    "datetime", "timestamp", "json", "enum", "set", "text", "blob",
+})  # fmt: skip
+_STRINGS = frozenset({
+    "char", "varchar", "tinytext", "text", "mediumtext", "longtext", "binary", "varbinary", "tinyblob", "blob",
+    "mediumblob", "longblob",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class EventForm:
+    """How rows of one table map become events of the target's table. `columns`: what its table map says of them."""
+
+    columns: bytes
+    width: int
+    key_bitmap: bytes
+    key_image: Callable[..., bytes]
+
+    def changes(self, last: dict[Row, bytes | None], fresh: Collection[Row]) -> RowChanges | None:
+        """What these last images mean for a target that holds all of the keys but the `fresh` ones; None if one is
+        so long that it is better sent in pieces.
+        """
+        key_image = self.key_image
+        added, changed, gone = [], [], []
+        for key, image in last.items():
+            if image is None:
+                if key not in fresh:
+                    gone.append(key_image(*key))
+            elif key in fresh:
+                added.append(image)
+            else:
+                changed.append(key_image(*key) + image)
+        longest = max((max(map(len, images), default=0) for images in (added, changed)), default=0)
+        return None if longest >= LONG_BYTES else RowChanges(self, added, changed, gone)
+
+
+@dataclass(frozen=True, slots=True)
+class RowChanges:
+    """Images of rows that the target lacks, of rows that it holds (key, then image), and keys of those that go."""
+
+    form: EventForm
+    added: list[bytes]
+    changed: list[bytes]
+    gone: list[bytes]
+
+    def statements(self, table: TableName, packet_bytes_max: int, *, mariadb: bool) -> Iterator[bytes]:
+        """The statements that make it so, for a session that knows `description_sql`."""
+        insert, update, delete, extra = _KINDS[mariadb]
+        form = self.form
+        size = (form.width + 7) // 8
+        every = b"\xff" * size  # bits beyond the last column mean nothing
+        head = _ROWS_HEADER + extra + _length(form.width)
+        names = b"".join(bytes([len(name)]) + name + b"\0" for name in (table.schema.encode(), table.table.encode()))
+        table_map = _event(_TABLE_MAP, _POST_HEADER + names + form.columns)
+        for kind, bitmaps, images in (
+            (delete, form.key_bitmap, self.gone),
+            (update, form.key_bitmap + every, self.changed),
+            (insert, every, self.added),
+        ):
+            for rows in _pieces(images, min(_EVENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)):
+                yield _statement(table_map + _event(kind, head + bitmaps + rows))
+
+
+def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
+    """The form for the plan's rows; None where an image of the one table is not one of the other.
+
+    For mappings that take columns as they are. Sizes, precisions and fraction digits are the target's to compare.
+    """
+    names = {c.source: c.target for c in plan.columns}
+    targets = plan.target.columns
+    if len(table_map.columns) != len(targets) or len(plan.columns) != len(targets) or not plan.distinct_keys:
+        return None
+    ordinals = []
+    for ordinal, (column, layout, target) in enumerate(
+        zip(table_map.columns, layout_of(table_map), targets, strict=True)
+    ):
+        if names.get(layout.name) != target.name or not _alike(column, layout, target):
+            return None
+        if (source := plan.source.column(layout.name)) is None or source.column_type != target.column_type:
+            return None
+        if target.name in plan.key:
+            ordinals.append(ordinal)
+    keys = [table_map.columns[ordinal] for ordinal in ordinals]
+    codes = [_KEY_CODES.get(key.type, "") for key in keys]
+    if len(keys) != len(plan.key) or plan.target.primary_key != plan.key or not all(codes):
+        return None
+    codes = [code.upper() if key.unsigned else code for code, key in zip(codes, keys, strict=True)]
+    bits = sum(1 << ordinal for ordinal in ordinals)
+    return EventForm(
+        columns=_columns(table_map.raw),
+        width=len(targets),
+        key_bitmap=bits.to_bytes((len(targets) + 7) // 8, "little"),
+        # First the bits for NULLs, of which a key has none.
+        key_image=struct.Struct(f"<{(len(keys) + 7) // 8}x{''.join(codes)}").pack,
+    )
+
+
+def _alike(column: MapColumn, layout: Column, target: Column) -> bool:
+    kind = target.type
+    if kind in _STRINGS:
+        kind = "blob" if target.charset in (None, "binary") else "text"
+    same = layout.type == kind and layout.type in _PLAIN and not column.hint.startswith(("uuid", "inet"))
+    if target.generated or target.invisible or (column.nullable and not target.nullable):
+        return False
+    if layout.type in ("enum", "set"):
+        same = same and column.members == target.members
+    if layout.type in ("enum", "set", "text"):
+        same = same and column.charset == target.charset
+    return same and bool(layout.unsigned) == target.unsigned
+
+
+def _columns(raw: bytes) -> bytes:
+    """Of a table map's bytes behind its flags: the number of columns, their types, metadata and who may be NULL."""
+    at = 1 + raw[0] + 1
+    begin = at = at + 1 + raw[at] + 1
+    width, at = _length_at(raw, at)
+    at += width
+    size, at = _length_at(raw, at)
+    return raw[begin : at + size + (width + 7) // 8]
+
+
+def _length_at(data: bytes, at: int) -> tuple[int, int]:
+    if data[at] < 0xFB:
+        return data[at], at + 1
+    return int.from_bytes(data[at + 1 : at + 3], "little"), at + 3  # 0xFC: no table has more columns or metadata
+
+
+def _length(number: int) -> bytes:
+    return bytes([number]) if number < 0xFB else b"\xfc" + number.to_bytes(2, "little")
+
+
+def description_sql(*, mariadb: bool) -> bytes:
+    """The statement that tells a session the format of the events to come."""
+    version, kinds, sizes = _DESCRIPTIONS[mariadb]
+    headers = bytes(sizes.get(kind, 0) for kind in range(1, kinds + 1))
+    no_checksums = b"\0" * 5  # which kind, and this event's own
+    return _statement(_event(_FORMAT_DESCRIPTION, struct.pack("<H50sIB", 4, version, 0, 19) + headers + no_checksums))
+
+
+def _event(kind: int, body: bytes) -> bytes:
+    return _HEADER.pack(0, kind, 0, _HEADER.size + len(body), 0, 0) + body
+
+
+def _statement(events: bytes) -> bytes:
+    return b"BINLOG '" + b64encode(events) + b"'"
+
+
+def _pieces(images: Iterable[bytes], bytes_max: int) -> Iterator[bytes]:
+    """The images joined, in pieces no longer than that unless one is."""
+    piece: list[bytes] = []
+    size = 0
+    for image in images:
+        if size and size + len(image) > bytes_max:
+            yield b"".join(piece)
+            piece, size = [], 0
+        piece.append(image)
+        size += len(image)
+    if piece:
+        yield b"".join(piece)

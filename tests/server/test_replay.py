@@ -1,0 +1,377 @@
+"""Rows that a target takes as events of a binary log (`replay.py`): the same rows arrive, or statements are used."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from contextlib import closing
+from typing import Any
+
+import pytest
+from decode_log import MODE, kind_of
+from pipelines import REPLAY, Pair, Route, pair, pair_of
+from server_farm import Servers
+from servers import Flavour
+from type_matrix import differences, fill, packed, tables
+
+from myrepetl_dagster.core.apply import MySQLTarget
+from myrepetl_dagster.core.errors import RowRejected
+from myrepetl_dagster.core.log_events import KnownTable, RowsRead
+from myrepetl_dagster.core.model import TableName
+from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.row_events import RowChanges
+from myrepetl_dagster.core.source import MySQLSource
+
+ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
+
+
+GTIDS = {"mysql": "gtid_executed", "mariadb": "gtid_binlog_pos"}
+
+
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Rows that were written as events, by table."""
+    counts: Counter[str] = Counter()
+    write = MySQLTarget.write_changes
+
+    def spy(self: MySQLTarget, plan: TablePlan, changes: RowChanges) -> None:
+        write(self, plan, changes)
+        counts[plan.target.name.table] += len(changes.added) + len(changes.changed) + len(changes.gone)
+
+    monkeypatch.setattr(MySQLTarget, "write_changes", spy)
+    return counts
+
+
+def replaying(servers: Servers, route: Route) -> Pair:
+    made = pair(servers, route)
+    made.replays = True
+    return made
+
+
+@pytest.fixture(params=ROUTES, ids=str)
+def world(request: pytest.FixtureRequest, servers: Servers) -> Pair:
+    return replaying(servers, request.param)
+
+
+def started(world: Pair, columns: str = "id INT PRIMARY KEY, a INT", rows: int = 200) -> None:
+    """A table `t` that is copied, and a log after it."""
+    values = ", ".join(f"({n}, {n})" for n in range(rows))
+    world.on_source(f"CREATE TABLE t ({columns})", f"INSERT INTO t (id, a) VALUES {values}")
+    world.run("t")
+
+
+def change(world: Pair) -> None:
+    world.on_source(
+        "INSERT INTO t (id, a) VALUES (1000, 1), (1001, 2), (1002, 3)", "UPDATE t SET a = a + 1 WHERE id < 50",
+        "DELETE FROM t WHERE id BETWEEN 40 AND 60", "UPDATE t SET id = id + 5000 WHERE id < 10",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_every_type_as_events(servers: Servers, route: Route, replayed: Counter[str]) -> None:
+    """Each value of each type arrives byte for byte, inserted, updated, moved to another key or deleted, by events;
+    all but geometries, vectors, UUIDs and addresses. (Some compressed columns and labels go as statements, too.)
+    """
+    world = replaying(servers, route)
+    matrix = tables(route.source, world.source)
+    columns = [t for table in matrix if table.name.startswith("plain") for t in table.columns]
+    # One type to a table, so that each shows whether it goes as events.
+    wide = tuple(one for n, column in enumerate(columns) for one in packed(f"c{n}", [column]))
+    fill(world.source, world.source_schema, wide)
+    names = " ".join(table.name for table in wide)
+    world.run(names)
+    for table in wide:
+        names_of = ", ".join(["keep", *table.names])
+        sets = ", ".join(f"t.{name} = s.{name}" for name in table.names)
+        world.on_source(
+            MODE,
+            f"INSERT INTO {table.name} (id, {names_of}) SELECT id + 1000, {names_of} FROM {table.name} WHERE id < 1000",
+            f"INSERT INTO {table.name} (id) SELECT id + 2000 FROM {table.name} WHERE id < 1000",
+            f"UPDATE {table.name} t JOIN {table.name} s ON t.id = s.id + 2000 SET {sets}",
+            f"UPDATE {table.name} SET id = id + 8000 WHERE id BETWEEN 1000 AND 1003",
+            f"DELETE FROM {table.name} WHERE id = 1005",
+        )
+    world.run(names)
+    assert differences(world, wide) == []
+    kinds = {table.name: kind_of(table.columns[0][0]) for table in wide}
+    by_statement = {kind for name, kind in kinds.items() if not replayed[name]}
+    print(f"{len(replayed)} of {len(wide)} tables by events; by statement: {sorted(by_statement)}")
+    assert by_statement - {kinds[name] for name in replayed} <= NOT_AS_EVENTS, (
+        "a type that should go as events does not"
+    )
+
+
+NOT_AS_EVENTS = {
+    "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection",
+    "geomcollection", "vector", "uuid", "inet4", "inet6",
+}  # fmt: skip
+
+
+def test_a_log_with_all_kinds_of_changes(world: Pair, replayed: Counter[str]) -> None:
+    """Inserts, updates, deletes and moved keys, over several batches and runs: the same rows, all of them by events."""
+    world.limits["batch_rows_max"] = 20
+    started(world)
+    change(world)
+    world.run("t")
+    world.assert_same("t")
+    assert replayed["t"] > 70
+    world.on_source(
+        "DELETE FROM t WHERE id = 1000", "INSERT INTO t VALUES (1000, 9), (7, 7)", "DELETE FROM t WHERE id = 7"
+    )
+    world.run("t")
+    world.assert_same("t")
+
+
+def test_a_transaction_in_parts(world: Pair, replayed: Counter[str]) -> None:
+    """One too big to hold is written in parts, by events, and seen at once."""
+    world.limits["batch_rows_max"] = 100
+    started(world)
+    world.on_source("CREATE TABLE u (id INT PRIMARY KEY, a INT)")
+    world.run("t u")
+    values = ", ".join(f"({n}, {n})" for n in range(1000, 3000))
+    changes = [f"INSERT INTO t VALUES {values}", "UPDATE t SET a = -a", "DELETE FROM t WHERE id % 3 = 0"]
+    changes.append("INSERT INTO t SELECT id, 1 FROM u")
+    between = (
+        f"INSERT INTO u VALUES {values}",
+        "UPDATE u SET id = -id",
+        "DELETE FROM u WHERE id % 3 <> 0",
+        "DELETE FROM u",
+    )
+    both = [statement for pair in zip(changes, between, strict=True) for statement in pair]
+    world.on_source("BEGIN", *both, "COMMIT")
+    world.run("t u")
+    world.assert_same("t")
+    world.assert_same("u")
+    assert replayed["t"] > 5000, "each part by itself"
+    assert replayed["u"] > 5000
+
+
+def test_few_rows_are_written_as_statements(world: Pair, replayed: Counter[str]) -> None:
+    """Below `event_rows_min` nothing is asked of the target."""
+    started(world)
+    world.limits["event_rows_min"] = 100
+    world.on_source("UPDATE t SET a = 5 WHERE id < 99")
+    world.run("t")
+    assert not replayed
+    world.on_source("UPDATE t SET a = 6 WHERE id < 100")
+    world.run("t")
+    assert replayed["t"] == 100
+    world.assert_same("t")
+
+
+@pytest.mark.skipif(REPLAY, reason="here every account may")
+def test_without_the_grant(world: Pair, replayed: Counter[str]) -> None:
+    """An account that may not do it writes statements, and nobody is told of an error."""
+    started(world)
+    world.replays = False
+    world.limits["event_rows_min"] = 1
+    change(world)
+    (result,) = world.run("t").values()
+    assert not replayed
+    assert result.error is None
+    world.assert_same("t")
+
+
+def test_without_a_sight_of_triggers(world: Pair, replayed: Counter[str]) -> None:
+    """Without TRIGGER on the table nobody can say that it has none."""
+    started(world)
+    world.target.execute(f"REVOKE TRIGGER ON {world.target_schema}.* FROM '{world.writer}'@'%'")
+    change(world)
+    world.run("t")
+    assert not replayed
+    world.assert_same("t")
+
+
+def test_triggers_are_started(world: Pair, replayed: Counter[str]) -> None:
+    """A table with a trigger gets statements, since events would start none."""
+    started(world)
+    world.target.execute("SET GLOBAL log_bin_trust_function_creators = 1")
+    world.on_target(
+        "CREATE TABLE seen (id INT)",
+        "CREATE TRIGGER one BEFORE INSERT ON t FOR EACH ROW INSERT INTO seen VALUES (NEW.id)",
+    )
+    change(world)
+    world.run("t")
+    assert not replayed
+    assert {row[0] for row in world.on_target("SELECT id FROM seen")} >= {1000, 1001, 1002}
+
+
+def test_checks_are_made(world: Pair, replayed: Counter[str]) -> None:
+    """A table with a CHECK gets statements: MariaDB looks at none when it applies events."""
+    started(world)
+    world.on_target("ALTER TABLE t ADD CONSTRAINT small CHECK (a < 5000)")
+    world.on_source("INSERT INTO t VALUES (1000, 6000)")
+    error = world.error("t")
+    assert isinstance(error, RowRejected)
+    assert "id=1000" in str(error)
+    assert not replayed
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    ["DELETE FROM t WHERE id = 20", "INSERT INTO t VALUES (1001, 77)", "DELETE FROM t WHERE id = 45"],
+    ids=["a row to change is gone", "a row to insert is there", "a row to delete is gone"],
+)
+def test_a_target_that_was_tampered_with(
+    world: Pair, replayed: Counter[str], tampering: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the target refuses an event, the run starts again with statements, which put the row right, and says so."""
+    started(world)
+    world.on_target(tampering)
+    change(world)
+    with caplog.at_level(logging.WARNING):
+        world.run("t")
+    assert "did not take rows as events" in caplog.text
+    world.assert_same("t")
+    replayed.clear()
+    world.on_source("UPDATE t SET a = 7")
+    world.run("t")
+    assert replayed["t"] > 100, "the next run tries again"
+    world.assert_same("t")
+
+
+@pytest.mark.parametrize(
+    "alteration",
+    [
+        "ALTER TABLE t ADD extra INT FIRST", "ALTER TABLE t ADD extra INT DEFAULT 3 AFTER id",
+        "ALTER TABLE t MODIFY a BIGINT", "ALTER TABLE t RENAME COLUMN a TO b, RENAME COLUMN b TO a",
+    ],
+    ids=["a column before", "a column between", "another type", "columns that change names"],
+)  # fmt: skip
+def test_a_table_that_is_altered_meanwhile(
+    world: Pair, replayed: Counter[str], monkeypatch: pytest.MonkeyPatch, alteration: str
+) -> None:
+    """Somebody alters the target's table between two batches: no image is put into columns of other meaning."""
+    world.limits["batch_rows_max"] = 20
+    started(world, "id INT PRIMARY KEY, a INT, b INT DEFAULT 5")
+    begin = MySQLTarget._begin
+    altered: list[str] = []
+
+    def altering(self: MySQLTarget) -> None:
+        if replayed["t"] > 40 and not altered:
+            altered.append(alteration)
+            world.target.execute("SET GLOBAL lock_wait_timeout = 5")
+            with closing(world.target.connect(database=world.target_schema)) as other, other.cursor() as cursor:
+                cursor.execute("SET SESSION lock_wait_timeout = 1")
+                try:
+                    cursor.execute(alteration)
+                except Exception:  # another transaction holds the table: at the next one
+                    altered.clear()
+        begin(self)
+
+    monkeypatch.setattr(MySQLTarget, "_begin", altering)
+    world.on_source(*(f"UPDATE t SET a = {n} WHERE id BETWEEN {n} AND {n + 30}" for n in range(0, 170, 5)))
+    world.on_source("UPDATE t SET a = id + 7, b = id + 9")
+    world.run("t")
+    assert altered, "the table was never free"
+    assert world.target_rows("t", "id, a, b") == world.source_rows("t", "id, a, b")
+
+
+def test_a_table_that_the_run_alters(world: Pair, replayed: Counter[str]) -> None:
+    """A column that the target follows, in the middle of a log: events before it and after it."""
+    world.target.execute(f"GRANT ALTER ON {world.target_schema}.* TO '{world.writer}'@'%'")
+    mapping = {"t": {"source_table": "a.t", "target_table": "b.t", "schema_policy": "evolve"}}
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY, a INT)", "INSERT INTO t VALUES (1, 1)")
+    world.run(mapping)
+    world.on_source(
+        "INSERT INTO t VALUES (2, 2)", "ALTER TABLE t ADD b VARCHAR(9) FIRST", "INSERT INTO t VALUES ('x', 3, 3)"
+    )
+    world.run(mapping)
+    assert world.target_rows("t", "id, a, b") == [(1, 1, None), (2, 2, None), (3, 3, "x")]
+    assert replayed["t"] == 1, "the target's new column is its last one"
+
+
+def test_the_targets_own_log_has_every_row(servers: Servers, replayed: Counter[str]) -> None:
+    """Rows that came as events are in the target's binary log under its own identity, for its own replicas."""
+    for route in ROUTES:
+        world = replaying(servers, route)
+        started(world)
+        back = pair_of(world.target, world.target)  # the target as a source
+        world.target.execute(f"GRANT SELECT ON {world.target_schema}.* TO 'reader'@'%'")
+        table = TableName(world.target_schema, "t")
+        pipeline = back.pipeline("t")
+        source = MySQLSource(pipeline.sources["a"], pipeline.limits)
+        try:
+            start = source.head()
+            gtids = world.target.execute(f"SELECT @@global.{GTIDS[route.target]}")
+            known = {table: KnownTable(source.columns(table))}
+            change(world)
+            world.run("t")
+            with closing(source.read_log(start, known)) as events:
+                logged = [change for e in events if isinstance(e, RowsRead) for change in e.changes]
+        finally:
+            source.close()
+        assert replayed["t"] > 50
+        replayed.clear()
+        gone = {before[0] for before, after in logged if before is not None and after is None}
+        assert gone == {*range(41, 61), 40, *range(10)}
+        assert {after[0] for before, after in logged if before is None and after is not None} == {
+            1000, 1001, 1002, *range(5000, 5010)
+        }  # fmt: skip
+        assert gtids != world.target.execute(f"SELECT @@global.{GTIDS[route.target]}")
+
+
+@pytest.mark.parametrize(
+    ("flavour", "setting", "value"),
+    [
+        ("mysql", "replica_type_conversions", "ALL_LOSSY"), ("mariadb", "slave_type_conversions", "ALL_LOSSY"),
+        ("mariadb", "slave_exec_mode", "IDEMPOTENT"),
+    ],
+)  # fmt: skip
+def test_a_target_that_applies_laxly(
+    servers: Servers, flavour: Flavour, setting: str, value: str, replayed: Counter[str]
+) -> None:
+    """A target that would cut values, or pass over rows that it lacks, in silence: it gets statements."""
+    world = replaying(servers, Route(flavour, True, flavour))
+    started(world)
+    world.on_target("DELETE FROM t WHERE id = 20")
+    before = world.target.execute(f"SELECT @@global.{setting}")[0][0]
+    world.target.execute(f"SET GLOBAL {setting} = '{value}'")
+    try:
+        change(world)
+        world.run("t")
+    finally:
+        world.target.execute(f"SET GLOBAL {setting} = '{before}'")
+    assert not replayed
+    world.assert_same("t")
+
+
+@pytest.mark.parametrize("flavour", ["mysql", "mariadb"])
+def test_a_target_that_skips_errors(servers: Servers, flavour: Flavour, replayed: Counter[str]) -> None:
+    """The same of a server that was started with errors to skip."""
+    target = servers.get("skipping", flavour, slave_skip_errors="1032")
+    world = pair_of(servers.get("source", flavour), target)
+    world.replays = True
+    started(world)
+    world.on_target("DELETE FROM t WHERE id = 20")
+    change(world)
+    world.run("t")
+    assert not replayed
+    world.assert_same("t")
+
+
+def test_several_tables_and_a_renamed_one(world: Pair, replayed: Counter[str]) -> None:
+    """Tables with and without what events take, in the same transactions: each its own way, all exact."""
+    world.limits["batch_rows_max"] = 30
+    mapping: dict[str, Any] = {
+        "plain": {"source_table": "a.plain", "target_table": "b.plain"},
+        "renamed": {
+            "source_table": "a.renamed", "target_table": "b.andere", "primary_key": "nr",
+            "column_mapping": {"id": "nr", "a": "wert"},
+        },
+        "filtered": {"source_table": "a.filtered", "target_table": "b.filtered", "filter": {"a": {"gt": 10}}},
+        "text": {"source_table": "a.text", "target_table": "b.text"},
+    }  # fmt: skip
+    for name in ("plain", "renamed", "filtered"):
+        world.on_source(f"CREATE TABLE {name} (id INT PRIMARY KEY, a INT)")
+    world.on_source("CREATE TABLE text (id VARCHAR(9) PRIMARY KEY, a INT)")
+    world.run(mapping)
+    for n in range(100):
+        world.on_source("BEGIN", *(f"INSERT INTO {t} VALUES ({n}, {n})" for t in mapping), "COMMIT")
+    world.on_source("BEGIN", *(f"DELETE FROM {t} WHERE a % 3 = 0" for t in mapping), "COMMIT")
+    world.run(mapping)
+    assert set(replayed) == {"plain", "andere"}
+    world.assert_same("plain")
+    world.assert_same("text")
+    assert world.target_rows("andere", "nr, wert") == world.source_rows("renamed", "id, a")
+    assert world.on_target("SELECT COUNT(*) FROM filtered") == ((59,),)

@@ -1,0 +1,229 @@
+"""Row images as events for the target: what they do to a server that refuses what does not fit."""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from myrepetl_dagster.core.images import ImageShaper
+from myrepetl_dagster.core.layout import layout_of
+from myrepetl_dagster.core.log_events import Images, RowsRead, Verb
+from myrepetl_dagster.core.maptypes import TableMap
+from myrepetl_dagster.core.model import Cell, Column, Table, TableName
+from myrepetl_dagster.core.pipeline import ColumnMapping, TableMapping
+from myrepetl_dagster.core.plan import TablePlan, plan_table
+from myrepetl_dagster.core.position import Transaction
+from myrepetl_dagster.core.row_events import RowChanges, event_form
+from myrepetl_dagster.core.rowimage import compile_decoder, parse_rows_header
+from myrepetl_dagster.core.shape import Shaped, Shaper
+from myrepetl_dagster.core.tablemap import parse_table_map
+
+SOURCE, TARGET = TableName("shop", "people"), TableName("dwh", "leute")
+COLUMNS = (
+    Column("name", "varchar", "varchar(20)", charset="utf8mb4", collation="utf8mb4_bin"),
+    Column("id", "int", "int", nullable=False),
+    Column("part", "bigint", "bigint unsigned", nullable=False, unsigned=True),
+    Column("kind", "enum", "enum('a','b')", charset="utf8mb4", collation="utf8mb4_bin", members=(b"a", b"b")),
+)
+KEY = ("id", "part")
+# Types, metadata (80 bytes of text; an ENUM of one byte), who may be NULL.
+RAW = b"\x04shop\0\x06people\0\x04\x0f\x03\x08\xfe\x04\x50\x00\xf7\x01\x09"
+Names = dict[str, str]
+
+
+def table_map() -> TableMap:
+    _, bare = parse_table_map(struct.pack("<IHH", 7, 0, 1) + RAW)
+    said = [
+        replace(column, name=known.name, unsigned=known.unsigned, charset=known.charset, members=known.members or None)
+        for column, known in zip(bare.columns, COLUMNS, strict=True)
+    ]
+    return replace(bare, columns=tuple(said))
+
+
+def planned(
+    target: tuple[Column, ...] = COLUMNS, renamed: Names | None = None, key: tuple[str, ...] = KEY
+) -> TablePlan:
+    columns = tuple(ColumnMapping(old, new) for old, new in renamed.items()) if renamed else None
+    mapping = TableMapping("m", "m", "s", "shop", "people", "t", "dwh", "leute", key, columns, None)
+    return plan_table(mapping, Table(SOURCE, COLUMNS, key), Table(TARGET, target, key), [])
+
+
+Key = tuple[int, int]
+Person = tuple[bytes | None, int, int, int | None]
+
+
+def image(person: Person) -> bytes:
+    name, number, part, kind = person
+    data = bytes([(name is None) | (kind is None) << 3])
+    data += b"" if name is None else bytes([len(name)]) + name
+    return data + struct.pack("<iQ", number, part) + (b"" if kind is None else bytes([kind]))
+
+
+class Server:
+    """Rows by key, changed by events as strictly as a server does."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[Cell, ...], tuple[Cell, ...]] = {}
+
+    def run(self, statement: bytes) -> None:
+        assert statement.startswith(b"BINLOG '")
+        events = b64decode(statement[8:-1], validate=True)
+        found = []
+        while events:
+            size = int.from_bytes(events[9:13], "little")
+            found.append((events[4], events[19:size]))
+            events = events[size:]
+        (map_type, map_body), (kind, body) = found
+        assert map_type == 19
+        number, bare = parse_table_map(map_body)
+        assert bare.name == TARGET
+        described = replace(bare, columns=table_map().columns)
+        header = parse_rows_header(body, kind)
+        assert (header.table_id, header.statement_end, header.width) == (number, True, 4)
+        whole = compile_decoder(described)
+        key = compile_decoder(replace(described, columns=described.columns[1:3]))
+        verb = {0: Verb.INSERT, 1: Verb.UPDATE, 2: Verb.DELETE}[(kind - 23) % 7]
+        at = header.start
+        if verb is Verb.INSERT:
+            for row in whole.inserts(body, at, len(body)):
+                assert row[1:3] not in self.rows, "a row that is there is inserted"
+                self.rows[row[1:3]] = row
+            return
+        assert header.before == b"\x06", "of a row that was only the key is told"
+        if verb is Verb.DELETE:
+            for row in key.inserts(body, at, len(body)):
+                del self.rows[row]
+            return
+        while at < len(body):
+            (found_key,) = key.inserts(body, at, at + 13)
+            name = body[at + 14] + 1 if not body[at + 13] & 1 else 0
+            end = at + 14 + name + 12 + (not body[at + 13] & 8)
+            (row,) = whole.inserts(body, at + 13, end)
+            assert found_key in self.rows, "a row that is not there is changed"
+            assert row[1:3] == found_key
+            self.rows[found_key] = row
+            at = end
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[list[Images]]:
+    """Batches of transactions that could have happened, over few keys."""
+    held: dict[Key, Person] = {}
+    keys = st.tuples(st.integers(-2, 2), st.sampled_from([0, 2**64 - 1]))
+    batches = []
+    for _ in range(draw(st.integers(1, 4))):
+        events: list[Images] = []
+        for _ in range(draw(st.integers(0, 8))):
+            key = draw(keys)
+            name, kind = draw(st.sampled_from([None, b"", b"it's", b"\0\xff"])), draw(st.sampled_from([None, 0, 1, 2]))
+            row = (name, *key, kind)
+            if key not in held:
+                events.append(images_of(Verb.INSERT, row))
+                held[key] = row
+            elif draw(st.booleans()):
+                events.append(images_of(Verb.DELETE, held.pop(key)))
+            else:
+                other = draw(keys)
+                moved = row if other in held else (name, *other, kind)
+                events.append(images_of(Verb.UPDATE, held.pop(key), moved))
+                held[moved[1:3]] = moved
+        batches.append(events)
+    return batches
+
+
+def images_of(verb: Verb, *people: Person) -> Images:
+    data = b"head" + b"".join(map(image, people))
+    return verb, data + b"tail", 4, len(data)
+
+
+@pytest.mark.parametrize("mariadb", [False, True], ids=["mysql", "mariadb"])
+@given(batches=logs(), cut=st.integers(0, 8))
+def test_a_strict_server_ends_up_with_the_sources_rows(mariadb: bool, batches: list[list[Images]], cut: int) -> None:
+    """For any log: batch by batch, nothing is inserted that is there, nothing changed or deleted that is not, and all
+    rows are those of the source; also where a batch is put together of several transactions.
+    """
+    plan, described, server = planned(), table_map(), Server()
+    shaper = Shaper(plan, layout_of(described))
+    images = ImageShaper(shaper, described)
+    decoder = compile_decoder(described)
+    source: dict[tuple[Cell, ...], tuple[Cell, ...]] = {}
+    for events in batches:
+        batch = Shaped()
+        for part in (events[:cut], events[cut:]):
+            one = Shaped()
+            if part:
+                read = RowsRead(SOURCE, described, None, Transaction("binlog.1", 4), 9, part, decoder)
+                images.shape(read, one)
+                for before, after in read.changes:
+                    if before is not None:
+                        del source[before[1:3]]
+                    if after is not None:
+                        source[after[1:3]] = after
+            batch.take(one)
+        if not batch.last:
+            continue
+        changes = batch.ready(as_changes=True)
+        assert isinstance(changes, RowChanges)
+        for statement in changes.statements(TARGET, 2**20, mariadb=mariadb):
+            server.run(statement)
+        assert server.rows == source
+        batch.drop()
+
+
+def test_events_are_cut_to_the_packet() -> None:
+    """No statement is longer than max_allowed_packet where its rows can be parted, and no row is lost."""
+    described = table_map()
+    form = event_form(planned(), described)
+    assert form is not None
+    people: dict[tuple[Cell, ...], bytes | None] = {(n, 7): image((b"x" * 60, n, 7, 1)) for n in range(1000)}
+    changes = form.changes(people, set(people))
+    assert changes is not None
+    server = Server()
+    statements = list(changes.statements(TARGET, 4096, mariadb=False))
+    for statement in statements:
+        server.run(statement)
+    assert len(server.rows) == 1000
+    assert len(statements) > 20
+    assert max(map(len, statements)) < 4096
+
+
+def changed(name: str, **how: object) -> tuple[Column, ...]:
+    return tuple(replace(c, **how) if c.name == name else c for c in COLUMNS)  # type: ignore[arg-type]
+
+
+MORE = Column("more", "int", "int")
+UNLIKE: dict[str, Callable[[], TablePlan]] = {
+    "another order": lambda: planned((COLUMNS[1], COLUMNS[0], *COLUMNS[2:])),
+    "a column more": lambda: planned((*COLUMNS, MORE)),
+    "a column less": lambda: planned(renamed={"id": "id", "part": "part", "name": "name"}),
+    "another character set": lambda: planned(changed("name", charset="latin1")),
+    "another length": lambda: planned(changed("name", column_type="varchar(30)")),
+    "text that is bytes there": lambda: planned(changed("name", type="varbinary", charset=None)),
+    "other labels": lambda: planned(changed("kind", members=(b"b", b"a"))),
+    "no NULL": lambda: planned(changed("name", nullable=False)),
+    "no sign": lambda: planned(changed("id", unsigned=True)),
+    "a generated column": lambda: planned(changed("name", generated=True)),
+    "an invisible column": lambda: planned(changed("name", invisible=True)),
+    "columns that changed places": lambda: planned(
+        renamed={"part": "id", "id": "part", "name": "name", "kind": "kind"}
+    ),
+}
+
+
+@pytest.mark.parametrize("plan", UNLIKE.values(), ids=list(UNLIKE))
+def test_tables_that_are_not_alike_get_statements(plan: Callable[[], TablePlan]) -> None:
+    """Whatever makes an image mean something else in the target's table: no events."""
+    assert event_form(plan(), table_map()) is None
+
+
+def test_renamed_columns_are_no_hindrance() -> None:
+    """Events name no columns, so that a rename costs nothing."""
+    names = {"name": "n", "id": "i", "part": "p", "kind": "k"}
+    target = tuple(replace(c, name=names[c.name]) for c in COLUMNS)
+    assert event_form(planned(target, names, ("i", "p")), table_map()) is not None
