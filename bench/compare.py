@@ -308,6 +308,7 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--table", nargs="+", default=[*TABLES, "fifty"])
+    parser.add_argument("--log", nargs="+", help="of the catch-up's logs only these: 'hot rows' …")
     parser.add_argument("--no-catch-up", action="store_true")
     parser.add_argument("--no-snapshot", action="store_true")
     parser.add_argument("--default-servers", action="store_true")
@@ -341,6 +342,8 @@ def main() -> None:
                         measure(command, [bench.source, target], {"PYTHONPATH": str(ROOT)})
                     bench.start_replicas()
                     for log, write in logs(bench.source, options.changes, options.rows).items():
+                        if options.log and log not in options.log:
+                            continue
                         catch_ups.append((flavour, log, bench.catch_up(write, options.rounds)))
             finally:
                 bench.close()

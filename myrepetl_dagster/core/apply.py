@@ -25,7 +25,7 @@ from .bulk_connection import BULK_HEAD_BYTES, BulkConnection
 from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
 from .connect import Use, close_quietly, connect, query
-from .errors import ReplicationError, RowRejected, SchemaDrift, TargetBusy
+from .errors import ReplicationError, RowRejected, SchemaDrift, TargetLost
 from .model import Limits, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
@@ -128,6 +128,7 @@ class MySQLTarget(Server):
         self._under_way = 0  # operations
         self.steps = 0  # operations done: whether it gets any further
         self._described: Connection[Any] | None = None  # the connection that knows the events' format
+        self._begun: Connection[Any] | None = None  # the connection that the transaction was begun on
         self._as_known: set[TableName] = set()  # tables of the open transaction that were looked at
 
     # ---- connections ----
@@ -207,19 +208,22 @@ class MySQLTarget(Server):
 
     def define(self, sql: str) -> None:
         """Run a definition (it commits by itself)."""
+        self._define(sql)
+        self.replay.definitions.clear()
+
+    def _define(self, sql: str) -> None:
         with self.doing("creating a table"):
             query(self.control, sql)
-        self.replay.definitions.clear()
 
     def create_checkpoint_table(self) -> None:
         if self.describe(TableName(self.endpoint.database, checkpoints.TABLE)) is None:
-            self.define(checkpoints.create_table_sql(self.endpoint.database))
+            self._define(checkpoints.create_table_sql(self.endpoint.database))
 
     def prepared(self) -> PreparedRows:
         """The rows of XA transactions in doubt, in the open transaction."""
         if not self._has_prepared_table:
             if self.describe(TableName(self.endpoint.database, prepared.TABLE)) is None:
-                self.define(prepared.create_table_sql(self.endpoint.database))
+                self._define(prepared.create_table_sql(self.endpoint.database))
             self._has_prepared_table = True
         return prepared.PreparedTable(self.endpoint, self.connection)
 
@@ -228,6 +232,9 @@ class MySQLTarget(Server):
         """Drop the connections of open transactions; the server rolls them back."""
         for one in self._others:
             one.discard_transaction()
+        self._drop_apply()
+
+    def _drop_apply(self) -> None:
         close_quietly(self._apply)
         self._apply = None
 
@@ -337,10 +344,15 @@ class MySQLTarget(Server):
         self._wake_apply()
         connection = self.connection
         if self.replay.able and not self.replay.refused and self._described is not connection:
-            connection.rollback()  # of what has only been read, if anything
-            describe_events(connection, mariadb=self.info.is_mariadb)
+            try:
+                with self.doing():
+                    connection.rollback()  # of what has only been read, if anything
+                    describe_events(connection, mariadb=self.info.is_mariadb)
+            except ReplicationError as error:
+                raise self.replay.refusal(self.endpoint.label, error) from None
             self._described = connection
         connection.begin()
+        self._begun = connection
         self._as_known.clear()
 
     def _wake_apply(self) -> None:
@@ -350,7 +362,7 @@ class MySQLTarget(Server):
         try:
             self._apply.ping(reconnect=False)
         except (pymysql.MySQLError, OSError, AttributeError):
-            self.discard_transaction()
+            self._drop_apply()
 
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
         """Apply mutations in the open transaction.
@@ -403,7 +415,7 @@ class MySQLTarget(Server):
             return False
         if plan.target.name not in self.replay.definitions:
             self.wake()
-        with self.doing(f"looking at {plan.target.name}"):
+        with super().doing(f"looking at {plan.target.name}"):  # while the apply connection may be at work
             return self.replay.takes(self.control, plan, mariadb=self.info.is_mariadb)
 
     def write_changes(self, plan: TablePlan, changes: RowChanges) -> None:
@@ -422,10 +434,7 @@ class MySQLTarget(Server):
                 for statement in changes.statements(name, self._packet_bytes_max, mariadb=self.info.is_mariadb):
                     self._execute(statement)
         except ReplicationError as error:
-            if error.retryable:
-                raise
-            self.replay.refused = True
-            raise TargetBusy(f"{name} did not take rows as events: statements from here on", code=error.code) from None
+            raise self.replay.refusal(str(name), error) from None
 
     def _write_bulk(self, plan: TablePlan, bulk: BulkRows) -> None:
         sql = bulk_upsert_sql(plan, bulk.values)
@@ -582,9 +591,12 @@ class MySQLTarget(Server):
             TargetLost: the connection broke; whether the commit took effect, the checkpoint will tell.
         """
         with self.doing("committing"):
+            connection = self._apply
+            if connection is not self._begun or connection is None:
+                raise TargetLost("the connection that the transaction was begun on is gone")
             if stored:
-                checkpoints.write(self.connection, self.endpoint.database, stored, self.run_id)
-            self.connection.commit()
+                checkpoints.write(connection, self.endpoint.database, stored, self.run_id)
+            connection.commit()
 
     # ---- in the background ----
     def lanes(self, number: int) -> list[MySQLTarget]:

@@ -67,7 +67,7 @@ def overlay(table_map: TableMap, columns: Sequence[Column]) -> TableMap:
 
 
 def _hinted(column: MapColumn, described: Column | None) -> MapColumn:
-    if described is None or not _fits(column, described):
+    if described is None or not fits(column, described):
         return column
     return replace(column, hint=_hint(described))
 
@@ -79,7 +79,7 @@ def _hint(described: Column) -> str:
 
 
 def _filled(table: TableName, column: MapColumn, described: Column) -> MapColumn:
-    if not _fits(column, described) or column.name not in (None, described.name):
+    if not fits(column, described) or column.name not in (None, described.name):
         raise SchemaDrift(
             f"{table}.{described.name} is {described.column_type or described.type} in the table, in the log "
             f"its type is {column.type.name}, metadata {column.meta}",
@@ -106,7 +106,8 @@ def _number(column_type: str, default: int = 0) -> int:
     return int(found[1]) if found else default
 
 
-def _fits(column: MapColumn, described: Column) -> bool:
+def fits(column: MapColumn, described: Column) -> bool:
+    """Whether a described column can be the one of a table map: of its type, precision and fraction digits."""
     if column.type in BLOBS:
         return _BLOB_BYTES.get(described.type) == column.meta
     if described.type not in _TYPE_NAMES[column.type]:

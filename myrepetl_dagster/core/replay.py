@@ -16,6 +16,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from .connect import query
+from .errors import ReplicationError, TargetBusy, TargetLost
 from .grants import missing, parse
 from .model import TableName
 from .plan import TablePlan
@@ -27,6 +28,7 @@ from .values import sql_name
 _CHECKED = re.compile(rb"\bCHECK\b|\bSYSTEM VERSIONING\b|\bPERIOD FOR\b", re.IGNORECASE)
 _INNODB = re.compile(rb"\) ENGINE=InnoDB\b")
 _NEXT_NUMBER = re.compile(rb" AUTO_INCREMENT=\d+")
+_LOCKED = frozenset({1205, 1213, 1317})  # lock wait, deadlock, interrupted
 # How the target replicates is its own affair, but it applies our events so, too: to convert values, or to pass over
 # what it cannot apply, without a word. And a cluster's nodes are not MariaDB alone.
 _SETTINGS = (
@@ -38,8 +40,8 @@ _SETTINGS = (
 
 @dataclass(slots=True)
 class Replay:
-    """What a run's connections to a target know of it. `refused`: it did not take some events, and gets no more;
-    `definitions`: of tables that take them, else None.
+    """What a run's connections to a target know of it. `refused`: it did not take some events, and gets no more; of an
+    attempt, `able`: whether it takes any; `definitions`: of tables that take them, else None.
     """
 
     refused: bool = False
@@ -58,6 +60,20 @@ class Replay:
         if self.able is None:
             self.able = _is_able(control, mariadb=mariadb)
         return self.able
+
+    def forget(self) -> None:
+        """A new attempt asks anew."""
+        self.able = None
+        self.definitions.clear()
+
+    def refusal(self, what: str, error: ReplicationError) -> ReplicationError:
+        """What an attempt ends with that was to write events. Only where a lock or the connection was in the way, the
+        next one may try them again: it plans anew, and what the target refuses of a statement tells what is wrong.
+        """
+        if isinstance(error, TargetLost) or error.code in _LOCKED:
+            return error
+        self.refused = True
+        return TargetBusy(f"{what} did not take rows as events: statements from here on", code=error.code)
 
     def is_as_known(self, connection: Connection[Any], name: TableName) -> bool:
         """Whether the table is what it was; from here on it stays that until the transaction ends."""

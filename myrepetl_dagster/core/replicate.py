@@ -375,7 +375,7 @@ class SourceRun:
         for name in dict.fromkeys(m.target for m in mappings):
             claims = self._claims.setdefault(name, {})
             replay = self._replays.setdefault(name, Replay())
-            replay.definitions.clear()  # an attempt plans anew
+            replay.forget()
             target = MySQLTarget(self.pipeline.targets[name], self.limits, claims=claims, replay=replay)
             servers.targets[name] = target
             target.create_checkpoint_table()

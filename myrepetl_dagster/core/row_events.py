@@ -16,8 +16,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from .layout import layout_of
-from .maptypes import MapColumn, TableMap, Type
+from .maptypes import OLD_TEMPORAL, MapColumn, TableMap, Type
 from .model import Column, Row, TableName
+from .overlay import fits
 from .plan import TablePlan
 from .wire import LONG_BYTES
 
@@ -42,6 +43,9 @@ _PLAIN = frozenset({
     "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "bit", "year", "date", "time",
     "datetime", "timestamp", "json", "enum", "set", "text", "blob",
 })  # fmt: skip
+# The servers compare the sizes of strings, but not where the log says 0: then they take the target's own.
+_SIZED = frozenset({Type.STRING, Type.VARCHAR, Type.VAR_STRING})
+_NEVER = OLD_TEMPORAL | {Type.BLOB_COMPRESSED, Type.VARCHAR_COMPRESSED}
 _STRINGS = frozenset({
     "char", "varchar", "tinytext", "text", "mediumtext", "longtext", "binary", "varbinary", "tinyblob", "blob",
     "mediumblob", "longblob",
@@ -105,8 +109,11 @@ class RowChanges:
 def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
     """The form for the plan's rows; None where an image of the one table is not one of the other.
 
-    For mappings that take columns as they are. Sizes, precisions and fraction digits are the target's to compare.
+    For mappings that take columns as they are, of whole tables: with an init_query, or a target that is taken as it is,
+    rows may be missing that the log changes. Of a string's size it is the target that says whether it is its own.
     """
+    if plan.mapping.init_query is not None or plan.mapping.init_if_table_empty:
+        return None
     names = {c.source: c.target for c in plan.columns}
     targets = plan.target.columns
     if len(table_map.columns) != len(targets) or len(plan.columns) != len(targets) or not plan.distinct_keys:
@@ -141,6 +148,8 @@ def _alike(column: MapColumn, layout: Column, target: Column) -> bool:
     if kind in _STRINGS:
         kind = "blob" if target.charset in (None, "binary") else "text"
     same = layout.type == kind and layout.type in _PLAIN and not column.hint.startswith(("uuid", "inet"))
+    if column.type in _NEVER or (column.type in _SIZED and not column.meta) or not fits(column, target):
+        return False
     if target.generated or target.invisible or (column.nullable and not target.nullable):
         return False
     if layout.type in ("enum", "set"):

@@ -206,6 +206,7 @@ UNLIKE: dict[str, Callable[[], TablePlan]] = {
     "another length": lambda: planned(changed("name", column_type="varchar(30)")),
     "text that is bytes there": lambda: planned(changed("name", type="varbinary", charset=None)),
     "other labels": lambda: planned(changed("kind", members=(b"b", b"a"))),
+    "an init_query": lambda: replace(planned(), mapping=replace(planned().mapping, init_query="SELECT 1")),
     "no NULL": lambda: planned(changed("name", nullable=False)),
     "no sign": lambda: planned(changed("id", unsigned=True)),
     "a generated column": lambda: planned(changed("name", generated=True)),
