@@ -63,11 +63,14 @@ def logged(world: Pair) -> set[str]:
     file = world.on_source("SHOW BINARY LOGS")[-1][0]
     for _ in range(20):
         # MariaDB reads into an event that is just being written: error 1220, and gone a moment later.
-        with contextlib.suppress(pymysql.OperationalError):
+        with (
+            contextlib.suppress(pymysql.OperationalError),
             # As bytes: statements of other tests are in other character sets.
-            with world.source_session(use_unicode=False) as connection, connection.cursor() as cursor:
-                cursor.execute(f"SHOW BINLOG EVENTS IN '{file}'")
-                return {str(row[2], "ascii") for row in cursor.fetchall()}
+            world.source_session(use_unicode=False) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(f"SHOW BINLOG EVENTS IN '{file}'")
+            return {str(row[2], "ascii") for row in cursor.fetchall()}
         time.sleep(0.1)
     pytest.fail("the log's events cannot be listed")
 
