@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import pymysql
 from faults.proxy import Proxy
-from pipelines import Pair, pair_of
+from pipelines import REPLAY, Pair, pair_of
 from server_farm import Servers
 from servers import Flavour, Server
 
@@ -443,7 +443,7 @@ class World:
 
     Args:
         seed: of the load and of the faults (`rng`); printed, so that a failure can be replayed as far as
-            real servers allow. With an odd one rows are written as events where they can be.
+            real servers allow.
     """
 
     def __init__(self, pair: Pair, directory: Path, seed: int, *, proxies: bool = False, **limits: float) -> None:
@@ -453,7 +453,6 @@ class World:
         self.rng = random.Random(seed)
         self.counts: Counter[str] = Counter()
         pair.limits = {**LIMITS, **limits}
-        pair.replays = pair.replays or seed % 2 == 1
         for server in (pair.source, pair.target):
             server.execute("CREATE USER IF NOT EXISTS 'harness'@'%' IDENTIFIED BY 'harness'")
             server.execute("GRANT ALL ON *.* TO 'harness'@'%'")
@@ -585,15 +584,20 @@ OTHER: dict[Flavour, Flavour] = {"mysql": "mariadb", "mariadb": "mysql"}
 def world_of(
     servers: Servers, flavour: Flavour, directory: Path, *, gtid: bool = True, proxies: bool = False, **limits: float
 ) -> Iterator[World]:
-    """From this flavour to the other, on servers that only these tests use (they kill them)."""
-    pair = fault_pair(servers, flavour, gtid)
-    with World(pair, directory, new_seed(), proxies=proxies, **limits) as world:
+    """From this flavour to the other, on servers that only these tests use (they kill them); where the seed is odd, to
+    the same flavour, by events where they can be.
+    """
+    seed = new_seed()
+    pair = fault_pair(servers, flavour, gtid, by_events=REPLAY or seed % 2 == 1)
+    with World(pair, directory, seed, proxies=proxies, **limits) as world:
         yield world
 
 
-def fault_pair(servers: Servers, flavour: Flavour, gtid: bool = True) -> Pair:
+def fault_pair(servers: Servers, flavour: Flavour, gtid: bool = True, *, by_events: bool = False) -> Pair:
     """Fresh schemas on the servers of these tests."""
-    pair = pair_of(servers.get("faults", flavour, gtid), servers.get("faults", OTHER[flavour]))
+    target = servers.get("faults-too", flavour) if by_events else servers.get("faults", OTHER[flavour])
+    pair = pair_of(servers.get("faults", flavour, gtid), target)
+    pair.replays = by_events
     for server in (pair.source, pair.target):
         server.execute("SET GLOBAL max_allowed_packet=67108864")
     return pair
