@@ -214,6 +214,20 @@ def fill(server: Server, schema: str, wide: Sequence[Wide]) -> None:
     server.execute(f"USE `{schema}`", MODE, *statements)
 
 
+def change_in_every_way(world: Pair, wide: Sequence[Wide]) -> None:
+    """Each value is inserted, updated into a row of NULLs, and moved to another key."""
+    for table in wide:
+        names = ", ".join(["keep", *table.names])
+        sets = ", ".join(f"t.{name} = s.{name}" for name in table.names)
+        world.on_source(
+            MODE,
+            f"INSERT INTO {table.name} (id, {names}) SELECT id + 1000, {names} FROM {table.name} WHERE id < 1000",
+            f"INSERT INTO {table.name} (id) SELECT id + 2000 FROM {table.name} WHERE id < 1000",
+            f"UPDATE {table.name} t JOIN {table.name} s ON t.id = s.id + 2000 SET {sets}",
+            f"UPDATE {table.name} SET id = id + 8000 WHERE id BETWEEN 1000 AND 1003",
+        )
+
+
 def differences(world: Pair, wide: tuple[Wide, ...]) -> list[str]:
     """Each value of a target table that is not the source's, by its type."""
     found = []

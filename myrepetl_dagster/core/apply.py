@@ -409,7 +409,7 @@ class MySQLTarget(Server):
         Args:
             begun: in the transaction that is open.
         """
-        if rows < self.limits.event_rows_min or self.replay.refused:
+        if rows < self.limits.event_rows_min:
             return False
         if begun and (self._described is None or self._described is not self._apply):
             return False

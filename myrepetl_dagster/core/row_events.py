@@ -15,11 +15,11 @@ from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from .layout import layout_of
-from .maptypes import OLD_TEMPORAL, MapColumn, TableMap, Type
+from .maptypes import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
 from .model import Column, Row, TableName
 from .overlay import fits
 from .plan import TablePlan
+from .rowimage import length_at
 from .wire import LONG_BYTES
 
 _HEADER = struct.Struct("<IBIIIH")  # timestamp, type, server id, size, next position, flags
@@ -38,18 +38,11 @@ _DESCRIPTIONS = {
 _EVENT_BYTES_MAX = 512 * 1024  # unless one row is longer
 
 _KEY_CODES = {Type.TINY: "b", Type.SHORT: "h", Type.LONG: "i", Type.LONGLONG: "q"}
-# Types whose bytes in the log say all, given the character set and the labels.
-_PLAIN = frozenset({
-    "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "bit", "year", "date", "time",
-    "datetime", "timestamp", "json", "enum", "set", "text", "blob",
-})  # fmt: skip
 # The servers compare the sizes of strings, but not where the log says 0: then they take the target's own.
 _SIZED = frozenset({Type.STRING, Type.VARCHAR, Type.VAR_STRING})
-_NEVER = OLD_TEMPORAL | {Type.BLOB_COMPRESSED, Type.VARCHAR_COMPRESSED}
-_STRINGS = frozenset({
-    "char", "varchar", "tinytext", "text", "mediumtext", "longtext", "binary", "varbinary", "tinyblob", "blob",
-    "mediumblob", "longblob",
-})  # fmt: skip
+_NEVER = OLD_TEMPORAL | {Type.BLOB_COMPRESSED, Type.VARCHAR_COMPRESSED, Type.GEOMETRY, Type.VECTOR}
+# To the log these are strings; what else they are it does not say.
+_OWN_TYPES = frozenset({"uuid", "inet4", "inet6", "vector"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +112,11 @@ def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
     if len(table_map.columns) != len(targets) or len(plan.columns) != len(targets) or not plan.distinct_keys:
         return None
     ordinals = []
-    for ordinal, (column, layout, target) in enumerate(
-        zip(table_map.columns, layout_of(table_map), targets, strict=True)
-    ):
-        if names.get(layout.name) != target.name or not _alike(column, layout, target):
+    for ordinal, (column, target) in enumerate(zip(table_map.columns, targets, strict=True)):
+        source = plan.source.column(column.name or "")
+        if source is None or names.get(source.name) != target.name or source.column_type != target.column_type:
             return None
-        if (source := plan.source.column(layout.name)) is None or source.column_type != target.column_type:
+        if not _alike(column, target):
             return None
         if target.name in plan.key:
             ordinals.append(ordinal)
@@ -143,36 +135,27 @@ def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
     )
 
 
-def _alike(column: MapColumn, layout: Column, target: Column) -> bool:
-    kind = target.type
-    if kind in _STRINGS:
-        kind = "blob" if target.charset in (None, "binary") else "text"
-    same = layout.type == kind and layout.type in _PLAIN and not column.hint.startswith(("uuid", "inet"))
-    if column.type in _NEVER or (column.type in _SIZED and not column.meta) or not fits(column, target):
+def _alike(column: MapColumn, target: Column) -> bool:
+    """Whether a value's bytes in the log are those of the target's column, and no more than the column may hold."""
+    if column.type in _NEVER or target.type in _OWN_TYPES or (column.type in _SIZED and not column.meta):
         return False
-    if target.generated or target.invisible or (column.nullable and not target.nullable):
+    if not fits(column, target) or target.generated or target.invisible or (column.nullable and not target.nullable):
         return False
-    if layout.type in ("enum", "set"):
-        same = same and column.members == target.members
-    if layout.type in ("enum", "set", "text"):
-        same = same and column.charset == target.charset
-    return same and bool(layout.unsigned) == target.unsigned
+    if column.type in TEXT | MEMBERS and column.charset != (target.charset or "binary"):
+        return False
+    if column.type in MEMBERS and column.members != target.members:
+        return False
+    return column.type not in NUMERIC or bool(column.unsigned) == target.unsigned
 
 
 def _columns(raw: bytes) -> bytes:
     """Of a table map's bytes behind its flags: the number of columns, their types, metadata and who may be NULL."""
     at = 1 + raw[0] + 1
     begin = at = at + 1 + raw[at] + 1
-    width, at = _length_at(raw, at)
+    width, at = length_at(raw, at)
     at += width
-    size, at = _length_at(raw, at)
+    size, at = length_at(raw, at)
     return raw[begin : at + size + (width + 7) // 8]
-
-
-def _length_at(data: bytes, at: int) -> tuple[int, int]:
-    if data[at] < 0xFB:
-        return data[at], at + 1
-    return int.from_bytes(data[at + 1 : at + 3], "little"), at + 3  # 0xFC: no table has more columns or metadata
 
 
 def _length(number: int) -> bytes:

@@ -75,7 +75,7 @@ def parse_rows_header(body: bytes, event_type: int) -> RowsHeader:
         start = 8
         if event_type in _WITH_EXTRA_DATA:
             start += int.from_bytes(body[8:10], "little")
-        width, start = _length(body, start)
+        width, start = length_at(body, start)
         size = (width + 7) // 8
         bitmaps = [body[start : start + size]]
         if event_type in UPDATES:
@@ -95,7 +95,8 @@ def parse_rows_header(body: bytes, event_type: int) -> RowsHeader:
     )
 
 
-def _length(data: bytes, at: int) -> tuple[int, int]:
+def length_at(data: bytes, at: int) -> tuple[int, int]:
+    """A length-encoded number, and where it ends."""
     first = data[at]
     if first < 0xFB:
         return first, at + 1

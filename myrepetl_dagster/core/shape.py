@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .bulk_rows import BulkRows
 from .errors import SchemaDrift
@@ -46,6 +46,7 @@ class Rendered:
 
 # What is written as it is: all of it as SQL, or as the log's own images.
 Ready = Rendered | RowChanges
+_Made = TypeVar("_Made")
 
 
 class Images(Protocol):
@@ -133,19 +134,13 @@ class Shaped:
             early = {key: row for key, row in self.last.items() if row is not None and key not in held}
         if early:
             late = {key: row for key, row in self.last.items() if row is None or key in held}
-        parts = [self.images.rendered(part) if part else None for part in (early, late)]
-        if any(part and made is None for part, made in zip((early, late), parts, strict=True)):
-            return None
-        return parts[0], parts[1]
+        return _both(self.images.rendered, early, late)
 
     def _changes_apart(self, images: Images, held: set[Row]) -> tuple[RowChanges | None, RowChanges | None] | None:
         # What goes is there, or the target says so: it need not wait for what others write.
         late = {key: row for key, row in self.last.items() if key in held}
         early = {key: row for key, row in self.last.items() if key not in held} if late else self.last
-        parts = [images.changes(part, self.fresh) if part else None for part in (early, late)]
-        if any(part and made is None for part, made in zip((early, late), parts, strict=True)):
-            return None
-        return parts[0], parts[1]
+        return _both(lambda part: images.changes(part, self.fresh), early, late)
 
     def mutations_apart(
         self, taken: Sequence[Shaped], *, distinct_keys: bool
@@ -180,6 +175,16 @@ class Shaped:
 
     def check(self) -> None:
         assert self.rows_read == self.rows_upserted + self.rows_deleted + self.rows_filtered, "a row went missing"
+
+
+def _both(
+    make: Callable[[LastImages], _Made | None], early: LastImages, late: LastImages
+) -> tuple[_Made | None, _Made | None] | None:
+    """What is made of each part, if there is anything in it; None where one cannot be made."""
+    parts = [make(part) if part else None for part in (early, late)]
+    if any(part and made is None for part, made in zip((early, late), parts, strict=True)):
+        return None
+    return parts[0], parts[1]
 
 
 def key_getter(indexes: Sequence[int]) -> Callable[[LiteralRow], LiteralKey]:

@@ -7,10 +7,10 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
-from decode_log import MODE, kind_of
+from decode_log import kind_of
 from pipelines import Pair, Route, pair, pair_of
 from server_farm import Servers
-from type_matrix import differences, fill, packed, tables
+from type_matrix import change_in_every_way, differences, fill, packed, tables
 
 from myrepetl_dagster.core import bulk_connection
 from myrepetl_dagster.core.apply import MySQLTarget
@@ -74,16 +74,7 @@ def test_every_type_in_bulk(servers: Servers, route: Route, in_bulk: Counter[str
     assert set(in_bulk) == {table.name for table in short}, "not every table was copied in bulk"
     assert differences(world, wide) == []
     in_bulk.clear()
-    for table in wide:
-        names_of = ", ".join(["keep", *table.names])
-        sets = ", ".join(f"t.{name} = s.{name}" for name in table.names)
-        world.on_source(
-            MODE,
-            f"INSERT INTO {table.name} (id, {names_of}) SELECT id + 1000, {names_of} FROM {table.name} WHERE id < 1000",
-            f"INSERT INTO {table.name} (id) SELECT id + 2000 FROM {table.name} WHERE id < 1000",
-            f"UPDATE {table.name} t JOIN {table.name} s ON t.id = s.id + 2000 SET {sets}",
-            f"UPDATE {table.name} SET id = id + 8000 WHERE id BETWEEN 1000 AND 1003",
-        )
+    change_in_every_way(world, wide)
     world.run(names)
 
     assert set(in_bulk) == {table.name for table in wide}, "not every table's rows went in bulk"
