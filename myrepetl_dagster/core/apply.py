@@ -26,6 +26,7 @@ from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
 from .connect import Use, close_quietly, connect, query
 from .errors import ReplicationError, RowRejected, SchemaDrift, TargetLost
+from .literal_code import LiteralRow
 from .model import Limits, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
@@ -35,7 +36,7 @@ from .row_events import RowChanges
 from .schema import describe, describe_all, known_collations
 from .server import PING_AFTER_IDLE_S, Server
 from .session import lax_apply_mode, lock_wait_s, sql_mode
-from .shape import LiteralKey, LiteralRow, Mutation, Rendered
+from .shaped import LiteralKey, Mutation, Rendered
 from .snapshot import keys_condition, keyset_condition
 from .target_sql import (
     BULK_BYTES_MAX,

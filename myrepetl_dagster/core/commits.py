@@ -30,7 +30,7 @@ from .errors import TargetBusy
 from .mapping_state import MappingState, Work, blamed
 from .plan import TablePlan, UniqueKeys
 from .row_events import RowChanges
-from .shape import Mutation, Ready, Rendered, Shaped
+from .shaped import Mutation, Ready, Rendered, Shaped
 
 LANES = 3
 

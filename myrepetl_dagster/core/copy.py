@@ -20,7 +20,8 @@ from .mapping_state import MappingState, Report, blamed
 from .model import Column, Limits, Phase, Row
 from .plan import TablePlan
 from .position import Position
-from .shape import LiteralKey, Shaped, Shaper
+from .shape import Shaper
+from .shaped import LiteralKey, Shaped
 from .source import Source
 from .values import INTEGER_TYPES, TEMPORAL_TYPES
 

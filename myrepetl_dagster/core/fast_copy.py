@@ -26,7 +26,7 @@ from .mapping_state import MappingState, Report, blamed
 from .model import Limits
 from .plan import UniqueKeys
 from .position import Position
-from .shape import LiteralKey, Shaped
+from .shaped import LiteralKey, Shaped
 from .snapshot import keys_condition, keyset_condition
 from .source import MySQLSource
 from .tuple_copy import tuple_select

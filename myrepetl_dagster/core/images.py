@@ -20,7 +20,8 @@ from .model import Column, Row
 from .plan import TablePlan, UniqueKeys
 from .row_events import RowChanges, event_form
 from .rowimage import Span, compile_decoder, compile_renderer, compile_scanner
-from .shape import LastImages, Mutation, Rendered, Shaped, Shaper
+from .shape import Shaper
+from .shaped import LastImages, Mutation, Rendered, Shaped
 from .values import literal_of
 from .wire import LONG_BYTES
 

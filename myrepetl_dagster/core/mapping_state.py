@@ -14,7 +14,8 @@ from .model import Phase
 from .plan import TablePlan
 from .position import Position, Transaction
 from .prepared import InDoubt
-from .shape import Shaped, Shaper
+from .shape import Shaper
+from .shaped import Shaped
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from pymysql.connections import Connection
 from .connect import query, quote_name, translated
 from .pipeline import Endpoint
 from .plan import PlannedColumn, TablePlan
-from .shape import Mutation, Shaped
+from .shaped import Mutation, Shaped
 
 TABLE = "_myrepetl_prepared"
 # What the name of a transaction's rows begins with: they were few enough to be in memory, or were not.

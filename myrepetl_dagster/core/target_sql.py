@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .errors import RowRejected
+from .literal_code import LiteralRow
 from .model import Column
 from .plan import TablePlan
-from .shape import LiteralKey, LiteralRow, Mutation
+from .shaped import LiteralKey, Mutation
 from .values import any_literal, cell_from_text, from_python, literal_of, sql_name
 
 STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones

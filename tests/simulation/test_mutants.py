@@ -29,7 +29,8 @@ from myrepetl_dagster.core.model import Phase, TableName
 from myrepetl_dagster.core.plan import TablePlan
 from myrepetl_dagster.core.position import GtidSet, Position
 from myrepetl_dagster.core.run_pass import Pass
-from myrepetl_dagster.core.shape import Change, Mutation, Shaped, Shaper
+from myrepetl_dagster.core.shape import Change, Shaper
+from myrepetl_dagster.core.shaped import Mutation, Shaped
 
 SEEDS_MAX = 3_000
 

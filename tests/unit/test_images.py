@@ -19,7 +19,8 @@ from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.position import Transaction
 from myrepetl_dagster.core.row_events import RowChanges
 from myrepetl_dagster.core.rowimage import compile_decoder
-from myrepetl_dagster.core.shape import Shaped, Shaper
+from myrepetl_dagster.core.shape import Shaper
+from myrepetl_dagster.core.shaped import Shaped
 
 NAME = TableName("shop", "people")
 COLUMNS = (

@@ -21,7 +21,8 @@ from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.position import Transaction
 from myrepetl_dagster.core.row_events import RowChanges, event_form
 from myrepetl_dagster.core.rowimage import compile_decoder, parse_rows_header
-from myrepetl_dagster.core.shape import Shaped, Shaper
+from myrepetl_dagster.core.shape import Shaper
+from myrepetl_dagster.core.shaped import Shaped
 from myrepetl_dagster.core.tablemap import parse_table_map
 
 SOURCE, TARGET = TableName("shop", "people"), TableName("dwh", "leute")

@@ -11,7 +11,8 @@ from myrepetl_dagster.core.filters import Compare, Expression
 from myrepetl_dagster.core.model import Column, Table, TableName
 from myrepetl_dagster.core.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.plan import TablePlan, plan_table
-from myrepetl_dagster.core.shape import Change, Mutation, Shaped, Shaper
+from myrepetl_dagster.core.shape import Change, Shaper
+from myrepetl_dagster.core.shaped import Mutation, Shaped
 from myrepetl_dagster.core.transforms import Transform
 
 ID = Column("id", "int", "int", nullable=False)
