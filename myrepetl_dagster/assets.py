@@ -15,7 +15,7 @@ from .progress import ProgressReport
 from .resources import MySQLTargetResource
 
 if TYPE_CHECKING:
-    from .core.replicate import MappingResult
+    from .core.result import MappingResult
 
 POOL = "myrepetl"
 COUNT_S_MAX = 1.0  # for one table

@@ -19,7 +19,8 @@ from .cli_output import console, print_results, progress_table, rate
 from .core.errors import ReplicationError
 from .core.model import Phase, Progress
 from .core.pipeline import Pipeline
-from .core.replicate import MappingResult, SourceRun
+from .core.replicate import SourceRun
+from .core.result import MappingResult
 
 log = logging.getLogger("myrepetl")
 

@@ -16,7 +16,7 @@ from .core.model import Column, Progress, Table
 from .core.pipeline import ColumnMapping, TableMapping
 
 if TYPE_CHECKING:
-    from .core.replicate import MappingResult
+    from .core.result import MappingResult
 
 Metadata = dict[str, Any]
 

@@ -17,7 +17,8 @@ from myrepetl_dagster.core.config import from_dict
 from myrepetl_dagster.core.errors import ReplicationError
 from myrepetl_dagster.core.model import Phase, Progress
 from myrepetl_dagster.core.pipeline import Pipeline
-from myrepetl_dagster.core.replicate import MappingResult, replicate
+from myrepetl_dagster.core.replicate import replicate
+from myrepetl_dagster.core.result import MappingResult
 
 PASSWORD = "least"
 _numbers = itertools.count(1)

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from .config import from_dict, load
     from .errors import ReplicationError
     from .pipeline import Pipeline, TableMapping
-    from .replicate import MappingResult, SourceRun, replicate
+    from .replicate import SourceRun, replicate
+    from .result import MappingResult
     from .status import Status, status
 
 _HOMES = {
-    "MappingResult": "replicate",
+    "MappingResult": "result",
     "Pipeline": "pipeline",
     "ReplicationError": "errors",
     "SourceRun": "replicate",

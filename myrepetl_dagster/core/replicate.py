@@ -1,6 +1,6 @@
 """The loop, and the only retry: bring mappings up to the head of their source.
 
-`replicate` does it for a pipeline, `SourceRun.once` for the mappings of one source: claim, plan, copy what is
+`replicate` does it for a pipeline, `SourceRun` for the mappings of one source: claim, plan, copy what is
 due, apply the log. Recovery is the same path as a start: everything begins at the checkpoint.
 """
 
@@ -9,47 +9,29 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from .apply import Claims, MySQLTarget
-from .checkpoint import Checkpoint, columns_from_json
-from .drift import Answer
-from .errors import PositionLost, ReplicationError, StaleRun, TransientError
-from .evolve import follow
+from .checkpoint import Checkpoint
+from .errors import PositionLost, ReplicationError, TransientError
 from .mapping_state import MappingState, Place, SchemaChanged
-from .model import Limits, Phase, Progress, Table, TableName
+from .model import Limits, Progress
 from .pipeline import Pipeline, TableMapping
 from .plan import TablePlan
+from .planning import Planning, Servers
 from .position import Position
-from .preflight import check_source, define, resolve
+from .preflight import check_source
 from .replay import Replay
+from .result import MappingResult
 from .run_pass import Pass, fast_copies
 from .source import MySQLSource
 
 log = logging.getLogger("myrepetl")
 
 UNKNOWN_HOST = 2005
-
-
-@dataclass(slots=True)
-class MappingResult:
-    """What a run did for one mapping, and where it stands. Rows are counted over the run, not the table."""
-
-    mapping: str
-    phase: Phase | None = None
-    position: str = ""
-    source_head: str = ""
-    rows_snapshotted: int = 0
-    changes_applied: int = 0
-    rows_filtered: int = 0
-    lag_s: float | None = None
-    elapsed_s: float = 0.0
-    error: ReplicationError | None = None
-    plan: TablePlan | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -103,19 +85,6 @@ class Baseline:
     rows_snapshotted: int = 0
     changes_applied: int = 0
     rows_filtered: int = 0
-
-
-@dataclass(slots=True)
-class Servers:
-    """The connections of one attempt."""
-
-    source: MySQLSource
-    targets: dict[str, MySQLTarget] = field(default_factory=dict)
-
-    def close(self) -> None:
-        self.source.close()
-        for target in self.targets.values():
-            target.close()
 
 
 class SourceRun:
@@ -207,7 +176,11 @@ class SourceRun:
         servers = Servers(MySQLSource(self.pipeline.sources[self.source_name], self.limits, self._server_id()))
         try:
             check_source(servers.source)
-            plans = self._plans(servers)
+            mappings = [m for m in self.mappings if self.results[m.name].error is None]
+            checkpoints = self._open_targets(servers, mappings)
+            planning = Planning(self.pipeline, servers, self.results, self.forget, self.answered)
+            planning.plan(mappings, checkpoints)
+            plans = planning.plans
             replication = self.pipeline.replication
             log_start = (replication.log_file, replication.log_pos) if replication.log_file else None
             while plans:
@@ -221,153 +194,18 @@ class SourceRun:
                     self._note_lag(servers.source)
                     return
                 except SchemaChanged as change:
-                    self._follow(servers, plans, change)
+                    planning.follow(change)
                 except PositionLost as error:
-                    self._position_lost(servers, plans, error)
+                    planning.position_lost(error)
                 except ReplicationError as error:
                     if isinstance(error, TransientError) or error.mapping not in plans:
                         raise
-                    if self._planned_before_a_change(servers, plans, error.mapping, error):
+                    if planning.planned_before_a_change(error.mapping, error):
                         continue
-                    self._failed(servers, plans.pop(error.mapping)[1], error)
+                    planning.failed(error.mapping, error)
         finally:
             self._reached |= {s.endpoint.label for s in (servers.source, *servers.targets.values()) if s.reached}
             servers.close()
-
-    def _position_lost(
-        self, servers: Servers, plans: dict[str, tuple[TablePlan, MySQLTarget]], error: PositionLost
-    ) -> None:
-        """Copy again what may be copied again (`on_position_lost`); the rest stops."""
-        named = [error.mapping] if error.mapping in plans else list(plans)
-        willing = [name for name in named if plans[name][0].mapping.on_position_lost == "resnapshot"]
-        if error.mapping is None and len(willing) < len(named):
-            for name in named:
-                plans[name][1].record_error(name, str(error))
-            raise error
-        if not willing:
-            self._failed(servers, plans.pop(str(error.mapping))[1], error)
-            return
-        log.warning("%s: copying again: %s", ", ".join(willing), error, extra={"code": error.code})
-        self.forget.update(willing)
-        for name in willing:
-            self._plan_again(servers, plans, name, copying=True)
-
-    def _follow(self, servers: Servers, plans: dict[str, tuple[TablePlan, MySQLTarget]], change: SchemaChanged) -> None:
-        """Let the target follow a change of its source table, then plan anew."""
-        name = change.place[0]
-        plan, target = plans[name]
-        for each in servers.targets.values():  # of a transaction of which a part is written
-            each.discard_transaction()
-        try:
-            source = servers.source.describe(plan.source.name)
-            answer = change.decision.answer if source is None else follow(target, plan, source, change.decision)
-            log.info("mapping %s: source table changed, %s", name, answer, extra={"mapping": name})
-            if answer is Answer.COPY_AGAIN:
-                self.forget.add(name)
-            self._plan_again(servers, plans, name)
-            self.answered.add(change.place)
-        except ReplicationError as error:
-            error.mapping = name
-            if isinstance(error, TransientError):
-                raise
-            self._failed(servers, plans.pop(name)[1], error)
-
-    def _plan_again(
-        self, servers: Servers, plans: dict[str, tuple[TablePlan, MySQLTarget]], name: str, *, copying: bool = False
-    ) -> None:
-        (plan, target), source = plans[name], servers.source
-        mapping = plan.mapping
-        copying = copying or name in self.forget
-        checkpoint = target.read_checkpoints([name]).get(name)
-        held = target.describe(mapping.target_name)
-        table = define(mapping, source, target, source.describe(mapping.source_name), held, copying=copying)
-        held = held or target.describe(mapping.target_name)
-        assert held is not None, "the table was just created"
-        plan = self._resolved(mapping, target, checkpoint, table, held, copying=copying)
-        self.results[name].plan = plan
-        plans[name] = (plan, target)
-
-    def _planned_before_a_change(
-        self,
-        servers: Servers,
-        plans: dict[str, tuple[TablePlan, MySQLTarget]],
-        name: str,
-        error: ReplicationError,
-    ) -> bool:
-        """Plan again what failed, if the source table is no longer what it was when it was planned.
-
-        A copy of which a part failed starts over: what it selects, or what it fits into, may be gone.
-        """
-        plan, target = plans[name]
-        now = servers.source.columns(plan.source.name)
-        if not now or now == plan.source.columns:
-            return False
-        log.info("mapping %s: source table changed meanwhile: %s", name, error, extra={"mapping": name})
-        for each in servers.targets.values():
-            each.discard_transaction()
-        held = target.read_checkpoints([name]).get(name)
-        if held is not None and held.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
-            self.forget.add(name)
-        try:
-            self._plan_again(servers, plans, name)
-        except ReplicationError as later:
-            if isinstance(later, TransientError):
-                raise
-            later.mapping = name
-            self._failed(servers, plans.pop(name)[1], later)
-        return True
-
-    def _resolved(
-        self,
-        mapping: TableMapping,
-        target: MySQLTarget,
-        checkpoint: Checkpoint | None,
-        table: Table,
-        held: Table,
-        *,
-        copying: bool,
-    ) -> TablePlan:
-        """The plan by source table and target table."""
-        known = columns_from_json(checkpoint.source_columns_json) if checkpoint else ()
-        past_key = checkpoint.key if checkpoint else ()
-        shared = self.pipeline.sharing(mapping)
-        plan = resolve(mapping, target, shared, table, held, copying=copying, known=known, past_key=past_key)
-        if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
-            self.forget.add(mapping.name)  # its next chunk would be asked for by the old key
-        return plan
-
-    def _copying(self, mapping: TableMapping, checkpoint: Checkpoint | None) -> bool:
-        return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.forget
-
-    def _plans(self, servers: Servers) -> dict[str, tuple[TablePlan, MySQLTarget]]:
-        """All mappings' plans. What can be asked for all tables at once is: with many, the questions are most of it."""
-        mappings = [m for m in self.mappings if self.results[m.name].error is None]
-        checkpoints = self._open_targets(servers, mappings)
-        tables = servers.source.describe_all([m.source_name for m in mappings])
-        held = _target_tables(servers, mappings)
-        created = []
-        for mapping in mappings:
-            target, known = servers.targets[mapping.target], held.get((mapping.target, mapping.target_name))
-            copying, table = self._copying(mapping, checkpoints.get(mapping.name)), tables.get(mapping.source_name)
-            with self._failing_alone(servers, mapping):
-                define(mapping, servers.source, target, table, known, copying=copying)
-                if known is None:
-                    created.append(mapping)
-        held |= _target_tables(servers, created)
-        plans = {}
-        for mapping in (m for m in mappings if self.results[m.name].error is None):
-            target = servers.targets[mapping.target]
-            with self._failing_alone(servers, mapping):
-                known = held.get((mapping.target, mapping.target_name))
-                if self.pipeline.sharing(mapping):  # planning one of the others may have altered it
-                    known = target.describe(mapping.target_name)
-                assert known is not None, "the table is there, or was just created"
-                table, checkpoint = tables[mapping.source_name], checkpoints.get(mapping.name)
-                copying = self._copying(mapping, checkpoint)
-                plan = self._resolved(mapping, target, checkpoint, table, known, copying=copying)
-                self.results[mapping.name].plan = plan
-                plans[mapping.name] = (plan, target)
-        return plans
 
     def _open_targets(self, servers: Servers, mappings: Sequence[TableMapping]) -> dict[str, Checkpoint]:
         """Make the targets ready to be asked; gives the mappings' checkpoints."""
@@ -381,25 +219,6 @@ class SourceRun:
             target.create_checkpoint_table()
             checkpoints |= target.read_checkpoints([m.name for m in mappings if m.target == name])
         return checkpoints
-
-    @contextmanager
-    def _failing_alone(self, servers: Servers, mapping: TableMapping) -> Iterator[None]:
-        """An error that is not to pass by itself is this mapping's, and ends nothing else."""
-        try:
-            yield
-        except ReplicationError as error:
-            if isinstance(error, TransientError):
-                raise
-            error.mapping = mapping.name
-            self._failed(servers, servers.targets[mapping.target], error)
-
-    def _failed(self, servers: Servers, target: MySQLTarget, error: ReplicationError) -> None:
-        assert error.mapping is not None
-        self.results[error.mapping].error = error
-        log.error("mapping %s: %s", error.mapping, error, extra={"mapping": error.mapping, "code": error.code})
-        target.discard_transaction()
-        if not isinstance(error, StaleRun):
-            target.record_error(error.mapping, str(error))
 
     def _server_id(self) -> int | None:
         return self.pipeline.sources[self.source_name].server_id or self.pipeline.replication.server_id
@@ -453,15 +272,6 @@ class SourceRun:
         for result in self.results.values():
             if result.error is None:
                 result.lag_s = 0.0  # at the head that the run began with, or beyond
-
-
-def _target_tables(servers: Servers, mappings: Sequence[TableMapping]) -> dict[tuple[str, TableName], Table]:
-    """The mappings' target tables that there are, by target and name."""
-    found: dict[tuple[str, TableName], Table] = {}
-    for name, target in servers.targets.items():
-        tables = target.describe_all([m.target_name for m in mappings if m.target == name])
-        found |= {(name, table): described for table, described in tables.items()}
-    return found
 
 
 def backoff_s(limits: Limits, attempt: int, jitter: float) -> float:

@@ -32,7 +32,8 @@ from myrepetl_dagster.core import checkpoint as checkpoints
 from myrepetl_dagster.core.config import from_dict
 from myrepetl_dagster.core.errors import TransientError
 from myrepetl_dagster.core.model import Phase
-from myrepetl_dagster.core.replicate import MappingResult, replicate
+from myrepetl_dagster.core.replicate import replicate
+from myrepetl_dagster.core.result import MappingResult
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = Path(__file__).with_name("runner.py")

@@ -14,7 +14,7 @@ from server_farm import Servers
 
 from myrepetl_dagster.core.errors import StaleRun, TransientError
 from myrepetl_dagster.core.model import Limits, Progress
-from myrepetl_dagster.core.replicate import MappingResult
+from myrepetl_dagster.core.result import MappingResult
 
 FILL = "INSERT INTO t WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i+1 FROM n WHERE i < 60) SELECT i, 0 FROM n"
 

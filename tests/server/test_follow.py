@@ -16,7 +16,8 @@ from servers import Flavour, Server
 
 from myrepetl_dagster.core.config import from_dict
 from myrepetl_dagster.core.pipeline import Pipeline
-from myrepetl_dagster.core.replicate import MappingResult, SourceRun
+from myrepetl_dagster.core.replicate import SourceRun
+from myrepetl_dagster.core.result import MappingResult
 from myrepetl_dagster.core.source import MySQLSource
 from myrepetl_dagster.core.stream import LogStream
 

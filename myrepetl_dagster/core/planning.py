@@ -1,0 +1,221 @@
+"""The plans of one attempt: of every mapping by its tables as they are, and anew where it turns out that they are not.
+
+What goes wrong for one mapping ends that one: it leaves the plans, and its error is in its result.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from .apply import MySQLTarget
+from .checkpoint import Checkpoint, columns_from_json
+from .drift import Answer
+from .errors import PositionLost, ReplicationError, StaleRun, TransientError
+from .evolve import follow
+from .mapping_state import Place, SchemaChanged
+from .model import Phase, Table, TableName
+from .pipeline import Pipeline, TableMapping
+from .plan import TablePlan
+from .preflight import define, resolve
+from .result import MappingResult
+from .source import MySQLSource
+
+log = logging.getLogger("myrepetl")
+
+
+@dataclass(slots=True)
+class Servers:
+    """The connections of one attempt."""
+
+    source: MySQLSource
+    targets: dict[str, MySQLTarget] = field(default_factory=dict)
+
+    def close(self) -> None:
+        self.source.close()
+        for target in self.targets.values():
+            target.close()
+
+
+class Planning:
+    """Plans the mappings of one source, in one attempt.
+
+    Args:
+        results: by mapping; of the whole run, as `forget` and `answered` are.
+        forget: mappings whose checkpoint counts as none.
+        answered: changes of tables that the targets have followed.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        servers: Servers,
+        results: Mapping[str, MappingResult],
+        forget: set[str],
+        answered: set[Place],
+    ) -> None:
+        self.pipeline = pipeline
+        self.servers = servers
+        self.results = results
+        self.forget = forget
+        self.answered = answered
+        self.plans: dict[str, tuple[TablePlan, MySQLTarget]] = {}
+
+    def plan(self, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]) -> None:
+        """Plan these mappings. What can be asked for all tables at once is: with many, the questions are most of it."""
+        servers = self.servers
+        tables = servers.source.describe_all([m.source_name for m in mappings])
+        held = _target_tables(servers, mappings)
+        created = []
+        for mapping in mappings:
+            target, known = servers.targets[mapping.target], held.get((mapping.target, mapping.target_name))
+            copying, table = self._copying(mapping, checkpoints.get(mapping.name)), tables.get(mapping.source_name)
+            with self._failing_alone(mapping):
+                define(mapping, servers.source, target, table, known, copying=copying)
+                if known is None:
+                    created.append(mapping)
+        held |= _target_tables(servers, created)
+        for mapping in (m for m in mappings if self.results[m.name].error is None):
+            target = servers.targets[mapping.target]
+            with self._failing_alone(mapping):
+                known = held.get((mapping.target, mapping.target_name))
+                if self.pipeline.sharing(mapping):  # planning one of the others may have altered it
+                    known = target.describe(mapping.target_name)
+                assert known is not None, "the table is there, or was just created"
+                table, checkpoint = tables[mapping.source_name], checkpoints.get(mapping.name)
+                copying = self._copying(mapping, checkpoint)
+                plan = self._resolved(mapping, target, checkpoint, table, known, copying=copying)
+                self.results[mapping.name].plan = plan
+                self.plans[mapping.name] = (plan, target)
+
+    # ---- anew ----
+    def follow(self, change: SchemaChanged) -> None:
+        """Let the target follow a change of its source table, then plan anew."""
+        name = change.place[0]
+        plan, target = self.plans[name]
+        for each in self.servers.targets.values():  # of a transaction of which a part is written
+            each.discard_transaction()
+        try:
+            source = self.servers.source.describe(plan.source.name)
+            answer = change.decision.answer if source is None else follow(target, plan, source, change.decision)
+            log.info("mapping %s: source table changed, %s", name, answer, extra={"mapping": name})
+            if answer is Answer.COPY_AGAIN:
+                self.forget.add(name)
+            self._again(name)
+            self.answered.add(change.place)
+        except ReplicationError as error:
+            error.mapping = name
+            if isinstance(error, TransientError):
+                raise
+            self.failed(name, error)
+
+    def planned_before_a_change(self, name: str, error: ReplicationError) -> bool:
+        """Plan again what failed, if the source table is no longer what it was when it was planned.
+
+        A copy of which a part failed starts over: what it selects, or what it fits into, may be gone.
+        """
+        plan, target = self.plans[name]
+        now = self.servers.source.columns(plan.source.name)
+        if not now or now == plan.source.columns:
+            return False
+        log.info("mapping %s: source table changed meanwhile: %s", name, error, extra={"mapping": name})
+        for each in self.servers.targets.values():
+            each.discard_transaction()
+        held = target.read_checkpoints([name]).get(name)
+        if held is not None and held.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
+            self.forget.add(name)
+        try:
+            self._again(name)
+        except ReplicationError as later:
+            if isinstance(later, TransientError):
+                raise
+            later.mapping = name
+            self.failed(name, later)
+        return True
+
+    def position_lost(self, error: PositionLost) -> None:
+        """Copy again what may be copied again (`on_position_lost`); the rest stops."""
+        named = [error.mapping] if error.mapping in self.plans else list(self.plans)
+        willing = [name for name in named if self.plans[name][0].mapping.on_position_lost == "resnapshot"]
+        if error.mapping is None and len(willing) < len(named):
+            for name in named:
+                self.plans[name][1].record_error(name, str(error))
+            raise error
+        if not willing:
+            self.failed(str(error.mapping), error)
+            return
+        log.warning("%s: copying again: %s", ", ".join(willing), error, extra={"code": error.code})
+        self.forget.update(willing)
+        for name in willing:
+            self._again(name, copying=True)
+
+    def _again(self, name: str, *, copying: bool = False) -> None:
+        """Plan a mapping by its tables as they are now."""
+        (plan, target), source = self.plans[name], self.servers.source
+        mapping = plan.mapping
+        copying = copying or name in self.forget
+        checkpoint = target.read_checkpoints([name]).get(name)
+        held = target.describe(mapping.target_name)
+        table = define(mapping, source, target, source.describe(mapping.source_name), held, copying=copying)
+        held = held or target.describe(mapping.target_name)
+        assert held is not None, "the table was just created"
+        plan = self._resolved(mapping, target, checkpoint, table, held, copying=copying)
+        self.results[name].plan = plan
+        self.plans[name] = (plan, target)
+
+    def _resolved(
+        self,
+        mapping: TableMapping,
+        target: MySQLTarget,
+        checkpoint: Checkpoint | None,
+        table: Table,
+        held: Table,
+        *,
+        copying: bool,
+    ) -> TablePlan:
+        """The plan by source table and target table."""
+        known = columns_from_json(checkpoint.source_columns_json) if checkpoint else ()
+        past_key = checkpoint.key if checkpoint else ()
+        shared = self.pipeline.sharing(mapping)
+        plan = resolve(mapping, target, shared, table, held, copying=copying, known=known, past_key=past_key)
+        if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
+            self.forget.add(mapping.name)  # its next chunk would be asked for by the old key
+        return plan
+
+    def _copying(self, mapping: TableMapping, checkpoint: Checkpoint | None) -> bool:
+        return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.forget
+
+    # ---- what fails ----
+    def failed(self, name: str, error: ReplicationError) -> None:
+        """Go on without this mapping."""
+        self._failed(self.plans.pop(name)[1], error)
+
+    @contextmanager
+    def _failing_alone(self, mapping: TableMapping) -> Iterator[None]:
+        """An error that is not to pass by itself is this mapping's, and ends nothing else."""
+        try:
+            yield
+        except ReplicationError as error:
+            if isinstance(error, TransientError):
+                raise
+            error.mapping = mapping.name
+            self._failed(self.servers.targets[mapping.target], error)
+
+    def _failed(self, target: MySQLTarget, error: ReplicationError) -> None:
+        assert error.mapping is not None
+        self.results[error.mapping].error = error
+        log.error("mapping %s: %s", error.mapping, error, extra={"mapping": error.mapping, "code": error.code})
+        target.discard_transaction()
+        if not isinstance(error, StaleRun):
+            target.record_error(error.mapping, str(error))
+
+
+def _target_tables(servers: Servers, mappings: Sequence[TableMapping]) -> dict[tuple[str, TableName], Table]:
+    """The mappings' target tables that there are, by target and name."""
+    found: dict[tuple[str, TableName], Table] = {}
+    for name, target in servers.targets.items():
+        tables = target.describe_all([m.target_name for m in mappings if m.target == name])
+        found |= {(name, table): described for table, described in tables.items()}
+    return found

@@ -1,0 +1,26 @@
+"""What a run tells of a mapping in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import ReplicationError
+from .model import Phase
+from .plan import TablePlan
+
+
+@dataclass(slots=True)
+class MappingResult:
+    """What a run did for one mapping, and where it stands. Rows are counted over the run, not the table."""
+
+    mapping: str
+    phase: Phase | None = None
+    position: str = ""
+    source_head: str = ""
+    rows_snapshotted: int = 0
+    changes_applied: int = 0
+    rows_filtered: int = 0
+    lag_s: float | None = None
+    elapsed_s: float = 0.0
+    error: ReplicationError | None = None
+    plan: TablePlan | None = None
