@@ -12,8 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import chain, groupby
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import pymysql
 from pymysql.connections import Connection
@@ -21,45 +20,27 @@ from pymysql.connections import Connection
 from . import checkpoint as checkpoints
 from . import prepared
 from .behind import Behind, Waiting, finished
-from .bulk_connection import BULK_HEAD_BYTES, BulkConnection
+from .bulk_connection import BulkConnection
 from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
 from .connect import Use, close_quietly, connect, query
-from .errors import ReplicationError, RowRejected, SchemaDrift, TargetLost
-from .literal_code import LiteralRow
+from .errors import ReplicationError, SchemaDrift, TargetLost
 from .model import Limits, Table, TableName
 from .pipeline import Endpoint
-from .plan import TablePlan, UniqueKeys
+from .plan import TablePlan
 from .prepared import PreparedRows
 from .replay import Replay, describe_events
 from .row_events import RowChanges
 from .schema import describe, describe_all, known_collations
 from .server import PING_AFTER_IDLE_S, Server
-from .session import lax_apply_mode, lock_wait_s, sql_mode
+from .session import lock_wait_s
 from .shaped import LiteralKey, Mutation, Rendered
-from .snapshot import keys_condition, keyset_condition
-from .target_sql import (
-    BULK_BYTES_MAX,
-    COLLISIONS,
-    STATEMENT_BYTES_MAX,
-    bulk_upsert_sql,
-    fixed_where_sql,
-    in_statements,
-    key_literals,
-    refused,
-    runs,
-    table_sql,
-    upsert_sql,
-    where_sql,
-)
-from .values import ENUM_ERROR, sql_name
-from .wire import LONG_BYTES, send_statement
+from .snapshot import keyset_condition
+from .target_sql import fixed_where_sql, key_literals, table_sql, where_sql
+from .values import sql_name
+from .write import RowWriter
 
-DELETE_KEYS_MAX = 500
 _NO_SUCH_TABLE = 1146
-# ER_WARN_DATA_TRUNCATED; what is old in a statement, and an introducer's character that is not of Unicode.
-_TRUNCATED = 1265
-_HARMLESS = frozenset({1287, 1300})
 _KILL_TIMEOUT_S = 3.0
 # For how long a transaction that was begun ahead waits for its predecessor, which may be waiting for its locks.
 PATIENCE_S = 1.0
@@ -121,7 +102,8 @@ class MySQLTarget(Server):
         self.replay = Replay() if replay is None else replay
         self._apply: Connection[Any] | None = None
         self._apply_used_at_s = 0.0
-        self._packet_bytes_max = 0
+        self.packet_bytes_max = 0  # what the apply connection takes, once it is open
+        self._writer = RowWriter(endpoint, self)
         self._has_prepared_table = False
         self._collations: frozenset[str] | None = None
         self._behind = Behind()
@@ -139,7 +121,7 @@ class MySQLTarget(Server):
         if self._apply is None:
             self._apply = connect(self.endpoint, Use.APPLY, self.limits, self.info)
             with self.doing():
-                self._packet_bytes_max = int(query(self._apply, "SELECT @@session.max_allowed_packet")[0][0])
+                self.packet_bytes_max = int(query(self._apply, "SELECT @@session.max_allowed_packet")[0][0])
         self._apply_used_at_s = time.monotonic()
         return self._apply
 
@@ -304,7 +286,7 @@ class MySQLTarget(Server):
         columns = [plan.target.column(name) for name in plan.key]
         known = [column for column in columns if column is not None]
         with self.doing(f"reading the keys of {plan.target.name}"):
-            rows = self._run(sql)
+            rows = self._writer.run(sql)
         return [key_literals(known, row) for row in rows]
 
     # ---- the transaction ----
@@ -365,44 +347,35 @@ class MySQLTarget(Server):
         except (pymysql.MySQLError, OSError, AttributeError):
             self._drop_apply()
 
-    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
-        """Apply mutations in the open transaction.
-
-        Args:
-            exact: the target is the source at an earlier position. False while a copy settles: then a row
-                may for a while hold a unique value that already belongs to another.
+    def commit(self, stored: Sequence[Checkpoint]) -> None:
+        """Store the checkpoints and commit, rows and all.
 
         Raises:
-            RowRejected: the target refused a row; names the table and the key.
+            TargetLost: the connection broke; whether the commit took effect, the checkpoint will tell.
         """
-        with self.doing(f"writing {plan.target.name}"):
-            if plan.unique_keys is UniqueKeys.NONE:
-                self._write_by_key(plan, dict(mutations))
-            else:
-                evict = not exact and plan.unique_keys is UniqueKeys.MIRRORED
-                for rows, is_upsert in runs(mutations):
-                    self._write_in_order(plan, rows, is_upsert, evict)
+        with self.doing("committing"):
+            connection = self._apply
+            if connection is not self._begun or connection is None:
+                raise TargetLost("the connection that the transaction was begun on is gone")
+            if stored:
+                checkpoints.write(connection, self.endpoint.database, stored, self.run_id)
+            connection.commit()
+
+    # ---- rows ----
+    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
+        self._writer.write(plan, mutations, exact=exact)
 
     def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None:
-        """Apply rows of which no two can collide, in the open transaction.
+        self._writer.write_rendered(plan, rendered)
 
-        Raises:
-            RowRejected: the target refused a row; names the table and the key.
-        """
-        with self.doing(f"writing {plan.target.name}"):
-            if rendered.bulk is not None and not self.takes_bulk:  # another connection than before
-                self._write_by_key(plan, dict(rendered.mutations()))
-                return
-            self._delete(plan, rendered.gone)
-            head, tail = upsert_sql(plan, guarded=False)
-            try:
-                if rendered.bulk is not None:
-                    self._write_bulk(plan, rendered.bulk)
-                for batch in in_statements(rendered.tuples):
-                    self._run_with(head, batch, tail)
-            except RowRejected as error:
-                rows = [row for _, row in rendered.mutations() if row is not None]
-                self._find_refused_row(plan, rows, head, tail, error)
+    def write_tuples(self, plan: TablePlan, tuples: Sequence[bytes | memoryview]) -> None:
+        self._writer.write_tuples(plan, tuples)
+
+    def write_parameters(self, plan: TablePlan, rows: BulkRows) -> None:
+        self._writer.write_parameters(plan, rows)
+
+    def clear(self, plan: TablePlan) -> None:
+        self._writer.clear(plan)
 
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
         """Whether so many rows of this plan are to be written as images.
@@ -432,172 +405,10 @@ class MySQLTarget(Server):
                     if not self.replay.is_as_known(self.connection, name):
                         raise SchemaDrift(f"{name} is not what it was")
                     self._as_known.add(name)
-                for statement in changes.statements(name, self._packet_bytes_max, mariadb=self.info.is_mariadb):
-                    self._execute(statement)
+                for statement in changes.statements(name, self.packet_bytes_max, mariadb=self.info.is_mariadb):
+                    self._writer.execute(statement)
         except ReplicationError as error:
             raise self.replay.refusal(str(name), error) from None
-
-    def _write_bulk(self, plan: TablePlan, bulk: BulkRows) -> None:
-        sql = bulk_upsert_sql(plan, bulk.values)
-        head = BULK_HEAD_BYTES + len(bulk.types)
-        room = min(BULK_BYTES_MAX, self._packet_bytes_max - head - 1)
-        connection = cast(BulkConnection, self.connection)
-        start = size = 0
-        with self.doing():
-            for end, row in enumerate(bulk.rows):
-                if end > start and size + len(row) > room:
-                    connection.bulk(sql, bulk, start, end)
-                    start, size = end, 0
-                self._check_size(len(row) + head)
-                size += len(row)
-            if size:
-                connection.bulk(sql, bulk, start, len(bulk.rows))
-
-    def _write_by_key(self, plan: TablePlan, last: dict[LiteralKey, LiteralRow | None]) -> None:
-        # Only the last image of a key counts, and no row can collide with another's: deletes first, so that a
-        # key that changed in letter case only (one key to a ci collation) is not deleted after it was written.
-        self._delete(plan, [key for key, row in last.items() if row is None])
-        self._upsert(plan, [row for row in last.values() if row is not None], guarded=False)
-
-    def _write_in_order(self, plan: TablePlan, mutations: list[Mutation], is_upsert: bool, evict: bool) -> None:
-        if not is_upsert:
-            self._delete(plan, [key for key, _ in mutations])
-            return
-        rows = [row for _, row in mutations if row is not None]
-        try:
-            self._upsert(plan, rows, guarded=True)
-        except RowRejected as error:
-            if error.code not in COLLISIONS:
-                raise
-            if not evict:
-                self._find_refused_row(plan, rows, *upsert_sql(plan, guarded=True), error)
-            for row in rows:
-                self._upsert_evicting(plan, row)
-
-    def _upsert_evicting(self, plan: TablePlan, row: LiteralRow) -> None:
-        """Upsert one row; where a unique value of it is held by another row, that one goes first.
-
-        Only while a copy settles: the other row's image is from an earlier or a later moment than this one's,
-        and the source's own unique key proves that the log has an event for it before the high
-        watermark, which writes it again.
-        """
-        names = [c.target for c in plan.columns]
-        at = {name: row[i] for i, name in enumerate(names)}
-        same = " AND ".join(f"{sql_name(name)} <=> {at[name]}" for name in plan.key)
-        for unique in plan.other_unique_keys:
-            held = " AND ".join(f"{sql_name(name)} = {at[name]}" for name in unique)
-            self._run(f"DELETE FROM {table_sql(plan)} WHERE {held} AND NOT ({same})")
-        try:
-            self._upsert(plan, [row], guarded=True)
-        except RowRejected as error:
-            raise refused(plan, error, row) from None
-
-    def _delete(self, plan: TablePlan, keys: Sequence[LiteralKey]) -> None:
-        head = f"DELETE FROM {table_sql(plan)} WHERE "
-        for start in range(0, len(keys), DELETE_KEYS_MAX):
-            self._run(head + keys_condition(plan.key, keys[start : start + DELETE_KEYS_MAX]))
-
-    def _upsert(self, plan: TablePlan, rows: Sequence[LiteralRow], *, guarded: bool) -> None:
-        head, tail = upsert_sql(plan, guarded)
-        enums = plan.enum_indexes
-        if not any(row[i] == ENUM_ERROR for i in enums for row in rows):
-            self._upsert_strictly(plan, rows, head, tail, guarded)
-            return
-        for with_error, group in groupby(rows, lambda row: any(row[i] == ENUM_ERROR for i in enums)):
-            if with_error:
-                for row in group:
-                    self._upsert_enum_error(plan, row, head, tail)
-            else:
-                self._upsert_strictly(plan, list(group), head, tail, guarded)
-
-    def _upsert_enum_error(self, plan: TablePlan, row: LiteralRow, head: str, tail: str) -> None:
-        """Upsert a row with an ENUM's error value, which strict mode refuses; any other warning is an error."""
-        names = [plan.columns[i].target for i in plan.enum_indexes if row[i] == ENUM_ERROR]
-        self._run(f"SET SESSION sql_mode='{lax_apply_mode(self.endpoint)}'")
-        try:
-            self._run(f"{head}({','.join(row)}){tail}")
-            warnings = self._run("SHOW WARNINGS")
-        finally:
-            with suppress(ReplicationError):  # if it fails, so has the connection
-                self._run(f"SET SESSION sql_mode='{sql_mode(self.endpoint, Use.APPLY)}'")
-        for _, number, said in warnings:
-            code, text = int(number), said.decode("utf-8", "replace")
-            expected = code == _TRUNCATED and any(f"'{name}'" in text for name in names)
-            if code not in _HARMLESS and not expected:
-                raise RowRejected(f"a row with an ENUM's error value: warning {code}", code=code)
-
-    def _upsert_strictly(
-        self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, guarded: bool
-    ) -> None:
-        for batch in in_statements([f"({','.join(row)})" for row in rows]):
-            try:
-                self._run_with(head, batch, tail)
-            except ReplicationError as error:
-                if not isinstance(error, RowRejected) or (guarded and error.code in COLLISIONS):
-                    raise
-                self._find_refused_row(plan, rows, head, tail, error)
-
-    def write_tuples(self, plan: TablePlan, tuples: Sequence[bytes | memoryview]) -> None:
-        """Upsert rows that the source has rendered as SQL tuples, by statements of about `STATEMENT_BYTES_MAX`.
-
-        Raises:
-            RowRejected: the target refused a row; which one, only the tuples know.
-        """
-        head, tail = (text.encode("latin-1") for text in upsert_sql(plan, guarded=False))
-        rows_max = max(1, len(tuples) * STATEMENT_BYTES_MAX // (sum(map(len, tuples)) + 1))
-        with self.doing(f"writing {plan.target.name}"):
-            for start in range(0, len(tuples), rows_max):
-                self._write_statement(head, tuples[start : start + rows_max], tail)
-
-    def write_parameters(self, plan: TablePlan, rows: BulkRows) -> None:
-        """Upsert rows whose parameters the source has rendered; only where the target takes them in bulk.
-
-        Raises:
-            RowRejected: the target refused a row; which one, only the parameters know.
-        """
-        with self.doing(f"writing {plan.target.name}"):
-            self._write_bulk(plan, rows)
-
-    def _write_statement(self, head: bytes, tuples: Sequence[bytes | memoryview], tail: bytes) -> None:
-        if any(len(one) >= LONG_BYTES for one in tuples):
-            between = (piece for one in tuples for piece in (b",", one))
-            next(between)
-            size = len(head) + sum(map(len, tuples)) + len(tuples) - 1 + len(tail)
-            self._send(chain((head,), between, (tail,)), size)
-        else:
-            self._execute(head + b",".join(tuples) + tail)
-
-    def _find_refused_row(
-        self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, error: RowRejected
-    ) -> None:
-        """Find out which row the target refused; the transaction is lost anyway."""
-        for row in rows:
-            if ENUM_ERROR in row:
-                continue
-            try:
-                self._run(f"{head}({','.join(row)}){tail}")
-            except RowRejected as one:
-                raise refused(plan, one, row) from None
-        raise refused(plan, error) from None
-
-    def clear(self, plan: TablePlan) -> None:
-        """Delete every row of the mapping (in the open transaction: not TRUNCATE, which would commit)."""
-        with self.doing(f"clearing {plan.target.name}"):
-            self._run(f"DELETE FROM {table_sql(plan)}{where_sql(plan)}")
-
-    def commit(self, stored: Sequence[Checkpoint]) -> None:
-        """Store the checkpoints and commit, rows and all.
-
-        Raises:
-            TargetLost: the connection broke; whether the commit took effect, the checkpoint will tell.
-        """
-        with self.doing("committing"):
-            connection = self._apply
-            if connection is not self._begun or connection is None:
-                raise TargetLost("the connection that the transaction was begun on is gone")
-            if stored:
-                checkpoints.write(connection, self.endpoint.database, stored, self.run_id)
-            connection.commit()
 
     # ---- in the background ----
     def lanes(self, number: int) -> list[MySQLTarget]:
@@ -625,39 +436,3 @@ class MySQLTarget(Server):
         if self._apply is not None:
             with self.doing("rolling back"):
                 self._apply.rollback()
-
-    def _run(self, sql: str) -> list[Any]:
-        return self._execute(sql.encode("latin-1"))
-
-    def _run_with(self, head: str, tuples: Sequence[str], tail: str) -> None:
-        if len(tuples) == 1 and len(tuples[0]) >= LONG_BYTES:
-            self._send(_encoded(head, tuples[0], tail), len(head) + len(tuples[0]) + len(tail))
-        else:
-            self._run(head + ",".join(tuples) + tail)
-
-    def _send(self, pieces: Iterable[bytes | memoryview], size: int) -> None:
-        """Run a long statement without ever having it whole."""
-        self._check_size(size)
-        with self.doing():
-            send_statement(self.connection, pieces, size)
-
-    def _check_size(self, size: int) -> None:
-        if size + 1 > self._packet_bytes_max > 0:
-            raise RowRejected(
-                f"a row of {size} bytes is longer than the target's max_allowed_packet ({self._packet_bytes_max})",
-                hint="Raise max_allowed_packet on the target.",
-                code=1153,
-            )
-
-    def _execute(self, data: bytes) -> list[Any]:
-        self._check_size(len(data))
-        with self.doing(), self.connection.cursor() as cursor:
-            cursor.execute(data)
-            return list(cursor.fetchall())
-
-
-def _encoded(*texts: str) -> Iterator[bytes]:
-    """Literals' text as bytes, in pieces."""
-    for text in texts:
-        for start in range(0, len(text), LONG_BYTES):
-            yield text[start : start + LONG_BYTES].encode("latin-1")
