@@ -33,13 +33,14 @@ from .checkpoint import Checkpoint, columns_from_json
 from .commits import LANES, Commit, Piece, piece_of
 from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
-from .errors import PositionLost, SchemaDrift, UnsupportedEvent
+from .errors import SchemaDrift, UnsupportedEvent
 from .images import ImageShaper, only_last_images
+from .log_cursor import LogCursor
 from .log_events import Idle
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, SchemaChanged, Work, blamed
 from .maptypes import TableMap
 from .model import Limits, Phase, TableName
-from .position import Position, Transaction, earliest
+from .position import Position, Transaction
 from .prepared import PARTS, keep, unpacked
 from .shape import Shaper
 from .source import Source
@@ -69,16 +70,12 @@ class CatchUp:
         self.answered = answered
         self.source = source
         self.states = states
-        self.until = until
         self.limits = limits
         self.by_table: dict[TableName, list[MappingState]] = {}
         for state in states:
             self.by_table.setdefault(state.plan.source.name, []).append(state)
         self.targets = list({id(s.target): s.target for s in states}.values())
-        # When files of the log were begun; with it a checkpoint knows its file again.
-        self.births = {s.position.file: s.position.birth_unix_s for s in states if s.position.server == until.server}
-        self.position = self._start()
-        self.place = self.position.order if self.position.gtid_set is None else (0, 0)
+        self.cursor = LogCursor(states, until)
         self.rows_pending = self.bytes_pending = 0  # of whole transactions
         self.rows_current = self.bytes_current = 0  # of the transaction being read
         self.open: set[int] = set()  # targets with a transaction open for a part of the current one
@@ -86,22 +83,10 @@ class CatchUp:
         self.committed_at_s = self.everyone_at_s = time.monotonic()
         self.source_time_unix_s: float | None = None
         self.touched: dict[str, MappingState] = {}  # by the transaction being read
-        self.behind = [state for state in states if not state.joined]
         self.under_way: list[tuple[Target, Commit]] = []
         self.one_by_one = False  # no commit is begun beside another one
         self.stored: dict[str, Checkpoint] = {}  # each mapping's newest, committed or under way
         self.broken = False  # a commit has failed: nothing that came after it may be committed
-
-    def _start(self) -> Position:
-        start = earliest([_on_server(state.position, self.until) for state in self.states])
-        for state in self.states:
-            state.position = _on_server(state.position, self.until)
-            state.joined = start.covers(state.position)
-            high = state.checkpoint.high_watermark
-            if high is not None and high.server != self.until.server:
-                # Its place is not known here, and its GTIDs may lack some whose rows the copy has seen.
-                state.checkpoint = replace(state.checkpoint, high_watermark=self.until)
-        return start
 
     def apply(self, report: Report) -> None:
         """Read the log and apply it.
@@ -115,16 +100,16 @@ class CatchUp:
             self._apply(report)
 
     def _apply(self, report: Report) -> None:
-        if not self._at_head():
-            with closing(self.source.read_log(self.position, self._known())) as events:
+        if not self.cursor.at_head:
+            with closing(self.source.read_log(self.cursor.position, self._known())) as events:
                 try:
                     for event in events:
                         self._take(event, report)
                         ended = isinstance(event, (Committed, RolledBack, Prepared, Decided))
-                        if ended and self.place >= self.until.order:
+                        if ended and self.cursor.reached:
                             break
                     else:
-                        self._log_ended()
+                        self.cursor.log_ended()
                 except UnsupportedEvent:
                     if not self.open and not self.broken:
                         self._commit(report, everyone=True)  # all that came before it
@@ -144,7 +129,7 @@ class CatchUp:
 
     def _follow(self, report: Report, ended: Callable[[], bool]) -> None:
         everyone_at_s = time.monotonic()
-        with closing(self.source.read_log(self.position, self._known(), follow=True)) as events:
+        with closing(self.source.read_log(self.cursor.position, self._known(), follow=True)) as events:
             for event in events:
                 self._take(event, report)
                 now_s = time.monotonic()
@@ -179,24 +164,6 @@ class CatchUp:
             known[name] = KnownTable(now if altered else columns_from_json(first.source_columns_json), altered)
         return known
 
-    def _at_head(self) -> bool:
-        """Whether there is nothing to read: no transaction, and no new file either."""
-        return self.position.covers(self.until) and self.position.order >= self.until.order
-
-    def _log_ended(self) -> None:
-        """The source has sent all it has: what it did not send up to `until`, the checkpoint held already.
-
-        By the GTIDs alone this cannot be told earlier: a transaction is in the files, and may be visible, before
-        it is in the head's set.
-        """
-        if self.position.gtid_set is not None and self.position.covers(self.until):
-            self._moved(self.until.file, self.until.offset_bytes)
-        if self.place < self.until.order:
-            raise PositionLost(
-                f"the log ended at {self.position} before {self.until}, so the checkpoint is not of this server",
-                hint="Was the source replaced or restored? Run the `snapshot` job for its mappings.",
-            )
-
     # ---- events ----
     def _take(self, event: LogEvent, report: Report) -> None:
         match event:
@@ -215,9 +182,7 @@ class CatchUp:
             case Decided():
                 self._decided(event, report)
             case Moved(file, offset_bytes, birth_unix_s):
-                if birth_unix_s:
-                    self.births[file] = birth_unix_s
-                self._moved(file, offset_bytes)
+                self.cursor.moved(file, offset_bytes, birth_unix_s)
 
     def _wanted_by(self, table: TableName, transaction: Transaction) -> list[MappingState]:
         return [s for s in self.by_table.get(table, ()) if s.joined or not s.position.includes(transaction)]
@@ -294,10 +259,7 @@ class CatchUp:
                 self.rows_pending += state.done.shaped.rows_pending - pending
                 state.current = Work()
         self.touched.clear()
-        for state in self.behind:
-            if not state.position.includes(transaction):
-                state.position = state.position.after(transaction)
-        self._advance(transaction)
+        self.cursor.committed(transaction)
         self.xa_token = ""
         self.bytes_pending += self.bytes_current
         self.rows_current = self.bytes_current = 0
@@ -319,7 +281,7 @@ class CatchUp:
         self.touched.clear()
         self.xa_token = ""
         self.rows_current = self.bytes_current = 0
-        self._advance(transaction)
+        self.cursor.advance(transaction)
 
     # ---- XA transactions ----
     def _prepared(self, xid: str, transaction: Transaction, report: Report) -> None:
@@ -383,24 +345,6 @@ class CatchUp:
             state.target.begin([s.name for s in self.states if s.target is state.target])
             self.open.add(id(state.target))
         return state.target
-
-    def _advance(self, transaction: Transaction) -> None:
-        self.position = self.position.after(transaction)
-        self._moved(transaction.file, transaction.end_offset_bytes)
-        if self.behind:
-            for state in self.behind:
-                state.joined = self.position.covers(state.position)
-            self.behind = [state for state in self.behind if not state.joined]
-
-    def _moved(self, file: str, offset_bytes: int) -> None:
-        """Note how far the log is read; outside a transaction that is a position, too."""
-        if (self.position.file, self.position.offset_bytes) != (file, offset_bytes):
-            here = replace(self.position, file=file, offset_bytes=offset_bytes)
-            if here.order > self.position.order:
-                self.position = here
-            self.place = max(self.place, here.order)
-        else:
-            self.place = max(self.place, self.position.order)
 
     def _table_changed(self, event: TableChanged, report: Report) -> None:
         self._land(report)
@@ -538,8 +482,7 @@ class CatchUp:
         self.broken = broken
 
     def _checkpoint(self, state: MappingState) -> Checkpoint:
-        position = self.position if state.joined else state.position
-        position = replace(position, birth_unix_s=self.births.get(position.file, 0))
+        position = self.cursor.position_of(state)
         checkpoint, shaped = self.stored.get(state.name, state.checkpoint), state.done.shaped
         settled = checkpoint.phase is Phase.SETTLING and _passed(position, checkpoint.high_watermark)
         return replace(
@@ -558,30 +501,8 @@ class CatchUp:
         )
 
     def _finish(self, report: Report) -> None:
-        behind = [state for state in self.states if not state.joined]
-        if behind:
-            names = ", ".join(state.name for state in behind)
-            raise PositionLost(
-                f"the checkpoint of {names} holds transactions that this source never wrote",
-                hint="Is it another server than before? Run the `snapshot` job for these mappings.",
-            )
+        self.cursor.check_joined()
         self._commit(report, everyone=True)
-
-
-def _on_server(position: Position, head: Position) -> Position:
-    """A position as one of the server that the head is of.
-
-    Raises:
-        PositionLost: another server's files, and no GTIDs to find the place by.
-    """
-    if position.server == head.server:
-        return position
-    if position.gtid_set is not None and head.gtid_set is not None:
-        return replace(position, server=head.server, file="", offset_bytes=0, mark=None)
-    raise PositionLost(
-        f"the checkpoint {position} is of server {position.server or 'unknown'}, the source now is {head.server}",
-        hint="Was the source replaced? Without GTIDs its log cannot be matched: run the `snapshot` job.",
-    )
 
 
 def _passed(position: Position, high_watermark: Position | None) -> bool:

@@ -23,6 +23,7 @@ from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.commits import Commit, Piece
 from myrepetl_dagster.core.copy import Copy
 from myrepetl_dagster.core.errors import TransientError
+from myrepetl_dagster.core.log_cursor import LogCursor
 from myrepetl_dagster.core.log_events import Decided, Idle, LogEvent
 from myrepetl_dagster.core.mapping_state import MappingState, Work
 from myrepetl_dagster.core.model import Phase, TableName
@@ -189,7 +190,7 @@ class NeverEvicts(FakeTarget):
 
 
 # ---- the stream ----------------------------------------------------------------------------------------
-def all_joined(self: CatchUp) -> Position:
+def all_joined(self: LogCursor) -> Position:
     """Every mapping is taken to be where the stream begins."""
     position = START(self)
     for state in self.states:
@@ -197,7 +198,7 @@ def all_joined(self: CatchUp) -> Position:
     return position
 
 
-def starts_at_latest(self: CatchUp) -> Position:
+def starts_at_latest(self: LogCursor) -> Position:
     """The stream begins where the mapping that is furthest ahead stands."""
     START(self)
     latest = max((state.position for state in self.states), key=lambda p: p.order)
@@ -206,7 +207,7 @@ def starts_at_latest(self: CatchUp) -> Position:
     return latest
 
 
-def high_watermark_by_gtids(self: CatchUp) -> Position:
+def high_watermark_by_gtids(self: LogCursor) -> Position:
     """Behind a failover, a copy's high watermark is passed with its GTIDs, of which some may be missing."""
     highs = [state.checkpoint.high_watermark for state in self.states]
     position = START(self)
@@ -282,7 +283,7 @@ def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingSt
 
 START_COMMIT, APART = CatchUp._start_commit, Shaped.mutations_apart
 END, FIRST, SHAPE = Copy._end, Pass._first, Shaper.shape
-START, WRITE_PART, TAKE, DECIDED = CatchUp._start, CatchUp._write_part, CatchUp._take, CatchUp._decided
+START, WRITE_PART, TAKE, DECIDED = LogCursor._start, CatchUp._write_part, CatchUp._take, CatchUp._decided
 
 MUTANTS = [
     Mutant("checkpoint before the rows", target=CheckpointFirst),
@@ -301,13 +302,13 @@ MUTANTS = [
     Mutant("upserts before deletes", target=UpsertsFirst),
     Mutant("plain upsert on another unique key", target=PlainUpsert),
     Mutant("no eviction while a copy settles", target=NeverEvicts),
-    Mutant("positions of the mappings ignored", [(CatchUp, "_start", all_joined)]),
-    Mutant("stream begins at the latest position", [(CatchUp, "_start", starts_at_latest)]),
+    Mutant("positions of the mappings ignored", [(LogCursor, "_start", all_joined)]),
+    Mutant("stream begins at the latest position", [(LogCursor, "_start", starts_at_latest)]),
     Mutant("part of a transaction committed while nothing comes", [(CatchUp, "_take", idle_commits)]),
     Mutant("prepared before the copy, committed after", [(CatchUp, "_decided", decided_elsewhere)]),
     Mutant(
         "high watermark of another server passed by its GTIDs",
-        [(CatchUp, "_start", high_watermark_by_gtids), (sys.modules[CatchUp.__module__], "_passed", passed_by_gtids)],
+        [(LogCursor, "_start", high_watermark_by_gtids), (sys.modules[CatchUp.__module__], "_passed", passed_by_gtids)],
     ),
     Mutant("checkpoint of a later moment", [(CatchUp, "_start_commit", late_checkpoint)]),
     Mutant("commit before the one before it", [(Commit, "_beside", not_waiting)]),

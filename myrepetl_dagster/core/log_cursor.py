@@ -1,0 +1,126 @@
+"""Where a pass is in its source's log, and which of its mappings are ahead of it. Pure: nothing is read here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .errors import PositionLost
+from .mapping_state import MappingState
+from .position import Position, Transaction, earliest
+
+
+class LogCursor:
+    """Begins where the mapping stands that is furthest back; the others join when it comes to where they stand.
+
+    Args:
+        states: the mappings of one source, any of them ahead of others.
+        until: the source's head.
+    """
+
+    def __init__(self, states: Sequence[MappingState], until: Position) -> None:
+        self.states = states
+        self.until = until
+        # When files of the log were begun; with it a checkpoint knows its file again.
+        self.births = {s.position.file: s.position.birth_unix_s for s in states if s.position.server == until.server}
+        self.position = self._start()
+        self.place = self.position.order if self.position.gtid_set is None else (0, 0)
+        self.behind = [state for state in states if not state.joined]
+
+    def _start(self) -> Position:
+        start = earliest([_on_server(state.position, self.until) for state in self.states])
+        for state in self.states:
+            state.position = _on_server(state.position, self.until)
+            state.joined = start.covers(state.position)
+            high = state.checkpoint.high_watermark
+            if high is not None and high.server != self.until.server:
+                # Its place is not known here, and its GTIDs may lack some whose rows the copy has seen.
+                state.checkpoint = replace(state.checkpoint, high_watermark=self.until)
+        return start
+
+    @property
+    def at_head(self) -> bool:
+        """Whether there is nothing to read: no transaction, and no new file either."""
+        return self.position.covers(self.until) and self.position.order >= self.until.order
+
+    @property
+    def reached(self) -> bool:
+        """Whether the log is read up to `until`."""
+        return self.place >= self.until.order
+
+    def log_ended(self) -> None:
+        """The source has sent all it has: what it did not send up to `until`, the checkpoint held already.
+
+        By the GTIDs alone this cannot be told earlier: a transaction is in the files, and may be visible, before
+        it is in the head's set.
+        """
+        if self.position.gtid_set is not None and self.position.covers(self.until):
+            self.moved(self.until.file, self.until.offset_bytes)
+        if not self.reached:
+            raise PositionLost(
+                f"the log ended at {self.position} before {self.until}, so the checkpoint is not of this server",
+                hint="Was the source replaced or restored? Run the `snapshot` job for its mappings.",
+            )
+
+    def committed(self, transaction: Transaction) -> None:
+        """The same as `advance`, of a transaction that has happened: mappings that are ahead have it, or have now."""
+        for state in self.behind:
+            if not state.position.includes(transaction):
+                state.position = state.position.after(transaction)
+        self.advance(transaction)
+
+    def advance(self, transaction: Transaction) -> None:
+        """The log is read up to this transaction's end."""
+        self.position = self.position.after(transaction)
+        self.moved(transaction.file, transaction.end_offset_bytes)
+        if self.behind:
+            for state in self.behind:
+                state.joined = self.position.covers(state.position)
+            self.behind = [state for state in self.behind if not state.joined]
+
+    def moved(self, file: str, offset_bytes: int, birth_unix_s: int = 0) -> None:
+        """Note how far the log is read; outside a transaction that is a position, too."""
+        if birth_unix_s:
+            self.births[file] = birth_unix_s
+        if (self.position.file, self.position.offset_bytes) != (file, offset_bytes):
+            here = replace(self.position, file=file, offset_bytes=offset_bytes)
+            if here.order > self.position.order:
+                self.position = here
+            self.place = max(self.place, here.order)
+        else:
+            self.place = max(self.place, self.position.order)
+
+    def position_of(self, state: MappingState) -> Position:
+        """Where a mapping stands."""
+        position = self.position if state.joined else state.position
+        return replace(position, birth_unix_s=self.births.get(position.file, 0))
+
+    def check_joined(self) -> None:
+        """At the end of the log.
+
+        Raises:
+            PositionLost: a mapping is ahead of all that there is.
+        """
+        behind = [state for state in self.states if not state.joined]
+        if behind:
+            names = ", ".join(state.name for state in behind)
+            raise PositionLost(
+                f"the checkpoint of {names} holds transactions that this source never wrote",
+                hint="Is it another server than before? Run the `snapshot` job for these mappings.",
+            )
+
+
+def _on_server(position: Position, head: Position) -> Position:
+    """A position as one of the server that the head is of.
+
+    Raises:
+        PositionLost: another server's files, and no GTIDs to find the place by.
+    """
+    if position.server == head.server:
+        return position
+    if position.gtid_set is not None and head.gtid_set is not None:
+        return replace(position, server=head.server, file="", offset_bytes=0, mark=None)
+    raise PositionLost(
+        f"the checkpoint {position} is of server {position.server or 'unknown'}, the source now is {head.server}",
+        hint="Was the source replaced? Without GTIDs its log cannot be matched: run the `snapshot` job.",
+    )
