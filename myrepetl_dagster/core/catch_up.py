@@ -418,10 +418,10 @@ class CatchUp:
         its rows are those of the newer one as well.
 
         Args:
-            behind: it may happen while the log is read on; the next commit waits for it.
+            behind: it may happen while the log is read on; else it has happened when this returns.
         """
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
-        behind = behind and not any(s.xa.unsaved for s in self.states)
+        beside = not self.open and not any(s.xa.unsaved for s in self.states)  # of those under way
         self.broken = True
         if self.bytes_pending > _EARLY_BYTES_MAX:
             self._land(report)
@@ -430,7 +430,7 @@ class CatchUp:
         for target in self.targets:
             states = [s for s in self.states if s.target is target and (everyone or s.done.touched or s.xa.unsaved)]
             if states:
-                before = self._newest(target) if behind and not self.open else []
+                before = self._newest(target) if beside else []
                 ready.append((target, before, [self._piece(state, state.done, before) for state in states]))
         apart = [before if all(p.apart for p in pieces) else [] for _, before, pieces in ready]
         self._land(report, but=[commit for before in apart for commit in before])
@@ -442,7 +442,7 @@ class CatchUp:
         self.committed_at_s = time.monotonic()
         if everyone:
             self.everyone_at_s = self.committed_at_s
-        if not behind:
+        if not (behind and beside):
             self._land(report)
 
     def _start_commit(self, target: Target, pieces: Sequence[Piece], before: Sequence[Commit]) -> None:

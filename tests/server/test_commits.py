@@ -213,3 +213,25 @@ def test_as_many_at_once_as_there_are_lanes(world: Pair, way: str, monkeypatch: 
     world.run("bank")
     assert most[0] in (LANES - 1, LANES)
     world.assert_same("bank")
+
+
+def test_the_last_commit_is_begun_beside_the_ones_before_it(
+    world: Pair, done: Counter[str], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left at the log's end is written while the commit before it takes its time, and the run waits for both."""
+    bank(world)
+    world.run("bank")
+    world.limits["batch_rows_max"] = 60
+    move(world, 45, seed=12)  # a full batch, and a part of one
+    done.clear()
+    commit = MySQLTarget.commit
+
+    def committing(self: MySQLTarget, *args: Any) -> None:
+        time.sleep(0.2)
+        commit(self, *args)
+
+    monkeypatch.setattr(MySQLTarget, "commit", committing)
+    world.run("bank")
+    assert done["begin_ahead"] >= 1
+    assert done["begin_ahead"] == done["commit"] - 1
+    world.assert_same("bank")
