@@ -401,6 +401,8 @@ class MySQLTarget(Server):
         name = plan.target.name
         try:
             with self.doing(f"writing {name}"):
+                if not self._as_known and not self.replay.is_strict(self.connection):
+                    raise SchemaDrift("the target's own replication is not strict any more")
                 if name not in self._as_known:
                     if not self.replay.is_as_known(self.connection, name):
                         raise SchemaDrift(f"{name} is not what it was")

@@ -75,6 +75,10 @@ class Replay:
         self.refused = True
         return TargetBusy(f"{what} did not take rows as events: statements from here on", code=error.code)
 
+    def is_strict(self, connection: Connection[Any]) -> bool:
+        """Whether the target refuses what it cannot apply: it may have been told otherwise since it was asked."""
+        return not query(connection, _SETTINGS)
+
     def is_as_known(self, connection: Connection[Any], name: TableName) -> bool:
         """Whether the table is what it was; from here on it stays that until the transaction ends."""
         query(connection, b"SELECT 1 FROM " + _quoted(name) + b" LIMIT 0")

@@ -419,6 +419,40 @@ def test_a_target_that_applies_laxly(
     world.assert_same("t")
 
 
+@pytest.mark.parametrize(
+    ("flavour", "setting", "value"),
+    [("mysql", "replica_type_conversions", "ALL_LOSSY"), ("mariadb", "slave_exec_mode", "IDEMPOTENT")],
+)
+def test_a_target_that_is_made_lax_meanwhile(
+    servers: Servers,
+    flavour: Flavour,
+    setting: str,
+    value: str,
+    replayed: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Told between two batches to convert or pass over what does not fit: the rest goes as statements."""
+    world = replaying(servers, Route(flavour, True, flavour))
+    world.limits["batch_rows_max"] = 20
+    started(world)
+    before = world.target.execute(f"SELECT @@global.{setting}")[0][0]
+    begin = MySQLTarget._begin
+
+    def lax(self: MySQLTarget) -> None:
+        if replayed["t"] > 40:
+            world.target.execute(f"SET GLOBAL {setting} = '{value}'")
+        begin(self)
+
+    world.on_source(*(f"UPDATE t SET a = {n} WHERE id BETWEEN {n} AND {n + 30}" for n in range(0, 170, 5)))
+    monkeypatch.setattr(MySQLTarget, "_begin", lax)
+    try:
+        world.run("t")
+    finally:
+        world.target.execute(f"SET GLOBAL {setting} = '{before}'")
+    assert 40 < replayed["t"] < 150, "all of it as events, or none"
+    world.assert_same("t")
+
+
 @pytest.mark.parametrize("flavour", ["mysql", "mariadb"])
 def test_a_target_that_skips_errors(servers: Servers, flavour: Flavour, replayed: Counter[str]) -> None:
     """The same of a server that was started with errors to skip."""
