@@ -227,7 +227,7 @@ def test_a_killed_connection_is_outlived(pair: Pair) -> None:
     pair.limits = {**pair.limits, "chunk_rows_max": 1}
     pair.run("t")
     pair.limits = {**pair.limits, "batch_rows_max": 1}
-    pair.on_source(*[f"INSERT INTO t VALUES ({i}, 'more')" for i in range(3, 12)])
+    pair.on_source(*[f"INSERT INTO t VALUES ({i}, 'more')" for i in range(3, 20)])
     commits = []
 
     def kill(_: Progress) -> None:
