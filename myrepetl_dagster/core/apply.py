@@ -29,7 +29,7 @@ from .model import Limits, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
 from .prepared import PreparedRows
-from .replay import Replay, describe_events
+from .replay import Replay, describe_events, is_strict
 from .row_events import RowChanges
 from .schema import describe, describe_all, known_collations
 from .server import PING_AFTER_IDLE_S, Server
@@ -401,8 +401,8 @@ class MySQLTarget(Server):
         name = plan.target.name
         try:
             with self.doing(f"writing {name}"):
-                if not self._as_known and not self.replay.is_strict(self.connection):
-                    raise SchemaDrift("the target's own replication is not strict any more")
+                if not is_strict(self.connection, mariadb=self.info.is_mariadb):
+                    raise SchemaDrift("the server's own replication is not strict any more")
                 if name not in self._as_known:
                     if not self.replay.is_as_known(self.connection, name):
                         raise SchemaDrift(f"{name} is not what it was")

@@ -94,7 +94,7 @@ class CatchUp:
         Raises:
             PositionLost: the log ended before it reached `until`.
             CommittedUnseen: a mapping has to be copied again.
-        SchemaChanged: the target has to follow a change first.
+            SchemaChanged: the target has to follow a change first.
         """
         with self._orderly():
             self._apply(report)
@@ -410,7 +410,7 @@ class CatchUp:
         try:
             return piece_of(state, work, before, begun=id(state.target) in self.open)
         except UnsupportedEvent as error:
-            since = state.checkpoint.position
+            since = self.stored.get(state.name, state.checkpoint).position
             raise error.at(f"{since.file}:{since.offset_bytes}") from None
 
     def _commit(self, report: Report, *, everyone: bool = False, behind: bool = False) -> None:
@@ -421,7 +421,7 @@ class CatchUp:
             behind: it may happen while the log is read on; else it has happened when this returns.
         """
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
-        beside = not self.open and not any(s.xa.unsaved for s in self.states)  # of those under way
+        beside = not self.open and not any(s.xa.unsaved for s in self.states)  # begun beside those under way
         self.broken = True
         if self.bytes_pending > _EARLY_BYTES_MAX:
             self._land(report)

@@ -13,6 +13,8 @@ from .position import Position, Transaction, earliest
 class LogCursor:
     """Begins where the mapping stands that is furthest back; the others join when it comes to where they stand.
 
+    It keeps the mappings' `position` and `joined`; after a failover it also sets their high watermarks anew.
+
     Args:
         states: the mappings of one source, any of them ahead of others.
         until: the source's head.
@@ -25,7 +27,7 @@ class LogCursor:
         self.births = {s.position.file: s.position.birth_unix_s for s in states if s.position.server == until.server}
         self.position = self._start()
         self.place = self.position.order if self.position.gtid_set is None else (0, 0)
-        self.behind = [state for state in states if not state.joined]
+        self.ahead = [state for state in states if not state.joined]
 
     def _start(self) -> Position:
         start = earliest([_on_server(state.position, self.until) for state in self.states])
@@ -64,7 +66,7 @@ class LogCursor:
 
     def committed(self, transaction: Transaction) -> None:
         """The same as `advance`, of a transaction that has happened: mappings that are ahead have it, or have now."""
-        for state in self.behind:
+        for state in self.ahead:
             if not state.position.includes(transaction):
                 state.position = state.position.after(transaction)
         self.advance(transaction)
@@ -73,10 +75,10 @@ class LogCursor:
         """The log is read up to this transaction's end."""
         self.position = self.position.after(transaction)
         self.moved(transaction.file, transaction.end_offset_bytes)
-        if self.behind:
-            for state in self.behind:
+        if self.ahead:
+            for state in self.ahead:
                 state.joined = self.position.covers(state.position)
-            self.behind = [state for state in self.behind if not state.joined]
+            self.ahead = [state for state in self.ahead if not state.joined]
 
     def moved(self, file: str, offset_bytes: int, birth_unix_s: int = 0) -> None:
         """Note how far the log is read; outside a transaction that is a position, too."""
@@ -101,9 +103,9 @@ class LogCursor:
         Raises:
             PositionLost: a mapping is ahead of all that there is.
         """
-        behind = [state for state in self.states if not state.joined]
-        if behind:
-            names = ", ".join(state.name for state in behind)
+        ahead = [state for state in self.states if not state.joined]
+        if ahead:
+            names = ", ".join(state.name for state in ahead)
             raise PositionLost(
                 f"the checkpoint of {names} holds transactions that this source never wrote",
                 hint="Is it another server than before? Run the `snapshot` job for these mappings.",

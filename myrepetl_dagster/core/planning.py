@@ -109,7 +109,7 @@ class Planning:
             error.mapping = name
             if isinstance(error, TransientError):
                 raise
-            self.failed(name, error)
+            self.failed(error)
 
     def planned_before_a_change(self, name: str, error: ReplicationError) -> bool:
         """Plan again what failed, if the source table is no longer what it was when it was planned.
@@ -132,7 +132,7 @@ class Planning:
             if isinstance(later, TransientError):
                 raise
             later.mapping = name
-            self.failed(name, later)
+            self.failed(later)
         return True
 
     def position_lost(self, error: PositionLost) -> None:
@@ -144,7 +144,7 @@ class Planning:
                 self.plans[name][1].record_error(name, str(error))
             raise error
         if not willing:
-            self.failed(str(error.mapping), error)
+            self.failed(error)
             return
         log.warning("%s: copying again: %s", ", ".join(willing), error, extra={"code": error.code})
         self.forget.update(willing)
@@ -188,9 +188,10 @@ class Planning:
         return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.forget
 
     # ---- what fails ----
-    def failed(self, name: str, error: ReplicationError) -> None:
-        """Go on without this mapping."""
-        self._failed(self.plans.pop(name)[1], error)
+    def failed(self, error: ReplicationError) -> None:
+        """Go on without the mapping that it is of."""
+        assert error.mapping is not None, "it would be the whole run's"
+        self._failed(self.plans.pop(error.mapping)[1], error)
 
     @contextmanager
     def _failing_alone(self, mapping: TableMapping) -> Iterator[None]:

@@ -43,7 +43,7 @@ _TRUNCATED = 1265
 _HARMLESS = frozenset({1287, 1300})
 
 
-class Session(Protocol):
+class WritingTarget(Protocol):
     """What the writer needs of its target (`apply.MySQLTarget`): the connection that writes, what is known of it."""
 
     @property
@@ -58,9 +58,9 @@ class Session(Protocol):
 class RowWriter:
     """Writes the rows of all tables of one target. A step of it that ends well is a step of the target (`doing`)."""
 
-    def __init__(self, endpoint: Endpoint, session: Session) -> None:
+    def __init__(self, endpoint: Endpoint, target: WritingTarget) -> None:
         self._endpoint = endpoint
-        self._session = session
+        self._target = target
 
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
         """Apply mutations in the open transaction.
@@ -72,7 +72,7 @@ class RowWriter:
         Raises:
             RowRejected: the target refused a row; names the table and the key.
         """
-        with self._session.doing(f"writing {plan.target.name}"):
+        with self._target.doing(f"writing {plan.target.name}"):
             if plan.unique_keys is UniqueKeys.NONE:
                 self._write_by_key(plan, dict(mutations))
             else:
@@ -86,8 +86,8 @@ class RowWriter:
         Raises:
             RowRejected: the target refused a row; names the table and the key.
         """
-        with self._session.doing(f"writing {plan.target.name}"):
-            if rendered.bulk is not None and not self._session.takes_bulk:  # another connection than before
+        with self._target.doing(f"writing {plan.target.name}"):
+            if rendered.bulk is not None and not self._target.takes_bulk:  # another connection than before
                 self._write_by_key(plan, dict(rendered.mutations()))
                 return
             self._delete(plan, rendered.gone)
@@ -109,7 +109,7 @@ class RowWriter:
         """
         head, tail = (text.encode("latin-1") for text in upsert_sql(plan, guarded=False))
         rows_max = max(1, len(tuples) * STATEMENT_BYTES_MAX // (sum(map(len, tuples)) + 1))
-        with self._session.doing(f"writing {plan.target.name}"):
+        with self._target.doing(f"writing {plan.target.name}"):
             for start in range(0, len(tuples), rows_max):
                 self._write_statement(head, tuples[start : start + rows_max], tail)
 
@@ -119,12 +119,12 @@ class RowWriter:
         Raises:
             RowRejected: the target refused a row; which one, only the parameters know.
         """
-        with self._session.doing(f"writing {plan.target.name}"):
+        with self._target.doing(f"writing {plan.target.name}"):
             self._write_bulk(plan, rows)
 
     def clear(self, plan: TablePlan) -> None:
         """Delete every row of the mapping (in the open transaction: not TRUNCATE, which would commit)."""
-        with self._session.doing(f"clearing {plan.target.name}"):
+        with self._target.doing(f"clearing {plan.target.name}"):
             self.run(f"DELETE FROM {table_sql(plan)}{where_sql(plan)}")
 
     # ---- by mutations ----
@@ -215,10 +215,10 @@ class RowWriter:
     def _write_bulk(self, plan: TablePlan, bulk: BulkRows) -> None:
         sql = bulk_upsert_sql(plan, bulk.values)
         head = BULK_HEAD_BYTES + len(bulk.types)
-        room = min(BULK_BYTES_MAX, self._session.packet_bytes_max - head - 1)
-        connection = cast(BulkConnection, self._session.connection)
+        room = min(BULK_BYTES_MAX, self._target.packet_bytes_max - head - 1)
+        connection = cast(BulkConnection, self._target.connection)
         start = size = 0
-        with self._session.doing():
+        with self._target.doing():
             for end, row in enumerate(bulk.rows):
                 if end > start and size + len(row) > room:
                     connection.bulk(sql, bulk, start, end)
@@ -255,6 +255,13 @@ class RowWriter:
         """Run a statement; gives the rows that it gives."""
         return self.execute(sql.encode("latin-1"))
 
+    def execute(self, data: bytes) -> list[Any]:
+        """Run a statement that is bytes already; gives the rows that it gives."""
+        self._check_size(len(data))
+        with self._target.doing(), self._target.connection.cursor() as cursor:
+            cursor.execute(data)
+            return list(cursor.fetchall())
+
     def _run_with(self, head: str, tuples: Sequence[str], tail: str) -> None:
         if len(tuples) == 1 and len(tuples[0]) >= LONG_BYTES:
             self._send(_encoded(head, tuples[0], tail), len(head) + len(tuples[0]) + len(tail))
@@ -264,24 +271,17 @@ class RowWriter:
     def _send(self, pieces: Iterable[bytes | memoryview], size: int) -> None:
         """Run a long statement without ever having it whole."""
         self._check_size(size)
-        with self._session.doing():
-            send_statement(self._session.connection, pieces, size)
+        with self._target.doing():
+            send_statement(self._target.connection, pieces, size)
 
     def _check_size(self, size: int) -> None:
-        bytes_max = self._session.packet_bytes_max
+        bytes_max = self._target.packet_bytes_max
         if size + 1 > bytes_max > 0:
             raise RowRejected(
                 f"a row of {size} bytes is longer than the target's max_allowed_packet ({bytes_max})",
                 hint="Raise max_allowed_packet on the target.",
                 code=1153,
             )
-
-    def execute(self, data: bytes) -> list[Any]:
-        """The same of one that is bytes."""
-        self._check_size(len(data))
-        with self._session.doing(), self._session.connection.cursor() as cursor:
-            cursor.execute(data)
-            return list(cursor.fetchall())
 
 
 def _encoded(*texts: str) -> Iterator[bytes]:
