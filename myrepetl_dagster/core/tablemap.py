@@ -120,9 +120,10 @@ def _of(columns: list[MapColumn], types: frozenset[Type]) -> list[int]:
 
 
 def _signedness(columns: list[MapColumn], value: _Reader) -> None:
-    for nth, index in enumerate(_of(columns, NUMERIC)):
-        unsigned = bool(value.data[nth // 8] & 0x80 >> nth % 8)
-        columns[index] = replace(columns[index], unsigned=unsigned)
+    for nth, index in enumerate(_of(columns, NUMERIC | {Type.YEAR})):  # both servers give a YEAR a bit, too
+        if columns[index].type in NUMERIC:
+            unsigned = bool(value.data[nth // 8] & 0x80 >> nth % 8)
+            columns[index] = replace(columns[index], unsigned=unsigned)
 
 
 def _visibility(columns: list[MapColumn], value: _Reader) -> None:

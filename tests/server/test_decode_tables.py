@@ -53,6 +53,22 @@ def test_generated_and_invisible_columns_are_in_every_image(source_server: Serve
         assert [column.visible for column in log.tables[0].columns] == [True] * 4 + [False]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "YEAR", "BIT(9)", "ENUM('a')", "SET('a')", "DATE", "TIME(3)", "DATETIME", "TIMESTAMP NULL", "CHAR(3)",
+        "VARBINARY(3)", "TEXT", "JSON", "POINT", "DECIMAL(5,2)", "FLOAT", "DOUBLE UNSIGNED", "BOOLEAN", "BIGINT",
+    ],
+)  # fmt: skip
+def test_signs_after_a_column_of_any_type(source_server: Server, kind: str) -> None:
+    """Which columns the log gives a bit of signedness: those after one of any type are as signed as they are."""
+    numbers = "d INT, c TINYINT UNSIGNED, e BIGINT, f SMALLINT UNSIGNED, g MEDIUMINT"
+    prepare(source_server, f"CREATE TABLE t (id INT PRIMARY KEY, x {kind}, {numbers})")
+    log = Log(source_server)
+    run(source_server, "INSERT INTO t VALUES (1, NULL, -1, 240, -2, 65535, -3)")
+    assert log.changes() == [(None, (1, None, -1, 240, -2, 65535, -3))]
+
+
 @pytest.mark.parametrize("image", ["MINIMAL", "NOBLOB"])
 def test_partial_row_images_are_refused(source_server: Server, image: str) -> None:
     """A session's own binlog_row_image is seen at the event, whatever the server's setting says."""

@@ -72,10 +72,10 @@ def test_unknown_types_are_named() -> None:
 
 
 def test_nullable_and_signedness() -> None:
-    """NULL bits run from the lowest, signedness bits from the highest and over numbers only."""
+    """NULL bits run from the lowest, signedness bits from the highest, over numbers and YEAR only."""
     table = parsed([3, 10, 8, 13, 4], b"\x04", nullable=0b10010, optional=field(1, b"\x60"))
     assert [column.nullable for column in table.columns] == [False, True, False, False, True]
-    assert [column.unsigned for column in table.columns] == [False, None, True, None, True]
+    assert [column.unsigned for column in table.columns] == [False, None, True, None, False]
 
 
 def test_full_metadata() -> None:
