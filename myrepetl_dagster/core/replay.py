@@ -32,11 +32,10 @@ _LOCKED = frozenset({1205, 1213, 1317})  # lock wait, deadlock, interrupted
 # How the target replicates is its own affair, but it applies our events so, too: to convert values, or to pass over
 # what it cannot apply, without a word. And a cluster's nodes are not MariaDB alone.
 _SETTINGS = (
-    "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('slave_type_conversions', 'replica_type_conversions',"
-    " 'slave_skip_errors', 'replica_skip_errors', 'slave_exec_mode', 'replica_exec_mode', 'wsrep_on')"
-    " AND Value NOT IN ('', 'OFF', 'STRICT')"
+    "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('slave_skip_errors', 'replica_skip_errors', 'wsrep_on')"
+    " AND Value NOT IN ('', 'OFF')"
 )
-# Of these the ones that may be set at any time, asked for in a tenth of the time; MySQL has the names since 8.0.26.
+# These may be set at any time. MySQL has the names since 8.0.26; an older one gets statements.
 _STRICT = "SELECT @@GLOBAL.{0}_exec_mode = 'STRICT' AND @@GLOBAL.{0}_type_conversions = ''"
 
 
