@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
-from .apply import Target
 from .binlog import (
     Committed,
     Decided,
@@ -29,8 +28,8 @@ from .binlog import (
     XaBegun,
     layout_of,
 )
-from .checkpoint import Checkpoint, columns_from_json
-from .commits import LANES, Commit, Piece, piece_of
+from .checkpoint import columns_from_json
+from .commit_queue import CommitQueue
 from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
 from .errors import SchemaDrift, UnsupportedEvent
@@ -39,7 +38,7 @@ from .log_cursor import LogCursor
 from .log_events import Idle
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, SchemaChanged, Work, blamed
 from .maptypes import TableMap
-from .model import Limits, Phase, TableName
+from .model import Limits, TableName
 from .position import Position, Transaction
 from .prepared import PARTS, keep, unpacked
 from .shape import Shaper
@@ -47,7 +46,6 @@ from .source import Source
 
 FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses
 IDLE_CHECKPOINT_S = 10.0
-_EARLY_BYTES_MAX = 6 * 2**20  # of row images: more is only written out when what came before has been applied
 
 
 class CatchUp:
@@ -74,19 +72,11 @@ class CatchUp:
         self.by_table: dict[TableName, list[MappingState]] = {}
         for state in states:
             self.by_table.setdefault(state.plan.source.name, []).append(state)
-        self.targets = list({id(s.target): s.target for s in states}.values())
         self.cursor = LogCursor(states, until)
-        self.rows_pending = self.bytes_pending = 0  # of whole transactions
+        self.queue = CommitQueue(states, self.cursor, limits)
         self.rows_current = self.bytes_current = 0  # of the transaction being read
-        self.open: set[int] = set()  # targets with a transaction open for a part of the current one
         self.xa_token = ""  # of the transaction being read, if it is an XA transaction
-        self.committed_at_s = self.everyone_at_s = time.monotonic()
-        self.source_time_unix_s: float | None = None
         self.touched: dict[str, MappingState] = {}  # by the transaction being read
-        self.under_way: list[tuple[Target, Commit]] = []
-        self.one_by_one = False  # no commit is begun beside another one
-        self.stored: dict[str, Checkpoint] = {}  # each mapping's newest, committed or under way
-        self.broken = False  # a commit has failed: nothing that came after it may be committed
 
     def apply(self, report: Report) -> None:
         """Read the log and apply it.
@@ -111,8 +101,8 @@ class CatchUp:
                     else:
                         self.cursor.log_ended()
                 except UnsupportedEvent:
-                    if not self.open and not self.broken:
-                        self._commit(report, everyone=True)  # all that came before it
+                    if not self.queue.open and not self.queue.broken:
+                        self.queue.commit(report, everyone=True)  # all that came before it
                     raise
         self._finish(report)
 
@@ -121,7 +111,7 @@ class CatchUp:
 
         Each time that nothing more has come, what has come is committed.
         """
-        self.limits = replace(
+        self.queue.limits = self.limits = replace(
             self.limits, batch_interval_s_max=min(FOLLOW_INTERVAL_S, self.limits.batch_interval_s_max)
         )
         with self._orderly():
@@ -133,14 +123,14 @@ class CatchUp:
             for event in events:
                 self._take(event, report)
                 now_s = time.monotonic()
-                if isinstance(event, Idle) and not self.open:  # of an open transaction the rest is to come
-                    self._land(report)
-                    if any(s.done.touched or s.xa.unsaved for s in self.states):
-                        self._commit(report)
+                if isinstance(event, Idle) and not self.queue.open:  # of an open transaction the rest is to come
+                    self.queue.land(report)
+                    if self.queue.holds_work:
+                        self.queue.commit(report)
                     elif now_s - everyone_at_s >= IDLE_CHECKPOINT_S:  # a quiet table's position moves on, too
                         everyone_at_s = now_s
-                        self._commit(report, everyone=True)
-                if not self.open and ended():
+                        self.queue.commit(report, everyone=True)
+                if not self.queue.open and ended():
                     break
         self._finish(report)
 
@@ -150,8 +140,7 @@ class CatchUp:
         try:
             yield
         except Exception:
-            for _, commit in self.under_way:
-                commit.lane.abandon()
+            self.queue.abandon()
             raise
 
     def _known(self) -> dict[TableName, KnownTable]:
@@ -200,7 +189,7 @@ class CatchUp:
                 # Rows of other columns are other statements; a definition lies between them, so that the
                 # rows so far are of whole transactions.
                 if state.done.touched:
-                    self._commit(report)
+                    self.queue.commit(report)
                 state.written = shaper.plan
             shaped = self._current(state).shaped
             before = shaped.rows_read
@@ -223,8 +212,8 @@ class CatchUp:
 
     def _unreadable(self, state: MappingState, table: Undescribed, transaction: Transaction, report: Report) -> None:
         """The log does not tell what these rows are: a new copy has them, where there may be one."""
-        if not self.open:
-            self._commit(report, everyone=True)
+        if not self.queue.open:
+            self.queue.commit(report, everyone=True)
         with blamed(state):
             if state.plan.mapping.schema_policy != "evolve":
                 raise table.error
@@ -254,27 +243,21 @@ class CatchUp:
             if state.xa.in_parts:  # XA COMMIT … ONE PHASE
                 self._apply_kept(state, PARTS + self.xa_token)
             if state.current.touched:
-                pending = state.done.shaped.rows_pending
-                state.done.take(state.current)
-                self.rows_pending += state.done.shaped.rows_pending - pending
-                state.current = Work()
+                self.queue.add(state)
         self.touched.clear()
         self.cursor.committed(transaction)
         self.xa_token = ""
-        self.bytes_pending += self.bytes_current
+        self.queue.bytes_pending += self.bytes_current
         self.rows_current = self.bytes_current = 0
         if transaction.committed_at_unix_s:
-            self.source_time_unix_s = transaction.committed_at_unix_s
-        if self.open:
-            self._commit(report)
-        elif self._due():
-            self._commit(report, behind=True)
+            self.queue.source_time_unix_s = transaction.committed_at_unix_s
+        if self.queue.open:
+            self.queue.commit(report)
+        elif self.queue.due():
+            self.queue.commit(report, behind=True)
 
     def _rolled_back(self, transaction: Transaction) -> None:
-        for target in self.targets:
-            if id(target) in self.open:
-                target.rollback()
-        self.open.clear()
+        self.queue.roll_back()
         for state in self.states:
             state.current = Work()
             state.xa.in_parts = False
@@ -285,7 +268,7 @@ class CatchUp:
 
     # ---- XA transactions ----
     def _prepared(self, xid: str, transaction: Transaction, report: Report) -> None:
-        self._land(report)
+        self.queue.land(report)
         for state in self._new_to(transaction):
             if state.xa.in_parts:
                 self._keep_part(state)
@@ -298,19 +281,19 @@ class CatchUp:
 
     def _decided(self, event: Decided, report: Report) -> None:
         """What was kept happens now, or never did."""
-        self._land(report)
+        self.queue.land(report)
         states = self._new_to(event.transaction)
         unseen = [s for s in states if event.xid not in s.xa.tokens]
         if event.committed:
             if unseen:
-                self._commit(report, everyone=True)
+                self.queue.commit(report, everyone=True)
                 raise CommittedUnseen(unseen, event.transaction)
             recalled = [s.xa.recall(event.xid, s.name, s.target.prepared, s.plan) for s in states]
             fits = [
                 rows is None or rows[0].columns == s.written.columns for s, rows in zip(states, recalled, strict=True)
             ]
             if not all(fits) or any(s.xa.is_in_parts(event.xid) for s in states):
-                self._commit(report)  # what came before is written before
+                self.queue.commit(report)  # what came before is written before
         else:
             recalled = [None] * len(states)
         for state, rows in zip(states, recalled, strict=True):
@@ -324,7 +307,7 @@ class CatchUp:
 
     def _apply_kept(self, state: MappingState, token: str) -> None:
         """Write rows from the table of prepared ones, in the target's open transaction."""
-        table = self._opened(state).prepared()
+        table = self.queue.opened(state).prepared()
         for payload in table.kept(state.name, token):
             plan, shaped = unpacked(state.plan, payload)
             with blamed(state):
@@ -335,19 +318,13 @@ class CatchUp:
 
     def _keep_part(self, state: MappingState) -> None:
         """Put what has been read of the transaction into the table of prepared rows."""
-        keep(self._opened(state).prepared(), state.name, PARTS + self.xa_token, state.written, state.current.shaped)
+        rows = self.queue.opened(state).prepared()
+        keep(rows, state.name, PARTS + self.xa_token, state.written, state.current.shaped)
         state.current = Work()
         state.xa.in_parts = state.xa.moved = True
 
-    def _opened(self, state: MappingState) -> Target:
-        """The mapping's target, in a transaction."""
-        if id(state.target) not in self.open:
-            state.target.begin([s.name for s in self.states if s.target is state.target])
-            self.open.add(id(state.target))
-        return state.target
-
     def _table_changed(self, event: TableChanged, report: Report) -> None:
-        self._land(report)
+        self.queue.land(report)
         for table in self.by_table:
             changes = concerned(event.changes, table)
             for state in self._wanted_by(table, event.transaction) if changes else ():
@@ -373,137 +350,30 @@ class CatchUp:
         try:
             decision = decide(state.plan, changes, known, now, where, altered=state.checkpoint.altered)
         except SchemaDrift:
-            self._commit(report, everyone=True)  # all that came before is applied, whatever comes of this
+            self.queue.commit(report, everyone=True)  # all that came before is applied, whatever comes of this
             raise
         if decision.answer is not Answer.GO_ON:
-            self._commit(report, everyone=True)
+            self.queue.commit(report, everyone=True)
             raise SchemaChanged(place, decision)
-
-    # ---- commits ----
-    def _due(self) -> bool:
-        return (
-            self.rows_pending >= self.limits.batch_rows_max
-            or self.bytes_pending >= self.limits.batch_bytes_max
-            or time.monotonic() - self.committed_at_s >= self.limits.batch_interval_s_max
-        )
 
     def _write_part(self, report: Report) -> None:
         """Write what has been read of a transaction that is too big to hold, without committing."""
-        if not self.open:
-            if any(s.done.touched or s.xa.unsaved for s in self.states):
-                self._commit(report)
-            self._land(report)
+        if not self.queue.open:
+            if self.queue.holds_work:
+                self.queue.commit(report)
+            self.queue.land(report)
         for state in self.touched.values():
             if not state.current.shaped.rows_pending and not state.current.clear:
                 continue
             if self.xa_token:
                 self._keep_part(state)
                 continue
-            piece = self._piece(state, state.current)
-            piece.write(self._opened(state))
+            piece = self.queue.piece(state, state.current)
+            piece.write(self.queue.opened(state))
             state.current.clear = False
             state.current.shaped.drop()
         self.rows_current = self.bytes_current = 0
 
-    def _piece(self, state: MappingState, work: Work, before: Sequence[Commit] = ()) -> Piece:
-        """What is to be written of this to the target."""
-        try:
-            return piece_of(state, work, before, begun=id(state.target) in self.open)
-        except UnsupportedEvent as error:
-            since = self.stored.get(state.name, state.checkpoint).position
-            raise error.at(f"{since.file}:{since.offset_bytes}") from None
-
-    def _commit(self, report: Report, *, everyone: bool = False, behind: bool = False) -> None:
-        """Commit what is done. A mapping that nothing happened to keeps its older checkpoint for a while:
-        its rows are those of the newer one as well.
-
-        Args:
-            behind: it may happen while the log is read on; else it has happened when this returns.
-        """
-        everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
-        beside = not self.open and not any(s.xa.unsaved for s in self.states)  # begun beside those under way
-        self.broken = True
-        if self.bytes_pending > _EARLY_BYTES_MAX:
-            self._land(report)
-        # Written out while the target still works on what came before; checkpoints build on that one's.
-        ready = []
-        for target in self.targets:
-            states = [s for s in self.states if s.target is target and (everyone or s.done.touched or s.xa.unsaved)]
-            if states:
-                before = self._newest(target) if beside else []
-                ready.append((target, before, [self._piece(state, state.done, before) for state in states]))
-        apart = [before if all(p.apart for p in pieces) else [] for _, before, pieces in ready]
-        self._land(report, but=[commit for before in apart for commit in before])
-        for (target, _, pieces), before in zip(ready, apart, strict=True):
-            self._start_commit(target, pieces, before)
-        self.broken = False
-        self.open.clear()
-        self.rows_pending = self.bytes_pending = 0
-        self.committed_at_s = time.monotonic()
-        if everyone:
-            self.everyone_at_s = self.committed_at_s
-        if not (behind and beside):
-            self._land(report)
-
-    def _start_commit(self, target: Target, pieces: Sequence[Piece], before: Sequence[Commit]) -> None:
-        stored = [self._checkpoint(piece.state) for piece in pieces]
-        busy = [commit.lane for commit in before]
-        lane = next(lane for lane in target.lanes(LANES) if lane not in busy)
-        commit = Commit(lane, pieces, stored)
-        self.under_way.append((target, commit))
-        lane.start(commit.after(before, begun=id(target) in self.open))
-        for piece, checkpoint in zip(pieces, stored, strict=True):
-            state = piece.state
-            state.position = checkpoint.position
-            state.done = Work()
-            self.stored[state.name] = checkpoint
-
-    def _newest(self, target: Target) -> list[Commit]:
-        """The target's newest commits under way, if another one may be begun beside them (the others have to end)."""
-        if self.one_by_one:
-            return []
-        return [commit for to, commit in self.under_way if to is target][1 - LANES :]
-
-    def _land(self, report: Report, but: Sequence[Commit] = ()) -> None:
-        """Wait for the commits under way, in their order."""
-        self.broken, broken = True, self.broken
-        for one in list(self.under_way):
-            _, commit = one
-            if commit in but:
-                continue
-            commit.lane.finish()
-            self.under_way.remove(one)
-            # Triggers of the target, say, make their locks meet: each time that costs its patience.
-            self.one_by_one = self.one_by_one or commit.gave_way
-            for state, checkpoint in zip(commit.states, commit.stored, strict=True):
-                state.checkpoint = checkpoint
-                state.xa.saved()
-                report(state)
-        self.broken = broken
-
-    def _checkpoint(self, state: MappingState) -> Checkpoint:
-        position = self.cursor.position_of(state)
-        checkpoint, shaped = self.stored.get(state.name, state.checkpoint), state.done.shaped
-        settled = checkpoint.phase is Phase.SETTLING and _passed(position, checkpoint.high_watermark)
-        return replace(
-            checkpoint,
-            position=position,
-            phase=Phase.REPLICATING if settled else checkpoint.phase,
-            high_watermark=None if settled else checkpoint.high_watermark,
-            changes_applied=checkpoint.changes_applied + shaped.rows_upserted + shaped.rows_deleted,
-            rows_filtered=checkpoint.rows_filtered + shaped.rows_filtered,
-            source_time_unix_s=self.source_time_unix_s or checkpoint.source_time_unix_s,
-            sequence=checkpoint.sequence + 1,
-            altered=checkpoint.altered or state.altered,
-            key=state.plan.key,
-            in_doubt=dict(state.xa.tokens),
-            last_error="",
-        )
-
     def _finish(self, report: Report) -> None:
         self.cursor.check_joined()
-        self._commit(report, everyone=True)
-
-
-def _passed(position: Position, high_watermark: Position | None) -> bool:
-    return high_watermark is None or position.order >= high_watermark.order
+        self.queue.commit(report, everyone=True)

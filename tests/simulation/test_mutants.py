@@ -20,6 +20,7 @@ from myrepetl_dagster.core.apply import Target
 from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint
+from myrepetl_dagster.core.commit_queue import CommitQueue
 from myrepetl_dagster.core.commits import Commit, Piece
 from myrepetl_dagster.core.copy import Copy
 from myrepetl_dagster.core.errors import TransientError
@@ -72,7 +73,7 @@ def partial(self: CatchUp, report: Callable[[MappingState], None]) -> None:
     for state in self.states:
         if state.current.shaped.rows_pending or state.current.clear:
             state.target.begin([state.name])
-            self._piece(state, state.current).write(state.target)
+            self.queue.piece(state, state.current).write(state.target)
             state.checkpoint = replace(state.checkpoint, sequence=state.checkpoint.sequence + 1)
             state.target.commit([state.checkpoint])
             state.current.clear = False
@@ -83,11 +84,11 @@ def partial(self: CatchUp, report: Callable[[MappingState], None]) -> None:
 def clear_last(self: CatchUp, report: Callable[[MappingState], None]) -> None:
     """A truncation that no row followed yet is not taken for work to commit before a part is written."""
     waiting = [(state, state.done) for state in self.states]
-    if not self.rows_pending:
+    if not self.queue.rows_pending:
         for state, _ in waiting:
             state.done = Work()
     WRITE_PART(self, report)
-    if not self.rows_pending:
+    if not self.queue.rows_pending:
         for state, done in waiting:
             if done.clear:
                 state.done = done
@@ -231,10 +232,10 @@ def idle_commits(self: CatchUp, event: LogEvent, report: Callable[[MappingState]
     """While nothing comes, what there is is committed, though it may be a part of a transaction."""
     TAKE(self, event, report)
     if isinstance(event, Idle):
-        self._commit(report, everyone=True)
+        self.queue.commit(report, everyone=True)
 
 
-def late_checkpoint(self: CatchUp, target: Target, pieces: Sequence[Piece], before: Sequence[Commit]) -> None:
+def late_checkpoint(self: CommitQueue, target: Target, pieces: Sequence[Piece], before: Sequence[Commit]) -> None:
     """What is committed while the log is read on gets the checkpoint of when it is committed, not of its rows."""
     START_COMMIT(self, target, pieces, before)
 
@@ -281,7 +282,7 @@ def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingSt
     DECIDED(self, event, report)
 
 
-START_COMMIT, APART = CatchUp._start_commit, Shaped.mutations_apart
+START_COMMIT, APART = CommitQueue._start_commit, Shaped.mutations_apart
 END, FIRST, SHAPE = Copy._end, Pass._first, Shaper.shape
 START, WRITE_PART, TAKE, DECIDED = LogCursor._start, CatchUp._write_part, CatchUp._take, CatchUp._decided
 
@@ -308,9 +309,9 @@ MUTANTS = [
     Mutant("prepared before the copy, committed after", [(CatchUp, "_decided", decided_elsewhere)]),
     Mutant(
         "high watermark of another server passed by its GTIDs",
-        [(LogCursor, "_start", high_watermark_by_gtids), (sys.modules[CatchUp.__module__], "_passed", passed_by_gtids)],
+        [(LogCursor, "_start", high_watermark_by_gtids), (sys.modules[CommitQueue.__module__], "_passed", passed_by_gtids)],
     ),
-    Mutant("checkpoint of a later moment", [(CatchUp, "_start_commit", late_checkpoint)]),
+    Mutant("checkpoint of a later moment", [(CommitQueue, "_start_commit", late_checkpoint)]),
     Mutant("commit before the one before it", [(Commit, "_beside", not_waiting)]),
     Mutant("deletes before the commit before is through", [(Shaped, "mutations_apart", deletes_ahead)]),
     Mutant("failed commit passed over", target=Forgetful),
