@@ -58,13 +58,15 @@ class Target(Protocol):
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None: ...
     def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None: ...
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool: ...
-    def write_changes(self, plan: TablePlan, changes: RowChanges) -> None: ...
+    def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None: ...
     def clear(self, plan: TablePlan) -> None: ...
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None: ...
     def lanes(self, number: int) -> Sequence[Target]: ...
     def start(self, work: Callable[[], Waiting]) -> None: ...
     def finish(self) -> None: ...
     def abandon(self) -> None: ...
+    @property
+    def busy(self) -> bool: ...
     def rollback(self) -> None: ...
     def prepared(self) -> PreparedRows: ...
     @property
@@ -392,8 +394,8 @@ class MySQLTarget(Server):
         with super().doing(f"looking at {plan.target.name}"):  # while the apply connection may be at work
             return self.replay.takes(self.control, plan, mariadb=self.info.is_mariadb)
 
-    def write_changes(self, plan: TablePlan, changes: RowChanges) -> None:
-        """Apply images of rows, in the open transaction.
+    def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None:
+        """Apply images of rows, in the open transaction, in the order of the table's rows.
 
         Raises:
             TargetBusy: the target did not take them. From now on it gets statements, which tell what it refuses.
@@ -407,7 +409,8 @@ class MySQLTarget(Server):
                     if not self.replay.is_as_known(self.connection, name):
                         raise SchemaDrift(f"{name} is not what it was")
                     self._as_known.add(name)
-                for statement in changes.statements(name, self.packet_bytes_max, mariadb=self.info.is_mariadb):
+                mariadb, bytes_max = self.info.is_mariadb, self.packet_bytes_max
+                for statement in changes.statements(name, bytes_max, mariadb=mariadb, descending=descending):
                     self._writer.execute(statement)
         except ReplicationError as error:
             raise self.replay.refusal(str(name), error) from None
@@ -427,6 +430,11 @@ class MySQLTarget(Server):
     def finish(self) -> None:
         """Wait for what was started; raises what it raised."""
         self._behind.wait()
+
+    @property
+    def busy(self) -> bool:
+        """Whether what was started is still going on."""
+        return self._behind.busy
 
     def abandon(self) -> None:
         """Let what was started end, well or not."""

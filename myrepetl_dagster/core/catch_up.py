@@ -114,6 +114,7 @@ class CatchUp:
         self.queue.limits = self.limits = replace(
             self.limits, batch_interval_s_max=min(FOLLOW_INTERVAL_S, self.limits.batch_interval_s_max)
         )
+        self.queue.join_wait_s = 0.0
         with self._orderly():
             self._follow(report, ended)
 
@@ -188,7 +189,7 @@ class CatchUp:
             if shaper.plan.columns != state.written.columns:
                 # Rows of other columns are other statements; a definition lies between them, so that the
                 # rows so far are of whole transactions.
-                if state.done.touched:
+                if self.queue.holds_work:
                     self.queue.commit(report)
                 state.written = shaper.plan
             shaped = self._current(state).shaped

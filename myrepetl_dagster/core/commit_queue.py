@@ -1,10 +1,18 @@
-"""What one pass has read, on its way to the targets: batches in the log's order, and the commits under way."""
+"""What one pass has read, on its way to the targets: batches in the log's order, and the commits under way.
+
+Transactions of the log become batches of `batch_rows_max` rows. A batch whose rows have to be written out is given to
+its target as soon as there is a connection for it. Where the target takes the log's own images, which cost little to
+keep, batches wait until it has done all that came before, up to `joined_batches_max` of them. Then they are parted
+among the connections, and all begin at once: the more of a table's changes lie in one transaction, the fewer times a
+page of it is read and written, and transactions that go through the table side by side share the pages.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from .apply import Target
 from .checkpoint import Checkpoint
@@ -15,7 +23,17 @@ from .mapping_state import MappingState, Report, Work
 from .model import Limits, Phase
 from .position import Position
 
+JOIN_WAIT_S = 0.25  # of a target that has nothing to do, for more of the log
 _EARLY_BYTES_MAX = 6 * 2**20  # of row images: more is only written out when what came before has been applied
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a mapping has done in some transactions of the log, and its checkpoint at their end."""
+
+    state: MappingState
+    work: Work
+    checkpoint: Checkpoint
 
 
 class CommitQueue:
@@ -32,13 +50,22 @@ class CommitQueue:
         self.source_time_unix_s: float | None = None
         self.under_way: list[tuple[Target, Commit]] = []
         self.one_by_one = False  # no commit is begun beside another one
-        self.stored: dict[str, Checkpoint] = {}  # each mapping's newest, committed or under way
+        self.stored: dict[str, Checkpoint] = {}  # each mapping's newest: committed, under way or waiting
         self.broken = False  # a commit has failed: nothing that came after it may be committed
+        self.waiting: list[list[Batch]] = []
+        self.waiting_rows = self.waiting_bytes = 0
+        self.waiting_since_s = 0.0
+        self.join_wait_s = JOIN_WAIT_S
+        self.joined_rows_max = limits.batch_rows_max * limits.joined_batches_max
+        # Of those that were joined last: which way they went, how many rows they had, when they began and ended.
+        self.descending = False
+        self.joined_rows = 0
+        self.joined_at_s = self.landed_at_s = 0.0
 
     @property
     def holds_work(self) -> bool:
         """Whether anything has happened since the last commit was begun."""
-        return any(s.done.touched or s.xa.unsaved for s in self.states)
+        return bool(self.waiting) or any(s.done.touched or s.xa.unsaved for s in self.states)
 
     def add(self, state: MappingState) -> None:
         """The mapping's part of the transaction that was read has happened."""
@@ -71,14 +98,6 @@ class CommitQueue:
             or time.monotonic() - self.committed_at_s >= self.limits.batch_interval_s_max
         )
 
-    def piece(self, state: MappingState, work: Work, before: Sequence[Commit] = ()) -> Piece:
-        """What is to be written of this to the target."""
-        try:
-            return piece_of(state, work, before, begun=id(state.target) in self.open)
-        except UnsupportedEvent as error:
-            since = self.stored.get(state.name, state.checkpoint).position
-            raise error.at(f"{since.file}:{since.offset_bytes}") from None
-
     def commit(self, report: Report, *, everyone: bool = False, behind: bool = False) -> None:
         """Commit what is done. A mapping that nothing happened to keeps its older checkpoint for a while:
         its rows are those of the newer one as well.
@@ -88,21 +107,14 @@ class CommitQueue:
         """
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
         beside = not self.open and not any(s.xa.unsaved for s in self.states)  # begun beside those under way
-        self.broken = True
-        if self.bytes_pending > _EARLY_BYTES_MAX:
-            self.land(report)
-        # Written out while the target still works on what came before; checkpoints build on that one's.
-        ready = []
-        for target in self.targets:
-            states = [s for s in self.states if s.target is target and (everyone or s.done.touched or s.xa.unsaved)]
-            if states:
-                before = self._newest(target) if beside else []
-                ready.append((target, before, [self.piece(state, state.done, before) for state in states]))
-        apart = [before if all(p.apart for p in pieces) else [] for _, before, pieces in ready]
-        self.land(report, but=[commit for before in apart for commit in before])
-        for (target, _, pieces), before in zip(ready, apart, strict=True):
-            self._start_commit(target, pieces, before)
-        self.broken = False
+        self._land_ended(report)
+        if beside and all(map(self._can_wait, self.states)):
+            self._put_off(everyone=everyone)
+            if self._is_time():
+                self._start_waiting(report)
+        else:
+            self._start_waiting(report)
+            self._start_pending(report, everyone=everyone, beside=beside)
         self.open.clear()
         self.rows_pending = self.bytes_pending = 0
         self.committed_at_s = time.monotonic()
@@ -111,23 +123,49 @@ class CommitQueue:
         if not (behind and beside):
             self.land(report)
 
+    def land(self, report: Report) -> None:
+        """Commit all that waits, and wait for the commits under way."""
+        self._start_waiting(report)
+        self._wait(report)
+
     def abandon(self) -> None:
         """Let the commits under way end, well or not."""
         for _, commit in self.under_way:
             commit.lane.abandon()
 
+    def piece(self, state: MappingState, work: Work, before: Sequence[Commit] = (), *, joined: bool = False) -> Piece:
+        """What is to be written of this to the target."""
+        try:
+            return piece_of(state, work, before, begun=id(state.target) in self.open, joined=joined)
+        except UnsupportedEvent as error:
+            since = self.stored.get(state.name, state.checkpoint).position
+            raise error.at(f"{since.file}:{since.offset_bytes}") from None
+
+    def _start_pending(self, report: Report, *, everyone: bool, beside: bool) -> None:
+        """Begin to commit what has come since the last batch."""
+        self.broken = True
+        if self.bytes_pending > _EARLY_BYTES_MAX:
+            self._wait(report)
+        # Written out while the target still works on what came before; checkpoints build on that one's.
+        ready = []
+        for target in self.targets:
+            states = [s for s in self.states if s.target is target and (everyone or s.done.touched or s.xa.unsaved)]
+            if states:
+                before = self._newest(target) if beside else []
+                ready.append((target, before, [self.piece(state, state.done, before) for state in states]))
+        apart = [before if all(p.apart for p in pieces) else [] for _, before, pieces in ready]
+        self._wait(report, but=[commit for before in apart for commit in before])
+        for (target, _, pieces), before in zip(ready, apart, strict=True):
+            self._start_commit(target, pieces, before)
+        self.broken = False
+
     def _start_commit(self, target: Target, pieces: Sequence[Piece], before: Sequence[Commit]) -> None:
-        stored = [self._checkpoint(piece.state) for piece in pieces]
+        stored = [self._batch(piece.state).checkpoint for piece in pieces]
         busy = [commit.lane for commit in before]
         lane = next(lane for lane in target.lanes(LANES) if lane not in busy)
         commit = Commit(lane, pieces, stored)
         self.under_way.append((target, commit))
         lane.start(commit.after(before, begun=id(target) in self.open))
-        for piece, checkpoint in zip(pieces, stored, strict=True):
-            state = piece.state
-            state.position = checkpoint.position
-            state.done = Work()
-            self.stored[state.name] = checkpoint
 
     def _newest(self, target: Target) -> list[Commit]:
         """The target's newest commits under way, if another one may be begun beside them (the others have to end)."""
@@ -135,22 +173,120 @@ class CommitQueue:
             return []
         return [commit for to, commit in self.under_way if to is target][1 - LANES :]
 
-    def land(self, report: Report, but: Sequence[Commit] = ()) -> None:
+    # ---- batches that wait ----
+    def _can_wait(self, state: MappingState) -> bool:
+        """Whether what the mapping has done costs little to keep, and little work when its time has come."""
+        done = state.done
+        if not done.touched:
+            return True
+        return (
+            not done.clear
+            and state.exact
+            and state.target.takes_changes(state.written, self.limits.batch_rows_max, begun=False)
+            and (not done.shaped.last or done.shaped.as_changes() is not None)
+        )
+
+    def _put_off(self, *, everyone: bool) -> None:
+        if not self.waiting:
+            self.waiting_since_s = time.monotonic()
+        self.waiting_rows += self.rows_pending
+        self.waiting_bytes += sum(state.done.shaped.held_bytes for state in self.states)
+        if batch := [self._batch(state) for state in self.states if everyone or state.done.touched]:
+            self.waiting.append(batch)
+
+    def _is_time(self) -> bool:
+        """Whether what waits should be committed now."""
+        if self.waiting_rows >= self.joined_rows_max or self.waiting_bytes >= self.limits.joined_bytes_max:
+            return True
+        if any(commit.lane.busy for _, commit in self.under_way):
+            return False
+        return time.monotonic() - self.waiting_since_s >= self.join_wait_s
+
+    def _start_waiting(self, report: Report) -> None:
+        """Begin to commit all that waits, once all that came before is committed."""
+        if not self.waiting:
+            return
+        self.broken = True
+        self._wait(report)
+        self._pace()
+        self.descending = not self.descending  # where the last ones ended, pages are still there
+        waiting, self.waiting = self.waiting, []
+        self.joined_at_s, self.joined_rows = time.monotonic(), self.waiting_rows
+        self.waiting_rows = self.waiting_bytes = 0
+        for target in self.targets:
+            commits: list[Commit] = []
+            for batches in self._joined(target, waiting):
+                pieces = [self.piece(one.state, one.work, commits, joined=True) for one in batches]
+                for piece in pieces:
+                    piece.descending = self.descending
+                stored = [one.checkpoint for one in batches]
+                commits.append(Commit(target.lanes(LANES)[len(commits)], pieces, stored))
+            for number, commit in enumerate(commits):
+                self.under_way.append((target, commit))
+                commit.lane.start(commit.after(commits[:number], begun=False))
+        self.broken = False
+
+    def _joined(self, target: Target, waiting: Sequence[Sequence[Batch]]) -> list[list[Batch]]:
+        """What waits for a target: batches in a row made one, as many as there are connections for."""
+        batches = [[one for one in batch if one.state.target is target] for batch in waiting]
+        rows = [sum(one.work.shaped.rows_pending for one in batch) for batch in batches]
+        parts_max = 1 if self.one_by_one else LANES
+        rows_max = max(self.limits.batch_rows_max, sum(rows) // parts_max)
+        parts: list[dict[str, Batch]] = [{}]
+        before = 0  # rows of the parts that are full
+        for batch, end in zip(batches, accumulate(rows), strict=True):
+            for one in batch:
+                known = parts[-1].setdefault(one.state.name, one)
+                if known is not one:
+                    known.work.take(one.work)
+                    known.checkpoint = one.checkpoint
+            if end - before >= rows_max and len(parts) < parts_max:
+                before = end
+                parts.append({})
+        return [list(part.values()) for part in parts if part]
+
+    def _pace(self) -> None:
+        """A commit is not to take longer than batches may be apart, whatever the target does in that time."""
+        joined_rows_max = self.limits.batch_rows_max * self.limits.joined_batches_max
+        took_s = self.landed_at_s - self.joined_at_s
+        if took_s > self.limits.batch_interval_s_max > 0:
+            paced = int(self.joined_rows * self.limits.batch_interval_s_max / took_s)
+            joined_rows_max = min(joined_rows_max, max(paced, self.limits.batch_rows_max * LANES))
+        self.joined_rows_max = joined_rows_max
+
+    # ---- what has been committed ----
+    def _land_ended(self, report: Report) -> None:
+        """Take note of the commits that are through."""
+        while self.under_way and not self.under_way[0][1].lane.busy:
+            self._land_one(report, *self.under_way[0])
+
+    def _wait(self, report: Report, but: Sequence[Commit] = ()) -> None:
         """Wait for the commits under way, in their order."""
+        for target, commit in list(self.under_way):
+            if commit not in but:
+                self._land_one(report, target, commit)
+
+    def _land_one(self, report: Report, target: Target, commit: Commit) -> None:
         self.broken, broken = True, self.broken
-        for one in list(self.under_way):
-            _, commit = one
-            if commit in but:
-                continue
-            commit.lane.finish()
-            self.under_way.remove(one)
-            # Triggers of the target, say, make their locks meet: each time that costs its patience.
-            self.one_by_one = self.one_by_one or commit.gave_way
-            for state, checkpoint in zip(commit.states, commit.stored, strict=True):
-                state.checkpoint = checkpoint
-                state.xa.saved()
-                report(state)
+        commit.lane.finish()
+        self.under_way.remove((target, commit))
+        self.landed_at_s = time.monotonic()
+        # Triggers of the target, say, make their locks meet: each time that costs its patience.
+        self.one_by_one = self.one_by_one or commit.gave_way
+        for state, checkpoint in zip(commit.states, commit.stored, strict=True):
+            state.checkpoint = checkpoint
+            state.xa.saved()
+            report(state)
         self.broken = broken
+
+    # ---- checkpoints ----
+    def _batch(self, state: MappingState) -> Batch:
+        """What the mapping has done since its last one."""
+        batch = Batch(state, state.done, self._checkpoint(state))
+        state.position = batch.checkpoint.position
+        state.done = Work()
+        self.stored[state.name] = batch.checkpoint
+        return batch
 
     def _checkpoint(self, state: MappingState) -> Checkpoint:
         position = self.cursor.position_of(state)

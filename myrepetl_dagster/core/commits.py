@@ -48,6 +48,7 @@ class Piece:
     early: Part = None
     late: Part = None
     apart: bool = False
+    descending: bool = False  # the order in which rows are written as images
     written: Shaped | None = None  # what it writes, where only the last row of each key counts
 
     def write(self, lane: Target) -> None:
@@ -62,19 +63,22 @@ class Piece:
         """Write `early` or `late`."""
         with blamed(self.state):
             if isinstance(part, RowChanges):
-                lane.write_changes(self.plan, part)
+                lane.write_changes(self.plan, part, descending=self.descending)
             elif isinstance(part, Rendered):
                 lane.write_rendered(self.plan, part)
             elif part:
                 lane.write(self.plan, part, exact=self.state.exact)
 
 
-def piece_of(state: MappingState, work: Work, before: Sequence[Commit] = (), *, begun: bool = False) -> Piece:
+def piece_of(
+    state: MappingState, work: Work, before: Sequence[Commit] = (), *, begun: bool = False, joined: bool = False
+) -> Piece:
     """What is to be written for a mapping.
 
     Args:
         before: the commits under way; with them the piece comes apart, where that can be.
         begun: it is for a transaction that is open already.
+        joined: it has to come apart; where it cannot, all of it is written once what came before is committed.
 
     Raises:
         UnsupportedEvent: an image holds what no value of its column can be.
@@ -102,6 +106,8 @@ def piece_of(state: MappingState, work: Work, before: Sequence[Commit] = (), *, 
             piece.apart = True
             return piece
     piece.whole = shaped.ready(as_changes=as_changes) or shaped.settle()
+    if joined:
+        piece.late, piece.whole, piece.apart = piece.whole, None, True
     return piece
 
 

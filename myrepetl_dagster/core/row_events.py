@@ -14,6 +14,8 @@ import struct
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 from .maptypes import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
 from .model import Column, Row, TableName
@@ -36,6 +38,7 @@ _DESCRIPTIONS = {
     True: (b"10.5.2-MariaDB", 171, {_TABLE_MAP: 8, 23: 8, 24: 8, 25: 8}),
 }
 _EVENT_BYTES_MAX = 512 * 1024  # unless one row is longer
+_STRIDE_ROWS = 1000  # neighbours that are written before the next ones, whatever happens to them
 
 _KEY_CODES = {Type.TINY: "b", Type.SHORT: "h", Type.LONG: "i", Type.LONGLONG: "q"}
 # The servers compare the sizes of strings, but not where the log says 0: then they take the target's own.
@@ -47,56 +50,71 @@ _OWN_TYPES = frozenset({"uuid", "inet4", "inet6", "vector"})
 
 @dataclass(frozen=True, slots=True)
 class EventForm:
-    """How rows of one table map become events of the target's table. `columns`: what its table map says of them."""
+    """How rows of one table map become events of the target's table.
+
+    Args:
+        columns: what the target's table map says of them.
+        key_image: of a key's cells.
+        order: of a key, as what the target's primary key sorts it.
+    """
 
     columns: bytes
     width: int
     key_bitmap: bytes
     key_image: Callable[..., bytes]
+    order: Callable[[Row], Any]
 
     def changes(self, last: dict[Row, bytes | None], fresh: Collection[Row]) -> RowChanges | None:
         """What these last images mean for a target that holds all of the keys but the `fresh` ones; None if one is
         so long that it is better sent in pieces.
         """
-        key_image = self.key_image
-        added, changed, gone = [], [], []
-        for key, image in last.items():
-            if image is None:
-                if key not in fresh:
-                    gone.append(key_image(*key))
-            elif key in fresh:
-                added.append(image)
-            else:
-                changed.append(key_image(*key) + image)
-        longest = max((max(map(len, images), default=0) for images in (added, changed)), default=0)
-        return None if longest >= LONG_BYTES else RowChanges(self, added, changed, gone)
+        longest = max((len(image) for image in last.values() if image is not None), default=0)
+        return None if longest >= LONG_BYTES else RowChanges(self, last, fresh)
 
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """Images of rows that the target lacks, of rows that it holds (key, then image), and keys of those that go."""
+    """The last image of each key, None for a row that goes; `fresh`: keys that the target lacks."""
 
     form: EventForm
-    added: list[bytes]
-    changed: list[bytes]
-    gone: list[bytes]
+    last: dict[Row, bytes | None]
+    fresh: Collection[Row]
 
-    def statements(self, table: TableName, packet_bytes_max: int, *, mariadb: bool) -> Iterator[bytes]:
-        """The statements that make it so, for a session that knows `description_sql`."""
+    def statements(
+        self, table: TableName, packet_bytes_max: int, *, mariadb: bool, descending: bool = False
+    ) -> Iterator[bytes]:
+        """The statements that make it so, for a session that knows `description_sql`.
+
+        They go through the target's table once, in the order of its rows: of a table that is larger than the buffer
+        pool, each page is read and written once, however many of its rows have changed.
+        """
         insert, update, delete, extra = _KINDS[mariadb]
-        form = self.form
+        form, key_image, fresh = self.form, self.form.key_image, self.fresh
         size = (form.width + 7) // 8
         every = b"\xff" * size  # bits beyond the last column mean nothing
         head = _ROWS_HEADER + extra + _length(form.width)
         names = b"".join(bytes([len(name)]) + name + b"\0" for name in (table.schema.encode(), table.table.encode()))
         table_map = _event(_TABLE_MAP, _POST_HEADER + names + form.columns)
-        for kind, bitmaps, images in (
-            (delete, form.key_bitmap, self.gone),
-            (update, form.key_bitmap + every, self.changed),
-            (insert, every, self.added),
-        ):
-            for rows in _pieces(images, min(_EVENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)):
-                yield _statement(table_map + _event(kind, head + bitmaps + rows))
+        bytes_max = min(_EVENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)
+        keys = sorted(self.last, key=form.order, reverse=descending)
+        for start in range(0, len(keys), _STRIDE_ROWS):
+            added, changed, gone = [], [], []
+            for key in keys[start : start + _STRIDE_ROWS]:
+                image = self.last[key]
+                if image is None:
+                    if key not in fresh:
+                        gone.append(key_image(*key))
+                elif key in fresh:
+                    added.append(image)
+                else:
+                    changed.append(key_image(*key) + image)
+            for kind, bitmaps, images in (
+                (delete, form.key_bitmap, gone),
+                (update, form.key_bitmap + every, changed),
+                (insert, every, added),
+            ):
+                for rows in _pieces(images, bytes_max):
+                    yield _statement(table_map + _event(kind, head + bitmaps + rows))
 
 
 def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
@@ -121,6 +139,7 @@ def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
         if target.name in plan.key:
             ordinals.append(ordinal)
     keys = [table_map.columns[ordinal] for ordinal in ordinals]
+    names_of_keys = [targets[ordinal].name for ordinal in ordinals]
     codes = [_KEY_CODES.get(key.type, "") for key in keys]
     if len(keys) != len(plan.key) or plan.target.primary_key != plan.key or not all(codes):
         return None
@@ -132,6 +151,7 @@ def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
         key_bitmap=bits.to_bytes((len(targets) + 7) // 8, "little"),
         # First the bits for NULLs, of which a key has none.
         key_image=struct.Struct(f"<{(len(keys) + 7) // 8}x{''.join(codes)}").pack,
+        order=itemgetter(*(names_of_keys.index(name) for name in plan.key)),
     )
 
 

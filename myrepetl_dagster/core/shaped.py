@@ -36,6 +36,8 @@ class Rendered:
 Ready = Rendered | RowChanges
 _Made = TypeVar("_Made")
 
+_LITERAL_BYTES = 60  # what Python adds to a short text, and to its place in a row
+
 
 class Images(Protocol):
     """Whoever put images among shaped rows, and can tell what they mean (`images.ImageShaper`)."""
@@ -67,6 +69,18 @@ class Shaped:
         """How many rows there are to write."""
         return len(self.mutations) + len(self.last)
 
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory the rows take, beyond so much for each that waits."""
+        literals = sum(len(value) + _LITERAL_BYTES for _, row in self.mutations if row for value in row)
+        return literals + sum(len(image) for image in self.last.values() if image is not None)
+
+    def as_changes(self) -> RowChanges | None:
+        """The last images for a target that takes them; None where they cannot be written so."""
+        if self.mutations or self.images is None:
+            return None
+        return self.images.changes(self.last, self.fresh)
+
     def images_of(self, images: Images) -> LastImages:
         """Where these images go."""
         if images is not self.images:
@@ -93,7 +107,7 @@ class Shaped:
         """
         if self.mutations or self.images is None or not self.last:
             return None
-        changes = self.images.changes(self.last, self.fresh) if as_changes else None
+        changes = self.as_changes() if as_changes else None
         return changes or self.images.rendered(self.last)
 
     def ready_apart(

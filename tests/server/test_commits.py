@@ -93,6 +93,7 @@ def test_every_state_that_a_reader_sees_is_the_sources(world: Pair, done: Counte
     """While batches are written side by side, the sum of all balances never changes, and checkpoints only grow."""
     bank(world, key)
     world.run("bank")
+    world.limits["joined_batches_max"] = 3
     move(world, 2000, seed=key == "INT")
     stop, seen, places = threading.Event(), Counter[int](), []
 
@@ -235,3 +236,71 @@ def test_the_last_commit_is_begun_beside_the_ones_before_it(
     assert done["begin_ahead"] >= 1
     assert done["begin_ahead"] == done["commit"] - 1
     world.assert_same("bank")
+
+
+def test_batches_are_joined_while_they_wait(world: Pair, done: Counter[str]) -> None:
+    """As events, many batches become few commits, and no more rows than `joined_batches_max` of them are put together."""
+    world.replays = True
+    bank(world)
+    world.run("bank")
+    done.clear()
+    world.on_source(*(f"INSERT INTO bank VALUES ({n}, 1)" for n in range(1000, 4000)))
+    world.run("bank")
+    joined = done["commit"]
+    assert joined <= 30, "75 batches of 40 rows, up to 20 in a group of commits"
+    world.assert_same("bank")
+    done.clear()
+    world.limits["joined_batches_max"] = 1
+    world.on_source(*(f"DELETE FROM bank WHERE id = {n}" for n in range(1000, 4000)))
+    world.run("bank")
+    print(f"{joined} commits of batches that were joined, {done['commit']} of such that were not")
+    assert done["commit"] >= 50
+    world.assert_same("bank")
+
+
+@pytest.mark.parametrize("joined", [1, 20])
+def test_tables_whose_rows_may_collide_are_written_in_order(world: Pair, done: Counter[str], joined: int) -> None:
+    """Beside a table that takes events, one with a second unique key, whose values change hands in the log: each
+    state that a reader sees of both is one of the source's.
+    """
+    world.replays = True
+    world.limits["joined_batches_max"] = joined
+    bank(world)
+    world.on_source(
+        "CREATE TABLE holders (id INT PRIMARY KEY, name VARCHAR(20) UNIQUE, balance INT)",
+        "INSERT INTO holders VALUES " + ", ".join(f"({n}, 'n{n}', 100)" for n in range(50)),
+    )  # fmt: skip
+    tables = world.pipeline("bank holders")
+    world.run(tables)
+    rng = random.Random(21)
+    with world.source_session(autocommit=False) as connection, connection.cursor() as cursor:
+        for _ in range(600):
+            one, other = rng.sample(range(50), 2)
+            cursor.execute(f"UPDATE bank SET balance = balance - 1 WHERE id = {rng.randrange(ACCOUNTS)}")
+            cursor.execute(f"SELECT name FROM holders WHERE id IN ({one}, {other}) ORDER BY id = {other}")
+            (first,), (second,) = cursor.fetchall()
+            cursor.execute(f"UPDATE holders SET name = NULL WHERE id = {one}")
+            cursor.execute(f"UPDATE holders SET name = '{first}', balance = balance + 1 WHERE id = {other}")
+            cursor.execute(f"UPDATE holders SET name = '{second}' WHERE id = {one}")
+            connection.commit()
+    stop, seen = threading.Event(), Counter[tuple[int, int]]()
+
+    def watch() -> None:
+        both = "SELECT SUM(balance), COUNT(name) FROM (SELECT balance, 'x' name FROM bank UNION ALL"
+        with closing(world.target.connect(database=world.target_schema)) as reader, reader.cursor() as cursor:
+            while not stop.is_set():
+                cursor.execute(f"{both} SELECT balance, name FROM holders) AS both_tables")
+                total, names = cursor.fetchone()
+                seen[int(total), names] += 1
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        world.run(tables)
+    finally:
+        stop.set()
+        watcher.join()
+    assert set(seen) == {(100 * (ACCOUNTS + 50), ACCOUNTS + 50)}
+    assert done["write_changes"] > 0
+    world.assert_same("bank")
+    world.assert_same("holders")

@@ -23,7 +23,13 @@ Claims = dict[str, set[str]]
 
 @dataclass(eq=False)
 class Database:
-    """What one target server holds, whoever is connected. `locked`: by whose open transaction."""
+    """What one target server holds, whoever is connected.
+
+    Args:
+        locked: by whose open transaction.
+        takes_changes: whether batches may wait for it.
+        is_quick: whether what was started a while ago has ended, as far as anybody can see.
+    """
 
     tables: dict[str, Held] = field(default_factory=dict)
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
@@ -32,6 +38,8 @@ class Database:
     owners: dict[str, str] = field(default_factory=dict)
     locked: dict[str, FakeTarget] = field(default_factory=dict)
     open: list[FakeTarget] = field(default_factory=list)  # connections with a transaction
+    takes_changes: bool = False
+    is_quick: Callable[[], bool] = lambda: False
 
 
 class FakeTarget:
@@ -94,6 +102,10 @@ class FakeTarget:
         failed, self.failed = self.failed, None
         if failed is not None:
             raise failed
+
+    @property
+    def busy(self) -> bool:
+        return self.started is not None and not self.database.is_quick()
 
     def abandon(self) -> None:
         with suppress(Exception):
@@ -211,9 +223,9 @@ class FakeTarget:
                     self._put(held, key, row)
 
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
-        return False
+        return self.database.takes_changes  # but images are none of its affair: it is given none
 
-    def write_changes(self, plan: TablePlan, changes: RowChanges) -> None:
+    def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None:
         raise AssertionError("it takes none")
 
     @property

@@ -20,7 +20,7 @@ from myrepetl_dagster.core.apply import Target
 from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint
-from myrepetl_dagster.core.commit_queue import CommitQueue
+from myrepetl_dagster.core.commit_queue import Batch, CommitQueue
 from myrepetl_dagster.core.commits import Commit, Piece
 from myrepetl_dagster.core.copy import Copy
 from myrepetl_dagster.core.errors import TransientError
@@ -246,6 +246,33 @@ def late_checkpoint(self: CommitQueue, target: Target, pieces: Sequence[Piece], 
     self.under_way[-1][1].stored = Late()
 
 
+def joined_too_far(self: CommitQueue, target: Target, waiting: Sequence[Sequence[Batch]]) -> list[list[Batch]]:
+    """Of batches that were joined and parted, each part gets the checkpoint of the last one."""
+    parts = JOINED(self, target, waiting)
+    newest = {one.state.name: one.checkpoint for part in parts for one in part}
+    for part in parts:
+        for one in part:
+            one.checkpoint = newest[one.state.name]
+    return parts
+
+
+def joined_backwards(self: CommitQueue, target: Target, waiting: Sequence[Sequence[Batch]]) -> list[list[Batch]]:
+    """What is joined to a batch goes before it."""
+    parts = JOINED(self, target, [])
+    for batch in waiting:
+        for one in batch:
+            if one.state.target is not target:
+                continue
+            parts = parts or [[]]
+            known = next((other for other in parts[0] if other.state is one.state), None)
+            if known is None:
+                parts[0].append(one)
+            else:
+                one.work.take(known.work)
+                known.work, known.checkpoint = one.work, one.checkpoint
+    return parts
+
+
 def not_waiting(self: Commit, before: Sequence[Commit]) -> Waiting:
     """A commit that was begun ahead does not wait for the one before it."""
     self.lane.begin([state.name for state in self.states])
@@ -282,11 +309,14 @@ def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingSt
     DECIDED(self, event, report)
 
 
+JOINED = CommitQueue._joined
 START_COMMIT, APART = CommitQueue._start_commit, Shaped.mutations_apart
 END, FIRST, SHAPE = Copy._end, Pass._first, Shaper.shape
 START, WRITE_PART, TAKE, DECIDED = LogCursor._start, CatchUp._write_part, CatchUp._take, CatchUp._decided
 
 MUTANTS = [
+    Mutant("joined batches with the checkpoint of the last", [(CommitQueue, "_joined", joined_too_far)]),
+    Mutant("joined batches the wrong way round", [(CommitQueue, "_joined", joined_backwards)]),
     Mutant("checkpoint before the rows", target=CheckpointFirst),
     Mutant("checkpoint in a second transaction", target=CheckpointLater),
     Mutant("no fence", target=NoFence),
@@ -309,7 +339,10 @@ MUTANTS = [
     Mutant("prepared before the copy, committed after", [(CatchUp, "_decided", decided_elsewhere)]),
     Mutant(
         "high watermark of another server passed by its GTIDs",
-        [(LogCursor, "_start", high_watermark_by_gtids), (sys.modules[CommitQueue.__module__], "_passed", passed_by_gtids)],
+        [
+            (LogCursor, "_start", high_watermark_by_gtids),
+            (sys.modules[CommitQueue.__module__], "_passed", passed_by_gtids),
+        ],
     ),
     Mutant("checkpoint of a later moment", [(CommitQueue, "_start_commit", late_checkpoint)]),
     Mutant("commit before the one before it", [(Commit, "_beside", not_waiting)]),

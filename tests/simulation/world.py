@@ -62,7 +62,9 @@ class Token:
 
 CLOCK = Clock()
 # By name, since the package exports a function `replicate`, too.
-_PASS, _COPY, _CATCH_UP = (sys.modules[f"myrepetl_dagster.core.{name}"] for name in ("run_pass", "copy", "catch_up"))
+_PASS, _COPY, _CATCH_UP, _COMMIT_QUEUE = (
+    sys.modules[f"myrepetl_dagster.core.{name}"] for name in ("run_pass", "copy", "catch_up", "commit_queue")
+)
 
 
 class Shapers:
@@ -82,7 +84,7 @@ def install() -> Callable[[], None]:
     """Put the worlds' clock, and what is said in the log, in the core's place; returns what undoes it."""
     shapers = Shapers()
     places: list[tuple[Any, str, Any]] = [
-        *((module, "time", CLOCK) for module in (_COPY, _CATCH_UP)),
+        *((module, "time", CLOCK) for module in (_COPY, _CATCH_UP, _COMMIT_QUEUE)),
         (_CATCH_UP, "uuid", CLOCK),
         (_PASS, "columns_to_json", lru_cache(columns_to_json)),
         (_CATCH_UP, "columns_from_json", lru_cache(columns_from_json)),
@@ -136,7 +138,9 @@ class World:
         self.unique = rng.random() < 0.6
         self.source = self.source_class(rng, self.kind, self.unique, rng.random() < 0.8, self.tick)
         self.seen = self.source.seen
-        self.databases = [Database(), Database()]
+        self.databases = [
+            Database(takes_changes=rng.random() < 0.5, is_quick=lambda: rng.random() < 0.3) for _ in range(2)
+        ]
         self.specs = {spec.name: spec for spec in self._specs()}
         self.last: dict[str, Checkpoint] = {}
         fails_over = self.kind is Kind.GTID and rng.random() < 0.4
@@ -146,6 +150,8 @@ class World:
             batch_rows_max=rng.randint(1, 5),
             batch_bytes_max=rng.choice((25, 10_000)),
             batch_interval_s_max=rng.choice((0.0, 2.0, 10_000.0)),
+            joined_batches_max=rng.choice((1, 2, 20)),
+            joined_bytes_max=rng.choice((1_000, 1_000_000)),
             snapshot_slice_s=rng.choice((0.0, 0.0, 2.0, 10_000.0)),
         )
         for _ in range(rng.randint(0, 6)):

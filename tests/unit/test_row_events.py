@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
+from operator import itemgetter
 
 import pytest
 from hypothesis import given
@@ -192,6 +194,32 @@ def test_events_are_cut_to_the_packet() -> None:
     assert len(server.rows) == 1000
     assert len(statements) > 20
     assert max(map(len, statements)) < 4096
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("key", [("id", "part"), ("part", "id")], ids=str)
+def test_rows_are_written_in_the_order_of_the_targets_primary_key(descending: bool, key: tuple[str, ...]) -> None:
+    """Whatever happens to them: neighbours are written before the next ones, either way through the table."""
+    described = table_map()
+    form = event_form(planned(key=key), described)
+    assert form is not None
+    numbers = random.Random(7).sample(range(6000), 6000)
+    last: dict[tuple[Cell, ...], bytes | None] = {
+        (n % 77, n): image((b"x", n % 77, n, 1)) if n % 3 else None for n in numbers
+    }
+    fresh = {one for one, row in last.items() if row and one[1] % 2}  # type: ignore[operator]
+    changes = form.changes(last, fresh)
+    assert changes is not None
+    seen: list[list[tuple[int, int]]] = []
+    for statement in changes.statements(TARGET, 2**20, mariadb=False, descending=descending):
+        body = b64decode(statement[8:-1])
+        seen.append(sorted((n % 77, n) for n in numbers if image((b"x", n % 77, n, 1))[-13:-1] in body))
+    order = itemgetter(*(KEY.index(name) for name in key))
+    places = {row: place for place, row in enumerate(sorted(last, key=order, reverse=descending))}
+    strides = [{places[row] // 1000 for row in rows} for rows in seen]
+    assert all(len(stride) == 1 for stride in strides), "a statement is of one stretch of the table"
+    assert [min(stride) for stride in strides] == sorted(min(stride) for stride in strides)
+    assert sum(map(len, seen)) == len(last)
 
 
 def changed(name: str, **how: object) -> tuple[Column, ...]:
