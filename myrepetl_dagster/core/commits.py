@@ -120,6 +120,7 @@ class Commit:
     stored: Sequence[Checkpoint]
     ended: threading.Event = field(default_factory=threading.Event)
     done: bool = False
+    ending: bool = False  # all its rows are written: whatever takes it longer, it is no lock of a later one
     gave_way: bool = False
 
     @property
@@ -158,6 +159,7 @@ class Commit:
             piece.write(self.lane)
             if piece.state.xa.unsaved:
                 piece.state.xa.save(piece.state.name, self.lane.prepared())
+        self.ending = True
         self.lane.commit(self.stored)
 
     def _beside(self, before: Sequence[Commit]) -> Waiting:
@@ -168,7 +170,7 @@ class Commit:
         for one in before:
             steps = one.lane.steps
             while not (yield one.ended):
-                if one.lane.steps == steps and not self.gave_way:
+                if one.lane.steps == steps and not (one.ending or self.gave_way):
                     lane.rollback()
                     self.gave_way = True
                 steps = one.lane.steps
@@ -180,4 +182,5 @@ class Commit:
         lane.fence([state.name for state in self.states])
         for piece in self.pieces:
             piece.write_part(lane, piece.late)
+        self.ending = True
         lane.commit(self.stored)

@@ -1,0 +1,138 @@
+"""When batches that wait are committed, and how many are put together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from simulation.fake_target import Database, FakeTarget
+from simulation.specs import Spec, plan_of
+
+from myrepetl_dagster.core import commit_queue
+from myrepetl_dagster.core.checkpoint import Checkpoint
+from myrepetl_dagster.core.commit_queue import JOIN_WAIT_S, Batch, CommitQueue
+from myrepetl_dagster.core.commits import LANES
+from myrepetl_dagster.core.log_cursor import LogCursor
+from myrepetl_dagster.core.mapping_state import MappingState, Work
+from myrepetl_dagster.core.model import Limits, Phase
+from myrepetl_dagster.core.position import Position
+from myrepetl_dagster.core.shaped import Mutation, Shaped
+
+LIMITS = Limits(batch_rows_max=10, joined_batches_max=20, batch_interval_s_max=5.0)
+
+
+class Clock:
+    """`time`, as far as it is asked for."""
+
+    now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(commit_queue, "time", made)
+    return made
+
+
+class World:
+    """One mapping, its target, and what was committed: how many rows, in each transaction."""
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self.database = Database(takes_changes=True)
+        self.commits: list[int] = []
+        target = FakeTarget(self.database, "run", {}, lambda _: None, self.note)
+        target.claim(["m"])
+        start = Position("binlog.000001", 4, None, "", "the-source")
+        checkpoint = Checkpoint("m", Phase.REPLICATING, start)
+        self.state = MappingState(plan_of(Spec("m", 0, "people")), target, checkpoint, start)
+        self.state.joined = True
+        self.queue = CommitQueue([self.state], LogCursor([self.state], start), limits)
+        self.rows = 0
+
+    def note(self, database: Database, *_: object) -> None:
+        self.commits.append(len(database.tables.get("people", {})) - sum(self.commits))
+
+    def read(self, rows: int = 10) -> None:
+        """So many new rows in a batch."""
+        mutations: list[Mutation] = [
+            ((str(n),), (str(n), "NULL", "0", "''")) for n in range(self.rows, self.rows + rows)
+        ]
+        self.rows += rows
+        self.state.current = Work(Shaped(mutations, rows_read=rows, rows_upserted=rows))
+        self.queue.add(self.state)
+        self.queue.commit(lambda _: None, behind=True)
+
+
+def test_an_idle_target_is_given_work_soon(clock: Clock) -> None:
+    """The first batches wait a quarter of a second for more, not longer."""
+    world = World()
+    world.read()
+    clock.now_s += JOIN_WAIT_S * 0.9
+    world.read()
+    assert not world.queue.under_way
+    clock.now_s += JOIN_WAIT_S * 0.2
+    world.read()
+    assert len(world.queue.under_way) == 3
+    world.queue.land(lambda _: None)
+    assert world.commits == [10, 10, 10]
+
+
+def test_as_many_as_may_be_joined_are_parted_evenly(clock: Clock) -> None:
+    """At `joined_batches_max` batches they are begun, each connection with about as many rows as the others."""
+    world = World()
+    for _ in range(20):
+        world.read()
+    assert len(world.queue.under_way) == LANES
+    world.queue.land(lambda _: None)
+    assert sum(world.commits) == 200
+    assert max(world.commits) - min(world.commits) <= 20
+
+
+def test_few_rows_are_one_commit(clock: Clock) -> None:
+    """Batches that were cut off by time, not by size, don't become a transaction each."""
+    world = World()
+    for _ in range(3):
+        world.read(rows=3)
+    world.queue.land(lambda _: None)
+    assert world.commits == [9]
+
+
+def test_rows_that_take_much_memory_do_not_wait(clock: Clock) -> None:
+    """At `joined_bytes_max` bytes they are begun, however few they are."""
+    world = World(Limits(batch_rows_max=10, joined_batches_max=1000, joined_bytes_max=20_000))
+    for _ in range(8):
+        world.read()
+    assert not world.queue.under_way
+    world.read()  # 90 rows of four short texts
+    assert world.queue.under_way
+
+
+@pytest.mark.parametrize(("took_s", "rows_max"), [(1.0, 200), (5.0, 200), (20.0, 50), (1000.0, 10 * LANES)])
+def test_a_slow_target_is_given_less_at_once(clock: Clock, took_s: float, rows_max: int) -> None:
+    """So that commits are no further apart than `batch_interval_s_max`, but never less than a batch a connection."""
+    world = World()
+    for _ in range(20):
+        world.read()
+    clock.now_s += took_s
+    world.queue.land(lambda _: None)
+    world.read()
+    world.queue.land(lambda _: None)
+    assert world.queue.joined_rows_max == rows_max
+
+
+def test_each_commit_has_the_checkpoint_of_its_own_end() -> None:
+    """Of batches that were joined and parted, a part ends where its last batch ended."""
+    world = World()
+    waiting = []
+    for number in range(9):
+        work = Work(Shaped([((str(number),), None)] * 10, rows_read=10, rows_deleted=10))
+        waiting.append([Batch(world.state, work, replace(world.state.checkpoint, sequence=number))])
+    parts = world.queue._joined(world.state.target, waiting)
+    assert [(len(one.work.shaped.mutations), one.checkpoint.sequence) for (one,) in parts] == [
+        (30, 2),
+        (30, 5),
+        (30, 8),
+    ]
