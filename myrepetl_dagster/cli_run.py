@@ -66,6 +66,8 @@ def run(
 
 def _run_side_by_side(runs: Sequence[SourceRun], *, debug: bool) -> None:
     """Sources that are followed cannot wait for each other."""
+    for run in runs:
+        run.share_memory(len(runs))
     with ThreadPoolExecutor(len(runs), thread_name_prefix="source") as pool:
         futures = [pool.submit(_run_source, run, debug=debug) for run in runs]
         try:

@@ -32,7 +32,7 @@ from .checkpoint import columns_from_json
 from .commit_queue import CommitQueue
 from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
-from .errors import SchemaDrift, UnsupportedEvent
+from .errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
 from .images import ImageShaper, only_last_images
 from .log_cursor import LogCursor
 from .log_events import Idle
@@ -76,6 +76,7 @@ class CatchUp:
         self.queue = CommitQueue(states, self.cursor, limits)
         self.rows_current = self.bytes_current = 0  # of the transaction being read
         self.xa_token = ""  # of the transaction being read, if it is an XA transaction
+        self.taking = False  # an event is being looked at
         self.touched: dict[str, MappingState] = {}  # by the transaction being read
 
     def apply(self, report: Report) -> None:
@@ -86,24 +87,19 @@ class CatchUp:
             CommittedUnseen: a mapping has to be copied again.
             SchemaChanged: the target has to follow a change first.
         """
-        with self._orderly():
+        with self._orderly(report):
             self._apply(report)
 
     def _apply(self, report: Report) -> None:
         if not self.cursor.at_head:
             with closing(self.source.read_log(self.cursor.position, self._known())) as events:
-                try:
-                    for event in events:
-                        self._take(event, report)
-                        ended = isinstance(event, (Committed, RolledBack, Prepared, Decided))
-                        if ended and self.cursor.reached:
-                            break
-                    else:
-                        self.cursor.log_ended()
-                except UnsupportedEvent:
-                    if not self.queue.open and not self.queue.broken:
-                        self.queue.commit(report, everyone=True)  # all that came before it
-                    raise
+                for event in events:
+                    self._take(event, report)
+                    ended = isinstance(event, (Committed, RolledBack, Prepared, Decided))
+                    if ended and self.cursor.reached:
+                        break
+                else:
+                    self.cursor.log_ended()
         self._finish(report)
 
     def follow(self, report: Report, ended: Callable[[], bool]) -> None:
@@ -115,7 +111,7 @@ class CatchUp:
             self.limits, batch_interval_s_max=min(FOLLOW_INTERVAL_S, self.limits.batch_interval_s_max)
         )
         self.queue.join_wait_s = 0.0
-        with self._orderly():
+        with self._orderly(report):
             self._follow(report, ended)
 
     def _follow(self, report: Report, ended: Callable[[], bool]) -> None:
@@ -136,12 +132,20 @@ class CatchUp:
         self._finish(report)
 
     @contextmanager
-    def _orderly(self) -> Iterator[None]:
-        """Leaves no commit under way behind an error. (After a signal, closing the target ends it.)"""
+    def _orderly(self, report: Report) -> Iterator[None]:
+        """Commits what came before an error of the source's, unless the log is not the one that it was taken for, and
+        leaves no commit under way behind it. (After a signal, closing the target ends it.)
+        """
         try:
             yield
-        except Exception:
-            self.queue.abandon()
+        except Exception as error:
+            # In the middle of an event, what is known of it may be half of it.
+            theirs = isinstance(error, ReplicationError) and not self.taking and not isinstance(error, PositionLost)
+            try:
+                if (theirs or isinstance(error, UnsupportedEvent)) and not (self.queue.open or self.queue.broken):
+                    self.queue.commit(report, everyone=True)
+            finally:
+                self.queue.abandon()
             raise
 
     def _known(self) -> dict[TableName, KnownTable]:
@@ -156,6 +160,11 @@ class CatchUp:
 
     # ---- events ----
     def _take(self, event: LogEvent, report: Report) -> None:
+        self.taking = True
+        self._take_event(event, report)
+        self.taking = False
+
+    def _take_event(self, event: LogEvent, report: Report) -> None:
         match event:
             case RowsRead():
                 self._rows(event, report)
@@ -189,7 +198,7 @@ class CatchUp:
             if shaper.plan.columns != state.written.columns:
                 # Rows of other columns are other statements; a definition lies between them, so that the
                 # rows so far are of whole transactions.
-                if self.queue.holds_work:
+                if state.done.touched or self.queue.waiting:
                     self.queue.commit(report)
                 state.written = shaper.plan
             shaped = self._current(state).shaped

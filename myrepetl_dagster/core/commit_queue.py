@@ -22,8 +22,10 @@ from .log_cursor import LogCursor
 from .mapping_state import MappingState, Report, Work
 from .model import Limits, Phase
 from .position import Position
+from .shaped import Images
 
 JOIN_WAIT_S = 0.25  # of a target that has nothing to do, for more of the log
+FIRST_JOINED_MAX = 2 * LANES  # batches: it is not known yet how long they take
 _EARLY_BYTES_MAX = 6 * 2**20  # of row images: more is only written out when what came before has been applied
 
 
@@ -55,12 +57,13 @@ class CommitQueue:
         self.waiting: list[list[Batch]] = []
         self.waiting_rows = self.waiting_bytes = 0
         self.waiting_since_s = 0.0
+        self.waiting_images: dict[str, Images | None] = {}  # by mapping
         self.join_wait_s = JOIN_WAIT_S
-        self.joined_rows_max = limits.batch_rows_max * limits.joined_batches_max
+        self.joined_rows_max = limits.batch_rows_max * min(FIRST_JOINED_MAX, limits.joined_batches_max)
         # Of those that were joined last: which way they went, how many rows they had, when they began and ended.
         self.descending = False
         self.joined_rows = 0
-        self.joined_at_s = self.landed_at_s = 0.0
+        self.joined_at_s = self.joined_until_s = 0.0
 
     @property
     def holds_work(self) -> bool:
@@ -108,7 +111,7 @@ class CommitQueue:
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
         beside = not self.open and not any(s.xa.unsaved for s in self.states)  # begun beside those under way
         self._land_ended(report)
-        if beside and all(map(self._can_wait, self.states)):
+        if beside and (behind or self.waiting) and all(map(self._can_wait, self.states)):
             self._put_off(everyone=everyone)
             if self._is_time():
                 self._start_waiting(report)
@@ -136,9 +139,10 @@ class CommitQueue:
     def piece(self, state: MappingState, work: Work, before: Sequence[Commit] = (), *, joined: bool = False) -> Piece:
         """What is to be written of this to the target."""
         try:
-            return piece_of(state, work, before, begun=id(state.target) in self.open, joined=joined)
+            begun = id(state.target) in self.open
+            return piece_of(state, work, before, begun=begun, joined=joined, descending=self.descending)
         except UnsupportedEvent as error:
-            since = self.stored.get(state.name, state.checkpoint).position
+            since = (state.checkpoint if joined else self.stored.get(state.name, state.checkpoint)).position
             raise error.at(f"{since.file}:{since.offset_bytes}") from None
 
     def _start_pending(self, report: Report, *, everyone: bool, beside: bool) -> None:
@@ -175,13 +179,19 @@ class CommitQueue:
 
     # ---- batches that wait ----
     def _can_wait(self, state: MappingState) -> bool:
-        """Whether what the mapping has done costs little to keep, and little work when its time has come."""
+        """Whether what the mapping has done costs little to keep, and little work when its time has come.
+
+        Rows that filters, transforms or further unique keys have made literals of may wait as well as images, so that
+        they don't keep those of other tables from it.
+        """
         done = state.done
         if not done.touched:
             return True
         return (
             not done.clear
             and state.exact
+            # Another table map's images are joined as literals.
+            and self.waiting_images.get(state.name, done.shaped.images) is done.shaped.images
             and state.target.takes_changes(state.written, self.limits.batch_rows_max, begun=False)
             and (not done.shaped.last or done.shaped.as_changes() is not None)
         )
@@ -191,6 +201,7 @@ class CommitQueue:
             self.waiting_since_s = time.monotonic()
         self.waiting_rows += self.rows_pending
         self.waiting_bytes += sum(state.done.shaped.held_bytes for state in self.states)
+        self.waiting_images |= {s.name: s.done.shaped.images for s in self.states if s.done.touched}
         if batch := [self._batch(state) for state in self.states if everyone or state.done.touched]:
             self.waiting.append(batch)
 
@@ -213,14 +224,13 @@ class CommitQueue:
         waiting, self.waiting = self.waiting, []
         self.joined_at_s, self.joined_rows = time.monotonic(), self.waiting_rows
         self.waiting_rows = self.waiting_bytes = 0
+        self.waiting_images.clear()
         for target in self.targets:
             commits: list[Commit] = []
             for batches in self._joined(target, waiting):
                 pieces = [self.piece(one.state, one.work, commits, joined=True) for one in batches]
-                for piece in pieces:
-                    piece.descending = self.descending
                 stored = [one.checkpoint for one in batches]
-                commits.append(Commit(target.lanes(LANES)[len(commits)], pieces, stored))
+                commits.append(Commit(target.lanes(LANES)[len(commits)], pieces, stored, joined=True))
             for number, commit in enumerate(commits):
                 self.under_way.append((target, commit))
                 commit.lane.start(commit.after(commits[:number], begun=False))
@@ -247,8 +257,10 @@ class CommitQueue:
 
     def _pace(self) -> None:
         """A commit is not to take longer than batches may be apart, whatever the target does in that time."""
+        if not self.joined_rows:  # none were joined yet
+            return
         joined_rows_max = self.limits.batch_rows_max * self.limits.joined_batches_max
-        took_s = self.landed_at_s - self.joined_at_s
+        took_s = self.joined_until_s - self.joined_at_s
         if took_s > self.limits.batch_interval_s_max > 0:
             paced = int(self.joined_rows * self.limits.batch_interval_s_max / took_s)
             joined_rows_max = min(joined_rows_max, max(paced, self.limits.batch_rows_max * LANES))
@@ -270,7 +282,8 @@ class CommitQueue:
         self.broken, broken = True, self.broken
         commit.lane.finish()
         self.under_way.remove((target, commit))
-        self.landed_at_s = time.monotonic()
+        if commit.joined:
+            self.joined_until_s = time.monotonic()
         # Triggers of the target, say, make their locks meet: each time that costs its patience.
         self.one_by_one = self.one_by_one or commit.gave_way
         for state, checkpoint in zip(commit.states, commit.stored, strict=True):

@@ -48,7 +48,7 @@ class Piece:
     early: Part = None
     late: Part = None
     apart: bool = False
-    descending: bool = False  # the order in which rows are written as images
+    descending: bool = False  # the order of rows that are written as images
     written: Shaped | None = None  # what it writes, where only the last row of each key counts
 
     def write(self, lane: Target) -> None:
@@ -71,7 +71,13 @@ class Piece:
 
 
 def piece_of(
-    state: MappingState, work: Work, before: Sequence[Commit] = (), *, begun: bool = False, joined: bool = False
+    state: MappingState,
+    work: Work,
+    before: Sequence[Commit] = (),
+    *,
+    begun: bool = False,
+    joined: bool = False,
+    descending: bool = False,
 ) -> Piece:
     """What is to be written for a mapping.
 
@@ -79,13 +85,14 @@ def piece_of(
         before: the commits under way; with them the piece comes apart, where that can be.
         begun: it is for a transaction that is open already.
         joined: it has to come apart; where it cannot, all of it is written once what came before is committed.
+        descending: the order of rows that are written as images.
 
     Raises:
         UnsupportedEvent: an image holds what no value of its column can be.
     """
     shaped = work.shaped
     shaped.check()
-    piece = Piece(state, state.written, work.clear)
+    piece = Piece(state, state.written, work.clear, descending=descending)
     by_key = not work.clear and piece.plan.unique_keys is UniqueKeys.NONE
     if by_key:
         piece.written = shaped
@@ -118,6 +125,7 @@ class Commit:
     lane: Target
     pieces: Sequence[Piece]
     stored: Sequence[Checkpoint]
+    joined: bool = False  # of batches that waited
     ended: threading.Event = field(default_factory=threading.Event)
     done: bool = False
     ending: bool = False  # all its rows are written: whatever takes it longer, it is no lock of a later one

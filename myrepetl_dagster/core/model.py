@@ -132,9 +132,10 @@ class Limits:
     batch_rows_max: int = 10_000
     batch_bytes_max: int = 8 * 2**20
     batch_interval_s_max: float = 5.0
-    # While a target is at work, what comes next is put together, up to so many batches and so many bytes of images.
+    # While a target is at work, what comes next is put together, up to so many batches and so many bytes of memory;
+    # sources that are followed at once share these. The target is at work on as much.
     joined_batches_max: int = 30
-    joined_bytes_max: int = 56 * 2**20
+    joined_bytes_max: int = 112 * 2**20
     # From so many rows of a table in a batch on, a target that takes rows as events gets them so: what goes before
     # them costs as much as these as statements.
     event_rows_min: int = 100

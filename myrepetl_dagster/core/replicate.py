@@ -67,6 +67,8 @@ def replicate(
             runs.append(SourceRun(pipeline, chosen, on_progress, copy_again=copy_again, follow_s=follow_s))
     if follow_s <= 0 or len(runs) < 2:
         return [result for run in runs for result in run.run()]
+    for run in runs:
+        run.share_memory(len(runs))
     with ThreadPoolExecutor(len(runs), thread_name_prefix="source") as pool:
         futures = [pool.submit(run.run) for run in runs]
         try:
@@ -117,6 +119,10 @@ class SourceRun:
     @property
     def source_name(self) -> str:
         return self.mappings[0].source
+
+    def share_memory(self, runs: int) -> None:
+        """It runs side by side with others, so many in all: together they keep no more waiting than one."""
+        self.limits = replace(self.limits, joined_bytes_max=self.limits.joined_bytes_max // runs)
 
     def stop_following(self) -> None:
         """End the follow mode soon (from any thread); what has come is committed."""

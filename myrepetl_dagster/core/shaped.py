@@ -36,6 +36,7 @@ class Rendered:
 Ready = Rendered | RowChanges
 _Made = TypeVar("_Made")
 
+_ROW_BYTES = 200  # what Python adds to a row, for its key, and for their place in dictionaries
 _LITERAL_BYTES = 60  # what Python adds to a short text, and to its place in a row
 
 
@@ -71,9 +72,10 @@ class Shaped:
 
     @property
     def held_bytes(self) -> int:
-        """About how much memory the rows take, beyond so much for each that waits."""
+        """About how much memory the rows take."""
         literals = sum(len(value) + _LITERAL_BYTES for _, row in self.mutations if row for value in row)
-        return literals + sum(len(image) for image in self.last.values() if image is not None)
+        images = sum(len(image) for image in self.last.values() if image is not None)
+        return literals + images + _ROW_BYTES * self.rows_pending
 
     def as_changes(self) -> RowChanges | None:
         """The last images for a target that takes them; None where they cannot be written so."""

@@ -94,7 +94,13 @@ class FakeTarget:
 
     def give_way(self) -> None:
         """Its patience is over: the predecessor waits for its locks."""
-        self._go_on(came=False)
+        while self.waits is not None and self.waits.is_set():  # those before that one are through
+            self._go_on()
+        if self.waits is not None:
+            self._go_on(came=False)
+        if self.undo:  # it is another run's: each will wait for the other, and this one is the victim
+            self.started, self.waits, self.failed = None, None, self.failed or TargetBusy("deadlock")
+            self.rollback()
 
     def finish(self) -> None:
         while self.started is not None:

@@ -6,6 +6,7 @@ The interleavings are those that the simulator (`tests/simulation`) found, or th
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import pytest
 from simulation.fake_source import FakeSource
@@ -15,7 +16,7 @@ from simulation.specs import SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, Spec, pl
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint, columns_to_json
 from myrepetl_dagster.core.ddl import Action, TableChange
-from myrepetl_dagster.core.errors import PositionLost
+from myrepetl_dagster.core.errors import PositionLost, SourceLost
 from myrepetl_dagster.core.log_events import (
     Committed,
     Decided,
@@ -208,3 +209,53 @@ def test_a_copy_settles_no_earlier_behind_a_failover(recorder: Recorder) -> None
     pass_.apply(lambda s: phases.append(s.checkpoint.phase))
 
     assert phases[:2] == [Phase.SETTLING, Phase.REPLICATING]
+
+
+def test_parts_of_an_xa_transaction_outlive_another_tables_new_columns() -> None:
+    """A part of it is kept; then it brings rows of another table, from before that got a column: nothing is committed
+    there, which would drop the part.
+    """
+    database, start = Database(), position(4)
+    target = FakeTarget(database, "run", {}, lambda _: None, lambda *_: None)
+    target.claim(["a", "b"])
+
+    def mapping(name: str, table: int, *, every_column: bool) -> MappingState:
+        checkpoint = Checkpoint(name, Phase.REPLICATING, start, source_columns_json=columns_to_json(SOURCE_COLUMNS))
+        plan = plan_of(Spec(name, table, name, every_column=every_column))
+        return MappingState(plan, target, checkpoint, start)
+
+    one, other = mapping("a", 0, every_column=False), mapping("b", 1, every_column=True)
+    now = TABLE_MAPS[SOURCE_TABLES[1]]
+    before = replace(now, columns=now.columns[:3], raw=b"before")
+    events: list[LogEvent] = [
+        XaBegun(),
+        inserted(10, 1, 2),
+        inserted(12, 3, 4),
+        RowsRead(SOURCE_TABLES[1], before, [(None, (1, None, 0))], at(14), 10),
+        inserted(16, 5),
+        Prepared("x", at(20)),
+        Decided("x", True, at(30)),
+    ]
+    limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
+    CatchUp(ScriptedSource(events), [one, other], position(30), limits).apply(lambda _: None)
+    assert sorted(database.tables["a"]) == [(str(key),) for key in range(1, 6)]
+    assert len(database.tables["b"]) == 1
+
+
+def test_what_came_before_an_error_is_committed(recorder: Recorder) -> None:
+    """The source breaks, or a row cannot be read: whole transactions that wait are not read again."""
+
+    class Breaking(ScriptedSource):
+        def read_log(
+            self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
+        ) -> Generator[LogEvent, None, None]:
+            yield from self.events
+            raise SourceLost("it is gone")
+
+    recorder.database.takes_changes = True
+    one = state(recorder, position(4))
+    events: list[LogEvent] = [inserted(10, 1), Committed(at(20)), inserted(25, 2), Committed(at(30)), inserted(35, 3)]
+    limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
+    with pytest.raises(SourceLost):
+        CatchUp(Breaking(events), [one], position(40), limits).apply(lambda _: None)
+    assert recorder.commits[-1] == (30, ["1", "2"])
