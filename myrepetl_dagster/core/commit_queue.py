@@ -111,7 +111,8 @@ class CommitQueue:
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
         beside = not self.open and not any(s.xa.unsaved for s in self.states)  # begun beside those under way
         self._land_ended(report)
-        if beside and (behind or self.waiting) and all(map(self._can_wait, self.states)):
+        joins = self.limits.joined_batches_max > 1 and beside and (behind or bool(self.waiting))
+        if joins and all(map(self._can_wait, self.states)):
             self._put_off(everyone=everyone)
             if self._is_time():
                 self._start_waiting(report)

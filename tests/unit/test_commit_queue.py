@@ -111,6 +111,16 @@ def test_rows_that_take_much_memory_do_not_wait(clock: Clock) -> None:
     assert world.queue.under_way
 
 
+def test_joining_can_be_turned_off(clock: Clock) -> None:
+    """With `joined_batches_max: 1` each batch is a commit, begun as soon as it is read, beside the ones before it."""
+    world = World(replace(LIMITS, joined_batches_max=1))
+    for number in range(LANES):
+        world.read()
+        assert len(world.queue.under_way) == number + 1
+    world.queue.land(lambda _: None)
+    assert world.commits == [10] * LANES
+
+
 def test_the_first_are_few(clock: Clock) -> None:
     """How long a target takes is not known yet: no more than two batches for each connection are joined."""
     world = World()
