@@ -139,11 +139,13 @@ class CatchUp:
         try:
             yield
         except Exception as error:
-            # In the middle of an event, what is known of it may be half of it.
+            # In the middle of an event, what is known of it may be half of it. And nothing read is no progress: a
+            # source that always breaks is not to be tried for ever.
             theirs = isinstance(error, ReplicationError) and not self.taking and not isinstance(error, PositionLost)
+            last = isinstance(error, UnsupportedEvent)
             try:
-                if (theirs or isinstance(error, UnsupportedEvent)) and not (self.queue.open or self.queue.broken):
-                    self.queue.commit(report, everyone=True)
+                if (last or (theirs and self.queue.holds_work)) and not (self.queue.open or self.queue.broken):
+                    self.queue.commit(report, everyone=last)
             finally:
                 self.queue.abandon()
             raise

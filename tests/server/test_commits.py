@@ -56,6 +56,17 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
+def slow_commits(monkeypatch: pytest.MonkeyPatch, each_s: float) -> None:
+    """Each commit takes so long."""
+    commit = MySQLTarget.commit
+
+    def committing(self: MySQLTarget, *args: Any) -> None:
+        time.sleep(each_s)
+        commit(self, *args)
+
+    monkeypatch.setattr(MySQLTarget, "commit", committing)
+
+
 def bank(world: Pair, key: str = "INT") -> None:
     rows = ", ".join(f"({n}, 100)" for n in range(ACCOUNTS))
     world.on_source(f"CREATE TABLE bank (id {key} PRIMARY KEY, balance INT)", f"INSERT INTO bank VALUES {rows}")
@@ -224,13 +235,7 @@ def test_the_last_commit_is_begun_beside_the_ones_before_it(
     world.limits["batch_rows_max"] = 60
     move(world, 45, seed=12)  # a full batch, and a part of one
     done.clear()
-    commit = MySQLTarget.commit
-
-    def committing(self: MySQLTarget, *args: Any) -> None:
-        time.sleep(0.2)
-        commit(self, *args)
-
-    monkeypatch.setattr(MySQLTarget, "commit", committing)
+    slow_commits(monkeypatch, 0.2)
     world.run("bank")
     assert done["begin_ahead"] >= 1
     assert done["begin_ahead"] == done["commit"] - 1
@@ -246,13 +251,7 @@ def test_a_commit_that_takes_long_is_waited_for(
     world.run("bank")
     move(world, 200, seed=14)
     done.clear()
-    commit = MySQLTarget.commit
-
-    def committing(self: MySQLTarget, *args: Any) -> None:
-        time.sleep(0.4)
-        commit(self, *args)
-
-    monkeypatch.setattr(MySQLTarget, "commit", committing)
+    slow_commits(monkeypatch, 0.4)
     world.run("bank")
     assert done["begin_ahead"] >= 2
     assert not done["rollback"]

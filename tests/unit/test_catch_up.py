@@ -242,20 +242,33 @@ def test_parts_of_an_xa_transaction_outlive_another_tables_new_columns() -> None
     assert len(database.tables["b"]) == 1
 
 
-def test_what_came_before_an_error_is_committed(recorder: Recorder) -> None:
-    """The source breaks, or a row cannot be read: whole transactions that wait are not read again."""
+class BreakingSource(ScriptedSource):
+    """Delivers its events, and is gone."""
 
-    class Breaking(ScriptedSource):
-        def read_log(
-            self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
-        ) -> Generator[LogEvent, None, None]:
-            yield from self.events
-            raise SourceLost("it is gone")
+    def read_log(
+        self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
+    ) -> Generator[LogEvent, None, None]:
+        yield from self.events
+        raise SourceLost("it is gone")
 
-    recorder.database.takes_changes = True
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_came_before_the_source_broke_is_committed(recorder: Recorder, waits: bool) -> None:
+    """Whole transactions, and not what came after them."""
+    recorder.database.takes_changes = waits
     one = state(recorder, position(4))
     events: list[LogEvent] = [inserted(10, 1), Committed(at(20)), inserted(25, 2), Committed(at(30)), inserted(35, 3)]
-    limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
+    limits = Limits(batch_rows_max=2, batch_interval_s_max=1e9)
     with pytest.raises(SourceLost):
-        CatchUp(Breaking(events), [one], position(40), limits).apply(lambda _: None)
+        CatchUp(BreakingSource(events), [one], position(40), limits).apply(lambda _: None)
     assert recorder.commits[-1] == (30, ["1", "2"])
+
+
+def test_a_source_that_breaks_at_once_is_no_progress(recorder: Recorder) -> None:
+    """Nothing is committed or reported where nothing was read, or the retry's bounds would always start afresh."""
+    reports: list[MappingState] = []
+    for events in ([], [Moved(FILE, 20)], [inserted(10, 1)]):
+        one = state(recorder, position(4))
+        with pytest.raises(SourceLost):
+            CatchUp(BreakingSource(events), [one], position(40), Limits()).apply(reports.append)
+    assert (recorder.commits, reports) == ([], [])
