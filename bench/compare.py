@@ -1,7 +1,7 @@
 """Snapshot and catch-up beside the native tools, in the same run, as whole processes, in turns.
 
     python bench/compare.py [--flavour mysql] [--rows 1000000] [--changes 300000] [--rounds 3] [--table users …]
-                            [--default-servers] [--no-catch-up] [--no-snapshot]
+                            [--default-servers] [--no-catch-up] [--no-snapshot] [--log …] [--mapping …]
 
 Prints a Markdown table: medians over the rounds, the spread, and the ratio to native. The native copy is
 `mysqldump | mysql` and `mydumper` with `myloader` (2 threads; myloader leaves the target's binary log out unless
@@ -26,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,13 +54,38 @@ class Caught:
 Way = tuple[str, str]  # who catches up; whether a binary log is written
 
 
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """How our mapping of `users` (`columns`: those that are not just copied) or of any table is to be."""
+
+    name: str
+    columns: Mapping[str, object] | None = None
+    filter: Mapping[str, object] | None = None
+    limits: Mapping[str, int] | None = None
+
+
+PLAIN = Mapped("plain")
+SHAPED = [
+    Mapped(
+        "built-in transforms, a filter",
+        {
+            "name": {"column": "name", "transform": "transform.uppercase"},
+            "email": {"column": "email", "transform": "transform.trim"},
+        },
+        {"country": {"not": None}, "score": {"gte": 0}},
+    ),
+    Mapped("a Python transform", {"name": {"column": "name", "transform": "shout.shout"}}),
+]
+# What an account gets that may not give events back to the target.
+STATEMENTS = Mapped("plain, as statements", limits={"event_rows_min": 10**9})
+
+
 class Bench:
     """A source, the targets and the replicas of one flavour; copies are made to the target with a binary log."""
 
-    def __init__(self, flavour: Flavour, folder: Path, rows: int, *, default_servers: bool = False) -> None:
+    def __init__(self, flavour: Flavour, folder: Path, *, default_servers: bool = False) -> None:
         self.flavour = flavour
         self.folder = folder
-        self.rows = rows
         options: dict[str, str | None] = {**CRASH_SAFE}
         if not default_servers:
             options |= {"innodb_buffer_pool_size": "512M", "max_allowed_packet": "64M"}
@@ -88,21 +113,12 @@ class Bench:
             server.kill()
 
     # ---- commands ----
-    def ours(
-        self,
-        tables: list[str],
-        columns: dict[str, object] | None = None,
-        *,
-        target: Server | None = None,
-        filter: Mapping[str, object] | None = None,
-    ) -> list[str]:
-        """`myrepetl run` for these tables; `columns`: what a column of `users` is mapped to, where not just copied."""
-        more = {"filter": filter} if filter else {}
-        mapping: dict[str, object] = {f"a.{t}": {"target_table": f"b.{t}", **more} for t in tables}
-        if columns is not None:
+    def ours(self, tables: list[str], mapped: Mapped = PLAIN, target: Server | None = None) -> list[str]:
+        """`myrepetl run` for these tables."""
+        more: dict[str, object] = {"filter": mapped.filter} if mapped.filter else {}
+        if mapped.columns is not None:
             all_columns = {c.split()[0]: c.split()[0] for c in TABLES["users"][0].split(", ")}
-            mapped = {"column_mapping": {**all_columns, **columns}, "primary_key": "id", **more}
-            mapping = {"a.users": {"target_table": "b.users", **mapped}}
+            more |= {"column_mapping": {**all_columns, **mapped.columns}, "primary_key": "id"}
         file = self.folder / "pipeline.json"
         (self.folder / "shout.py").write_text("def shout(value):\n    return value.upper() + '!'\n")
         connection = {"host": "127.0.0.1", "user": "u", "password": "pw", "ssl_disabled": True}
@@ -111,7 +127,8 @@ class Bench:
                 {
                     "sources": {"a": {**connection, "port": self.source.port, "database": "shop"}},
                     "targets": {"b": {**connection, "port": (target or self.target).port, "database": "dw"}},
-                    "mapping": mapping,
+                    "mapping": {f"a.{t}": {"target_table": f"b.{t}", **more} for t in tables},
+                    "limits": mapped.limits or {},
                 }
             )
         )
@@ -157,19 +174,7 @@ class Bench:
             "ours": lambda: self.ours(tables),
         }
         if tables == ["users"]:
-            commands |= {
-                "ours, built-in transforms, a filter": lambda: self.ours(
-                    tables,
-                    {
-                        "name": {"column": "name", "transform": "transform.uppercase"},
-                        "email": {"column": "email", "transform": "transform.trim"},
-                    },
-                    filter={"country": {"not": None}, "score": {"gte": 0}},
-                ),
-                "ours, a Python transform": lambda: self.ours(
-                    tables, {"name": {"column": "name", "transform": "shout.shout"}}
-                ),
-            }
+            commands |= {f"ours, {mapped.name}": partial(self.ours, tables, mapped) for mapped in SHAPED}
         found: dict[str, list[Measured]] = {}
         for _ in range(rounds):
             for name, command in commands.items():
@@ -227,7 +232,16 @@ class Bench:
         assert not late, "the native replica did not catch up"
         return elapsed_s
 
-    def catch_up(self, write: Callable[[int], int], rounds: int) -> dict[Way, list[Caught]]:
+    def copy(self, tables: list[str], mapped: Mapped) -> None:
+        """Make every target one that has these tables."""
+        self.fresh_target()
+        for target in self.targets.values():
+            command = self.ours(tables, mapped, target)
+            measure(command, [self.source, target], {"PYTHONPATH": str(ROOT)})
+
+    def catch_up(
+        self, tables: list[str], mapped: Mapped, write: Callable[[int], int], rounds: int
+    ) -> dict[Way, list[Caught]]:
         """All on the same logs, each round another one first, and an empty run of ours."""
         found: dict[Way, list[Caught]] = {(n, binlog): [] for binlog in self.targets for n in (NATIVE, OURS, EMPTY)}
 
@@ -240,7 +254,8 @@ class Bench:
 
         def run(binlog: str, changes: int) -> Caught:
             target = self.targets[binlog]
-            run = measure(self.ours(["users"], target=target), [self.source, target], {"PYTHONPATH": str(ROOT)})
+            command = self.ours(tables, mapped, target)
+            run = measure(command, [self.source, target], {"PYTHONPATH": str(ROOT)})
             return Caught(changes, run.wall_s, run.client_cpu_s, *run.server_cpu_s)
 
         for number in range(rounds):
@@ -251,7 +266,8 @@ class Bench:
             for binlog in self.targets:
                 found[EMPTY, binlog].append(run(binlog, 0))
             copies = [("dw", t) for t in self.targets.values()] + [("shop", r) for r in self.replicas.values()]
-            self.check("users", "catch-up", *copies)
+            for table in tables:
+                self.check(table, "catch-up", *copies)
         return found
 
 
@@ -275,7 +291,7 @@ def print_snapshot(flavour: str, table: str, rows: int, found: dict[str, list[Me
         print(f"| {' | '.join(cells)} |")
 
 
-def print_catch_up(flavour: str, log: str, found: dict[Way, list[Caught]]) -> None:
+def print_catch_up(labels: Sequence[str], found: dict[Way, list[Caught]]) -> None:
     for binlog in [binlog for name, binlog in found if name == OURS]:
         native, ours, empty = (found[name, binlog] for name in (NATIVE, OURS, EMPTY))
         empty_s = statistics.median(one.wall_s for one in empty)
@@ -287,18 +303,21 @@ def print_catch_up(flavour: str, log: str, found: dict[Way, list[Caught]]) -> No
             idle_s = statistics.median(getattr(one, part) for one in empty)
             cpu_us.append(1e6 * statistics.median((getattr(one, part) - idle_s) / one.changes for one in ours))
         used = [f"{us:.1f}" for us in cpu_us]
-        cells = [flavour, log, binlog, spread(theirs), spread(net), f"{ratio:.2f}", f"{empty_s:.2f}", *used]
+        cells = [*labels, binlog, spread(theirs), spread(net), f"{ratio:.2f}", f"{empty_s:.2f}", *used]
         print(f"| {' | '.join(cells)} |")
 
 
-def logs(source: Server, changes: int, rows: int) -> dict[str, Callable[[int], int]]:
+def logs(source: Server, changes: int, sizes: Mapping[str, int], mapped: Mapped) -> dict[str, Callable[[int], int]]:
     """What to catch up with; those of single-row transactions, which take long to write, are shorter."""
-    return {
-        "mixed, updates by 50": partial(write_log, source, changes, rows),
-        "mixed, updates one by one": partial(write_log, source, changes // 3, rows, update_rows=1),
-        "hot rows": partial(write_hot_log, source, changes, 50),
-        "hot rows, one by one": partial(write_hot_log, source, changes // 5, 1),
-    }
+    mixed = "mixed, updates by 50"
+    found: dict[str, Callable[[int], int]] = {mixed: partial(write_log, source, changes, sizes)}
+    if mapped is PLAIN and list(sizes) == ["users"]:
+        found |= {
+            "mixed, updates one by one": partial(write_log, source, changes // 3, sizes, update_rows=1),
+            "hot rows": partial(write_hot_log, source, changes, 50),
+            "hot rows, one by one": partial(write_hot_log, source, changes // 5, 1),
+        }
+    return found
 
 
 def main() -> None:
@@ -309,6 +328,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--table", nargs="+", default=[*TABLES, "fifty"])
     parser.add_argument("--log", nargs="+", help="of the catch-up's logs only these: 'hot rows' …")
+    parser.add_argument("--mapping", nargs="+", help="of the catch-up's mappings only these: 'plain' …")
     parser.add_argument("--no-catch-up", action="store_true")
     parser.add_argument("--no-snapshot", action="store_true")
     parser.add_argument("--default-servers", action="store_true")
@@ -326,34 +346,40 @@ def main() -> None:
     catch_ups = []
     for flavour in options.flavour:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            bench = Bench(flavour, Path(folder), options.rows, default_servers=options.default_servers)
+            bench = Bench(flavour, Path(folder), default_servers=options.default_servers)
             try:
+                made: dict[str, dict[str, int]] = {}  # of what is named in the table: tables and their rows
                 for table in options.table:
                     rows = options.rows if table in ("users", "narrow", "fifty") else options.rows // 5
-                    names = create_fifty(bench.source, rows) if table == "fifty" else [table]
-                    if table != "fifty":
+                    if table == "fifty":
+                        made[table] = create_fifty(bench.source, rows)
+                    else:
                         create(bench.source, table, rows)
+                        made[table] = {table: rows}
                     if not options.no_snapshot:
-                        print_snapshot(flavour, table, rows, bench.snapshot(names, options.rounds))
-                if not options.no_catch_up and "users" in options.table:
-                    bench.fresh_target()
-                    for target in bench.targets.values():
-                        command = bench.ours(["users"], target=target)
-                        measure(command, [bench.source, target], {"PYTHONPATH": str(ROOT)})
-                    bench.start_replicas()
-                    for log, write in logs(bench.source, options.changes, options.rows).items():
-                        if options.log and log not in options.log:
+                        print_snapshot(flavour, table, rows, bench.snapshot(list(made[table]), options.rounds))
+                if options.no_catch_up:
+                    continue
+                bench.start_replicas()
+                for table, sizes in made.items():
+                    for mapped in [PLAIN, *SHAPED, STATEMENTS] if table == "users" else [PLAIN]:
+                        if options.mapping and mapped.name not in options.mapping:
                             continue
-                        catch_ups.append((flavour, log, bench.catch_up(write, options.rounds)))
+                        bench.copy(list(sizes), mapped)
+                        for log, write in logs(bench.source, options.changes, sizes, mapped).items():
+                            if options.log and log not in options.log:
+                                continue
+                            found = bench.catch_up(list(sizes), mapped, write, options.rounds)
+                            catch_ups.append(([flavour, table, mapped.name, log], found))
             finally:
                 bench.close()
     print(
-        "\n| server | log | binlog of the target | native replica, changes/s | ours, less an empty run | of native"
-        " | empty run s | CPU µs a change: native | our source | our target | our client |"
+        "\n| server | table | mapping | log | binlog of the target | native replica, changes/s | ours, less an empty"
+        " run | of native | empty run s | CPU µs a change: native | our source | our target | our client |"
     )
-    print(f"|{'---|' * 11}")
-    for flavour, log, found in catch_ups:
-        print_catch_up(flavour, log, found)
+    print(f"|{'---|' * 13}")
+    for labels, found in catch_ups:
+        print_catch_up(labels, found)
 
 
 if __name__ == "__main__":

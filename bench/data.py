@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from tools import Server
 
@@ -34,6 +35,15 @@ TABLES = {
     ),
 }
 
+# What an update of the mixed log sets.
+UPDATES = {
+    "users": "balance = balance + 1, notes = CONCAT('u', LEFT(notes, 200))",
+    "narrow": "a = a + 1",
+    "wide": "a3 = a3 + 1, v7 = CONCAT('u', LEFT(v7, 18))",
+    "texts": "title = CONCAT('u', LEFT(title, 100)), body = CONCAT('Changed. ', LEFT(body, 1500))",
+    "documents": "j = JSON_SET(j, '$.price', id, '$.changed', TRUE)",
+}
+
 
 def create(server: Server, table: str, rows: int, like: str = "") -> None:
     """Make and fill `shop.table` as the table of `TABLES` of that name, or of the name `like`."""
@@ -48,42 +58,56 @@ def create(server: Server, table: str, rows: int, like: str = "") -> None:
     server.execute(*statements)
 
 
-def create_fifty(server: Server, rows: int) -> list[str]:
-    """Fifty tables like `users`, one with half of the rows, the others small."""
-    names = [f"t{n:02}" for n in range(50)]
-    for name in names:
-        create(server, name, rows // 2 if name == names[0] else rows // 98, "users")
-    return names
+def create_fifty(server: Server, rows: int) -> dict[str, int]:
+    """Fifty tables like `users`, one with half of the rows, the others small: their rows by their names."""
+    sizes = {f"t{n:02}": rows // 98 if n else rows // 2 for n in range(50)}
+    for name, size in sizes.items():
+        create(server, name, size, "users")
+    return sizes
 
 
-def write_log(server: Server, changes: int, rows: int, seed: int, update_rows: int = 50) -> int:
-    """A mixed log on `shop.users`: of all changes 60 % inserts in transactions of 100 (one statement), 30 % updates
-    in transactions of `update_rows`, 10 % deletes in transactions of 50 (a statement for each row, keys at random).
-    Returns the changes made.
+def write_log(server: Server, changes: int, sizes: Mapping[str, int], seed: int, update_rows: int = 50) -> int:
+    """A mixed log on these tables of `shop`, of so many rows, each transaction on one of them, the larger the more
+    often: of all changes 60 % inserts in transactions of 100 (one statement), 30 % updates in transactions of
+    `update_rows`, 10 % deletes in transactions of 50 (a statement for each row, keys at random). Returns the changes
+    made.
     """
     rng = random.Random(seed)
     odds = [60 / 100, 30 / update_rows, 10 / 50]  # of transactions
-    update = "UPDATE users SET balance = balance + 1, notes = CONCAT('u', LEFT(notes, 200)) WHERE id = %s"
+    # More tables than these are like `users` (`create_fifty`).
+    likes = {table: table if table in TABLES else "users" for table in sizes}
     made = 0
     with server.connect(database="shop", autocommit=False) as connection, connection.cursor() as cursor:
         while made < changes:
+            (table,) = rng.choices(list(sizes), list(sizes.values()))
             (kind,) = rng.choices(("insert", "update", "delete"), odds)
             if kind == "insert":
-                values = ", ".join(
-                    f"('N{made + n}', 'n{seed}-{made + n}@b.example', 'FR', {n}.25, {n}.5, NOW(), NOW(3), 1, 'new {n}')"
-                    for n in range(100)
-                )
-                made += cursor.execute(
-                    "INSERT INTO users (name, email, country, balance, score, created, updated, active, notes)"
-                    f" VALUES {values}"
-                )
+                made += cursor.execute(_insert(table, likes[table], made, seed))
             elif kind == "update":
-                made += cursor.executemany(update, rng.sample(range(1, rows + 1), update_rows)) or 0
+                ids = _keys(rng, sizes[table], update_rows)
+                made += cursor.executemany(f"UPDATE {table} SET {UPDATES[likes[table]]} WHERE id = %s", ids) or 0
             else:
-                ids = rng.sample(range(1, rows + 1), 50)
-                made += cursor.executemany("DELETE FROM users WHERE id = %s", ids) or 0
+                ids = _keys(rng, sizes[table], 50)
+                made += cursor.executemany(f"DELETE FROM {table} WHERE id = %s", ids) or 0
             connection.commit()
     return made
+
+
+def _keys(rng: random.Random, rows: int, number: int) -> list[int]:
+    return rng.sample(range(1, rows + 1), min(rows, number))
+
+
+def _insert(table: str, like: str, made: int, seed: int) -> str:
+    """100 rows more."""
+    if like == "users":
+        values = ", ".join(
+            f"('N{made + n}', 'n{seed}-{made + n}@b.example', 'FR', {n}.25, {n}.5, NOW(), NOW(3), 1, 'new {n}')"
+            for n in range(100)
+        )
+        names = "name, email, country, balance, score, created, updated, active, notes"
+        return f"INSERT INTO {table} ({names}) VALUES {values}"
+    series = f"WITH RECURSIVE s AS (SELECT {made + 1} i UNION ALL SELECT i + 1 FROM s WHERE i < {made + 100})"
+    return f"INSERT INTO {table} {series} SELECT NULL, {TABLES[like][1].removeprefix('i, ')} FROM s"
 
 
 def write_hot_log(server: Server, changes: int, transaction_rows: int, seed: int) -> int:

@@ -64,7 +64,7 @@ class Rig:
         )
 
     def write_log(self, changes: int) -> int:
-        return write_log(self.source, changes, 20_000, seed=1)
+        return write_log(self.source, changes, {"users": 20_000}, seed=1)
 
     # ---- runs ----
     def map(self, *tables: str, shared: bool = False, **options: Any) -> None:

@@ -15,6 +15,7 @@ NATIVE = ["dump, load", "mydumper, myloader", "mydumper, myloader with binlog"]
 
 
 LOGS = ["mixed, updates by 50", "mixed, updates one by one", "hot rows", "hot rows, one by one"]
+MAPPINGS = ["built-in transforms, a filter", "a Python transform", "plain, as statements"]
 
 
 def _run(script: str, flavour: Flavour, *options: str) -> list[list[dict[str, str]]]:
@@ -43,7 +44,10 @@ def test_the_benchmark_prints_its_tables(flavour: Flavour, monkeypatch: pytest.M
     copies, caught = _run("compare.py", flavour, *sizes)
     assert {line["table"] for line in copies} == {"users", "fifty"}
     binlogs = ["written"] if flavour == "mysql" else ["written", "none"]
-    assert [(line["log"], line["binlog of the target"]) for line in caught] == [(g, b) for g in LOGS for b in binlogs]
+    logs = [("users", "plain", log) for log in LOGS]
+    logs += [(table, mapping, LOGS[0]) for table, mapping in [*(("users", m) for m in MAPPINGS), ("fifty", "plain")]]
+    names = ("table", "mapping", "log", "binlog of the target")
+    assert [tuple(line[n] for n in names) for line in caught] == [(*log, b) for log in logs for b in binlogs]
     assert all(float(line["peak MiB"]) > 20 for line in copies if line["copied by"] in COPIES)
     copied = {line["copied by"] for line in copies if line["table"] == "users"}
     assert copied >= set(COPIES)
