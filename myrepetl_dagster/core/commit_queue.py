@@ -1,10 +1,10 @@
 """What one pass has read, on its way to the targets: batches in the log's order, and the commits under way.
 
-Transactions of the log become batches of `batch_rows_max` rows. A batch whose rows have to be written out is given to
-its target as soon as there is a connection for it. Where the target takes the log's own images, which cost little to
-keep, batches wait until it has done all that came before, up to `joined_batches_max` of them. Then they are parted
-among the connections, and all begin at once: the more of a table's changes lie in one transaction, the fewer times a
-page of it is read and written, and transactions that go through the table side by side share the pages.
+Transactions of the log become batches of `batch_rows_max` rows. While a copy settles, or where rows are long, a batch
+is given to its target as soon as there is a connection for it. Else batches wait until the target has done all that
+came before, up to `joined_batches_max` of them. Then they are parted among the connections, and all begin at once: the
+more of a table's changes lie in one transaction, the fewer times a page of it is read and written, and transactions
+that go through the table side by side share the pages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .shaped import Images
 
 JOIN_WAIT_S = 0.25  # of a target that has nothing to do, for more of the log
 FIRST_JOINED_MAX = 2 * LANES  # batches: it is not known yet how long they take
-_EARLY_BYTES_MAX = 6 * 2**20  # of row images: more is only written out when what came before has been applied
+_EARLY_BYTES_MAX = 10 * 2**20  # of the log: more has long rows, and what came before is applied first
 
 
 @dataclass(slots=True)
@@ -139,12 +139,13 @@ class CommitQueue:
 
     def piece(self, state: MappingState, work: Work, before: Sequence[Commit] = (), *, joined: bool = False) -> Piece:
         """What is to be written of this to the target."""
+        position = (state.checkpoint if joined else self.stored.get(state.name, state.checkpoint)).position
+        since = f"{position.file}:{position.offset_bytes}"
+        begun = id(state.target) in self.open
         try:
-            begun = id(state.target) in self.open
-            return piece_of(state, work, before, begun=begun, joined=joined, descending=self.descending)
+            return piece_of(state, work, before, begun=begun, joined=joined, descending=self.descending, since=since)
         except UnsupportedEvent as error:
-            since = (state.checkpoint if joined else self.stored.get(state.name, state.checkpoint)).position
-            raise error.at(f"{since.file}:{since.offset_bytes}") from None
+            raise error.at(since) from None
 
     def _start_pending(self, report: Report, *, everyone: bool, beside: bool) -> None:
         """Begin to commit what has come since the last batch."""
@@ -180,11 +181,7 @@ class CommitQueue:
 
     # ---- batches that wait ----
     def _can_wait(self, state: MappingState) -> bool:
-        """Whether what the mapping has done costs little to keep, and little work when its time has come.
-
-        Rows that filters, transforms or further unique keys have made literals of may wait as well as images, so that
-        they don't keep those of other tables from it.
-        """
+        """Whether what the mapping has done may be kept until its time has come."""
         done = state.done
         if not done.touched:
             return True
@@ -193,8 +190,7 @@ class CommitQueue:
             and state.exact
             # Another table map's images are joined as literals.
             and self.waiting_images.get(state.name, done.shaped.images) is done.shaped.images
-            and state.target.takes_changes(state.written, self.limits.batch_rows_max, begun=False)
-            and (not done.shaped.last or done.shaped.as_changes() is not None)
+            and (self.bytes_pending <= _EARLY_BYTES_MAX or done.shaped.as_changes() is not None)
         )
 
     def _put_off(self, *, everyone: bool) -> None:

@@ -10,11 +10,9 @@ states in the same order as if one had come after the other:
   two keys turn out to be one row to the target ('a' and 'A'), whoever comes second waits for the row's lock; is that
   the earlier transaction, the later one sees it get no further, gives way (`apply.PATIENCE_S`), and starts again after
   it.
-* A delete that finds no row leaves no lock, and might miss one that an earlier transaction is about to insert. So all
-  deletes of the later one come after the earlier ones' commits, and where keys are not as distinct to the target as
-  they are here, a batch with deletes waits as a whole.
-* Where the target takes the log's own images (`replay.py`), it refuses to delete a row that is not there, and keys are
-  whole numbers: such a delete is written like any other row.
+* A delete that finds no row leaves no lock, and might miss one that an earlier transaction is about to insert. So where
+  keys are not as distinct to the target as they are here, a batch with deletes waits as a whole. Where they are, nobody
+  else writes its row.
 """
 
 from __future__ import annotations
@@ -26,15 +24,13 @@ from dataclasses import dataclass, field
 from .apply import Target
 from .behind import Waiting
 from .checkpoint import Checkpoint
-from .errors import TargetBusy
+from .errors import TargetBusy, UnsupportedEvent
 from .mapping_state import MappingState, Work, blamed
 from .plan import TablePlan, UniqueKeys
 from .row_events import RowChanges
-from .shaped import Mutation, Ready, Rendered, Shaped
+from .shaped import LiteralKey, LiteralOrder, Part, Rendered, Shaped, Stretches
 
 LANES = 3
-
-Part = Ready | Sequence[Mutation] | None
 
 
 @dataclass(slots=True)
@@ -48,7 +44,8 @@ class Piece:
     early: Part = None
     late: Part = None
     apart: bool = False
-    descending: bool = False  # the order of rows that are written as images
+    descending: bool = False  # the order of rows, where it doesn't count
+    since: str = ""  # the place in the log that all of it comes after
     written: Shaped | None = None  # what it writes, where only the last row of each key counts
 
     def write(self, lane: Target) -> None:
@@ -56,7 +53,7 @@ class Piece:
         with blamed(self.state):
             if self.clear:
                 lane.clear(self.state.plan)
-            for part in (self.whole, self.late, self.early):  # deletes are in `late`
+            for part in (self.whole, self.late, self.early):  # deletes that have to come first are in `late`
                 self.write_part(lane, part)
 
     def write_part(self, lane: Target, part: Part) -> None:
@@ -64,10 +61,20 @@ class Piece:
         with blamed(self.state):
             if isinstance(part, RowChanges):
                 lane.write_changes(self.plan, part, descending=self.descending)
-            elif isinstance(part, Rendered):
-                lane.write_rendered(self.plan, part)
+            elif isinstance(part, Stretches):
+                self._write_out(lane, part)
             elif part:
                 lane.write(self.plan, part, exact=self.state.exact)
+
+    def _write_out(self, lane: Target, part: Stretches) -> None:
+        try:
+            for stretch in part.written_out(descending=self.descending):
+                if isinstance(stretch, Rendered):
+                    lane.write_rendered(self.plan, stretch)
+                else:
+                    lane.write(self.plan, stretch, exact=self.state.exact)
+        except UnsupportedEvent as error:
+            raise error.at(self.since) from None
 
 
 def piece_of(
@@ -78,6 +85,7 @@ def piece_of(
     begun: bool = False,
     joined: bool = False,
     descending: bool = False,
+    since: str = "",
 ) -> Piece:
     """What is to be written for a mapping.
 
@@ -85,15 +93,18 @@ def piece_of(
         before: the commits under way; with them the piece comes apart, where that can be.
         begun: it is for a transaction that is open already.
         joined: it has to come apart; where it cannot, all of it is written once what came before is committed.
-        descending: the order of rows that are written as images.
+        descending: the order of rows, where it doesn't count.
+        since: the place in the log that all of it comes after.
 
     Raises:
         UnsupportedEvent: an image holds what no value of its column can be.
     """
     shaped = work.shaped
     shaped.check()
-    piece = Piece(state, state.written, work.clear, descending=descending)
-    by_key = not work.clear and piece.plan.unique_keys is UniqueKeys.NONE
+    piece = Piece(state, state.written, work.clear, descending=descending, since=since)
+    no_collisions = piece.plan.unique_keys is UniqueKeys.NONE
+    order = literal_order(piece.plan)
+    by_key = no_collisions and not work.clear
     if by_key:
         piece.written = shaped
     as_changes = (
@@ -103,19 +114,28 @@ def piece_of(
     )
     taken = [one.written_for(state) for one in before]
     if by_key and taken and None not in taken:
-        distinct = piece.plan.distinct_keys
         held = [one for one in taken if one is not None]
-        parts: tuple[Part, Part] | None = shaped.ready_apart(held, distinct_keys=distinct, as_changes=as_changes)
-        if parts is None:
-            parts = shaped.mutations_apart(held, distinct_keys=distinct)
+        parts = shaped.apart(held, order, as_changes=as_changes)
         if parts is not None:
             piece.early, piece.late = parts
             piece.apart = True
             return piece
-    piece.whole = shaped.ready(as_changes=as_changes) or shaped.settle()
+    piece.whole = shaped.by_key(order, as_changes=as_changes) if no_collisions else shaped.settle()
     if joined:
         piece.late, piece.whole, piece.apart = piece.whole, None, True
     return piece
+
+
+def literal_order(plan: TablePlan) -> LiteralOrder | None:
+    """What a key's literals are sorted by, as the target's rows lie; None if keys that differ may be one row to it."""
+    if not plan.distinct_keys:
+        return None
+    places = [at for at, i in enumerate(plan.key_indexes) if plan.columns[i].source is not None]
+
+    def order(key: LiteralKey) -> list[int]:
+        return [int(key[at]) for at in places]
+
+    return order
 
 
 @dataclass(eq=False)

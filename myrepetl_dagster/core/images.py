@@ -6,7 +6,8 @@ last image of a key is all that counts. Finding keys and lengths costs a fractio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Any
@@ -51,6 +52,7 @@ class ImageShaper:
         wanted = frozenset(ordinal_of[c.source] for c in plan.columns if c.source is not None)
         self._decoder = compile_decoder(table_map, wanted)
         self._enum_error = False
+        self._one_at_a_time = threading.Lock()
         forms = shaper.forms()
         ordinals_of_forms = [ordinal_of.get(c.source, 0) for c in plan.columns]
         self._bulk: BulkForm | None = None
@@ -64,6 +66,9 @@ class ImageShaper:
         self._row = shaper.row
         at = [0 if name is None else ordinals.index(ordinal_of[name]) for name in key]
         self._key = row_writer(shaper.key_writers(ordinals), at)
+        # Of keys as the scanner gives them, where they are whole numbers.
+        places = [place for name, place in zip(key, at, strict=True) if name is not None]
+        self.order: Callable[[Row], Any] | None = itemgetter(*places) if plan.distinct_keys and places else None
 
     def _enum_error_seen(self) -> None:
         self._enum_error = True
@@ -141,8 +146,15 @@ class ImageShaper:
             raise self._scanner.misfit("a row that goes on in the next event")
         return data, rows
 
-    def rendered(self, last: LastImages) -> Rendered | None:
-        """What is left to do, ready to be written; None where it takes a closer look at each row."""
+    def written_out(self, last: LastImages) -> Rendered | Sequence[Mutation]:
+        """What is left to do, ready to be written, or as mutations where it takes a closer look at each row.
+
+        Any thread may ask.
+        """
+        with self._one_at_a_time:
+            return self._rendered(last) or self._mutations(last)
+
+    def _rendered(self, last: LastImages) -> Rendered | None:
         images = [image for image in last.values() if image is not None]
         data = b"".join(images)
         self._enum_error = False
@@ -164,7 +176,11 @@ class ImageShaper:
         return None if self._events is None else self._events.changes(last, fresh)
 
     def mutations(self, last: LastImages) -> list[Mutation]:
-        """What is left to do, once for each key."""
+        """What is left to do, once for each key. Any thread may ask."""
+        with self._one_at_a_time:
+            return self._mutations(last)
+
+    def _mutations(self, last: LastImages) -> list[Mutation]:
         data = b"".join(image for image in last.values() if image is not None)
         rows: Sequence[Row] = self._decoder.inserts(data, 0, len(data))
         written = iter(map(self._row, rows))

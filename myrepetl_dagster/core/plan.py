@@ -71,13 +71,15 @@ class TablePlan:
 
     @property
     def distinct_keys(self) -> bool:
-        """Whether keys that differ in the source are different rows to the target, whatever the collations."""
+        """Whether keys that differ in the source are different rows to the target, whatever the collations: numbers."""
         for i in self.key_indexes:
             planned = self.columns[i]
             if planned.source is None:
                 continue
             ends = (self.source.column(planned.source), self.target.column(planned.target))
-            if planned.transform is not None or any(end is None or end.type not in _WHOLE_NUMBERS for end in ends):
+            if planned.transform is not None:
+                return False
+            if any(end is None or end.nullable or end.type not in _WHOLE_NUMBERS for end in ends):
                 return False
         return True
 

@@ -38,7 +38,7 @@ _DESCRIPTIONS = {
     True: (b"10.5.2-MariaDB", 171, {_TABLE_MAP: 8, 23: 8, 24: 8, 25: 8}),
 }
 _EVENT_BYTES_MAX = 512 * 1024  # unless one row is longer
-_STRIDE_ROWS = 1000  # neighbours that are written before the next ones, whatever happens to them
+STRETCH_ROWS = 1000  # neighbours that are written before the next ones, whatever happens to them
 
 _KEY_CODES = {Type.TINY: "b", Type.SHORT: "h", Type.LONG: "i", Type.LONGLONG: "q"}
 # The servers compare the sizes of strings, but not where the log says 0: then they take the target's own.
@@ -97,9 +97,9 @@ class RowChanges:
         table_map = _event(_TABLE_MAP, _POST_HEADER + names + form.columns)
         bytes_max = min(_EVENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)
         keys = sorted(self.last, key=form.order, reverse=descending)
-        for start in range(0, len(keys), _STRIDE_ROWS):
+        for start in range(0, len(keys), STRETCH_ROWS):
             added, changed, gone = [], [], []
-            for key in keys[start : start + _STRIDE_ROWS]:
+            for key in keys[start : start + STRETCH_ROWS]:
                 image = self.last[key]
                 if image is None:
                     if key not in fresh:

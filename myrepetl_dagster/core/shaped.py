@@ -1,23 +1,28 @@
 """What was shaped and waits to be written: mutations in their order, then last images as the log has them. Pure.
 
+What is written out of images or literals takes several times their memory: that is done bit by bit, as the target takes
+it, and in the order of its rows.
+
 A mutation is (key, row): the key's literals and all the mapped columns' literals, or None for a row that has to go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 from .bulk_rows import BulkRows
 from .literal_code import LiteralRow
 from .model import Row
-from .row_events import RowChanges
+from .row_events import STRETCH_ROWS, RowChanges
 
 LiteralKey = tuple[str, ...]
 Mutation = tuple[LiteralKey, LiteralRow | None]
 # The cells of a key, and the last image of its row; None for a row that went.
 LastImages = dict[Row, bytes | None]
+# What a key's literals are sorted by.
+LiteralOrder = Callable[[LiteralKey], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +37,64 @@ class Rendered:
     bulk: BulkRows | None = None
 
 
-# What is written as it is: all of it as SQL, or as the log's own images.
-Ready = Rendered | RowChanges
 _Made = TypeVar("_Made")
 
+_STRETCH_BYTES_MAX = 512 * 1024  # of images or literals, unless one row is longer
 _ROW_BYTES = 200  # what Python adds to a row, for its key, and for their place in dictionaries
 _LITERAL_BYTES = 60  # what Python adds to a short text, and to its place in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """The last row of each key, None for one that goes: rows of which no two can collide, as images or literals.
+
+    Args:
+        write_out: what is written of some of them.
+        size: of a row, in bytes.
+        order: of keys, as the target's rows lie. None where keys that differ may be one row to it: then one that goes
+            may be one that stays under another spelling, and all that go come first.
+    """
+
+    last: dict[Any, Any]
+    write_out: Callable[[dict[Any, Any]], Rendered | Sequence[Mutation]]
+    size: Callable[[Any], int]
+    order: Callable[[Any], Any] | None
+
+    def written_out(self, *, descending: bool = False) -> Iterator[Rendered | Sequence[Mutation]]:
+        """All of them, some neighbours at a time.
+
+        Raises:
+            UnsupportedEvent: an image holds what no value of its column can be.
+        """
+        last, size_of = self.last, self.size
+        if self.order is None:
+            keys = sorted(last, key=lambda key: last[key] is not None)
+        else:
+            keys = sorted(last, key=self.order, reverse=descending)
+        part: dict[Any, Any] = {}
+        size = 0
+        for key in keys:
+            part[key] = row = last[key]
+            if row is not None:
+                size += size_of(row)
+            if len(part) == STRETCH_ROWS or size >= _STRETCH_BYTES_MAX:
+                yield self.write_out(part)
+                part, size = {}, 0
+        if part:
+            yield self.write_out(part)
+
+
+# What a mapping writes; mutations where rows may collide, and their order counts.
+Part = Stretches | RowChanges | Sequence[Mutation] | None
 
 
 class Images(Protocol):
     """Whoever put images among shaped rows, and can tell what they mean (`images.ImageShaper`)."""
 
+    @property
+    def order(self) -> Callable[[Row], Any] | None: ...
     def mutations(self, last: LastImages) -> list[Mutation]: ...
-    def rendered(self, last: LastImages) -> Rendered | None: ...
+    def written_out(self, last: LastImages) -> Rendered | Sequence[Mutation]: ...
     def changes(self, last: LastImages, fresh: Collection[Row]) -> RowChanges | None: ...
 
 
@@ -101,63 +151,44 @@ class Shaped:
             self.last, self.fresh = {}, set()
         return self.mutations
 
-    def ready(self, *, as_changes: bool) -> Ready | None:
-        """Everything, if it can be written as it is.
+    def by_key(self, order: LiteralOrder | None, *, as_changes: bool) -> Stretches | RowChanges:
+        """Everything, where only the last row of each key counts.
 
         Args:
-            as_changes: as images, where they can be; else rendered.
-        """
-        if self.mutations or self.images is None or not self.last:
-            return None
-        changes = self.as_changes() if as_changes else None
-        return changes or self.images.rendered(self.last)
+            order: of keys' literals; None where keys that differ may be one row to the target.
+            as_changes: as images, where they can be.
 
-    def ready_apart(
-        self, taken: Sequence[Shaped], *, distinct_keys: bool, as_changes: bool
-    ) -> tuple[Ready | None, Ready | None] | None:
-        """Everything in two parts: rows of keys that none has `taken`, and the rest, with all that goes; None where
-        it cannot be written so.
-
-        Args:
-            distinct_keys: keys that differ are different rows to the target. Else a row that goes may be one that stays
-                under another spelling, and there is no first part.
+        Raises:
+            UnsupportedEvent: an image holds what no value of its column can be.
         """
-        if self.mutations or any(one.mutations for one in taken):
-            return None
-        if not self.last:
+        if self.mutations or self.images is None:
+            return _literals(dict(self.settle()), order)
+        return (self.as_changes() if as_changes else None) or _images(self.images, self.last)
+
+    def apart(
+        self, taken: Sequence[Shaped], order: LiteralOrder | None, *, as_changes: bool
+    ) -> tuple[Stretches | RowChanges | None, Stretches | RowChanges | None] | None:
+        """The same in two parts: rows of keys that none has `taken`, and the rest; None where it cannot be told.
+
+        Where keys that differ may be one row to the target, and one goes, there is no first part.
+
+        Raises:
+            UnsupportedEvent: an image holds what no value of its column can be.
+        """
+        if not self.rows_pending:
             return None, None
-        if self.images is None or any(one.last and one.images is not self.images for one in taken):
+        images = self.images
+        if self.mutations or images is None or any(one.mutations for one in taken):
+            if any(one.last for one in taken):
+                return None
+            held = {key for one in taken for key, _ in one.mutations}
+            return _apart(dict(self.settle()), held, order, lambda part: _literals(part, order))
+        if any(one.last and one.images is not images for one in taken):
             return None
-        held = set[Row]().union(*(one.last for one in taken))
-        if as_changes and (changes := self._changes_apart(self.images, held)) is not None:
-            return changes
-        whole = not distinct_keys and None in self.last.values()
-        early: LastImages = {}
-        late = self.last
-        if not whole:
-            early = {key: row for key, row in self.last.items() if row is not None and key not in held}
-        if early:
-            late = {key: row for key, row in self.last.items() if row is None or key in held}
-        return _both(self.images.rendered, early, late)
-
-    def _changes_apart(self, images: Images, held: set[Row]) -> tuple[RowChanges | None, RowChanges | None] | None:
-        # What goes is there, or the target says so: it need not wait for what others write.
-        late = {key: row for key, row in self.last.items() if key in held}
-        early = {key: row for key, row in self.last.items() if key not in held} if late else self.last
-        return _both(lambda part: images.changes(part, self.fresh), early, late)
-
-    def mutations_apart(
-        self, taken: Sequence[Shaped], *, distinct_keys: bool
-    ) -> tuple[list[Mutation], list[Mutation]] | None:
-        """The same of mutations, of which only the last one of each key counts."""
-        if any(one.last for one in taken):
-            return None
-        last = dict(self.settle())
-        if not distinct_keys and None in last.values():
-            return [], list(last.items())
-        held = {key for one in taken for key, _ in one.mutations}
-        early: list[Mutation] = [(key, row) for key, row in last.items() if row is not None and key not in held]
-        return early, [(key, row) for key, row in last.items() if row is None or key in held]
+        held_keys = set[Row]().union(*(one.last for one in taken))
+        if as_changes and (changes := self.as_changes()) is not None:
+            return _apart(self.last, held_keys, images.order, lambda part: replace(changes, last=part))
+        return _apart(self.last, held_keys, images.order, lambda part: _images(images, part))
 
     def drop(self) -> None:
         """Forget what is to be done."""
@@ -181,11 +212,21 @@ class Shaped:
         assert self.rows_read == self.rows_upserted + self.rows_deleted + self.rows_filtered, "a row went missing"
 
 
-def _both(
-    make: Callable[[LastImages], _Made | None], early: LastImages, late: LastImages
-) -> tuple[_Made | None, _Made | None] | None:
-    """What is made of each part, if there is anything in it; None where one cannot be made."""
-    parts = [make(part) if part else None for part in (early, late)]
-    if any(part and made is None for part, made in zip((early, late), parts, strict=True)):
-        return None
-    return parts[0], parts[1]
+def _literals(last: dict[LiteralKey, LiteralRow | None], order: LiteralOrder | None) -> Stretches:
+    return Stretches(last, lambda part: list(part.items()), lambda row: sum(map(len, row)), order)
+
+
+def _images(images: Images, last: LastImages) -> Stretches:
+    return Stretches(last, images.written_out, len, images.order)
+
+
+def _apart(
+    last: dict[Any, Any], held: set[Any], order: object | None, make: Callable[[dict[Any, Any]], _Made]
+) -> tuple[_Made | None, _Made | None]:
+    """What is made of rows whose keys nobody has held, and of the rest."""
+    early: dict[Any, Any] = {}
+    late = last
+    if order is not None or None not in last.values():
+        late = {key: row for key, row in last.items() if key in held}
+        early = {key: row for key, row in last.items() if key not in held} if late else last
+    return make(early) if early else None, make(late) if late else None

@@ -258,11 +258,11 @@ def test_a_commit_that_takes_long_is_waited_for(
     world.assert_same("bank")
 
 
-def test_batches_are_joined_while_they_wait(world: Pair, done: Counter[str]) -> None:
-    """As events, many batches become few commits, and no more rows than `joined_batches_max` of them are put together."""
-    world.replays = True
+@pytest.mark.parametrize("key", ["INT", "VARCHAR(20)"])
+def test_batches_are_joined_while_they_wait(world: Pair, done: Counter[str], way: str, key: str) -> None:
+    """Many batches become few commits, and no more rows than `joined_batches_max` of them are put together."""
     world.limits["joined_batches_max"] = 30
-    bank(world)
+    bank(world, key)
     world.run("bank")
     done.clear()
     world.on_source(*(f"INSERT INTO bank VALUES ({n}, 1)" for n in range(1000, 4000)))

@@ -27,7 +27,6 @@ class Database:
 
     Args:
         locked: by whose open transaction.
-        takes_changes: whether batches may wait for it.
         is_quick: whether what was started a while ago has ended, as far as anybody can see.
     """
 
@@ -38,7 +37,6 @@ class Database:
     owners: dict[str, str] = field(default_factory=dict)
     locked: dict[str, FakeTarget] = field(default_factory=dict)
     open: list[FakeTarget] = field(default_factory=list)  # connections with a transaction
-    takes_changes: bool = False
     is_quick: Callable[[], bool] = lambda: False
 
 
@@ -189,9 +187,9 @@ class FakeTarget:
                 one.give_way()
 
     def _put(self, held: Held, key: LiteralKey, row: LiteralRow | None) -> None:
+        self._lock(held, key)  # also of a row that another transaction has deleted
         if row is None and key not in held:
             return  # a delete that finds nothing locks nothing
-        self._lock(held, key)
         self.undo.append((held, key, held.get(key)))
         self.written.append(row)
         if row is not None:
@@ -229,7 +227,7 @@ class FakeTarget:
                     self._put(held, key, row)
 
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
-        return self.database.takes_changes  # but images are none of its affair: it is given none
+        return False
 
     def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None:
         raise AssertionError("it takes none")

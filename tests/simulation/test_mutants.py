@@ -16,6 +16,7 @@ from simulation.fake_source import FakeSource, Kind
 from simulation.fake_target import FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
+from myrepetl_dagster.core import shaped
 from myrepetl_dagster.core.apply import Target
 from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.catch_up import CatchUp
@@ -284,12 +285,11 @@ def not_waiting(self: Commit, before: Sequence[Commit]) -> Waiting:
             pass
 
 
-def deletes_ahead(self: Shaped, taken: Sequence[Shaped], *, distinct_keys: bool) -> Any:
+def deletes_ahead(last: dict[Any, Any], held: set[Any], order: object, make: Callable[[Any], Any]) -> Any:
     """Rows go before what came before is committed."""
-    parts = APART(self, taken, distinct_keys=distinct_keys)
-    if parts is None:
-        return None
-    return [*parts[0], *(one for one in parts[1] if one[1] is None)], [one for one in parts[1] if one[1] is not None]
+    early = {key: row for key, row in last.items() if row is None or key not in held}
+    late = {key: row for key, row in last.items() if key not in early}
+    return make(early) if early else None, make(late) if late else None
 
 
 class Forgetful(FakeTarget):
@@ -310,7 +310,7 @@ def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingSt
 
 
 JOINED = CommitQueue._joined
-START_COMMIT, APART = CommitQueue._start_commit, Shaped.mutations_apart
+START_COMMIT = CommitQueue._start_commit
 END, FIRST, SHAPE = Copy._end, Pass._first, Shaper.shape
 START, WRITE_PART, TAKE, DECIDED = LogCursor._start, CatchUp._write_part, CatchUp._take, CatchUp._decided
 
@@ -346,7 +346,7 @@ MUTANTS = [
     ),
     Mutant("checkpoint of a later moment", [(CommitQueue, "_start_commit", late_checkpoint)]),
     Mutant("commit before the one before it", [(Commit, "_beside", not_waiting)]),
-    Mutant("deletes before the commit before is through", [(Shaped, "mutations_apart", deletes_ahead)]),
+    Mutant("deletes before the commit before is through", [(shaped, "_apart", deletes_ahead)]),
     Mutant("failed commit passed over", target=Forgetful),
     Mutant("rolled-back transaction applied", [(CatchUp, "_rolled_back", keeps_rolled_back)]),
 ]

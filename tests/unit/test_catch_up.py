@@ -255,10 +255,9 @@ class BreakingSource(ScriptedSource):
 @pytest.mark.parametrize("waits", [False, True])
 def test_what_came_before_the_source_broke_is_committed(recorder: Recorder, waits: bool) -> None:
     """Whole transactions, and not what came after them."""
-    recorder.database.takes_changes = waits
     one = state(recorder, position(4))
     events: list[LogEvent] = [inserted(10, 1), Committed(at(20)), inserted(25, 2), Committed(at(30)), inserted(35, 3)]
-    limits = Limits(batch_rows_max=2, batch_interval_s_max=1e9)
+    limits = Limits(batch_rows_max=2, batch_interval_s_max=1e9, joined_batches_max=30 if waits else 1)
     with pytest.raises(SourceLost):
         CatchUp(BreakingSource(events), [one], position(40), limits).apply(lambda _: None)
     assert recorder.commits[-1] == (30, ["1", "2"])

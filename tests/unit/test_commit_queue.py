@@ -41,7 +41,7 @@ class World:
     """One mapping, its target, and what was committed: how many rows, in each transaction."""
 
     def __init__(self, limits: Limits = LIMITS) -> None:
-        self.database = Database(takes_changes=True)
+        self.database = Database()
         self.commits: list[int] = []
         target = FakeTarget(self.database, "run", {}, lambda _: None, self.note)
         target.claim(["m"])

@@ -171,7 +171,7 @@ def test_a_strict_server_ends_up_with_the_sources_rows(mariadb: bool, batches: l
             batch.take(one)
         if not batch.last:
             continue
-        changes = batch.ready(as_changes=True)
+        changes = batch.by_key(None, as_changes=True)
         assert isinstance(changes, RowChanges)
         for statement in changes.statements(TARGET, 2**20, mariadb=mariadb):
             server.run(statement)

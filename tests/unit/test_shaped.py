@@ -1,0 +1,100 @@
+"""What waits to be written: in which order, how much at once, and what may be written beside another commit."""
+
+from __future__ import annotations
+
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.test_images import PLANS, TABLE_MAP, Person, event, images_of
+
+from myrepetl_dagster.core.images import ImageShaper
+from myrepetl_dagster.core.layout import layout_of
+from myrepetl_dagster.core.literal_code import LiteralRow
+from myrepetl_dagster.core.log_events import Verb
+from myrepetl_dagster.core.row_events import STRETCH_ROWS
+from myrepetl_dagster.core.shape import Shaper
+from myrepetl_dagster.core.shaped import LiteralKey, LiteralOrder, Mutation, Rendered, Shaped, Stretches
+
+ROWS = st.dictionaries(
+    st.integers(-300, 300).map(lambda n: (str(n),)),
+    st.none() | st.sampled_from([1, 100, 300_000]).map(lambda size: ("x" * size,)),
+    max_size=40,
+)
+ORDERS = st.sampled_from([None, lambda key: int(key[0])])
+
+
+def stretches(shaped: Shaped, order: LiteralOrder | None, *, descending: bool) -> list[list[Mutation]]:
+    part = shaped.by_key(order, as_changes=False)
+    assert isinstance(part, Stretches)
+    found = []
+    for stretch in part.written_out(descending=descending):
+        assert not isinstance(stretch, Rendered)
+        found.append(list(stretch))
+    return found
+
+
+@given(rows=ROWS, order=ORDERS, descending=st.booleans())
+def test_each_row_once_in_the_order_of_the_table(
+    rows: dict[LiteralKey, LiteralRow | None], order: LiteralOrder | None, descending: bool
+) -> None:
+    """Every key comes exactly once, from either end; where keys are not as distinct to the target, all that go first."""
+    found = stretches(Shaped(list(rows.items())), order, descending=descending)
+    written = [one for stretch in found for one in stretch]
+    assert dict(written) == rows
+    assert len(written) == len(rows)
+    if order is not None:
+        assert [key for key, _ in written] == sorted(rows, key=order, reverse=descending)
+    else:
+        assert [row is not None for _, row in written] == sorted(row is not None for row in rows.values())
+
+
+def test_no_more_at_once_than_is_written_at_once() -> None:
+    """Rows are written out a thousand at a time, or half a megabyte and one more: not all of a joined batch."""
+    rows = Shaped([((str(n),), ("x",)) for n in range(3 * STRETCH_ROWS)])
+    assert [len(one) for one in stretches(rows, None, descending=False)] == [STRETCH_ROWS] * 3
+    long = Shaped([((str(n),), ("x" * 300_000,)) for n in range(6)])
+    assert [len(one) for one in stretches(long, None, descending=False)] == [2] * 3
+
+
+@given(rows=ROWS, taken=st.lists(ROWS, max_size=2), order=ORDERS)
+def test_what_is_written_beside_another_commit(
+    rows: dict[LiteralKey, LiteralRow | None],
+    taken: list[dict[LiteralKey, LiteralRow | None]],
+    order: LiteralOrder | None,
+) -> None:
+    """Only rows whose keys no earlier commit writes; none, where one that goes may be one of theirs under another
+    spelling. All others come later, and none is left out.
+    """
+    shaped = Shaped(list(rows.items()))
+    parts = shaped.apart([Shaped(list(one.items())) for one in taken], order, as_changes=False)
+    assert parts is not None
+    early, late = ({} if part is None else part.last for part in parts)
+    assert early.keys() | late.keys() == rows.keys()
+    assert not early.keys() & (late.keys() | {key for one in taken for key in one})
+    if order is None:
+        assert not early or None not in rows.values()
+    else:
+        assert not late.keys() - {key for one in taken for key in one}
+
+
+def test_connections_that_write_out_at_once_see_each_their_own_rows() -> None:
+    """An ENUM's error value, which takes a statement of its own, is told of the rows that have it, whoever else asks."""
+    plan = PLANS["every column"]
+    images = ImageShaper(Shaper(plan, layout_of(TABLE_MAP)), TABLE_MAP)
+    wrong: list[str] = []
+
+    def ask(kind: int) -> None:
+        people: list[Person] = [(b"ann", n, kind, b"x") for n in range(50)]
+        shaped = Shaped()
+        images.shape(event(images_of(Verb.INSERT, *people)), shaped)
+        for _ in range(200):
+            if isinstance(images.written_out(shaped.last), Rendered) != (kind != 0):
+                wrong.append(f"kind {kind}")
+
+    threads = [threading.Thread(target=ask, args=(kind,)) for kind in (0, 1, 2)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert not wrong
