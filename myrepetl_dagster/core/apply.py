@@ -42,6 +42,9 @@ from .write import RowWriter
 
 _NO_SUCH_TABLE = 1146
 _KILL_TIMEOUT_S = 3.0
+# From here on a server looks for 500 keys by the index, and locks no other row (MySQL does from 3,000 rows on, MariaDB
+# from 10,000).
+_LARGE_ROWS = 100_000
 # For how long a transaction that was begun ahead waits for its predecessor, which may be waiting for its locks.
 PATIENCE_S = 1.0
 
@@ -58,6 +61,7 @@ class Target(Protocol):
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None: ...
     def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None: ...
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool: ...
+    def is_large(self, plan: TablePlan) -> bool: ...
     def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None: ...
     def clear(self, plan: TablePlan) -> None: ...
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None: ...
@@ -114,6 +118,7 @@ class MySQLTarget(Server):
         self.steps = 0  # operations done: whether it gets any further
         self._described: Connection[Any] | None = None  # the connection that knows the events' format
         self._begun: Connection[Any] | None = None  # the connection that the transaction was begun on
+        self._large: dict[TableName, bool] = {}
         self._as_known: set[TableName] = set()  # tables of the open transaction that were looked at
 
     # ---- connections ----
@@ -328,6 +333,9 @@ class MySQLTarget(Server):
     def _begin(self) -> None:
         self._wake_apply()
         connection = self.connection
+        if self._begun is not None and self._begun is connection:
+            self._begun.rollback()  # BEGIN would commit what a transaction that failed has left
+        self._begun = None
         if self.replay.able and not self.replay.refused and self._described is not connection:
             try:
                 with self.doing():
@@ -362,6 +370,7 @@ class MySQLTarget(Server):
             if stored:
                 checkpoints.write(connection, self.endpoint.database, stored, self.run_id)
             connection.commit()
+            self._begun = None
 
     # ---- rows ----
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
@@ -393,6 +402,19 @@ class MySQLTarget(Server):
             self.wake()
         with super().doing(f"looking at {plan.target.name}"):  # while the apply connection may be at work
             return self.replay.takes(self.control, plan, mariadb=self.info.is_mariadb)
+
+    def is_large(self, plan: TablePlan) -> bool:
+        """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
+        name = plan.target.name
+        if name not in self._large:
+            self.wake()
+            form = "" if self.info.is_mariadb else "FORMAT=TRADITIONAL"
+            sql = f"EXPLAIN {form} SELECT 1 FROM {table_sql(plan)}"
+            with super().doing(f"looking at {name}"):  # while the apply connection may be at work
+                (told,) = query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
+            rows = told[-2 if self.info.is_mariadb else -3]  # before what else there is to say
+            self._large[name] = int(rows or 0) >= _LARGE_ROWS
+        return self._large[name]
 
     def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None:
         """Apply images of rows, in the open transaction, in the order of the table's rows.
@@ -446,3 +468,4 @@ class MySQLTarget(Server):
         if self._apply is not None:
             with self.doing("rolling back"):
                 self._apply.rollback()
+                self._begun = None

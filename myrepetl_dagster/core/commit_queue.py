@@ -1,9 +1,9 @@
 """What one pass has read, on its way to the targets: batches in the log's order, and the commits under way.
 
-Transactions of the log become batches of `batch_rows_max` rows. While a copy settles, or where rows are long, a batch
-is given to its target as soon as there is a connection for it. Else batches wait until the target has done all that
-came before, up to `joined_batches_max` of them. Then they are parted among the connections, and all begin at once: the
-more of a table's changes lie in one transaction, the fewer times a page of it is read and written, and transactions
+Transactions of the log become batches of `batch_rows_max` rows. While a copy settles, or where a batch has very long
+rows, it is given to its target as soon as there is a connection for it. Else batches wait until the target has done all
+that came before, up to `joined_batches_max` of them. Then they are parted among the connections, and all begin at once:
+the more of a table's changes lie in one transaction, the fewer times a page of it is read and written, and transactions
 that go through the table side by side share the pages.
 """
 
@@ -16,8 +16,7 @@ from itertools import accumulate
 
 from .apply import Target
 from .checkpoint import Checkpoint
-from .commits import LANES, Commit, Piece, piece_of
-from .errors import UnsupportedEvent
+from .commits import LANES, Commit, Piece, piece_of, placed
 from .log_cursor import LogCursor
 from .mapping_state import MappingState, Report, Work
 from .model import Limits, Phase
@@ -31,10 +30,11 @@ _EARLY_BYTES_MAX = 10 * 2**20  # of the log: more has long rows, and what came b
 
 @dataclass(slots=True)
 class Batch:
-    """What a mapping has done in some transactions of the log, and its checkpoint at their end."""
+    """What a mapping has done in some transactions of the log, from its last checkpoint to that at their end."""
 
     state: MappingState
     work: Work
+    since: Position
     checkpoint: Checkpoint
 
 
@@ -73,7 +73,8 @@ class CommitQueue:
     def add(self, state: MappingState) -> None:
         """The mapping's part of the transaction that was read has happened."""
         pending = state.done.shaped.rows_pending
-        state.done.take(state.current)
+        with placed(self._newest_of(state).position):
+            state.done.take(state.current)
         self.rows_pending += state.done.shaped.rows_pending - pending
         state.current = Work()
 
@@ -99,6 +100,7 @@ class CommitQueue:
             self.rows_pending >= self.limits.batch_rows_max
             or self.bytes_pending >= self.limits.batch_bytes_max
             or time.monotonic() - self.committed_at_s >= self.limits.batch_interval_s_max
+            or (bool(self.waiting) and self._is_time())
         )
 
     def commit(self, report: Report, *, everyone: bool = False, behind: bool = False) -> None:
@@ -137,15 +139,25 @@ class CommitQueue:
         for _, commit in self.under_way:
             commit.lane.abandon()
 
-    def piece(self, state: MappingState, work: Work, before: Sequence[Commit] = (), *, joined: bool = False) -> Piece:
-        """What is to be written of this to the target."""
-        position = (state.checkpoint if joined else self.stored.get(state.name, state.checkpoint)).position
-        since = f"{position.file}:{position.offset_bytes}"
+    def piece(
+        self,
+        state: MappingState,
+        work: Work,
+        before: Sequence[Commit] = (),
+        *,
+        since: Position | None = None,
+        joined: bool = False,
+    ) -> Piece:
+        """What is to be written of this to the target. `since`: where it begins, if not where the last one ended."""
+        since = since or self._newest_of(state).position
         begun = id(state.target) in self.open
-        try:
-            return piece_of(state, work, before, begun=begun, joined=joined, descending=self.descending, since=since)
-        except UnsupportedEvent as error:
-            raise error.at(since) from None
+        with placed(since):
+            piece = piece_of(state, work, before, begun=begun, joined=joined, descending=self.descending)
+        piece.since = since
+        return piece
+
+    def _newest_of(self, state: MappingState) -> Checkpoint:
+        return self.stored.get(state.name, state.checkpoint)
 
     def _start_pending(self, report: Report, *, everyone: bool, beside: bool) -> None:
         """Begin to commit what has come since the last batch."""
@@ -190,8 +202,12 @@ class CommitQueue:
             and state.exact
             # Another table map's images are joined as literals.
             and self.waiting_images.get(state.name, done.shaped.images) is done.shaped.images
-            and (self.bytes_pending <= _EARLY_BYTES_MAX or done.shaped.as_changes() is not None)
+            and (self.bytes_pending <= _EARLY_BYTES_MAX or self._as_changes(state))
         )
+
+    def _as_changes(self, state: MappingState) -> bool:
+        takes = state.target.takes_changes(state.written, self.limits.batch_rows_max, begun=False)
+        return takes and state.done.shaped.as_changes() is not None
 
     def _put_off(self, *, everyone: bool) -> None:
         if not self.waiting:
@@ -225,7 +241,7 @@ class CommitQueue:
         for target in self.targets:
             commits: list[Commit] = []
             for batches in self._joined(target, waiting):
-                pieces = [self.piece(one.state, one.work, commits, joined=True) for one in batches]
+                pieces = [self.piece(one.state, one.work, commits, since=one.since, joined=True) for one in batches]
                 stored = [one.checkpoint for one in batches]
                 commits.append(Commit(target.lanes(LANES)[len(commits)], pieces, stored, joined=True))
             for number, commit in enumerate(commits):
@@ -245,7 +261,8 @@ class CommitQueue:
             for one in batch:
                 known = parts[-1].setdefault(one.state.name, one)
                 if known is not one:
-                    known.work.take(one.work)
+                    with placed(known.since):
+                        known.work.take(one.work)
                     known.checkpoint = one.checkpoint
             if end - before >= rows_max and len(parts) < parts_max:
                 before = end
@@ -292,7 +309,7 @@ class CommitQueue:
     # ---- checkpoints ----
     def _batch(self, state: MappingState) -> Batch:
         """What the mapping has done since its last one."""
-        batch = Batch(state, state.done, self._checkpoint(state))
+        batch = Batch(state, state.done, self._newest_of(state).position, self._checkpoint(state))
         state.position = batch.checkpoint.position
         state.done = Work()
         self.stored[state.name] = batch.checkpoint
@@ -300,7 +317,7 @@ class CommitQueue:
 
     def _checkpoint(self, state: MappingState) -> Checkpoint:
         position = self.cursor.position_of(state)
-        checkpoint, shaped = self.stored.get(state.name, state.checkpoint), state.done.shaped
+        checkpoint, shaped = self._newest_of(state), state.done.shaped
         settled = checkpoint.phase is Phase.SETTLING and _passed(position, checkpoint.high_watermark)
         return replace(
             checkpoint,

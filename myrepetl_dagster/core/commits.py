@@ -11,14 +11,17 @@ states in the same order as if one had come after the other:
   the earlier transaction, the later one sees it get no further, gives way (`apply.PATIENCE_S`), and starts again after
   it.
 * A delete that finds no row leaves no lock, and might miss one that an earlier transaction is about to insert. So where
-  keys are not as distinct to the target as they are here, a batch with deletes waits as a whole. Where they are, nobody
-  else writes its row.
+  keys are not as distinct to the target as they are here, a batch with deletes waits as a whole.
+* Of a small table servers look at all rows to find a few, and a delete would wait for rows that are not its own: there,
+  too, deletes come after the earlier ones' commits. Not those that a target takes as the log's own images
+  (`replay.py`), for which it looks by the key alone.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from .apply import Target
@@ -27,10 +30,20 @@ from .checkpoint import Checkpoint
 from .errors import TargetBusy, UnsupportedEvent
 from .mapping_state import MappingState, Work, blamed
 from .plan import TablePlan, UniqueKeys
+from .position import Position
 from .row_events import RowChanges
-from .shaped import LiteralKey, LiteralOrder, Part, Rendered, Shaped, Stretches
+from .shaped import LiteralOrder, Part, Rendered, Shaped, Stretches
 
 LANES = 3
+
+
+@contextmanager
+def placed(since: Position | None) -> Iterator[None]:
+    """Names on an error of the log the place that nothing has been applied after."""
+    try:
+        yield
+    except UnsupportedEvent as error:
+        raise (error.at(f"{since.file}:{since.offset_bytes}") if since else error) from None
 
 
 @dataclass(slots=True)
@@ -45,7 +58,7 @@ class Piece:
     late: Part = None
     apart: bool = False
     descending: bool = False  # the order of rows, where it doesn't count
-    since: str = ""  # the place in the log that all of it comes after
+    since: Position | None = None  # all of it comes after that
     written: Shaped | None = None  # what it writes, where only the last row of each key counts
 
     def write(self, lane: Target) -> None:
@@ -53,7 +66,7 @@ class Piece:
         with blamed(self.state):
             if self.clear:
                 lane.clear(self.state.plan)
-            for part in (self.whole, self.late, self.early):  # deletes that have to come first are in `late`
+            for part in (self.whole, self.late, self.early):  # deletes are in `late`
                 self.write_part(lane, part)
 
     def write_part(self, lane: Target, part: Part) -> None:
@@ -67,14 +80,12 @@ class Piece:
                 lane.write(self.plan, part, exact=self.state.exact)
 
     def _write_out(self, lane: Target, part: Stretches) -> None:
-        try:
+        with placed(self.since):
             for stretch in part.written_out(descending=self.descending):
                 if isinstance(stretch, Rendered):
                     lane.write_rendered(self.plan, stretch)
                 else:
                     lane.write(self.plan, stretch, exact=self.state.exact)
-        except UnsupportedEvent as error:
-            raise error.at(self.since) from None
 
 
 def piece_of(
@@ -85,7 +96,6 @@ def piece_of(
     begun: bool = False,
     joined: bool = False,
     descending: bool = False,
-    since: str = "",
 ) -> Piece:
     """What is to be written for a mapping.
 
@@ -94,14 +104,13 @@ def piece_of(
         begun: it is for a transaction that is open already.
         joined: it has to come apart; where it cannot, all of it is written once what came before is committed.
         descending: the order of rows, where it doesn't count.
-        since: the place in the log that all of it comes after.
 
     Raises:
         UnsupportedEvent: an image holds what no value of its column can be.
     """
     shaped = work.shaped
     shaped.check()
-    piece = Piece(state, state.written, work.clear, descending=descending, since=since)
+    piece = Piece(state, state.written, work.clear, descending=descending)
     no_collisions = piece.plan.unique_keys is UniqueKeys.NONE
     order = literal_order(piece.plan)
     by_key = no_collisions and not work.clear
@@ -115,7 +124,8 @@ def piece_of(
     taken = [one.written_for(state) for one in before]
     if by_key and taken and None not in taken:
         held = [one for one in taken if one is not None]
-        parts = shaped.apart(held, order, as_changes=as_changes)
+        deletes_early = not as_changes and state.target.is_large(piece.plan)
+        parts = shaped.apart(held, order, as_changes=as_changes, deletes_early=deletes_early)
         if parts is not None:
             piece.early, piece.late = parts
             piece.apart = True
@@ -130,12 +140,7 @@ def literal_order(plan: TablePlan) -> LiteralOrder | None:
     """What a key's literals are sorted by, as the target's rows lie; None if keys that differ may be one row to it."""
     if not plan.distinct_keys:
         return None
-    places = [at for at, i in enumerate(plan.key_indexes) if plan.columns[i].source is not None]
-
-    def order(key: LiteralKey) -> list[int]:
-        return [int(key[at]) for at in places]
-
-    return order
+    return LiteralOrder(tuple(at for at, i in enumerate(plan.key_indexes) if plan.columns[i].source is not None))
 
 
 @dataclass(eq=False)

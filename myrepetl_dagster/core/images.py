@@ -16,7 +16,7 @@ from .bulk_rows import BulkForm, BulkRows, bulk_form
 from .errors import UnsupportedEvent
 from .literal_code import Form, row_writer, tuple_text
 from .log_events import Images, RowsRead, Verb
-from .maptypes import TableMap
+from .maptypes import TableMap, Type
 from .model import Column, Row
 from .plan import TablePlan, UniqueKeys
 from .row_events import RowChanges, event_form
@@ -27,6 +27,7 @@ from .values import literal_of
 from .wire import LONG_BYTES
 
 _verb = itemgetter(0)
+_WHOLE_NUMBERS = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.LONGLONG})
 
 
 def only_last_images(plan: TablePlan) -> bool:
@@ -66,9 +67,10 @@ class ImageShaper:
         self._row = shaper.row
         at = [0 if name is None else ordinals.index(ordinal_of[name]) for name in key]
         self._key = row_writer(shaper.key_writers(ordinals), at)
-        # Of keys as the scanner gives them, where they are whole numbers.
+        # Of keys as the scanner gives them, where they are whole numbers: here, and in what the log calls them.
         places = [place for name, place in zip(key, at, strict=True) if name is not None]
-        self.order: Callable[[Row], Any] | None = itemgetter(*places) if plan.distinct_keys and places else None
+        numbers = plan.distinct_keys and all(table_map.columns[ordinal].type in _WHOLE_NUMBERS for ordinal in ordinals)
+        self.order: Callable[[Row], Any] | None = itemgetter(*places) if numbers and places else None
 
     def _enum_error_seen(self) -> None:
         self._enum_error = True

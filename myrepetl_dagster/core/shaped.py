@@ -8,21 +8,22 @@ A mutation is (key, row): the key's literals and all the mapped columns' literal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from .bulk_rows import BulkRows
 from .literal_code import LiteralRow
 from .model import Row
 from .row_events import STRETCH_ROWS, RowChanges
+from .wire import LONG_BYTES
 
 LiteralKey = tuple[str, ...]
 Mutation = tuple[LiteralKey, LiteralRow | None]
 # The cells of a key, and the last image of its row; None for a row that went.
 LastImages = dict[Row, bytes | None]
-# What a key's literals are sorted by.
-LiteralOrder = Callable[[LiteralKey], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,23 @@ class Rendered:
 _Made = TypeVar("_Made")
 
 _STRETCH_BYTES_MAX = 512 * 1024  # of images or literals, unless one row is longer
+_NUMBER = re.compile(r"-?[1-9][0-9]*|0").fullmatch
 _ROW_BYTES = 200  # what Python adds to a row, for its key, and for their place in dictionaries
 _LITERAL_BYTES = 60  # what Python adds to a short text, and to its place in a row
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralOrder:
+    """The order of keys whose literals at these places are whole numbers, and the same in all keys elsewhere."""
+
+    places: tuple[int, ...]
+
+    def __call__(self, key: LiteralKey) -> list[int]:
+        return [int(key[at]) for at in self.places]
+
+    def fits(self, keys: Iterable[LiteralKey]) -> bool:
+        """Whether they are numbers, each in one spelling: when they were read, a column may have been another one."""
+        return all(_NUMBER(key[at]) for key in keys for at in self.places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +90,12 @@ class Stretches:
         part: dict[Any, Any] = {}
         size = 0
         for key in keys:
-            part[key] = row = last[key]
-            if row is not None:
-                size += size_of(row)
+            row = last[key]
+            size += (row_bytes := 0 if row is None else size_of(row))
+            if part and row_bytes >= LONG_BYTES:  # it is sent in pieces, for which its neighbours are not to suffer
+                yield self.write_out(part)
+                part = {}
+            part[key] = row
             if len(part) == STRETCH_ROWS or size >= _STRETCH_BYTES_MAX:
                 yield self.write_out(part)
                 part, size = {}, 0
@@ -123,8 +142,10 @@ class Shaped:
     @property
     def held_bytes(self) -> int:
         """About how much memory the rows take."""
-        literals = sum(len(value) + _LITERAL_BYTES for _, row in self.mutations if row for value in row)
+        literals = sum(len(value) + _LITERAL_BYTES for key, row in self.mutations for value in row or key)
         images = sum(len(image) for image in self.last.values() if image is not None)
+        if self.images is not None and self.images.order is None:  # not numbers
+            images += sum(len(cell) for key in self.last for cell in key if isinstance(cell, (bytes, str)))
         return literals + images + _ROW_BYTES * self.rows_pending
 
     def as_changes(self) -> RowChanges | None:
@@ -162,15 +183,19 @@ class Shaped:
             UnsupportedEvent: an image holds what no value of its column can be.
         """
         if self.mutations or self.images is None:
-            return _literals(dict(self.settle()), order)
+            last = dict(self.settle())
+            return _literals(last, order if order and order.fits(last) else None)
         return (self.as_changes() if as_changes else None) or _images(self.images, self.last)
 
     def apart(
-        self, taken: Sequence[Shaped], order: LiteralOrder | None, *, as_changes: bool
+        self, taken: Sequence[Shaped], order: LiteralOrder | None, *, as_changes: bool, deletes_early: bool
     ) -> tuple[Stretches | RowChanges | None, Stretches | RowChanges | None] | None:
         """The same in two parts: rows of keys that none has `taken`, and the rest; None where it cannot be told.
 
         Where keys that differ may be one row to the target, and one goes, there is no first part.
+
+        Args:
+            deletes_early: what goes may be in the first part.
 
         Raises:
             UnsupportedEvent: an image holds what no value of its column can be.
@@ -181,14 +206,19 @@ class Shaped:
         if self.mutations or images is None or any(one.mutations for one in taken):
             if any(one.last for one in taken):
                 return None
+            last = dict(self.settle())
             held = {key for one in taken for key, _ in one.mutations}
-            return _apart(dict(self.settle()), held, order, lambda part: _literals(part, order))
+            fits = order is not None and order.fits(last) and order.fits(held)
+            known = order if fits else None
+            return _apart(last, held, known, lambda part: _literals(part, known), deletes_early=deletes_early)
         if any(one.last and one.images is not images for one in taken):
             return None
         held_keys = set[Row]().union(*(one.last for one in taken))
         if as_changes and (changes := self.as_changes()) is not None:
-            return _apart(self.last, held_keys, images.order, lambda part: replace(changes, last=part))
-        return _apart(self.last, held_keys, images.order, lambda part: _images(images, part))
+            # What goes is there, or the target says so: it need not wait for what others write.
+            return _parted(self.last, held_keys, lambda part: replace(changes, last=part))
+        make = partial(_images, images)
+        return _apart(self.last, held_keys, images.order, make, deletes_early=deletes_early)
 
     def drop(self) -> None:
         """Forget what is to be done."""
@@ -221,12 +251,24 @@ def _images(images: Images, last: LastImages) -> Stretches:
 
 
 def _apart(
-    last: dict[Any, Any], held: set[Any], order: object | None, make: Callable[[dict[Any, Any]], _Made]
+    last: dict[Any, Any],
+    held: set[Any],
+    order: object | None,
+    make: Callable[[dict[Any, Any]], _Made],
+    *,
+    deletes_early: bool,
+) -> tuple[_Made | None, _Made | None]:
+    if order is None and None in last.values():
+        return None, make(last)
+    if deletes_early or None not in last.values():
+        return _parted(last, held, make)
+    return _parted(last, held.union(key for key, row in last.items() if row is None), make)
+
+
+def _parted(
+    last: dict[Any, Any], held: set[Any], make: Callable[[dict[Any, Any]], _Made]
 ) -> tuple[_Made | None, _Made | None]:
     """What is made of rows whose keys nobody has held, and of the rest."""
-    early: dict[Any, Any] = {}
-    late = last
-    if order is not None or None not in last.values():
-        late = {key: row for key, row in last.items() if key in held}
-        early = {key: row for key, row in last.items() if key not in held} if late else last
+    late = {key: row for key, row in last.items() if key in held}
+    early = {key: row for key, row in last.items() if key not in held} if late else last
     return make(early) if early else None, make(late) if late else None

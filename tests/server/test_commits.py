@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from faults.harness import retries
 from pipelines import Pair, Route, pair
 from server_farm import Servers
 
@@ -17,7 +18,10 @@ from myrepetl_dagster.core import apply
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.checkpoint import TABLE
 from myrepetl_dagster.core.commits import LANES
-from myrepetl_dagster.core.errors import RowRejected, StaleRun
+from myrepetl_dagster.core.errors import RowRejected, SchemaDrift, StaleRun
+from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.snapshot import keys_condition
+from myrepetl_dagster.core.write import DELETE_KEYS_MAX
 
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 ACCOUNTS = 300
@@ -325,3 +329,98 @@ def test_tables_whose_rows_may_collide_are_written_in_order(world: Pair, done: C
     assert done["write_changes"] > 0
     world.assert_same("bank")
     world.assert_same("holders")
+
+
+def test_deletes_of_a_small_table_wait_for_their_turn(world: Pair, done: Counter[str]) -> None:
+    """Of few rows a server looks at all to find some: no transaction waits for rows that another one has, gives way or
+    ends in a deadlock, however many rows come and go.
+    """
+    world.replays = False
+    world.limits |= {"batch_rows_max": 1000, "joined_batches_max": 30}
+    bank(world)
+    world.on_source("INSERT INTO bank VALUES " + ", ".join(f"({n}, 1)" for n in range(1000, 4000)))
+    world.run("bank")
+    done.clear()
+    rng, held = random.Random(31), list(range(1000, 4000))
+    with world.source_session(autocommit=False) as connection, connection.cursor() as cursor:
+        for n in range(120):
+            rng.shuffle(held)
+            gone, come = held[:50], rng.sample(range(10_000 + 1000 * n, 11_000 + 1000 * n), 50)
+            held = held[50:] + come
+            cursor.execute(f"DELETE FROM bank WHERE id IN ({', '.join(map(str, gone))})")
+            cursor.execute(f"INSERT INTO bank VALUES {', '.join(f'({one}, 1)' for one in come)}")
+            connection.commit()
+    with retries() as seen:
+        world.run("bank")
+    print(f"{done['commit']} commits, {done['begin_ahead']} begun ahead")
+    assert done["begin_ahead"] >= 2
+    assert not done["rollback"]
+    assert not seen
+    world.assert_same("bank")
+
+
+@pytest.mark.parametrize("key", ["id", "id, part"])
+def test_deletes_of_a_large_table_wait_for_no_other_row(world: Pair, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 100,000 rows on 500 keys are found by the index, as many as a statement has, and the run knows that."""
+    world.replays = False
+    series = "WITH RECURSIVE s AS (SELECT 1 i UNION ALL SELECT i + 1 FROM s WHERE i < 130000)"
+    depth = "cte_max_recursion_depth" if world.source.flavour == "mysql" else "max_recursive_iterations"
+    columns = f"(id INT NOT NULL, part INT NOT NULL, PRIMARY KEY ({key}))"
+    world.on_source(
+        f"CREATE TABLE large {columns}", f"CREATE TABLE small {columns}", f"SET SESSION {depth} = 1000000",
+        f"INSERT INTO large {series} SELECT i, 1 FROM s", "INSERT INTO small SELECT * FROM large WHERE id < 1000",
+    )  # fmt: skip
+    tables = world.pipeline("large small")
+    world.run(tables)
+    asked: dict[str, bool] = {}
+    is_large = MySQLTarget.is_large
+
+    def asking(self: MySQLTarget, plan: TablePlan) -> bool:
+        asked[plan.target.name.table] = is_large(self, plan)
+        return asked[plan.target.name.table]
+
+    monkeypatch.setattr(MySQLTarget, "is_large", asking)
+    for table in ("large", "small"):
+        world.on_source(*(f"DELETE FROM {table} WHERE id BETWEEN {n} AND {n + 9}" for n in range(1, 900, 10)))
+    world.run(tables)
+    assert asked == {"large": True, "small": False}
+    keys = [(n,) if key == "id" else (n, 1) for n in range(1000, 1000 + DELETE_KEYS_MAX)]
+    condition = keys_condition(key.split(", "), [[str(value) for value in one] for one in keys])
+    with world.target_session(autocommit=False) as other, world.target_session(autocommit=False) as ours:
+        for session in (other, ours):
+            for setting in ("TRANSACTION ISOLATION LEVEL READ COMMITTED", "innodb_lock_wait_timeout = 1"):
+                session.cursor().execute(f"SET SESSION {setting}")
+        other.cursor().execute("UPDATE large SET part = part + 1 WHERE id IN (950, 1600, 129000)")
+        assert ours.cursor().execute(f"DELETE FROM large WHERE {condition}") == DELETE_KEYS_MAX
+        ours.rollback()
+        other.rollback()
+    world.assert_same("large")
+    world.assert_same("small")
+
+
+def test_what_a_failed_transaction_has_left_is_not_committed_by_the_next(world: Pair) -> None:
+    """The next BEGIN on its connection would do that: rows that were written ahead of a fence that was never taken."""
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY)")
+    world.run("t")
+    pipeline = world.pipeline("t")
+    with closing(MySQLTarget(pipeline.targets["b"], pipeline.limits)) as target:
+        target.begin_ahead()
+        target._writer.run("INSERT INTO t VALUES (1)")
+        target.begin_ahead()
+        target._writer.run("INSERT INTO t VALUES (2)")
+        target.commit([])
+    assert world.on_target("SELECT id FROM t") == ((2,),)
+
+
+def test_a_key_that_was_text_when_the_log_was_written(world: Pair) -> None:
+    """Its literals are no numbers, though both columns are by now: the run ends with what is wrong, or without error."""
+    world.replays = False
+    world.on_source("CREATE TABLE t (id VARCHAR(20) PRIMARY KEY, a INT)", "INSERT INTO t VALUES ('1', 1)")
+    pipeline = {"a.t": {"target_table": "b.t", "filter": {"a": {"gte": 0}}}}
+    world.run(pipeline)
+    world.on_source(*(f"INSERT INTO t VALUES ('{n}', 1)" for n in range(770001, 770005)))
+    world.on_source("ALTER TABLE t MODIFY id INT NOT NULL")
+    world.on_target("ALTER TABLE t MODIFY id INT NOT NULL")
+    (result,) = world.try_run(pipeline).values()
+    assert result.error is None or isinstance(result.error, SchemaDrift)
+    assert world.on_target("SELECT COUNT(*) FROM t") == ((5,),)

@@ -27,6 +27,7 @@ class Database:
 
     Args:
         locked: by whose open transaction.
+        is_large: whether its tables are.
         is_quick: whether what was started a while ago has ended, as far as anybody can see.
     """
 
@@ -38,6 +39,7 @@ class Database:
     locked: dict[str, FakeTarget] = field(default_factory=dict)
     open: list[FakeTarget] = field(default_factory=list)  # connections with a transaction
     is_quick: Callable[[], bool] = lambda: False
+    is_large: bool = False
 
 
 class FakeTarget:
@@ -228,6 +230,9 @@ class FakeTarget:
 
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
         return False
+
+    def is_large(self, plan: TablePlan) -> bool:
+        return self.database.is_large
 
     def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None:
         raise AssertionError("it takes none")

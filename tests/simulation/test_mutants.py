@@ -285,7 +285,7 @@ def not_waiting(self: Commit, before: Sequence[Commit]) -> Waiting:
             pass
 
 
-def deletes_ahead(last: dict[Any, Any], held: set[Any], order: object, make: Callable[[Any], Any]) -> Any:
+def deletes_ahead(last: dict[Any, Any], held: set[Any], order: object, make: Callable[[Any], Any], **_: bool) -> Any:
     """Rows go before what came before is committed."""
     early = {key: row for key, row in last.items() if row is None or key not in held}
     late = {key: row for key, row in last.items() if key not in early}

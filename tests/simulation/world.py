@@ -138,7 +138,7 @@ class World:
         self.unique = rng.random() < 0.6
         self.source = self.source_class(rng, self.kind, self.unique, rng.random() < 0.8, self.tick)
         self.seen = self.source.seen
-        self.databases = [Database(is_quick=lambda: rng.random() < 0.3) for _ in range(2)]
+        self.databases = [Database(is_quick=lambda: rng.random() < 0.3, is_large=rng.random() < 0.5) for _ in range(2)]
         self.specs = {spec.name: spec for spec in self._specs()}
         self.last: dict[str, Checkpoint] = {}
         fails_over = self.kind is Kind.GTID and rng.random() < 0.4

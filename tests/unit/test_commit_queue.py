@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from operator import itemgetter
 
 import pytest
 from simulation.fake_target import Database, FakeTarget
@@ -12,11 +14,13 @@ from myrepetl_dagster.core import commit_queue
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.commit_queue import JOIN_WAIT_S, Batch, CommitQueue
 from myrepetl_dagster.core.commits import LANES
+from myrepetl_dagster.core.errors import UnsupportedEvent
 from myrepetl_dagster.core.log_cursor import LogCursor
 from myrepetl_dagster.core.mapping_state import MappingState, Work
-from myrepetl_dagster.core.model import Limits, Phase
+from myrepetl_dagster.core.model import Limits, Phase, Row
 from myrepetl_dagster.core.position import Position
-from myrepetl_dagster.core.shaped import Mutation, Shaped
+from myrepetl_dagster.core.row_events import RowChanges
+from myrepetl_dagster.core.shaped import LastImages, Mutation, Shaped
 
 LIMITS = Limits(batch_rows_max=10, joined_batches_max=20, batch_interval_s_max=5.0)
 
@@ -157,10 +161,56 @@ def test_each_commit_has_the_checkpoint_of_its_own_end() -> None:
     waiting = []
     for number in range(9):
         work = Work(Shaped([((str(number),), None)] * 10, rows_read=10, rows_deleted=10))
-        waiting.append([Batch(world.state, work, replace(world.state.checkpoint, sequence=number))])
+        checkpoint = world.state.checkpoint
+        waiting.append([Batch(world.state, work, checkpoint.position, replace(checkpoint, sequence=number))])
     parts = world.queue._joined(world.state.target, waiting)
     assert [(len(one.work.shaped.mutations), one.checkpoint.sequence) for (one,) in parts] == [
         (30, 2),
         (30, 5),
         (30, 8),
     ]
+
+
+class Unreadable:
+    """Images of which one cannot be told."""
+
+    order = staticmethod(itemgetter(0))
+
+    def mutations(self, last: LastImages) -> list[Mutation]:
+        raise AssertionError("nobody asks")
+
+    def written_out(self, last: LastImages) -> list[Mutation]:
+        if b"bad" in last.values():
+            raise UnsupportedEvent("a month that is none")
+        return [((str(key[0]),), (str(key[0]), "NULL", "0", "''")) for key in last]
+
+    def changes(self, last: LastImages, fresh: Collection[Row]) -> RowChanges | None:
+        return None
+
+
+def test_what_cannot_be_read_is_told_with_the_place_before_it(clock: Clock) -> None:
+    """Of batches that were joined and parted, an image of the last part is after what the parts before it committed."""
+    world = World()
+    images = Unreadable()
+    for batch in range(2 * LANES):
+        last: LastImages = {(n,): b"good" for n in range(10 * batch, 10 * batch + 10)}
+        if batch == 2 * LANES - 1:
+            last[59,] = b"bad"
+        world.state.current = Work(Shaped(last=last, images=images, rows_read=10, rows_upserted=10))
+        world.queue.add(world.state)
+        world.queue.cursor.moved("binlog.000001", 1000 * (batch + 1), 0)
+        world.queue.commit(lambda _: None, behind=True)
+    with pytest.raises(UnsupportedEvent, match=r"^after binlog\.000001:4000: a month that is none"):
+        world.queue.land(lambda _: None)
+    assert world.commits == [20, 20]
+    assert world.state.checkpoint.position.offset_bytes == 4000
+    assert world.queue.broken
+
+
+def test_what_waits_for_an_idle_target_needs_no_further_batch(clock: Clock) -> None:
+    """Where the log has little more, it is committed at its next transaction, not when that makes another batch."""
+    world = World()
+    world.read()
+    assert not world.queue.due()
+    clock.now_s += JOIN_WAIT_S
+    assert world.queue.due()
