@@ -405,6 +405,16 @@ class Run:
     def story(self) -> str:
         return json.dumps(self.events[-8:], indent=1) + self.stderr.read_text(errors="replace")[-2000:]
 
+    def state(self) -> str:
+        """What the kernel says of each thread: whether it runs, what it waits for, which signals it has not taken."""
+        found = []
+        for task in sorted(Path(f"/proc/{self.process.pid}/task").glob("*")):
+            with contextlib.suppress(OSError):
+                lines = (task / "status").read_text().splitlines()
+                told = [line for line in lines if line.startswith(("Name", "State", "PPid", "Sig", "Shd"))]
+                found.append(", ".join([task.name, *told, "waits in " + (task / "wchan").read_text()]))
+        return "\n".join(found)
+
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
@@ -424,8 +434,9 @@ class Run:
         try:
             status = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
+            state = self.state()
             self.kill()
-            raise AssertionError(f"the run did not end in {timeout_s} s: {self.story()}") from None
+            raise AssertionError(f"the run did not end in {timeout_s} s: {self.story()}\n{state}") from None
         self._ended()
         return status
 

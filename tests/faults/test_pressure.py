@@ -237,7 +237,7 @@ def test_a_killed_connection_is_outlived(pair: Pair) -> None:
     """KILL CONNECTION on every session of ours, in the middle of a run, costs a retry and nothing else."""
     pair.limits = {**pair.limits, "chunk_rows_max": 1}
     pair.run("t")
-    pair.limits = {**pair.limits, "batch_rows_max": 1}
+    pair.limits = {**pair.limits, "batch_rows_max": 1, "joined_batches_max": 1}
     pair.on_source(*[f"INSERT INTO t VALUES ({i}, 'more')" for i in range(3, 20)])
     commits = []
 

@@ -81,6 +81,10 @@ def writing(world: Pair) -> Iterator[None]:
             thread.join()
 
 
+# One statement, which sees one state; each writer's last row by the index, however many there are by now.
+_SEEN = " UNION ALL ".join(f"SELECT {writer}, MAX(s) FROM w WHERE writer = {writer}" for writer in range(WRITERS))
+
+
 def at_or_before(file: str, offset: int) -> Callable[[Transaction], bool]:
     return Position(file, offset).includes
 
@@ -110,8 +114,8 @@ def probe_until(world: Pair, method: Method, source: MySQLSource, probes: int, a
         }
         while (taken := len(method.probes)) < probes and (taken < at_least or time.monotonic() < deadline):
             includes = takes[method.name]()
-            cursor.execute("SELECT writer, MAX(s) FROM w GROUP BY writer")
-            method.probes.append(Probe(includes, dict(cursor.fetchall())))
+            cursor.execute(_SEEN)
+            method.probes.append(Probe(includes, {writer: s or 0 for writer, s in cursor.fetchall()}))
 
 
 def logged(source: MySQLSource, world: Pair, start: Position) -> list[tuple[Transaction, int, int]]:
