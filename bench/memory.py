@@ -126,11 +126,20 @@ def table(rig: Rig, name: str, rows: int) -> Iterator[tuple[str, int]]:
     yield f"copy of a {name} table", rows
 
 
-def log(rig: Rig, changes: int) -> Iterator[tuple[str, int]]:
-    rig.create("users", 20_000)
-    rig.map("users")
+def log(rig: Rig, changes: int, table: str = "users", way: str = "") -> Iterator[tuple[str, int]]:
+    """`way`: how rows are written, where not as events."""
+    rig.create(table, 20_000)
+    columns = [row[0] for row in rig.source.execute(f"SHOW COLUMNS FROM shop.{table}")]
+    options: dict[str, Any] = {}
+    if way == "as statements":
+        rig.limits["event_rows_min"] = 10**9
+    elif way == "with a transform":
+        (rig.folder / "same.py").write_text("def same(value):\n    return value\n")
+        last = {columns[-1]: {"column": columns[-1], "transform": "same.same"}}
+        options["column_mapping"] = {name: name for name in columns} | last
+    rig.map(table, **options)
     yield "copy of 20,000 rows", 20_000
-    yield "log of many small transactions", rig.write_log(changes)
+    yield f"log of many small transactions {way}".strip(), rig.write_log(changes, table)
 
 
 def many_tables(rig: Rig, count: int = 200) -> Iterator[tuple[str, int]]:
@@ -166,6 +175,11 @@ def cases(rows: list[int], changes: list[int]) -> dict[str, Case]:
     found["texts"] = Case(partial(table, name="texts", rows=100_000))
     for number in changes:
         found[f"log-{number}"] = Case(partial(log, changes=number))
+        found[f"log-statements-{number}"] = Case(partial(log, changes=number, way="as statements"))
+        for name in ("users", "wide"):
+            found[f"log-{name}-python-{number}"] = Case(
+                partial(log, changes=number, table=name, way="with a transform")
+            )
     found["many-tables"] = Case(many_tables)
     return found
 

@@ -46,6 +46,7 @@ class Rig:
             server.execute("CREATE DATABASE shop CHARACTER SET utf8mb4")
         self.target.execute("CREATE DATABASE dw CHARACTER SET utf8mb4")
         self.tables: list[str] = []
+        self.limits: dict[str, int] = {}
 
     def close(self) -> None:
         for server in (*self.sources, self.target):
@@ -63,8 +64,8 @@ class Rig:
             f"SET SESSION {depth} = 1000000000", f"INSERT INTO shop.{table} {series} SELECT {TABLES[table][1]} FROM s"
         )
 
-    def write_log(self, changes: int) -> int:
-        return write_log(self.source, changes, {"users": 20_000}, seed=1)
+    def write_log(self, changes: int, table: str = "users") -> int:
+        return write_log(self.source, changes, {table: 20_000}, seed=1)
 
     # ---- runs ----
     def map(self, *tables: str, shared: bool = False, **options: Any) -> None:
@@ -84,6 +85,7 @@ class Rig:
                 "mapping": {
                     f"{name}.{table}": _mapping(name, table, shared) | options for name in names for table in tables
                 },
+                "limits": self.limits,
             })
         )  # fmt: skip
 
