@@ -52,6 +52,7 @@ class CommitQueue:
         self.source_time_unix_s: float | None = None
         self.under_way: list[tuple[Target, Commit]] = []
         self.one_by_one = False  # no commit is begun beside another one
+        self.sequences: dict[str, int] = {}  # the number of each mapping's newest commit
         self.stored: dict[str, Checkpoint] = {}  # each mapping's newest: committed, under way or waiting
         self.broken = False  # a commit has failed: nothing that came after it may be committed
         self.waiting: list[list[Batch]] = []
@@ -178,7 +179,7 @@ class CommitQueue:
         self.broken = False
 
     def _start_commit(self, target: Target, pieces: Sequence[Piece], before: Sequence[Commit]) -> None:
-        stored = [self._batch(piece.state).checkpoint for piece in pieces]
+        stored = [self._numbered(self._batch(piece.state)) for piece in pieces]
         busy = [commit.lane for commit in before]
         lane = next(lane for lane in target.lanes(LANES) if lane not in busy)
         commit = Commit(lane, pieces, stored)
@@ -242,7 +243,7 @@ class CommitQueue:
             commits: list[Commit] = []
             for batches in self._joined(target, waiting):
                 pieces = [self.piece(one.state, one.work, commits, since=one.since, joined=True) for one in batches]
-                stored = [one.checkpoint for one in batches]
+                stored = [self._numbered(one) for one in batches]
                 commits.append(Commit(target.lanes(LANES)[len(commits)], pieces, stored, joined=True))
             for number, commit in enumerate(commits):
                 self.under_way.append((target, commit))
@@ -315,6 +316,12 @@ class CommitQueue:
         self.stored[state.name] = batch.checkpoint
         return batch
 
+    def _numbered(self, batch: Batch) -> Checkpoint:
+        """The checkpoint of its end, with the number that its commit has (the target counts them, too)."""
+        state = batch.state
+        number = self.sequences[state.name] = self.sequences.get(state.name, state.checkpoint.sequence) + 1
+        return replace(batch.checkpoint, sequence=number)
+
     def _checkpoint(self, state: MappingState) -> Checkpoint:
         position = self.cursor.position_of(state)
         checkpoint, shaped = self._newest_of(state), state.done.shaped
@@ -327,7 +334,6 @@ class CommitQueue:
             changes_applied=checkpoint.changes_applied + shaped.rows_upserted + shaped.rows_deleted,
             rows_filtered=checkpoint.rows_filtered + shaped.rows_filtered,
             source_time_unix_s=self.source_time_unix_s or checkpoint.source_time_unix_s,
-            sequence=checkpoint.sequence + 1,
             altered=checkpoint.altered or state.altered,
             key=state.plan.key,
             in_doubt=dict(state.xa.tokens),

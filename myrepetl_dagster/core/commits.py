@@ -12,9 +12,9 @@ states in the same order as if one had come after the other:
   it.
 * A delete that finds no row leaves no lock, and might miss one that an earlier transaction is about to insert. So where
   keys are not as distinct to the target as they are here, a batch with deletes waits as a whole.
-* Of a small table servers look at all rows to find a few, and a delete would wait for rows that are not its own: there,
-  too, deletes come after the earlier ones' commits. Not those that a target takes as the log's own images
-  (`replay.py`), for which it looks by the key alone.
+* Of a small table servers look at all rows to find a few, and a delete waits for rows that are not its own: there,
+  nothing is written beside one. Not so where a target takes the log's own images (`replay.py`), for which it looks by
+  the key alone.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def piece_of(
     taken = [one.written_for(state) for one in before]
     if by_key and taken and None not in taken:
         held = [one for one in taken if one is not None]
-        deletes_early = not as_changes and state.target.is_large(piece.plan)
-        parts = shaped.apart(held, order, as_changes=as_changes, deletes_early=deletes_early)
+        by_index = not as_changes and state.target.is_large(piece.plan)
+        parts = shaped.apart(held, order, as_changes=as_changes, by_index=by_index)
         if parts is not None:
             piece.early, piece.late = parts
             piece.apart = True

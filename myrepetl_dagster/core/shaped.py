@@ -188,14 +188,14 @@ class Shaped:
         return (self.as_changes() if as_changes else None) or _images(self.images, self.last)
 
     def apart(
-        self, taken: Sequence[Shaped], order: LiteralOrder | None, *, as_changes: bool, deletes_early: bool
+        self, taken: Sequence[Shaped], order: LiteralOrder | None, *, as_changes: bool, by_index: bool
     ) -> tuple[Stretches | RowChanges | None, Stretches | RowChanges | None] | None:
         """The same in two parts: rows of keys that none has `taken`, and the rest; None where it cannot be told.
 
         Where keys that differ may be one row to the target, and one goes, there is no first part.
 
         Args:
-            deletes_early: what goes may be in the first part.
+            by_index: the target finds what goes without looking at other rows. Else nothing is written beside a delete.
 
         Raises:
             UnsupportedEvent: an image holds what no value of its column can be.
@@ -210,7 +210,8 @@ class Shaped:
             held = {key for one in taken for key, _ in one.mutations}
             fits = order is not None and order.fits(last) and order.fits(held)
             known = order if fits else None
-            return _apart(last, held, known, lambda part: _literals(part, known), deletes_early=deletes_early)
+            alone = not by_index and any(row is None for one in taken for _, row in one.mutations)
+            return _apart(last, held, known if by_index else None, lambda part: _literals(part, known), alone=alone)
         if any(one.last and one.images is not images for one in taken):
             return None
         held_keys = set[Row]().union(*(one.last for one in taken))
@@ -218,7 +219,8 @@ class Shaped:
             # What goes is there, or the target says so: it need not wait for what others write.
             return _parted(self.last, held_keys, lambda part: replace(changes, last=part))
         make = partial(_images, images)
-        return _apart(self.last, held_keys, images.order, make, deletes_early=deletes_early)
+        alone = not by_index and any(None in one.last.values() for one in taken)
+        return _apart(self.last, held_keys, images.order if by_index else None, make, alone=alone)
 
     def drop(self) -> None:
         """Forget what is to be done."""
@@ -251,18 +253,11 @@ def _images(images: Images, last: LastImages) -> Stretches:
 
 
 def _apart(
-    last: dict[Any, Any],
-    held: set[Any],
-    order: object | None,
-    make: Callable[[dict[Any, Any]], _Made],
-    *,
-    deletes_early: bool,
+    last: dict[Any, Any], held: set[Any], order: object | None, make: Callable[[dict[Any, Any]], _Made], *, alone: bool
 ) -> tuple[_Made | None, _Made | None]:
-    if order is None and None in last.values():
+    if alone or (order is None and None in last.values()):
         return None, make(last)
-    if deletes_early or None not in last.values():
-        return _parted(last, held, make)
-    return _parted(last, held.union(key for key, row in last.items() if row is None), make)
+    return _parted(last, held, make)
 
 
 def _parted(
