@@ -31,7 +31,7 @@ from .errors import TargetBusy, UnsupportedEvent
 from .mapping_state import MappingState, Work, blamed
 from .plan import TablePlan, UniqueKeys
 from .position import Position
-from .row_events import RowChanges
+from .row_events import STRETCH_ROWS, RowChanges
 from .shaped import LiteralOrder, Part, Rendered, Shaped, Stretches
 
 LANES = 3
@@ -76,8 +76,9 @@ class Piece:
                 lane.write_changes(self.plan, part, descending=self.descending)
             elif isinstance(part, Stretches):
                 self._write_out(lane, part)
-            elif part:
-                lane.write(self.plan, part, exact=self.state.exact)
+            else:  # in order, and as the others no more written out at once than is written at once
+                for start in range(0, len(part or ()), STRETCH_ROWS):
+                    lane.write(self.plan, (part or ())[start : start + STRETCH_ROWS], exact=self.state.exact)
 
     def _write_out(self, lane: Target, part: Stretches) -> None:
         with placed(self.since):

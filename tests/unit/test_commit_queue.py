@@ -13,13 +13,13 @@ from simulation.specs import Spec, plan_of
 from myrepetl_dagster.core import commit_queue
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.commit_queue import JOIN_WAIT_S, Batch, CommitQueue
-from myrepetl_dagster.core.commits import LANES
+from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.errors import UnsupportedEvent
 from myrepetl_dagster.core.log_cursor import LogCursor
 from myrepetl_dagster.core.mapping_state import MappingState, Work
 from myrepetl_dagster.core.model import Limits, Phase, Row
 from myrepetl_dagster.core.position import Position
-from myrepetl_dagster.core.row_events import RowChanges
+from myrepetl_dagster.core.row_events import STRETCH_ROWS, RowChanges
 from myrepetl_dagster.core.shaped import LastImages, Mutation, Shaped
 
 LIMITS = Limits(batch_rows_max=10, joined_batches_max=20, batch_interval_s_max=5.0)
@@ -214,3 +214,15 @@ def test_what_waits_for_an_idle_target_needs_no_further_batch(clock: Clock) -> N
     assert not world.queue.due()
     clock.now_s += JOIN_WAIT_S
     assert world.queue.due()
+
+
+def test_rows_that_may_collide_are_written_a_stretch_at_a_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the log's order, each once, and of what was joined no more written out at once than of anything else."""
+    world = World()
+    written: list[list[Mutation]] = []
+    monkeypatch.setattr(FakeTarget, "write", lambda self, plan, mutations, *, exact: written.append(list(mutations)))
+    rows: list[Mutation] = [((str(n % 700),), None if n % 3 else (str(n),)) for n in range(2 * STRETCH_ROWS + 1)]
+    target = world.state.target
+    Piece(world.state, world.state.plan, clear=False, whole=rows).write(target)
+    assert [one for stretch in written for one in stretch] == rows
+    assert [len(stretch) for stretch in written] == [STRETCH_ROWS, STRETCH_ROWS, 1]

@@ -97,7 +97,8 @@ def test_keys_that_are_no_numbers_any_more_have_no_order(key: str) -> None:
     assert early is None
     assert late is not None
     (early, _) = taken.apart([shaped], order, as_changes=False, by_index=True) or (None, None)
-    assert early is None or early.order is None  # type: ignore[union-attr]
+    assert isinstance(early, Stretches)
+    assert early.order is None
 
 
 def test_connections_that_write_out_at_once_see_each_their_own_rows() -> None:
