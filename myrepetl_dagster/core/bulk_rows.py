@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .literal_code import Form
+from .literal_code import Form, Made
 from .maptypes import TableMap
-from .model import Column
+from .model import Cell, Column
 from .rowcode import Reading
 from .rowfunction import Emit
 from .values import TEMPORAL_TYPES, decode_text
@@ -66,22 +66,32 @@ class BulkForm:
 
 
 def bulk_form(
-    forms: Sequence[Form], ordinals: Sequence[int], table_map: TableMap, on_enum_error: Callable[[], None]
+    forms: Sequence[Form],
+    ordinals: Sequence[int],
+    table_map: TableMap,
+    on_enum_error: Callable[[], None],
+    on_other_kind: Callable[[], None],
 ) -> BulkForm | None:
     """The form of a plan's rows; None where a value's literal is not plain enough.
 
     Args:
-        forms: for each target column the source column, a function of its cell, or the literal itself.
+        forms: for each target column the source column, a function or a transform of its cell, or the literal itself.
         ordinals: where in the row each column is; not looked at for literals.
         on_enum_error: called for an ENUM's error value, which no parameter can be: the rows are of no use then.
+        on_other_kind: the same for what a transform makes that is no text.
     """
     types: list[int] = []
     values: list[str] = []
     raw: dict[int, Reading] = {}
-    parts: list[tuple[int, Column]] = []
+    parts: list[tuple[int, Column | Made]] = []
     for form, ordinal in zip(forms, ordinals, strict=True):
         if isinstance(form, str):
             values.append(form)
+            continue
+        if isinstance(form, Made):
+            values.append("?")
+            types += [TEXT, 0]
+            parts.append((ordinal, form))
             continue
         kind = _parameter(form) if isinstance(form, Column) else None
         if kind is None:
@@ -95,8 +105,20 @@ def bulk_form(
             raw[ordinal] = Reading(f"{size}s", size)
 
     def emit(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
-        names |= {"SHORT": _SHORT, "long": parameter, "utf8": _utf8, "join": b"".join, "enum": label}
-        return f"join(({' '.join(_part(column, cells[at], uncertain, names) + ',' for at, column in parts)}))"
+        names |= {"SHORT": _SHORT, "long": parameter, "utf8": _utf8, "join": b"".join, "enum": label, "text": text}
+        made = (_part(number, column, cells[at], uncertain, names) for number, (at, column) in enumerate(parts))
+        return f"join(({' '.join(part + ',' for part in made)}))"
+
+    def text(cell: Cell) -> bytes:
+        if isinstance(cell, str):
+            try:
+                return parameter(cell.encode())
+            except UnicodeEncodeError:  # half a character
+                pass
+        elif cell is None:
+            return NULL_PARAMETER
+        on_other_kind()
+        return NULL_PARAMETER
 
     def label(cell: bytes | int) -> bytes:
         if isinstance(cell, int):
@@ -123,8 +145,11 @@ def _parameter(column: Column) -> int | None:
     return None
 
 
-def _part(column: Column, cell: str, uncertain: bool, names: dict[str, Any]) -> str:
+def _part(number: int, column: Column | Made, cell: str, uncertain: bool, names: dict[str, Any]) -> str:
     """Source of the elements of a row that a column makes."""
+    if isinstance(column, Made):
+        names[f"made{number}"] = column.cell_of
+        return f"text(made{number}({cell}))"
     if cell == "None":
         return repr(NULL_PARAMETER)
     elements = _elements(column, cell if cell.isidentifier() else f"({cell})", names)
@@ -157,9 +182,14 @@ def _utf8(value: bytes) -> bytes:
 def parameter(value: bytes) -> bytes:
     """A value of any length, with what stands before it."""
     size = len(value)
+    return _SHORT[size] + value if size <= _SHORT_MAX else _VALUE + length(size) + value
+
+
+def length(size: int) -> bytes:
+    """What stands before a value of so many bytes, in a statement that is executed once."""
     if size <= _SHORT_MAX:
-        return _SHORT[size] + value
+        return bytes([size])
     for mark, length_bytes in ((0xFC, 2), (0xFD, 3)):
         if size < 1 << 8 * length_bytes:
-            return _VALUE + bytes([mark]) + size.to_bytes(length_bytes, "little") + value
-    return _VALUE + b"\xfe" + size.to_bytes(8, "little") + value
+            return bytes([mark]) + size.to_bytes(length_bytes, "little")
+    return b"\xfe" + size.to_bytes(8, "little")

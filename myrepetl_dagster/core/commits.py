@@ -125,7 +125,7 @@ def piece_of(
     taken = [one.written_for(state) for one in before]
     if by_key and taken and None not in taken:
         held = [one for one in taken if one is not None]
-        by_index = not as_changes and state.target.is_large(piece.plan)
+        by_index = state.target.is_large(piece.plan)
         parts = shaped.apart(held, order, as_changes=as_changes, by_index=by_index)
         if parts is not None:
             piece.early, piece.late = parts

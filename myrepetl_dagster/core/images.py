@@ -1,26 +1,27 @@
 """Row images that stay bytes until they are written: of a key that changes again and again, only the last is decoded.
 
-For mappings that take columns as they are, and targets where a row can only collide with its own former self, the
-last image of a key is all that counts. Finding keys and lengths costs a fraction of decoding.
+For targets where a row can only collide with its own former self, the last image of a key is all that counts. Finding
+keys and lengths, and what a filter looks at, costs a fraction of decoding. Transforms see the last images alone.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Any
 
 from .bulk_rows import BulkForm, BulkRows, bulk_form
-from .errors import UnsupportedEvent
+from .errors import RowRejected, UnsupportedEvent
+from .filters import columns as filter_columns
 from .literal_code import Form, row_writer, tuple_text
 from .log_events import Images, RowsRead, Verb
 from .maptypes import TableMap, Type
 from .model import Column, Row
 from .plan import TablePlan, UniqueKeys
 from .row_events import RowChanges, event_form
-from .rowimage import Span, compile_decoder, compile_renderer, compile_scanner
+from .rowimage import Renderer, Span, compile_decoder, compile_renderer, compile_scanner
 from .shape import Shaper
 from .shaped import LastImages, Mutation, Rendered, Shaped
 from .values import literal_of
@@ -31,9 +32,8 @@ _WHOLE_NUMBERS = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.L
 
 
 def only_last_images(plan: TablePlan) -> bool:
-    """Whether the target needs nothing of a row but its last image, as it is."""
-    as_they_are = plan.mapping.filter is None and all(c.transform is None for c in plan.columns)
-    return as_they_are and plan.unique_keys is UniqueKeys.NONE
+    """Whether the target needs nothing of a row but its last image, and has its key as the source has it."""
+    return plan.unique_keys is UniqueKeys.NONE and all(plan.columns[i].transform is None for i in plan.key_indexes)
 
 
 class ImageShaper:
@@ -47,33 +47,44 @@ class ImageShaper:
         plan = shaper.plan
         ordinal_of = {column.name: ordinal for ordinal, column in enumerate(table_map.columns)}
         key = [plan.columns[i].source for i in plan.key_indexes]
-        # The scanner gives cells in the order of the table, each once.
+        # The scanner gives the key's cells in the order of the table, each once.
         ordinals = sorted({ordinal_of[name] for name in key if name is not None})
-        self._scanner = compile_scanner(table_map, frozenset(ordinals))
-        wanted = frozenset(ordinal_of[c.source] for c in plan.columns if c.source is not None)
-        self._decoder = compile_decoder(table_map, wanted)
-        self._enum_error = False
+        filtered = sorted(ordinal_of[name] for name in filter_columns(plan.mapping.filter))
+        self._scanner = compile_scanner(table_map, ordinals, filtered)
+        self._passes = shaper.passes(filtered)
+        self._enum_error = self._other_kind = False
         self._one_at_a_time = threading.Lock()
         forms = shaper.forms()
-        ordinals_of_forms = [ordinal_of.get(c.source, 0) for c in plan.columns]
+        wanted = frozenset(ordinal_of[c.source] for c in plan.columns if c.source is not None)
         self._bulk: BulkForm | None = None
-        if bulk and (form := bulk_form(forms, ordinals_of_forms, table_map, self._enum_error_seen)) is not None:
-            self._bulk = form
-            self._bulk_renderer = compile_renderer(table_map, wanted, form.emit, form.raw)
-        for i in plan.enum_indexes:
-            forms[i] = self._watched(forms[i])
-        self._renderer = compile_renderer(table_map, wanted, tuple_text(forms, ordinals_of_forms))
+        self._renderer: Renderer | None = None
+        if forms is None:
+            wanted = frozenset(ordinal_of.values())
+        else:
+            places = [ordinal_of.get(c.source, 0) for c in plan.columns]
+            if bulk:
+                self._bulk = bulk_form(forms, places, table_map, self._enum_error_seen, self._other_kind_seen)
+            if self._bulk is not None:
+                self._bulk_renderer = compile_renderer(table_map, wanted, self._bulk.emit, self._bulk.raw)
+            for i in plan.enum_indexes:
+                forms[i] = self._watched(forms[i])
+            self._renderer = compile_renderer(table_map, wanted, tuple_text(forms, places))
+        self._decoder = compile_decoder(table_map, wanted)
         self._events = event_form(plan, table_map)
+        self._shaper = shaper
         self._row = shaper.row
         at = [0 if name is None else ordinals.index(ordinal_of[name]) for name in key]
         self._key = row_writer(shaper.key_writers(ordinals), at)
         # Of keys as the scanner gives them, where they are whole numbers: here, and in what the log calls them.
-        places = [place for name, place in zip(key, at, strict=True) if name is not None]
+        sorted_by = [place for name, place in zip(key, at, strict=True) if name is not None]
         numbers = plan.distinct_keys and all(table_map.columns[ordinal].type in _WHOLE_NUMBERS for ordinal in ordinals)
-        self.order: Callable[[Row], Any] | None = itemgetter(*places) if numbers and places else None
+        self.order: Callable[[Row], Any] | None = itemgetter(*sorted_by) if numbers and sorted_by else None
 
     def _enum_error_seen(self) -> None:
         self._enum_error = True
+
+    def _other_kind_seen(self) -> None:
+        self._other_kind = True
 
     def _watched(self, form: Form) -> Form:
         """Notes an ENUM's error value, which takes a statement of its own."""
@@ -93,6 +104,7 @@ class ImageShaper:
 
         Raises:
             UnsupportedEvent: they are not whole rows of the table.
+            RowRejected: the filter failed.
         """
         try:
             self._shape(event, into)
@@ -100,35 +112,21 @@ class ImageShaper:
             raise error.at(event.place) from None
 
     def _shape(self, event: RowsRead, into: Shaped) -> None:
-        last = into.images_of(self)
-        fresh = into.fresh
+        into.images_of(self)
         # Long ones by themselves, so as not to copy them.
         alone = event.size_bytes > LONG_BYTES
         runs = [[one] for one in event.images] if alone else [list(run) for _, run in groupby(event.images, _verb)]
         for run in runs:
             verb = run[0][0]
             data, rows = self._scanned(verb, run)
-            if verb is Verb.UPDATE:
-                images = iter(rows)
-                for (old, _, _), (new, begin, stop) in zip(images, images, strict=False):
-                    if old != new:  # it moved to another key, and has to leave its old one
-                        last[old] = None
-                        if new not in last:
-                            fresh.add(new)
-                    last[new] = data[begin:stop]
-                into.rows_read += len(rows) // 2
-                into.rows_upserted += len(rows) // 2
+            if self._passes is None:
+                _add(verb, data, rows, into)
                 continue
-            into.rows_read += len(rows)
-            if verb is Verb.INSERT:
-                into.rows_upserted += len(rows)
-                fresh.update({key for key, _, _ in rows}.difference(last))
-                for key, begin, stop in rows:
-                    last[key] = data[begin:stop]
-            else:
-                into.rows_deleted += len(rows)
-                for key, _, _ in rows:
-                    last[key] = None
+            try:
+                _add_passing(self._passes, verb, data, rows, into)
+            except RowRejected:
+                self._shaper.shape(event.changes, Shaped())  # row by row it can be told which one
+                raise
 
     def _scanned(self, verb: Verb, events: list[Images]) -> tuple[bytes, list[Span]]:
         """The rows of events of one kind, and the bytes in which they lie."""
@@ -144,7 +142,7 @@ class ImageShaper:
         step = 2 if verb is Verb.UPDATE else 1
         if len(rows) % step:
             raise self._scanner.unpaired()
-        if ends and not ends <= {end for _, _, end in rows[step - 1 :: step]}:
+        if ends and not ends <= {end for _, _, end, _ in rows[step - 1 :: step]}:
             raise self._scanner.misfit("a row that goes on in the next event")
         return data, rows
 
@@ -152,11 +150,21 @@ class ImageShaper:
         """What is left to do, ready to be written, or as mutations where it takes a closer look at each row.
 
         Any thread may ask.
+
+        Raises:
+            UnsupportedEvent: an image holds what no value of its column can be.
+            RowRejected: a transform failed.
         """
         with self._one_at_a_time:
-            return self._rendered(last) or self._mutations(last)
+            try:
+                rendered = self._rendered(last)
+            except RowRejected:
+                rendered = None  # row by row it can be told which one
+            return rendered or self._mutations(last)
 
     def _rendered(self, last: LastImages) -> Rendered | None:
+        if self._renderer is None:
+            return None
         images = [image for image in last.values() if image is not None]
         data = b"".join(images)
         self._enum_error = False
@@ -165,7 +173,9 @@ class ImageShaper:
         # A long row goes as text, which is sent in pieces.
         if self._bulk is not None and max(map(len, images), default=0) < LONG_BYTES:
             rows = BulkRows(self._bulk.values, self._bulk.types, self._bulk_renderer.rows(data, 0, len(data)))
-        else:
+            if self._other_kind:  # a transform makes something else than text: from now on all goes as literals
+                self._bulk = rows = None
+        if rows is None:
             tuples = self._renderer.rows(data, 0, len(data))
         if self._enum_error:
             return None
@@ -188,3 +198,59 @@ class ImageShaper:
         written = iter(map(self._row, rows))
         write_key = self._key
         return [(write_key(key), None if image is None else next(written)) for key, image in last.items()]
+
+
+def _add(verb: Verb, data: bytes, rows: list[Span], into: Shaped) -> None:
+    """Add what rows mean whose images lie in `data`."""
+    last, fresh = into.last, into.fresh
+    if verb is Verb.UPDATE:
+        images = iter(rows)
+        for (old, _, _, _), (new, begin, stop, _) in zip(images, images, strict=False):
+            if old != new:  # it moved to another key, and has to leave its old one
+                last[old] = None
+                if new not in last:
+                    fresh.add(new)
+            last[new] = data[begin:stop]
+        into.rows_read += len(rows) // 2
+        into.rows_upserted += len(rows) // 2
+        return
+    into.rows_read += len(rows)
+    if verb is Verb.INSERT:
+        into.rows_upserted += len(rows)
+        fresh.update({key for key, _, _, _ in rows}.difference(last))
+        for key, begin, stop, _ in rows:
+            last[key] = data[begin:stop]
+    else:
+        into.rows_deleted += len(rows)
+        for key, _, _, _ in rows:
+            last[key] = None
+
+
+def _add_passing(passes: Callable[[Row], bool], verb: Verb, data: bytes, rows: list[Span], into: Shaped) -> None:
+    """The same through a filter: what enters it is new to the target, what leaves it goes."""
+    last, fresh = into.last, into.fresh
+    images: Iterator[Span] = iter(rows)
+    pairs: Iterable[tuple[Span | None, Span | None]] = (
+        zip(images, images, strict=False)
+        if verb is Verb.UPDATE
+        else ((None, row) for row in images)
+        if verb is Verb.INSERT
+        else ((row, None) for row in images)
+    )
+    for before, after in pairs:
+        into.rows_read += 1
+        old = before[0] if before is not None and passes(before[3]) else None
+        if after is not None and passes(after[3]):
+            new, begin, stop, _ = after
+            if old != new:
+                if old is not None:
+                    last[old] = None
+                if new not in last:
+                    fresh.add(new)
+            last[new] = data[begin:stop]
+            into.rows_upserted += 1
+        elif old is not None:
+            last[old] = None
+            into.rows_deleted += 1
+        else:
+            into.rows_filtered += 1

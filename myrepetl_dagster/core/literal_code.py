@@ -7,15 +7,24 @@ literal's form is decided and explained.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from .model import Column, Row
+from .model import Cell, Column, Row
 from .rowfunction import Emit
-from .values import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
+from .values import INTEGER_TYPES, TEMPORAL_TYPES, any_literal, literal_of
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A value that a transform makes of a cell: what it makes is a cell without a column."""
+
+    cell_of: Callable[[Any], Cell]
+
 
 LiteralRow = tuple[str, ...]
 Writer = Callable[[Row], str]
-Form = Column | str | Callable[[Any], str]
+Form = Column | str | Callable[[Any], str] | Made
 
 _QUOTED = frozenset({"utf8mb4", "utf8mb3", "latin1", "ascii", "binary"})
 
@@ -38,7 +47,7 @@ def tuple_text(columns: Sequence[Form], ordinals: Sequence[int]) -> Emit:
     """Source of an expression for a row's SQL tuple, `(1,'a',NULL)`, for `rowfunction.py`.
 
     Args:
-        columns: for each literal the source column, a function of its cell, or the literal itself.
+        columns: for each literal the source column, a function or a transform of its cell, or the literal itself.
         ordinals: where in the row each column is; not looked at for literals.
     """
 
@@ -62,8 +71,13 @@ def tuple_text(columns: Sequence[Form], ordinals: Sequence[int]) -> Emit:
     return emit
 
 
-def _text_part(number: int, column: Column | Callable[[Any], str], cell: str, names: dict[str, Any]) -> tuple[str, str]:
+def _text_part(
+    number: int, column: Column | Callable[[Any], str] | Made, cell: str, names: dict[str, Any]
+) -> tuple[str, str]:
     """A literal as a form for `%` and the value in it. The cell is not None, where the column is no function."""
+    if isinstance(column, Made):
+        names |= {f"made{number}": column.cell_of, "any_literal": any_literal}
+        return "%s", f"any_literal(made{number}({cell}))"
     if isinstance(column, Column):
         if column.type in INTEGER_TYPES:
             return "%d", cell

@@ -1,4 +1,4 @@
-"""Columns of a copy whose values pass through Python while the source renders the others. Pure.
+"""Columns whose values pass through Python while the others are written as they come. Pure.
 
 Such a column is read as Python reads it. A transform can be one that looks at its own value only.
 """
@@ -29,13 +29,20 @@ def transformed(
 
     It raises RowRejected where the transform fails or nothing can be written; on which row, `shape.py` can tell.
     """
-    assert planned.transform is not None
     cell_of, convert = cell_from_text(column), to_python(column)
+    return made_of(plan, planned, lambda data: convert(cell_of(data)), written)
+
+
+def made_of(
+    plan: TablePlan, planned: PlannedColumn, convert: Callable[[Any], Any], written: Callable[[Any], Result]
+) -> Callable[[Any], Result]:
+    """The same for what `convert` makes a Python value of."""
+    assert planned.transform is not None
     call = planned.transform.of_value(f"{plan.mapping.source}.{plan.mapping.source_table}")
 
-    def result(data: bytes | None) -> Result:
+    def result(data: Any) -> Result:
         try:
-            return written(call(convert(cell_of(data))))
+            return written(call(convert(data)))
         except Exception as error:
             raise transform_failed(plan, planned, error) from None
 
@@ -45,11 +52,22 @@ def transformed(
 def transform_failed(plan: TablePlan, planned: PlannedColumn, error: Exception, where: str = "") -> RowRejected:
     """The error for people. It does not quote what the transform said, which may be the value."""
     assert planned.transform is not None
-    return RowRejected(
-        f"mapping {plan.name!r}: transform {planned.transform.spec!r} failed on column {planned.source!r}"
-        f" with {type(error).__name__}{where}",
-        hint="Make the transform accept every value that the column holds, NULL included.",
+    said = f"transform {planned.transform.spec!r} failed on column {planned.source!r}"
+    return _rejected(
+        plan, said, error, where, "Make the transform accept every value that the column holds, NULL included."
     )
+
+
+def filter_failed(plan: TablePlan, error: Exception, where: str) -> RowRejected:
+    """The same where a filter cannot tell whether a row passes it."""
+    hint = "Python cannot read a value that it looks at; let it look at other columns."
+    return _rejected(plan, "the filter failed", error, where, hint)
+
+
+def _rejected(plan: TablePlan, said: str, error: Exception, where: str, hint: str) -> RowRejected:
+    rejected = RowRejected(f"mapping {plan.name!r}: {said} with {type(error).__name__}{where}", hint=hint)
+    rejected.mapping = plan.name  # wherever the rows are written out, the other mappings go on without it
+    return rejected
 
 
 def read_columns(packets: Sequence[bytes], start: int, count: int) -> tuple[list[list[bytes | None]], list[int]]:

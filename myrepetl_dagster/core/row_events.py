@@ -125,6 +125,8 @@ def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
     """
     if plan.mapping.init_query is not None or plan.mapping.init_if_table_empty:
         return None
+    if any(c.transform is not None for c in plan.columns):
+        return None
     names = {c.source: c.target for c in plan.columns}
     targets = plan.target.columns
     if len(table_map.columns) != len(targets) or len(plan.columns) != len(targets) or not plan.distinct_keys:

@@ -37,11 +37,24 @@ class _Writer:
         self._names: list[str] = []
         self._later: list[str] = []
         self._group_offset = 0
+        self._skipped = ""  # the size of a value to step over next,
+        self._beside = 0  # and of what else there is to step over with it
 
     def line(self, text: str) -> None:
+        self._step()
         self.lines.append(self.indent + text)
 
+    def _step(self, further: int = 0) -> None:
+        """Step over the value that was skipped, if one was, and bytes behind it."""
+        if self._skipped:
+            self.lines.append(f"{self.indent}p += {self._skipped} + {self._beside + further}")
+            self._skipped = ""
+            self.offset -= further
+
     def fixed(self, ordinal: int, reading: Reading, wanted: bool) -> None:
+        if not wanted and not self._names:
+            self.offset += reading.size
+            return
         self._open_group()
         self.offset += reading.size
         if not wanted:
@@ -53,6 +66,13 @@ class _Writer:
         self._later += [_named(line, ordinal) for line in reading.lines]
 
     def varying(self, ordinal: int, reading: Reading, wanted: bool) -> None:
+        if not wanted and not self._forms and reading.prefix <= 2:
+            self._step(self.offset)  # what lies between two that are skipped is added once
+            low, high = _place(self.offset), _place(self.offset + 1)
+            self._skipped = f"d[{low}]" if reading.prefix == 1 else f"(d[{low}] | d[{high}] << 8)"
+            self._beside = self.offset + reading.prefix
+            self.offset = 0
+            return
         if not self._forms and reading.prefix == 1:
             self.line(f"n = d[{_place(self.offset)}]")
         elif not self._forms and reading.prefix == 2:
@@ -70,7 +90,7 @@ class _Writer:
             self.line("p = a + n")
             self.line(f"c{ordinal} = d[a:p]")
         else:
-            self.line(f"p += {self.offset} + n")
+            self._skipped, self._beside = "n", self.offset
         self.offset = 0
 
     def flush(self) -> None:
@@ -85,6 +105,7 @@ class _Writer:
 
     def advance(self) -> None:
         self.flush()
+        self._step(self.offset)
         if self.offset:
             self.line(f"p += {self.offset}")
         self.offset = 0
@@ -99,9 +120,14 @@ def as_cells(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> st
     return f"({', '.join(cells)},)"
 
 
-def as_spans(ordinals: Sequence[int]) -> Emit:
-    """Of the row these cells, and where in the bytes it begins and ends."""
-    return lambda cells, uncertain, names: f"(({', '.join(cells[i] for i in ordinals)},), s, p)"
+def as_spans(ordinals: Sequence[int], others: Sequence[int]) -> Emit:
+    """Of the row these cells, where in the bytes it begins and ends, and other cells."""
+
+    def emit(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
+        first, last = ("".join(f"{cells[i]}, " for i in some) for some in (ordinals, others))
+        return f"(({first}), s, p, ({last}))"
+
+    return emit
 
 
 def any_rows(readings: Sequence[Reading], wanted: Sequence[bool], emit: Emit) -> RowFunction:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ _ROWS_BEFORE_OWN_FUNCTION = 40
 _OWN_FUNCTIONS_MAX = 32
 _PATTERNS_COUNTED_MAX = 1024
 
-Span = tuple[Row, int, int]
+Span = tuple[Row, int, int, Row]
 
 _MALFORMED = (IndexError, KeyError, OverflowError, RecursionError, ValueError, struct.error, zlib.error)
 
@@ -191,7 +191,7 @@ class Scanner(Decoder):
     __slots__ = ()
 
     def rows(self, body: bytes, start: int, end: int) -> list[Span]:
-        """(wanted cells, start, end) of each row."""
+        """(wanted cells, start, end, other cells) of each row."""
         return self._read(body, start, end)
 
 
@@ -210,9 +210,9 @@ def compile_decoder(table_map: TableMap, wanted: frozenset[int] | None = None) -
     return Decoder(table_map, *_readings(table_map, wanted))
 
 
-def compile_scanner(table_map: TableMap, wanted: frozenset[int]) -> Scanner:
-    """A scanner for the table; the wanted cells come in the order of the columns."""
-    return Scanner(table_map, *_readings(table_map, wanted), as_spans(sorted(wanted)))
+def compile_scanner(table_map: TableMap, wanted: Sequence[int], others: Sequence[int] = ()) -> Scanner:
+    """A scanner for the table, for the cells of these columns (indexes)."""
+    return Scanner(table_map, *_readings(table_map, frozenset([*wanted, *others])), as_spans(wanted, others))
 
 
 def compile_renderer(

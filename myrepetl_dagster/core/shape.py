@@ -6,16 +6,17 @@ From here on a value is SQL text; all that `write.py` looks for in it is an ENUM
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any
 
 from .errors import SchemaDrift
 from .filters import columns as filter_columns
 from .filters import compile_filter
-from .literal_code import Form, LiteralRow, Writer, row_writer
+from .literal_code import Form, LiteralRow, Made, Writer, row_writer
 from .model import Column, Row
 from .plan import PlannedColumn, TablePlan
-from .python_columns import transform_failed
+from .python_columns import filter_failed, made_of, passes_alone, transform_failed
 from .shaped import LiteralKey, Shaped
 from .values import any_literal, from_python, literal_for, to_python
 
@@ -55,13 +56,13 @@ class Shaper:
         self.row = row_writer(writers, at)
         self._key = row_writer([writers[i] for i in keys], [at[i] for i in keys])
         self._key_of: Callable[[LiteralRow], LiteralKey] = key_getter(keys)
-        self._passes = self._filter()
+        self._passes = self.passes()
 
     def shape(self, changes: Iterable[Change], into: Shaped) -> None:
         """Add what the changes mean for the target.
 
         Raises:
-            RowRejected: a transform failed.
+            RowRejected: a transform or the filter failed.
         """
         into.settle()
         add = into.mutations.append
@@ -84,27 +85,40 @@ class Shaper:
             else:
                 into.rows_filtered += 1
 
-    def _filter(self) -> Callable[[Row], bool] | None:
+    def passes(self, ordinals: Sequence[int] | None = None) -> Callable[[Row], bool] | None:
+        """The mapping's filter, for rows, or for rows that hold only the cells of these columns of the layout.
+
+        It raises RowRejected where it fails; on which row, only the whole row tells.
+        """
         expression = self.plan.mapping.filter
         if expression is None:
             return None
         passes = compile_filter(expression)
-        columns = [(name, self._index[name], self._python[name]) for name in filter_columns(expression)]
+        at = range(len(self._layout)) if ordinals is None else {ordinal: i for i, ordinal in enumerate(ordinals)}
+        columns = [(name, at[self._index[name]], self._python[name]) for name in filter_columns(expression)]
 
         def check(row: Row) -> bool:
-            return passes({name: convert(row[i]) for name, i, convert in columns})
+            try:
+                return passes({name: convert(row[i]) for name, i, convert in columns})
+            except Exception as error:
+                where = f", row with {self.described_key(row)}" if ordinals is None else ""
+                raise filter_failed(self.plan, error, where) from None
 
         return check
 
-    def forms(self) -> list[Form]:
-        """How each literal is made: from a column, by a function of its cell, or always the same.
-
-        Of a mapping without transforms.
+    def forms(self) -> list[Form] | None:
+        """How each literal is made: from a column, by a function or a transform of its cell, or always the same; None
+        where a transform looks at the whole row.
         """
+        if not all(map(passes_alone, self.plan.columns)):
+            return None
         forms: list[Form] = []
         for planned in self.plan.columns:
             if planned.source is None:
                 forms.append(any_literal(from_python(planned.value)))
+                continue
+            if planned.transform is not None:
+                forms.append(Made(made_of(self.plan, planned, self._python[planned.source], from_python)))
                 continue
             column = self._layout[self._index[planned.source]]
             forms.append(literal_for(column, self.plan.target.column(planned.target)) or column)
@@ -140,8 +154,8 @@ class Shaper:
         needs_row = transform.needs_row
 
         def write(row: Row) -> str:
-            data = self.python_row(row) if needs_row else no_row
             try:
+                data = self.python_row(row) if needs_row else no_row
                 return any_literal(from_python(transform.call(convert(row[index]), data, source_table)))
             except Exception as error:
                 raise transform_failed(self.plan, planned, error, f", row with {self.described_key(row)}") from None
@@ -158,5 +172,8 @@ class Shaper:
         for name in self.plan.key:
             planned = next(c for c in self.plan.columns if c.target == name)
             if planned.source is not None:
-                parts.append(f"{planned.source}={self._python[planned.source](row[self._index[planned.source]])!r}")
+                cell: object = row[self._index[planned.source]]
+                with suppress(ValueError):  # bytes that are no text are named as they are
+                    cell = self._python[planned.source](cell)
+                parts.append(f"{planned.source}={cell!r}")
         return ", ".join(parts) or "no key column of the source"

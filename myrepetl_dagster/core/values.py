@@ -79,12 +79,17 @@ _CODECS = {
 }
 
 
+_ASCII_IS_ASCII = frozenset({"utf8mb4", "utf8mb3", "latin1", "ascii"})
+
+
 def decode_text(data: bytes, charset: str | None) -> str:
     """Text of a column's character set as `str`.
 
     Raises:
         ValueError: the bytes are not text of that character set, or Python has no codec for it.
     """
+    if charset in _ASCII_IS_ASCII and data.isascii():  # most text, and three times as fast
+        return data.decode()
     if charset == "latin1":
         try:
             return data.decode("cp1252")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from pipelines import Pair, Route, pair
 from server_farm import Servers
 
 from myrepetl_dagster.core import apply
-from myrepetl_dagster.core.apply import MySQLTarget
+from myrepetl_dagster.core.apply import MySQLTarget, Target
 from myrepetl_dagster.core.checkpoint import TABLE
-from myrepetl_dagster.core.commits import LANES
+from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.errors import RowRejected, SchemaDrift, StaleRun
 from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.shaped import Part
 from myrepetl_dagster.core.snapshot import keys_condition
 from myrepetl_dagster.core.write import DELETE_KEYS_MAX
 
@@ -396,6 +398,52 @@ def test_deletes_of_a_large_table_wait_for_no_other_row(world: Pair, key: str, m
         other.rollback()
     world.assert_same("large")
     world.assert_same("small")
+
+
+def test_what_cannot_go_as_events_is_written_beside_as_well(
+    world: Pair, tmp_path: Path, done: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a transform and a filter, by an account that may write events: of a large table, transactions write most
+    of their rows at the same time, also rows that go.
+    """
+    world.replays = True
+    world.limits |= {"batch_rows_max": 400, "joined_batches_max": 30}
+    (tmp_path / "t.py").write_text("def plus(value):\n    return value + 1\n")
+    series = "WITH RECURSIVE s AS (SELECT 1 i UNION ALL SELECT i + 1 FROM s WHERE i < 130000)"
+    depth = "cte_max_recursion_depth" if world.source.flavour == "mysql" else "max_recursive_iterations"
+    world.on_source(
+        "CREATE TABLE large (id INT PRIMARY KEY, a INT NOT NULL)",
+        f"SET SESSION {depth} = 1000000",
+        f"INSERT INTO large {series} SELECT i, i % 10 FROM s",
+    )
+    columns = {"id": "id", "a": {"column": "a", "transform": "t.plus"}}
+    mapping = {
+        "target_table": "b.large", "primary_key": "id", "column_mapping": columns, "filter": {"a": {"gt": 1}},
+    }  # fmt: skip
+    pipeline = world.pipeline({"a.large": mapping}, base_dir=tmp_path)
+    world.run(pipeline)
+    ahead: list[Piece] = []
+    write_part = Piece.write_part
+
+    def writing(self: Piece, lane: Target, part: Part) -> None:
+        if part is not None and part is self.early:
+            ahead.append(self)
+        write_part(self, lane, part)
+
+    monkeypatch.setattr(Piece, "write_part", writing)
+    for n in range(1, 6000, 10):
+        world.on_source(
+            f"UPDATE large SET a = a + 1 WHERE id BETWEEN {n} AND {n + 7}", f"DELETE FROM large WHERE id = {n + 8}"
+        )
+    done.clear()
+    with retries() as seen:
+        world.run(pipeline)
+    print(f"{done['begin_ahead']} transactions begun ahead, {len(ahead)} wrote rows ahead")
+    assert len(ahead) == done["begin_ahead"] >= 2
+    assert not done["write_changes"]
+    assert not done["rollback"]
+    assert not seen
+    assert world.target_rows("large") == world.source_rows("large", "id, a + 1", "a > 1")
 
 
 def test_what_a_failed_transaction_has_left_is_not_committed_by_the_next(world: Pair) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.errors import UnsupportedEvent
+from myrepetl_dagster.core import filters
+from myrepetl_dagster.core.bulk_rows import BulkRows
+from myrepetl_dagster.core.errors import RowRejected, UnsupportedEvent
 from myrepetl_dagster.core.images import ImageShaper, only_last_images
 from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.log_events import Images, RowsRead, Verb
@@ -20,6 +23,7 @@ from myrepetl_dagster.core.position import Transaction
 from myrepetl_dagster.core.rowimage import compile_decoder
 from myrepetl_dagster.core.shape import Shaper
 from myrepetl_dagster.core.shaped import Rendered, Shaped
+from myrepetl_dagster.core.transforms import Transform
 
 NAME = TableName("shop", "people")
 COLUMNS = (
@@ -47,8 +51,10 @@ PERSON = st.tuples(
 )
 
 
-def planned(columns: tuple[ColumnMapping, ...] | None, key: tuple[str, ...]) -> TablePlan:
-    mapping = TableMapping("m", "m", "s", "shop", "people", "t", "dwh", "people", key, columns, None)
+def planned(
+    columns: tuple[ColumnMapping, ...] | None, key: tuple[str, ...], only: filters.Expression | None = None
+) -> TablePlan:
+    mapping = TableMapping("m", "m", "s", "shop", "people", "t", "dwh", "people", key, columns, only)
     names = {c.target for c in columns} if columns else {c.name for c in COLUMNS}
     target = tuple(
         c for c in (*COLUMNS, Column("origin", "varchar", nullable=False, charset="utf8mb4")) if c.name in names
@@ -67,6 +73,35 @@ PLANS = {
         ),
         ("origin", "id"),
     ),
+}
+
+
+def transformed(note: Transform, **more: object) -> TablePlan:
+    columns = (ColumnMapping("note", "note", note), ColumnMapping("id", "id"), ColumnMapping("kind", "kind"))
+    return planned(columns, ("id",), **more)  # type: ignore[arg-type]
+
+
+def shout(value: object) -> object:
+    return value.upper() + "!" if isinstance(value, str) else value
+
+
+def among(value: object, row: Mapping[str, object]) -> str:
+    return f"{value} of {row['name']}, {row['kind']}"
+
+
+def odd(value: object) -> object:
+    """A number, bytes, half a character, or text."""
+    return {"x": 7, "": b"\0'", "it's": "\ud800", None: 1.5}.get(value, value)  # type: ignore[call-overload]
+
+
+ONLY = filters.parse({"and": [{"note": {"not": "x"}}, {"id": {"lt": 3}}]}, "filter", lambda value, path: value)
+IN_PYTHON = {
+    "a filter": planned(None, ("id",), ONLY),
+    "a filter, a key of two columns": planned(None, ("id", "name"), ONLY),
+    "a transform of the value": transformed(Transform("t.shout", shout, 1)),
+    "a transform of the value, a filter": transformed(Transform("t.shout", shout, 1), only=ONLY),
+    "a transform of the row": transformed(Transform("t.among", among, 2)),
+    "a transform that makes anything": transformed(Transform("t.odd", odd, 1)),
 }
 
 
@@ -98,18 +133,23 @@ EVENTS = st.lists(
 )
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
+@pytest.mark.parametrize("bulk", [False, True], ids=["text", "bulk"])
+@pytest.mark.parametrize("plan", (PLANS | IN_PYTHON).values(), ids=list(PLANS | IN_PYTHON))
 @given(transactions=st.lists(EVENTS, max_size=4))
-def test_the_last_image_is_what_row_by_row_leaves(plan: TablePlan, transactions: list[list[Images]]) -> None:
-    """For any sequence of changes, also over several transactions: the same last row of each key, the same counts,
-    the same SQL text.
+def test_the_last_image_is_what_row_by_row_leaves(
+    plan: TablePlan, bulk: bool, transactions: list[list[Images]]
+) -> None:
+    """For any sequence of changes, also over several transactions, through filters and transforms: the same last row of
+    each key, the same counts, the same SQL text or parameters that mean it.
     """
     assert only_last_images(plan)
     shaper = Shaper(plan, layout_of(TABLE_MAP))
-    images = ImageShaper(shaper, TABLE_MAP)
+    images = ImageShaper(shaper, TABLE_MAP, bulk=bulk)
     late, early = Shaped(), Shaped()
     for events in transactions:
         one = Shaped()
+        if plan in IN_PYTHON.values():  # to which bytes that are no text are an error
+            events = [(verb, data.replace(b"\xff", b"z"), start, end) for verb, data, start, end in events]
         if events:
             images.shape(event(*events), one)
             shaper.shape(event(*events).changes, early)
@@ -123,12 +163,18 @@ def test_the_last_image_is_what_row_by_row_leaves(plan: TablePlan, transactions:
     assert counts[0] == counts[1]
     rows = [row for row in expected.values() if row is not None]
     if isinstance(rendered, Rendered):
+        if rendered.bulk is not None:
+            made = [meaning(row, rendered.bulk) for row in rendered.bulk.rows]
+            assert sorted(made) == sorted(rows)
+            assert not rendered.tuples
+            rows = []
         assert sorted(rendered.tuples) == sorted(f"({','.join(row)})" for row in rows)
         assert sorted(rendered.gone) == sorted(key for key, row in expected.items() if row is None)
         assert dict(rendered.mutations()) == expected
     else:
         assert dict(rendered or []) == expected
-        assert not rows or any("(0)" in row for row in rows), "only an ENUM's error value takes a closer look"
+        closer = any("(0)" in row for row in rows) or plan is IN_PYTHON["a transform of the row"]
+        assert not rows or closer, "only an ENUM's error value and whole rows take a closer look"
 
 
 def parameters(row: bytes, types: bytes) -> list[object]:
@@ -150,13 +196,18 @@ def parameters(row: bytes, types: bytes) -> list[object]:
     return found
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
+TEXT_PLANS = PLANS | {name: IN_PYTHON[name] for name in ("a transform of the value", "a filter")}
+
+
+@pytest.mark.parametrize("plan", TEXT_PLANS.values(), ids=list(TEXT_PLANS))
 @given(people=st.lists(PERSON, min_size=1, max_size=60))
 def test_parameters_are_the_values_of_the_literals(plan: TablePlan, people: list[Person]) -> None:
     """For any rows, NULLs where they may be: what goes in bulk means what would go as text, and an ENUM's error value,
     which no parameter can be, makes all of them text.
     """
     shaper = Shaper(plan, layout_of(TABLE_MAP))
+    if plan in IN_PYTHON.values():
+        people = [(*person, note and note.replace(b"\xff", b"z")) for *person, note in people]  # type: ignore[misc]
     made = []
     for bulk in (False, True):
         shaped = Shaped()
@@ -167,16 +218,20 @@ def test_parameters_are_the_values_of_the_literals(plan: TablePlan, people: list
     if not isinstance(text, Rendered) or not isinstance(rendered, Rendered):
         assert text == rendered
         return
+    if not text.tuples:  # all filtered
+        return
     assert rendered.bulk is not None
     assert not rendered.tuples
     assert not text.bulk
     assert (rendered.gone, dict(rendered.mutations())) == (text.gone, dict(text.mutations()))
-    types = rendered.bulk.types
     for row, (_, literals) in zip(rendered.bulk.rows, rendered.mutations(), strict=True):
-        assert literals is not None
-        values = iter(parameters(row, types))
-        for place, literal in zip(rendered.bulk.values, literals, strict=True):
-            assert (literal if place != "?" else written(next(values))) == (place if place != "?" else literal)
+        assert meaning(row, rendered.bulk) == literals
+
+
+def meaning(row: bytes, bulk: BulkRows) -> tuple[str, ...]:
+    """What a row of parameters writes, as literals."""
+    values = iter(parameters(row, bulk.types))
+    return tuple(written(next(values)) if place == "?" else place for place in bulk.values)
 
 
 def written(value: object) -> str:
@@ -215,3 +270,73 @@ def test_a_row_never_goes_on_in_the_next_event(verb: Verb) -> None:
     parts = [(verb, whole[:cut], 0, cut), (verb, whole[cut:], 0, len(whole) - cut)]
     with pytest.raises(UnsupportedEvent, match=r"after binlog\.7:4: shop\.people: a rows event does not fit"):
         ImageShaper(shaper, TABLE_MAP).shape(event(*parts), Shaped())
+
+
+@pytest.mark.parametrize("bulk", [False, True], ids=["text", "bulk"])
+@pytest.mark.parametrize("arity", [1, 2], ids=["value", "row"])
+def test_a_transform_that_fails_names_its_row(bulk: bool, arity: int) -> None:
+    """Wherever the rows are written out, the error names mapping, column and key, and no value; of a key's images only
+    the last one is looked at.
+    """
+
+    def picky(value: object, row: object = None) -> object:
+        if value == "bad":
+            raise ValueError(value)
+        return value
+
+    def people(*notes: bytes) -> Images:
+        return images_of(Verb.INSERT, *((b"ann", n, 1, note) for n, note in enumerate(notes, 1)))
+
+    plan = transformed(Transform("t.picky", picky, arity))
+    images = ImageShaper(Shaper(plan, layout_of(TABLE_MAP)), TABLE_MAP, bulk=bulk)
+    shaped = Shaped()
+    images.shape(event(people(b"x", b"bad", b"y")), shaped)
+    for write_out in (images.written_out, images.mutations):
+        with pytest.raises(RowRejected) as raised:
+            write_out(shaped.last)
+        said = "mapping 'm': transform 't.picky' failed on column 'note' with ValueError, row with id=2"
+        assert str(raised.value).startswith(said)
+        assert "bad" not in str(raised.value)
+        assert raised.value.mapping == "m"
+    images.shape(event(people(b"x", b"good")), shaped)
+    assert images.written_out(shaped.last)
+
+
+def test_bytes_that_are_no_text_are_told_of_as_well() -> None:
+    """A transform that asks for the whole row gets every column as Python has it; where that fails, the row is named."""
+    plan = transformed(Transform("t.among", among, 2))
+    images = ImageShaper(Shaper(plan, layout_of(TABLE_MAP)), TABLE_MAP)
+    shaped = Shaped()
+    images.shape(event(images_of(Verb.INSERT, (b"ann", 1, 1, b"x"), (b"\xff", 2, 1, b"x"))), shaped)
+    with pytest.raises(RowRejected, match=r"'t.among' failed on column 'note' with \w*Error, row with id=2"):
+        images.written_out(shaped.last)
+
+
+def test_what_a_transform_makes_goes_in_bulk_while_it_is_text() -> None:
+    """Text and NULL go as parameters; once it has made anything else, all goes as literals."""
+    plan = transformed(Transform("t.odd", odd, 1))
+    images = ImageShaper(Shaper(plan, layout_of(TABLE_MAP)), TABLE_MAP, bulk=True)
+
+    def made(note: bytes) -> Rendered:
+        shaped = Shaped()
+        images.shape(event(images_of(Verb.INSERT, (b"ann", 1, 1, note))), shaped)
+        rendered = images.written_out(shaped.last)
+        assert isinstance(rendered, Rendered)
+        return rendered
+
+    assert made(b"back\\slash").bulk
+    assert made(b"x").tuples == ["(7,1,_utf8mb4'a')"]
+    assert made(b"back\\slash").tuples == ["(_utf8mb4'back\\\\slash',1,_utf8mb4'a')"]
+
+
+def test_a_filter_that_cannot_read_a_value_names_the_row() -> None:
+    """Bytes that are no text stop the mapping with the row's key, whichever way the row is read, and without the value."""
+    shaper = Shaper(IN_PYTHON["a filter, a key of two columns"], layout_of(TABLE_MAP))
+    read = event(images_of(Verb.INSERT, (b"ann", 1, 1, b"y"), (b"b\xffn", 2, 1, b"\xfe")))
+    for shape in (ImageShaper(shaper, TABLE_MAP).shape, lambda one, into: shaper.shape(one.changes, into)):
+        with pytest.raises(RowRejected) as raised:
+            shape(read, Shaped())
+        said = r"mapping 'm': the filter failed with UnicodeDecodeError, row with id=2, name=b'b\xffn'"
+        assert str(raised.value).startswith(said)
+        assert "xfe" not in str(raised.value)
+        assert raised.value.mapping == "m"
