@@ -432,8 +432,8 @@ class MySQLTarget(Server):
                         raise SchemaDrift(f"{name} is not what it was")
                     self._as_known.add(name)
                 mariadb, bytes_max = self.info.is_mariadb, self.packet_bytes_max
-                for statement in changes.statements(name, bytes_max, mariadb=mariadb, descending=descending):
-                    self._writer.execute(statement)
+                for events in changes.events(name, bytes_max, mariadb=mariadb, descending=descending):
+                    self._writer.apply_events(events)
         except ReplicationError as error:
             raise self.replay.refusal(str(name), error) from None
 

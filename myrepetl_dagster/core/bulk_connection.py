@@ -7,13 +7,15 @@ https://mariadb.com/kb/en/connection/#capabilities
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from pymysql.connections import Connection
 from pymysql.constants import COMMAND
 from pymysql.protocol import MysqlPacket
 
-from .bulk_rows import BulkRows
+from .bulk_rows import BLOB, BulkRows, length
+from .wire import send_statement
 
 # Of the greeting, after the server's version and its end: where the capabilities' two halves and MariaDB's own are.
 _LOW_AT, _OWN_AT = 13, 27
@@ -23,6 +25,8 @@ _RESPONSE = struct.Struct("<IIB19sI")  # how a client's answer begins: capabilit
 _BULK_EXECUTE = 0xFA
 _SEND_TYPES = 128
 BULK_HEAD_BYTES = 6  # of an execution, before the parameters' types
+EXECUTE_HEAD_BYTES = 32  # and more, of an execution with few parameters
+_EXECUTE = struct.Struct("<IBI")  # the statement, no cursor, once
 _STATEMENTS_MAX = 256  # prepared at the same time, by one connection
 
 
@@ -63,6 +67,21 @@ class BulkConnection(Connection):  # type: ignore[misc, type-arg, unused-ignore]
         self._result = None
         self._execute_command(_BULK_EXECUTE, head + b"".join(rows.rows[start:end]))
         self._read_query_result()
+
+    def execute(self, sql: bytes, values: Sequence[bytes]) -> None:
+        """Execute a statement once with strings of bytes as its parameters.
+
+        Raises:
+            pymysql.err.MySQLError: the server refuses it.
+        """
+        head = (
+            _EXECUTE.pack(self._prepared(sql), 0, 1) + bytes((len(values) + 7) // 8) + b"\1"
+        )  # no NULLs; types follow
+        types = bytes([BLOB, 0]) * len(values)
+        pieces = [head + types]
+        for value in values:
+            pieces += (length(len(value)), value)
+        send_statement(self, pieces, sum(map(len, pieces)), COMMAND.COM_STMT_EXECUTE)
 
     def _prepared(self, sql: bytes) -> int:
         known: dict[bytes, int] = self.__dict__.setdefault("_statements", {})

@@ -11,11 +11,12 @@ The format: https://dev.mysql.com/doc/dev/mysql-server/latest/classbinary__log_1
 from __future__ import annotations
 
 import struct
-from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
+
+from pybase64 import b64encode
 
 from .maptypes import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
 from .model import Column, Row, TableName
@@ -80,10 +81,10 @@ class RowChanges:
     last: dict[Row, bytes | None]
     fresh: Collection[Row]
 
-    def statements(
+    def events(
         self, table: TableName, packet_bytes_max: int, *, mariadb: bool, descending: bool = False
     ) -> Iterator[bytes]:
-        """The statements that make it so, for a session that knows `description_sql`.
+        """The events that make it so, for a session that knows `description_sql`: those of each statement, in base64.
 
         They go through the target's table once, in the order of its rows: of a table that is larger than the buffer
         pool, each page is read and written once, however many of its rows have changed.
@@ -98,7 +99,9 @@ class RowChanges:
         bytes_max = min(_EVENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)
         keys = sorted(self.last, key=form.order, reverse=descending)
         for start in range(0, len(keys), STRETCH_ROWS):
-            added, changed, gone = [], [], []
+            added: list[bytes] = []
+            changed: list[bytes] = []  # key, image, key …
+            gone: list[bytes] = []
             for key in keys[start : start + STRETCH_ROWS]:
                 image = self.last[key]
                 if image is None:
@@ -107,14 +110,15 @@ class RowChanges:
                 elif key in fresh:
                     added.append(image)
                 else:
-                    changed.append(key_image(*key) + image)
-            for kind, bitmaps, images in (
-                (delete, form.key_bitmap, gone),
-                (update, form.key_bitmap + every, changed),
-                (insert, every, added),
+                    changed += (key_image(*key), image)
+            for kind, bitmaps, images, of_row in (
+                (delete, form.key_bitmap, gone, 1),
+                (update, form.key_bitmap + every, changed, 2),
+                (insert, every, added, 1),
             ):
-                for rows in _pieces(images, bytes_max):
-                    yield _statement(table_map + _event(kind, head + bitmaps + rows))
+                for rows, size in _pieces(images, of_row, bytes_max):
+                    header = _event_header(kind, len(head) + len(bitmaps) + size)
+                    yield b64encode(b"".join((table_map, header, head, bitmaps, *rows)))  # long: copied once
 
 
 def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
@@ -189,26 +193,32 @@ def description_sql(*, mariadb: bool) -> bytes:
     version, kinds, sizes = _DESCRIPTIONS[mariadb]
     headers = bytes(sizes.get(kind, 0) for kind in range(1, kinds + 1))
     no_checksums = b"\0" * 5  # which kind, and this event's own
-    return _statement(_event(_FORMAT_DESCRIPTION, struct.pack("<H50sIB", 4, version, 0, 19) + headers + no_checksums))
+    body = struct.pack("<H50sIB", 4, version, 0, 19) + headers + no_checksums
+    return b"".join(binlog_sql(b64encode(_event(_FORMAT_DESCRIPTION, body))))
+
+
+def binlog_sql(events: bytes) -> tuple[bytes, bytes, bytes]:
+    """The statement that applies events, in pieces."""
+    return b"BINLOG '", events, b"'"
 
 
 def _event(kind: int, body: bytes) -> bytes:
-    return _HEADER.pack(0, kind, 0, _HEADER.size + len(body), 0, 0) + body
+    return _event_header(kind, len(body)) + body
 
 
-def _statement(events: bytes) -> bytes:
-    return b"BINLOG '" + b64encode(events) + b"'"
+def _event_header(kind: int, body_bytes: int) -> bytes:
+    return _HEADER.pack(0, kind, 0, _HEADER.size + body_bytes, 0, 0)
 
 
-def _pieces(images: Iterable[bytes], bytes_max: int) -> Iterator[bytes]:
-    """The images joined, in pieces no longer than that unless one is."""
-    piece: list[bytes] = []
-    size = 0
-    for image in images:
-        if size and size + len(image) > bytes_max:
-            yield b"".join(piece)
-            piece, size = [], 0
-        piece.append(image)
-        size += len(image)
-    if piece:
-        yield b"".join(piece)
+def _pieces(images: Sequence[bytes], of_row: int, bytes_max: int) -> Iterator[tuple[Sequence[bytes], int]]:
+    """The images, so many of each row, in pieces no longer than that unless one row is, and their size in bytes."""
+    sizes = list(map(len, images))
+    start = size = 0
+    for at in range(0, len(images), of_row):
+        row_bytes = sum(sizes[at : at + of_row])
+        if size and size + row_bytes > bytes_max:
+            yield images[start:at], size
+            start, size = at, 0
+        size += row_bytes
+    if size:
+        yield images[start:], size

@@ -129,19 +129,25 @@ def _some(data: bytes, size: int = 1) -> bytes:
     return data
 
 
-def send_statement(connection: Connection[Any], pieces: Iterable[bytes | memoryview], size: int) -> None:
+def send_statement(
+    connection: Connection[Any],
+    pieces: Iterable[bytes | memoryview],
+    size: int,
+    command: int = COMMAND.COM_QUERY,
+) -> None:
     """Send a statement given in pieces, and read its result, without ever putting the pieces together.
 
     PyMySQL copies a statement several times on its way out, which for one of 32 MiB is most of a run's memory.
 
     Args:
         size: of all the pieces, in bytes.
+        command: what else it may be, with what that takes as pieces.
     """
     if connection._sock is None:
         raise InterfaceError(0, "")
     connection._result = None
     left, room, number = size + 1, 0, 0
-    for piece in chain((bytes([COMMAND.COM_QUERY]),), pieces):
+    for piece in chain((bytes([command]),), pieces):
         view = memoryview(piece)
         while view:
             if not room:

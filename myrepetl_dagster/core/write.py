@@ -12,13 +12,14 @@ from typing import Any, Protocol, cast
 
 from pymysql.connections import Connection
 
-from .bulk_connection import BULK_HEAD_BYTES, BulkConnection
+from .bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConnection
 from .bulk_rows import BulkRows
 from .connect import Use
 from .errors import ReplicationError, RowRejected
 from .literal_code import LiteralRow
 from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
+from .row_events import binlog_sql
 from .session import lax_apply_mode, sql_mode
 from .shaped import LiteralKey, Mutation, Rendered
 from .snapshot import keys_condition
@@ -38,6 +39,8 @@ from .values import ENUM_ERROR, sql_name
 from .wire import LONG_BYTES, send_statement
 
 DELETE_KEYS_MAX = 500
+_SET_EVENTS = b"SET @_myrepetl_events = ?, @_myrepetl_no_more = ?"
+_BINLOG_OF_EVENTS = b"BINLOG @_myrepetl_events, @_myrepetl_no_more"
 # ER_WARN_DATA_TRUNCATED; what is old in a statement, and an introducer's character that is not of Unicode.
 _TRUNCATED = 1265
 _HARMLESS = frozenset({1287, 1300})
@@ -121,6 +124,21 @@ class RowWriter:
         """
         with self._target.doing(f"writing {plan.target.name}"):
             self._write_bulk(plan, rows)
+
+    def apply_events(self, events: bytes) -> None:
+        """Apply rows events (`row_events.py`) in the open transaction.
+
+        MariaDB's BINLOG also takes what two variables hold (it empties them). A parameter is not parsed, which takes
+        that server longer than anything else it does with an event of long rows.
+        """
+        if not self._target.takes_bulk:
+            statement = binlog_sql(events)
+            self._send(statement, sum(map(len, statement)))
+            return
+        self._check_size(len(events) + EXECUTE_HEAD_BYTES)
+        with self._target.doing():
+            cast(BulkConnection, self._target.connection).execute(_SET_EVENTS, (events, b""))
+        self.execute(_BINLOG_OF_EVENTS)
 
     def clear(self, plan: TablePlan) -> None:
         """Delete every row of the mapping (in the open transaction: not TRUNCATE, which would commit)."""

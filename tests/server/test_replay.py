@@ -6,6 +6,7 @@ import logging
 import os
 import random
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,9 @@ from server_farm import Servers
 from servers import Flavour
 from type_matrix import change_in_every_way, differences, fill, packed, tables
 
+from myrepetl_dagster.core import bulk_connection
 from myrepetl_dagster.core.apply import MySQLTarget
+from myrepetl_dagster.core.bulk_connection import BulkConnection
 from myrepetl_dagster.core.errors import RowRejected, TargetLost
 from myrepetl_dagster.core.log_events import KnownTable, RowsRead
 from myrepetl_dagster.core.model import TableName
@@ -294,13 +297,13 @@ def test_an_event_that_the_server_finds_corrupt(
 ) -> None:
     """Whatever number the refusal has, also one that would be worth a retry elsewhere: the next attempt uses statements."""
     started(world)
-    statements = RowChanges.statements
+    events = RowChanges.events
 
     def torn(self: RowChanges, *args: Any, **kwargs: Any) -> Any:
         shorter = replace(self, last={key: image and image[:-1] for key, image in self.last.items()})
-        return statements(shorter, *args, **kwargs)
+        return events(shorter, *args, **kwargs)
 
-    monkeypatch.setattr(RowChanges, "statements", torn)
+    monkeypatch.setattr(RowChanges, "events", torn)
     world.limits["attempts_max"] = 2
     change(world)
     world.run("t")
@@ -532,3 +535,51 @@ def test_rows_that_enter_and_leave_a_filter(world: Pair, replayed: Counter[str])
         assert result.rows_filtered
         world.assert_same("t", where="a >= 10 OR b = 'x'")
     assert set(replayed) == {"t"}
+
+
+def test_events_of_every_length_as_a_parameter(servers: Servers, replayed: Counter[str]) -> None:
+    """MariaDB gets events as a parameter, of 300 bytes or of half a megabyte; what they hold arrives, and the variables that
+    held them are empty afterwards.
+    """
+    world = replaying(servers, ROUTES[1])
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT)")
+    world.run("t")
+    executed: list[int] = []
+    execute = BulkConnection.execute
+
+    def spy(self: BulkConnection, sql: bytes, values: Sequence[bytes]) -> None:
+        execute(self, sql, values)
+        executed.append(sum(map(len, values)))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(BulkConnection, "execute", spy)
+        for size in (1, 90, 120, 160, 200, 48_900, 49_000, 49_100, 49_200, 400_000, 900_000):
+            row = f"REPEAT('{size % 10}', {size})"
+            world.on_source(f"INSERT INTO t VALUES ({size}, {row})")
+            world.run("t")
+    assert replayed["t"] == len(executed) == 11
+    assert min(executed) < 250 < max(executed)
+    assert max(executed) > 2**16
+    world.assert_same("t", columns="id, SHA2(a, 256)")
+    with closing(MySQLTarget(world.pipeline("t").targets["b"], world.pipeline("t").limits)) as target:
+        connection = target.connection
+        assert isinstance(connection, BulkConnection)
+        with connection.cursor() as cursor:
+            for size in (0, 250, 251, 252, 65_535, 65_536, 70_000):
+                connection.execute(b"SET @a = ?, @b = ?", (b"'" * size, b""))
+                cursor.execute("SELECT LENGTH(@a), LENGTH(REPLACE(@a, '\\'', '')), LENGTH(@b)")
+                ((length, others, beside),) = cursor.fetchall()
+                assert (int(length), int(others), int(beside)) == (size, 0, 0)
+
+
+def test_events_for_a_server_without_bulk_execution(
+    servers: Servers, replayed: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a MariaDB server does not offer it (a proxy), events are the text of a statement."""
+    world = replaying(servers, ROUTES[1])
+    monkeypatch.setattr(bulk_connection, "_offers_bulk", lambda greeting: False)
+    started(world)
+    change(world)
+    world.run("t")
+    assert replayed["t"]
+    world.assert_same("t")

@@ -21,7 +21,7 @@ from myrepetl_dagster.core.model import Cell, Column, Table, TableName
 from myrepetl_dagster.core.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.position import Transaction
-from myrepetl_dagster.core.row_events import RowChanges, event_form
+from myrepetl_dagster.core.row_events import RowChanges, binlog_sql, event_form
 from myrepetl_dagster.core.rowimage import compile_decoder, parse_rows_header
 from myrepetl_dagster.core.shape import Shaper
 from myrepetl_dagster.core.shaped import Shaped
@@ -74,9 +74,8 @@ class Server:
     def __init__(self) -> None:
         self.rows: dict[tuple[Cell, ...], tuple[Cell, ...]] = {}
 
-    def run(self, statement: bytes) -> None:
-        assert statement.startswith(b"BINLOG '")
-        events = b64decode(statement[8:-1], validate=True)
+    def run(self, encoded: bytes) -> None:
+        events = b64decode(encoded, validate=True)
         found = []
         while events:
             size = int.from_bytes(events[9:13], "little")
@@ -173,8 +172,8 @@ def test_a_strict_server_ends_up_with_the_sources_rows(mariadb: bool, batches: l
             continue
         changes = batch.by_key(None, as_changes=True)
         assert isinstance(changes, RowChanges)
-        for statement in changes.statements(TARGET, 2**20, mariadb=mariadb):
-            server.run(statement)
+        for events_of_statement in changes.events(TARGET, 2**20, mariadb=mariadb):
+            server.run(events_of_statement)
         assert server.rows == source
         batch.drop()
 
@@ -188,12 +187,12 @@ def test_events_are_cut_to_the_packet() -> None:
     changes = form.changes(people, set(people))
     assert changes is not None
     server = Server()
-    statements = list(changes.statements(TARGET, 4096, mariadb=False))
-    for statement in statements:
-        server.run(statement)
+    statements = list(changes.events(TARGET, 4096, mariadb=False))
+    for one in statements:
+        server.run(one)
     assert len(server.rows) == 1000
     assert len(statements) > 20
-    assert max(map(len, statements)) < 4096
+    assert max(len(b"".join(binlog_sql(one))) for one in statements) < 4096
 
 
 @pytest.mark.parametrize("descending", [False, True])
@@ -211,8 +210,8 @@ def test_rows_are_written_in_the_order_of_the_targets_primary_key(descending: bo
     changes = form.changes(last, fresh)
     assert changes is not None
     seen: list[list[tuple[int, int]]] = []
-    for statement in changes.statements(TARGET, 2**20, mariadb=False, descending=descending):
-        body = b64decode(statement[8:-1])
+    for encoded in changes.events(TARGET, 2**20, mariadb=False, descending=descending):
+        body = b64decode(encoded)
         seen.append(sorted((n % 77, n) for n in numbers if image((b"x", n % 77, n, 1))[-13:-1] in body))
     order = itemgetter(*(KEY.index(name) for name in key))
     places = {row: place for place, row in enumerate(sorted(last, key=order, reverse=descending))}
