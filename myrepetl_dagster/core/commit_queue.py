@@ -254,20 +254,18 @@ class CommitQueue:
         """What waits for a target: batches in a row made one, as many as there are connections for."""
         batches = [[one for one in batch if one.state.target is target] for batch in waiting]
         rows = [sum(one.work.shaped.rows_pending for one in batch) for batch in batches]
-        parts_max = 1 if self.one_by_one else LANES
-        rows_max = max(self.limits.batch_rows_max, sum(rows) // parts_max)
-        parts: list[dict[str, Batch]] = [{}]
-        before = 0  # rows of the parts that are full
-        for batch, end in zip(batches, accumulate(rows), strict=True):
+        total = sum(rows)
+        number = 1 if self.one_by_one else min(LANES, 1 + total // self.limits.batch_rows_max)
+        parts: list[dict[str, Batch]] = [{} for _ in range(number)]
+        for batch, count, end in zip(batches, rows, accumulate(rows), strict=True):
+            # Where its middle lies, so that the parts are about alike: all begin at once, and the longest counts.
+            part = parts[min((2 * end - count) * number // max(1, 2 * total), number - 1)]
             for one in batch:
-                known = parts[-1].setdefault(one.state.name, one)
+                known = part.setdefault(one.state.name, one)
                 if known is not one:
                     with placed(known.since):
                         known.work.take(one.work)
                     known.checkpoint = one.checkpoint
-            if end - before >= rows_max and len(parts) < parts_max:
-                before = end
-                parts.append({})
         return [list(part.values()) for part in parts if part]
 
     def _pace(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from itertools import accumulate
 from operator import itemgetter
 
 import pytest
@@ -93,7 +94,23 @@ def test_as_many_as_may_be_joined_are_parted_evenly(clock: Clock) -> None:
     assert len(world.queue.under_way) == LANES
     world.queue.land(lambda _: None)
     assert sum(world.commits) == 200
-    assert max(world.commits) - min(world.commits) <= 20
+    assert max(world.commits) - min(world.commits) <= 10
+
+
+@pytest.mark.parametrize("sizes", [[4] * 8, [10, 1, 1, 10, 1, 1, 10], [3] * 11, [9, 9, 9, 3], [1, 30, 1], [10, 10]])
+def test_no_connection_has_much_more_than_the_others(clock: Clock, sizes: list[int]) -> None:
+    """Whatever the batches' sizes: none has more than its share by more than a batch; each batch is in one commit, in order."""
+    world = World()
+    world.queue.joined_rows_max = 1000
+    for rows in sizes:
+        world.read(rows)
+    world.queue.land(lambda _: None)
+    number = min(LANES, 1 + sum(sizes) // LIMITS.batch_rows_max)
+    assert max(world.commits) <= sum(sizes) / number + max(sizes)
+    assert len(world.commits) <= number
+    ends = list(accumulate(world.commits))
+    assert set(ends) <= set(accumulate(sizes))
+    assert ends[-1] == sum(sizes)
 
 
 def test_few_rows_are_one_commit(clock: Clock) -> None:
