@@ -77,6 +77,8 @@ class Target(Protocol):
     def takes_bulk(self) -> bool: ...
     @property
     def steps(self) -> int: ...
+    @property
+    def asking(self) -> bool: ...
     def record_error(self, mapping: str, error: str) -> None: ...
     def close(self) -> None: ...
 
@@ -138,6 +140,11 @@ class MySQLTarget(Server):
         if self._apply is None and not self._behind.busy and self.info.is_mariadb:
             _ = self.connection
         return isinstance(self._apply, BulkConnection) and self._apply.takes_bulk
+
+    @property
+    def asking(self) -> bool:
+        """Whether an operation is under way."""
+        return self._under_way > 0
 
     @contextmanager
     def doing(self, what: str = "") -> Iterator[None]:

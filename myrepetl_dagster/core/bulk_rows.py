@@ -103,6 +103,8 @@ def bulk_form(
         if form.type in _AS_THEY_ARE:
             size = _AS_THEY_ARE[form.type][1]
             raw[ordinal] = Reading(f"{size}s", size)
+    if any(isinstance(form, Made) and ordinal in raw for form, ordinal in zip(forms, ordinals, strict=True)):
+        return None  # what a transform sees is not the log's bytes
 
     def emit(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
         names |= {"SHORT": _SHORT, "long": parameter, "utf8": _utf8, "join": b"".join, "enum": label, "text": text}

@@ -198,11 +198,12 @@ class CommitQueue:
         done = state.done
         if not done.touched:
             return True
+        images = done.shaped.images
         return (
             not done.clear
             and state.exact
-            # Another table map's images are joined as literals.
-            and self.waiting_images.get(state.name, done.shaped.images) is done.shaped.images
+            # Another table map's images are joined as literals. (Of rows that are all filtered there are none.)
+            and (not done.shaped.rows_pending or self.waiting_images.get(state.name, images) is images)
             and (self.bytes_pending <= _EARLY_BYTES_MAX or self._as_changes(state))
         )
 
@@ -215,7 +216,7 @@ class CommitQueue:
             self.waiting_since_s = time.monotonic()
         self.waiting_rows += self.rows_pending
         self.waiting_bytes += sum(state.done.shaped.held_bytes for state in self.states)
-        self.waiting_images |= {s.name: s.done.shaped.images for s in self.states if s.done.touched}
+        self.waiting_images |= {s.name: s.done.shaped.images for s in self.states if s.done.shaped.rows_pending}
         if batch := [self._batch(state) for state in self.states if everyone or state.done.touched]:
             self.waiting.append(batch)
 

@@ -204,7 +204,9 @@ class Commit:
         for one in before:
             steps = one.lane.steps
             while not (yield one.ended):
-                if one.lane.steps == steps and not (one.ending or self.gave_way):
+                # One that asks nothing of the server writes rows out, and waits for no lock.
+                stuck = one.lane.steps == steps and one.lane.asking
+                if stuck and not (one.ending or self.gave_way):
                     lane.rollback()
                     self.gave_way = True
                 steps = one.lane.steps

@@ -125,7 +125,9 @@ class ImageShaper:
             try:
                 _add_passing(self._passes, verb, data, rows, into)
             except RowRejected:
-                self._shaper.shape(event.changes, Shaped())  # row by row it can be told which one
+                passes = self._shaper.passes()
+                for row in (row for change in event.changes for row in change if row is not None):
+                    _ = passes and passes(row)  # it tells which one
                 raise
 
     def _scanned(self, verb: Verb, events: list[Images]) -> tuple[bytes, list[Span]]:

@@ -12,14 +12,15 @@ from typing import Any
 
 from .model import Cell, Column, Row
 from .rowfunction import Emit
-from .values import INTEGER_TYPES, TEMPORAL_TYPES, any_literal, literal_of
+from .values import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A value that a transform makes of a cell: what it makes is a cell without a column."""
+    """A value that a transform makes of a cell, as a cell without a column or as a literal."""
 
     cell_of: Callable[[Any], Cell]
+    literal_of: Callable[[Any], str]
 
 
 LiteralRow = tuple[str, ...]
@@ -76,8 +77,8 @@ def _text_part(
 ) -> tuple[str, str]:
     """A literal as a form for `%` and the value in it. The cell is not None, where the column is no function."""
     if isinstance(column, Made):
-        names |= {f"made{number}": column.cell_of, "any_literal": any_literal}
-        return "%s", f"any_literal(made{number}({cell}))"
+        names[f"write{number}"] = column.literal_of
+        return "%s", f"write{number}({cell})"
     if isinstance(column, Column):
         if column.type in INTEGER_TYPES:
             return "%d", cell

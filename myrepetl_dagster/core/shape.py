@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from .errors import SchemaDrift
+from .errors import ReplicationError, SchemaDrift
 from .filters import columns as filter_columns
 from .filters import compile_filter
 from .literal_code import Form, LiteralRow, Made, Writer, row_writer
@@ -100,6 +101,9 @@ class Shaper:
         def check(row: Row) -> bool:
             try:
                 return passes({name: convert(row[i]) for name, i, convert in columns})
+            except ReplicationError as error:  # names the column
+                error.mapping = self.plan.name
+                raise
             except Exception as error:
                 where = f", row with {self.described_key(row)}" if ordinals is None else ""
                 raise filter_failed(self.plan, error, where) from None
@@ -118,7 +122,8 @@ class Shaper:
                 forms.append(any_literal(from_python(planned.value)))
                 continue
             if planned.transform is not None:
-                forms.append(Made(made_of(self.plan, planned, self._python[planned.source], from_python)))
+                made = partial(made_of, self.plan, planned, self._python[planned.source])
+                forms.append(Made(made(from_python), made(lambda value: any_literal(from_python(value)))))
                 continue
             column = self._layout[self._index[planned.source]]
             forms.append(literal_for(column, self.plan.target.column(planned.target)) or column)

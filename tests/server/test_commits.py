@@ -446,6 +446,35 @@ def test_what_cannot_go_as_events_is_written_beside_as_well(
     assert world.target_rows("large") == world.source_rows("large", "id, a + 1", "a > 1")
 
 
+def test_a_transform_that_takes_its_time_is_no_lock(
+    world: Pair, tmp_path: Path, done: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction whose rows are being made asks nothing of the server for long: those behind it wait, and none gives
+    way.
+    """
+    monkeypatch.setattr(apply, "PATIENCE_S", 0.1)
+    world.replays = False
+    world.limits |= {"batch_rows_max": 300, "joined_batches_max": 30}
+    (tmp_path / "t.py").write_text("import time\n\ndef slow(value):\n    time.sleep(0.001)\n    return value\n")
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY, a INT)", "CREATE TABLE q (id INT PRIMARY KEY, a INT)")
+    columns = {"id": "id", "a": {"column": "a", "transform": "t.slow"}}
+    mapping: dict[str, Any] = {
+        "t": {"source_table": "a.t", "target_table": "b.t", "primary_key": "id", "column_mapping": columns},
+        "q": {"source_table": "a.q", "target_table": "b.q"},
+    }
+    pipeline = world.pipeline(mapping, base_dir=tmp_path)
+    world.run(pipeline)
+    for table in ("t", "q"):
+        rows = [", ".join(f"({n + m}, 1)" for m in range(50)) for n in range(0, 1000, 50)]
+        world.on_source(*(f"INSERT INTO {table} VALUES {values}" for values in rows))
+    done.clear()
+    world.run(pipeline)
+    assert done["begin_ahead"] >= 2
+    assert not done["rollback"]
+    world.assert_same("t")
+    world.assert_same("q")
+
+
 def test_what_a_failed_transaction_has_left_is_not_committed_by_the_next(world: Pair) -> None:
     """The next BEGIN on its connection would do that: rows that were written ahead of a fence that was never taken."""
     world.on_source("CREATE TABLE t (id INT PRIMARY KEY)")

@@ -66,6 +66,7 @@ class FakeTarget:
         self.failed: Exception | None = None
         self.all_lanes: list[FakeTarget] = [self]
         self.steps = 0
+        self.asking = True
 
     # ---- in the background ----
     def lanes(self, number: int) -> list[FakeTarget]:

@@ -224,6 +224,27 @@ def test_what_cannot_be_read_is_told_with_the_place_before_it(clock: Clock) -> N
     assert world.queue.broken
 
 
+def test_a_batch_that_is_all_filtered_waits_with_the_others(clock: Clock) -> None:
+    """It has no images, and is joined with those that have: what waits is not begun early for it."""
+    world = World()
+    world.queue.joined_rows_max = 1000
+    images = Unreadable()
+
+    def read(n: int, filtered: int) -> None:
+        shaped = Shaped(rows_read=10, rows_upserted=10 - filtered, rows_filtered=filtered)
+        if filtered < 10:
+            shaped.images_of(images)
+            shaped.last = {(n * 100 + m,): b"x" for m in range(10 - filtered)}
+        world.state.current = Work(shaped)
+        world.queue.add(world.state)
+        world.queue.commit(lambda _: None, behind=True)
+
+    for n, filtered in enumerate([10, 0, 10, 5, 10]):
+        read(n, filtered)
+    assert len(world.queue.waiting) == 5
+    assert not world.queue.under_way
+
+
 def test_what_waits_for_an_idle_target_needs_no_further_batch(clock: Clock) -> None:
     """Where the log has little more, it is committed at its next transaction, not when that makes another batch."""
     world = World()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -340,3 +341,37 @@ def test_a_filter_that_cannot_read_a_value_names_the_row() -> None:
         assert str(raised.value).startswith(said)
         assert "xfe" not in str(raised.value)
         assert raised.value.mapping == "m"
+
+
+@pytest.mark.parametrize("bulk", [False, True], ids=["text", "bulk"])
+def test_what_cannot_be_written_is_told_as_of_a_row(bulk: bool) -> None:
+    """A number with more digits than Python prints is the transform's error, as row by row, and not the log's."""
+    plan = transformed(Transform("t.long", lambda value: 10**5000, 1))
+    images = ImageShaper(Shaper(plan, layout_of(TABLE_MAP)), TABLE_MAP, bulk=bulk)
+    shaped = Shaped()
+    images.shape(event(images_of(Verb.INSERT, (b"ann", 1, 1, b"x"))), shaped)
+    with pytest.raises(RowRejected, match=r"transform 't.long' failed on column 'note' with ValueError, row with id=1"):
+        images.written_out(shaped.last)
+
+
+def test_a_filter_of_another_type_names_the_column() -> None:
+    """Where the log is from before a column became what the filter compares it with."""
+    only = filters.parse({"id": {"gt": date(2020, 1, 1)}})
+    shaper = Shaper(planned(None, ("id",), only), layout_of(TABLE_MAP))
+    read = event(images_of(Verb.INSERT, (b"ann", 1, 1, b"y")))
+    for shape in (ImageShaper(shaper, TABLE_MAP).shape, lambda one, into: shaper.shape(one.changes, into)):
+        with pytest.raises(filters.FilterTypeError, match=r"'id'") as raised:
+            shape(read, Shaped())
+        assert raised.value.mapping == "m"
+
+
+def test_a_column_that_is_also_transformed_goes_as_text() -> None:
+    """In bulk it would be the log's bytes, of which a transform can make nothing."""
+    columns = (ColumnMapping("id", "id"), ColumnMapping("id", "note", Transform("t.str", str, 1)))
+    shaper = Shaper(planned(columns, ("id",)), layout_of(TABLE_MAP))
+    images = ImageShaper(shaper, TABLE_MAP, bulk=True)
+    shaped = Shaped()
+    images.shape(event(images_of(Verb.INSERT, (b"ann", 5, 1, b"y"))), shaped)
+    rendered = images.written_out(shaped.last)
+    assert isinstance(rendered, Rendered)
+    assert (rendered.bulk, rendered.tuples) == (None, ["(5,_utf8mb4'5')"])
