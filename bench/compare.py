@@ -1,7 +1,7 @@
 """Snapshot and catch-up beside the native tools, in the same run, as whole processes, in turns.
 
     python bench/compare.py [--flavour mysql] [--rows 1000000] [--changes 300000] [--rounds 3] [--table users …]
-                            [--default-servers] [--no-catch-up] [--no-snapshot] [--log …] [--mapping …]
+                            [--large-pools] [--no-catch-up] [--no-snapshot] [--log …] [--mapping …]
 
 Prints a Markdown table: medians over the rounds, the spread, and the ratio to native. The native copy is
 `mysqldump | mysql` and `mydumper` with `myloader` (2 threads; myloader leaves the target's binary log out unless
@@ -12,8 +12,9 @@ less nothing; the cost of an empty run stands apart. The CPU of a catch-up's ser
 run's; a native replica's is that of both servers. Peak memory is what all processes of a command had resident at one
 moment (pages that they share count for each).
 
-With `--default-servers` every server has its flavour's own defaults, but for what replication needs and for
-crash-safety; else they have 512 MiB of buffer pool, and MySQL as much of redo log.
+Every server has its flavour's own defaults, but for what replication needs and for crash-safety: those of the replica
+that set the mark. With `--large-pools` they have 512 MiB of buffer pool, in which all tables are, and MySQL as much of
+redo log.
 """
 
 from __future__ import annotations
@@ -83,17 +84,17 @@ STATEMENTS = Mapped("plain, as statements", limits={"event_rows_min": 10**9})
 class Bench:
     """A source, the targets and the replicas of one flavour; copies are made to the target with a binary log."""
 
-    def __init__(self, flavour: Flavour, folder: Path, *, default_servers: bool = False) -> None:
+    def __init__(self, flavour: Flavour, folder: Path, *, large_pools: bool = False) -> None:
         self.flavour = flavour
         self.folder = folder
         options: dict[str, str | None] = {**CRASH_SAFE}
-        if not default_servers:
+        if large_pools:
             options |= {"innodb_buffer_pool_size": "512M", "max_allowed_packet": "64M"}
             if flavour == "mysql":
                 options["innodb_redo_log_capacity"] = "512M"
 
         def server(name: str, more: Mapping[str, str | None] | None = None) -> Server:
-            return Server(flavour, folder / name, {**options, **(more or {})}, tuned=not default_servers)
+            return Server(flavour, folder / name, {**options, **(more or {})}, tuned=large_pools)
 
         self.source = server("source")
         self.target = server("target")
@@ -331,13 +332,11 @@ def main() -> None:
     parser.add_argument("--mapping", nargs="+", help="of the catch-up's mappings only these: 'plain' …")
     parser.add_argument("--no-catch-up", action="store_true")
     parser.add_argument("--no-snapshot", action="store_true")
-    parser.add_argument("--default-servers", action="store_true")
+    parser.add_argument("--large-pools", action="store_true")
     options = parser.parse_args()
     python, load = sys.version.split()[0], os.getloadavg()[0]
-    settings = "default" if options.default_servers else "large"
-    print(
-        f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {python}, load {load:.1f}, {settings} servers\n"
-    )
+    settings = "servers with large pools" if options.large_pools else "default servers"
+    print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {python}, load {load:.1f}, {settings}\n")
     print(
         "| server | table | copied by | rows/s: median (min–max) | of dump | of mydumper | of it with binlog |"
         " client CPU s | source CPU s | target CPU s | peak MiB |"
@@ -346,7 +345,7 @@ def main() -> None:
     catch_ups = []
     for flavour in options.flavour:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            bench = Bench(flavour, Path(folder), default_servers=options.default_servers)
+            bench = Bench(flavour, Path(folder), large_pools=options.large_pools)
             try:
                 made: dict[str, dict[str, int]] = {}  # of what is named in the table: tables and their rows
                 for table in options.table:

@@ -40,7 +40,7 @@ def test_the_benchmark_prints_its_tables(flavour: Flavour, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(BENCH))
     from tools import tools
 
-    sizes = ["--rows", "3000", "--changes", "600", "--rounds", "1", "--table", "users", "fifty"]
+    sizes = ["--rows", "3000", "--changes", "600", "--rounds", "1", "--table", "users", "fifty", "--large-pools"]
     copies, caught = _run("compare.py", flavour, *sizes)
     assert {line["table"] for line in copies} == {"users", "fifty"}
     binlogs = ["written"] if flavour == "mysql" else ["written", "none"]
@@ -58,7 +58,7 @@ def test_the_benchmark_prints_its_tables(flavour: Flavour, monkeypatch: pytest.M
 
 def test_servers_with_their_own_defaults_are_compared_too(flavour: Flavour) -> None:
     """They replicate as well."""
-    sizes = ["--rows", "1000", "--rounds", "1", "--table", "users", "--default-servers", "--no-catch-up"]
+    sizes = ["--rows", "1000", "--rounds", "1", "--table", "users", "--no-catch-up"]
     copies, _ = _run("compare.py", flavour, *sizes)
     assert {line["copied by"] for line in copies} >= set(COPIES)
 
