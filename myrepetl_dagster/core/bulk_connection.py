@@ -74,11 +74,9 @@ class BulkConnection(Connection):  # type: ignore[misc, type-arg, unused-ignore]
         Raises:
             pymysql.err.MySQLError: the server refuses it.
         """
-        head = (
-            _EXECUTE.pack(self._prepared(sql), 0, 1) + bytes((len(values) + 7) // 8) + b"\1"
-        )  # no NULLs; types follow
-        types = bytes([BLOB, 0]) * len(values)
-        pieces = [head + types]
+        no_nulls, types_follow = bytes((len(values) + 7) // 8), b"\1"
+        head = _EXECUTE.pack(self._prepared(sql), 0, 1) + no_nulls + types_follow
+        pieces = [head + bytes([BLOB, 0]) * len(values)]
         for value in values:
             pieces += (length(len(value)), value)
         send_statement(self, pieces, sum(map(len, pieces)), COMMAND.COM_STMT_EXECUTE)
