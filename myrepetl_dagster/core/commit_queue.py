@@ -25,6 +25,9 @@ from .shaped import Images
 
 JOIN_WAIT_S = 0.25  # of a target that has nothing to do, for more of the log
 FIRST_JOINED_MAX = 2 * LANES  # batches: it is not known yet how long they take
+# Of a target that reads a table's pages anew each time it goes through it: that takes it longer than to wait.
+LONG_JOIN_WAIT_S = 1.5
+FIRST_JOINED_LARGE_MAX = 4 * LANES
 _EARLY_BYTES_MAX = 10 * 2**20  # of the log: more has long rows, and what came before is applied first
 
 
@@ -36,6 +39,15 @@ class Batch:
     work: Work
     since: Position
     checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Batches of several mappings, up to the same place in the log; the rows in them and about their memory."""
+
+    batches: Sequence[Batch]
+    rows: int
+    bytes: int
 
 
 class CommitQueue:
@@ -55,16 +67,17 @@ class CommitQueue:
         self.sequences: dict[str, int] = {}  # the number of each mapping's newest commit
         self.stored: dict[str, Checkpoint] = {}  # each mapping's newest: committed, under way or waiting
         self.broken = False  # a commit has failed: nothing that came after it may be committed
-        self.waiting: list[list[Batch]] = []
+        self.waiting: list[Waiting] = []
         self.waiting_rows = self.waiting_bytes = 0
-        self.waiting_since_s = 0.0
+        self.waiting_since_s = self.landed_at_s = 0.0
+        self.waits_long = False
         self.waiting_images: dict[str, Images | None] = {}  # by mapping
         self.join_wait_s = JOIN_WAIT_S
         self.joined_rows_max = limits.batch_rows_max * min(FIRST_JOINED_MAX, limits.joined_batches_max)
-        # Of those that were joined last: which way they went, how many rows they had, when they began and ended.
+        # Of those that were joined last: which way they went, how many rows they had, when they began.
         self.descending = False
         self.joined_rows = 0
-        self.joined_at_s = self.joined_until_s = 0.0
+        self.joined_at_s = 0.0
 
     @property
     def holds_work(self) -> bool:
@@ -120,7 +133,7 @@ class CommitQueue:
             if self._is_time():
                 self._start_waiting(report)
         else:
-            self._start_waiting(report)
+            self._start_all_waiting(report)
             self._start_pending(report, everyone=everyone, beside=beside)
         self.open.clear()
         self.rows_pending = self.bytes_pending = 0
@@ -132,7 +145,7 @@ class CommitQueue:
 
     def land(self, report: Report) -> None:
         """Commit all that waits, and wait for the commits under way."""
-        self._start_waiting(report)
+        self._start_all_waiting(report)
         self._wait(report)
 
     def abandon(self) -> None:
@@ -214,35 +227,71 @@ class CommitQueue:
     def _put_off(self, *, everyone: bool) -> None:
         if not self.waiting:
             self.waiting_since_s = time.monotonic()
-        self.waiting_rows += self.rows_pending
-        self.waiting_bytes += sum(state.done.shaped.held_bytes for state in self.states)
+        size = sum(state.done.shaped.held_bytes for state in self.states)
         self.waiting_images |= {s.name: s.done.shaped.images for s in self.states if s.done.shaped.rows_pending}
-        if batch := [self._batch(state) for state in self.states if everyone or state.done.touched]:
-            self.waiting.append(batch)
+        rows = self.rows_pending
+        if batches := [self._batch(state) for state in self.states if everyone or state.done.touched]:
+            self.waiting.append(Waiting(batches, rows, size))
+            self.waiting_rows += rows
+            self.waiting_bytes += size
+            self._look_at_pages(self.waiting[-1])
+
+    def _look_at_pages(self, waiting: Waiting) -> None:
+        """Whether a target has to read a table anew each time it goes through it, for the bytes of a row as they are
+        here: then what goes through it at once had better be much.
+        """
+        if self.waits_long or not waiting.rows or not self.join_wait_s:
+            return
+        row_bytes = waiting.bytes / waiting.rows
+        for target in self.targets:
+            states = [one.state for one in waiting.batches if one.work.shaped.rows_pending]
+            plans = [state.written for state in states if state.target is target]
+            if sum(map(target.rows_about, plans)) * row_bytes > target.buffer_pool_bytes:
+                self.waits_long = True
+        if not self.waits_long:
+            return
+        self.join_wait_s = LONG_JOIN_WAIT_S
+        if not self.joined_rows:
+            batches = min(FIRST_JOINED_LARGE_MAX, self.limits.joined_batches_max)
+            self.joined_rows_max = max(self.joined_rows_max, self.limits.batch_rows_max * batches)
 
     def _is_time(self) -> bool:
         """Whether what waits should be committed now."""
-        if self.waiting_rows >= self.joined_rows_max or self.waiting_bytes >= self.limits.joined_bytes_max:
+        rows_max = self.limits.batch_rows_max * self.limits.joined_batches_max
+        if self.waiting_rows >= rows_max or self.waiting_bytes >= self.limits.joined_bytes_max:
             return True
         if any(commit.lane.busy for _, commit in self.under_way):
             return False
-        return time.monotonic() - self.waiting_since_s >= self.join_wait_s
+        if self.waiting_rows >= self.joined_rows_max:
+            return True
+        since_s = max(self.waiting_since_s, self.landed_at_s) if self.waits_long else self.waiting_since_s
+        return time.monotonic() - since_s >= self.join_wait_s
+
+    def _start_all_waiting(self, report: Report) -> None:
+        while self.waiting:
+            self._start_waiting(report)
 
     def _start_waiting(self, report: Report) -> None:
-        """Begin to commit all that waits, once all that came before is committed."""
+        """Begin to commit what waits, as much as may be joined, once all that came before is committed."""
         if not self.waiting:
             return
         self.broken = True
         self._wait(report)
-        self._pace()
         self.descending = not self.descending  # where the last ones ended, pages are still there
-        waiting, self.waiting = self.waiting, []
-        self.joined_at_s, self.joined_rows = time.monotonic(), self.waiting_rows
-        self.waiting_rows = self.waiting_bytes = 0
-        self.waiting_images.clear()
+        joined: list[Sequence[Batch]] = []
+        self.joined_rows = 0
+        while self.waiting and self.joined_rows < self.joined_rows_max:
+            one = self.waiting.pop(0)
+            joined.append(one.batches)
+            self.joined_rows += one.rows
+            self.waiting_rows -= one.rows
+            self.waiting_bytes -= one.bytes
+        self.joined_at_s = self.waiting_since_s = time.monotonic()
+        if not self.waiting:
+            self.waiting_images.clear()
         for target in self.targets:
             commits: list[Commit] = []
-            for batches in self._joined(target, waiting):
+            for batches in self._joined(target, joined):
                 pieces = [self.piece(one.state, one.work, commits, since=one.since, joined=True) for one in batches]
                 stored = [self._numbered(one) for one in batches]
                 commits.append(Commit(target.lanes(LANES)[len(commits)], pieces, stored, joined=True))
@@ -269,12 +318,9 @@ class CommitQueue:
                     known.checkpoint = one.checkpoint
         return [list(part.values()) for part in parts if part]
 
-    def _pace(self) -> None:
+    def _pace(self, took_s: float) -> None:
         """A commit is not to take longer than batches may be apart, whatever the target does in that time."""
-        if not self.joined_rows:  # none were joined yet
-            return
         joined_rows_max = self.limits.batch_rows_max * self.limits.joined_batches_max
-        took_s = self.joined_until_s - self.joined_at_s
         if took_s > self.limits.batch_interval_s_max > 0:
             paced = int(self.joined_rows * self.limits.batch_interval_s_max / took_s)
             joined_rows_max = min(joined_rows_max, max(paced, self.limits.batch_rows_max * LANES))
@@ -296,8 +342,9 @@ class CommitQueue:
         self.broken, broken = True, self.broken
         commit.lane.finish()
         self.under_way.remove((target, commit))
+        self.landed_at_s = time.monotonic()
         if commit.joined:
-            self.joined_until_s = time.monotonic()
+            self._pace(self.landed_at_s - self.joined_at_s)
         # Triggers of the target, say, make their locks meet: each time that costs its patience.
         self.one_by_one = self.one_by_one or commit.gave_way
         for state, checkpoint in zip(commit.states, commit.stored, strict=True):

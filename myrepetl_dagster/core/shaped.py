@@ -264,6 +264,9 @@ def _parted(
     last: dict[Any, Any], held: set[Any], make: Callable[[dict[Any, Any]], _Made]
 ) -> tuple[_Made | None, _Made | None]:
     """What is made of rows whose keys nobody has held, and of the rest."""
-    late = {key: row for key, row in last.items() if key in held}
-    early = {key: row for key, row in last.items() if key not in held} if late else last
-    return make(early) if early else None, make(late) if late else None
+    both = last.keys() & held
+    if not both:
+        return make(last) if last else None, None
+    early = last.copy()
+    late = {key: early.pop(key) for key in last if key in both}
+    return make(early) if early else None, make(late)

@@ -232,8 +232,15 @@ class FakeTarget:
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
         return False
 
+    def rows_about(self, plan: TablePlan) -> int:
+        return 10**6 if self.database.is_large else 0
+
     def is_large(self, plan: TablePlan) -> bool:
         return self.database.is_large
+
+    @property
+    def buffer_pool_bytes(self) -> int:
+        return 2**20
 
     def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None:
         raise AssertionError("it takes none")

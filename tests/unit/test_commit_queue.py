@@ -13,7 +13,7 @@ from simulation.specs import Spec, plan_of
 
 from myrepetl_dagster.core import commit_queue
 from myrepetl_dagster.core.checkpoint import Checkpoint
-from myrepetl_dagster.core.commit_queue import JOIN_WAIT_S, Batch, CommitQueue
+from myrepetl_dagster.core.commit_queue import FIRST_JOINED_LARGE_MAX, JOIN_WAIT_S, LONG_JOIN_WAIT_S, Batch, CommitQueue
 from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.errors import UnsupportedEvent
 from myrepetl_dagster.core.log_cursor import LogCursor
@@ -83,6 +83,51 @@ def test_an_idle_target_is_given_work_soon(clock: Clock) -> None:
     assert len(world.queue.under_way) == 3
     world.queue.land(lambda _: None)
     assert world.commits == [10, 10, 10]
+
+
+def test_a_table_larger_than_the_buffer_pool_is_gone_through_seldom(clock: Clock) -> None:
+    """There twice as many of the first batches are joined, and from when the target has nothing to do it waits longer
+    for more; with less than that, what waits is begun as before once the log's end is reached.
+    """
+    world = World()
+    world.database.is_large = True
+    for _ in range(FIRST_JOINED_LARGE_MAX):
+        assert not world.queue.under_way
+        clock.now_s += JOIN_WAIT_S
+        world.queue.waiting_since_s = clock.now_s
+        world.read()
+    assert world.queue.under_way
+    for _ in range(3):
+        world.read()
+    clock.now_s += 2 * LONG_JOIN_WAIT_S
+    world.queue._wait(lambda _: None)
+    world.read()
+    clock.now_s += LONG_JOIN_WAIT_S * 0.9
+    world.read()
+    assert not world.queue.under_way
+    clock.now_s += LONG_JOIN_WAIT_S * 0.2
+    world.read()
+    assert world.queue.under_way
+    world.read()
+    world.queue.land(lambda _: None)
+    assert sum(world.commits) == 10 * (FIRST_JOINED_LARGE_MAX + 7)
+
+
+def test_what_waits_may_be_more_than_is_joined(clock: Clock) -> None:
+    """While the target is at work batches go on to wait; of them it is given what it did in time, then the rest."""
+    world = World(replace(LIMITS, joined_batches_max=1000))
+    for _ in range(6 + 10):
+        world.read()
+    assert world.queue.joined_rows == 60
+    assert world.queue.waiting_rows == 100
+    clock.now_s += 2 * LIMITS.batch_interval_s_max
+    world.queue._wait(lambda _: None)
+    world.read()
+    assert world.queue.joined_rows == 30
+    assert world.queue.waiting_rows == 80
+    world.queue.land(lambda _: None)
+    assert not world.queue.waiting
+    assert sum(world.commits) == 170
 
 
 def test_as_many_as_may_be_joined_are_parted_evenly(clock: Clock) -> None:
@@ -168,7 +213,6 @@ def test_a_slow_target_is_given_less_at_once(clock: Clock, took_s: float, rows_m
     world.state.done.truncate()
     world.queue.commit(lambda _: None)
     world.read()
-    world.queue.land(lambda _: None)
     assert world.queue.joined_rows_max == rows_max
 
 
