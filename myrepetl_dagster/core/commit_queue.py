@@ -4,7 +4,8 @@ Transactions of the log become batches of `batch_rows_max` rows. While a copy se
 rows, it is given to its target as soon as there is a connection for it. Else batches wait until the target has done all
 that came before, up to `joined_batches_max` of them. Then they are parted among the connections, and all begin at once:
 the more of a table's changes lie in one transaction, the fewer times a page of it is read and written, and transactions
-that go through the table side by side share the pages.
+that go through the table side by side share the pages. For a table that the target's buffer pool cannot hold, it
+costs less to wait on while the target has nothing to do than to go through it once more.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from faults.harness import retries
@@ -18,8 +18,10 @@ from server_farm import Servers
 from myrepetl_dagster.core import apply
 from myrepetl_dagster.core.apply import MySQLTarget, Target
 from myrepetl_dagster.core.checkpoint import TABLE
+from myrepetl_dagster.core.commit_queue import CommitQueue
 from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.errors import RowRejected, SchemaDrift, StaleRun
+from myrepetl_dagster.core.mapping_state import Report
 from myrepetl_dagster.core.plan import TablePlan
 from myrepetl_dagster.core.shaped import Part
 from myrepetl_dagster.core.snapshot import keys_condition
@@ -398,6 +400,42 @@ def test_deletes_of_a_large_table_wait_for_no_other_row(world: Pair, key: str, m
         other.rollback()
     world.assert_same("large")
     world.assert_same("small")
+
+
+@pytest.mark.parametrize("pool_bytes", [None, 10_000])
+def test_a_table_larger_than_the_buffer_pool_is_told_from_others(
+    world: Pair, pool_bytes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the target says of both; and nothing is lost or late where more is waited for."""
+    world.limits |= {"batch_rows_max": 100, "joined_batches_max": 30}
+    pools: set[int] = set()
+    waited: set[bool] = set()
+    start = CommitQueue._start_waiting
+
+    def starting(self: CommitQueue, report: Report) -> None:
+        if self.waiting:
+            waited.add(self.waits_long)
+            pools.update(cast(MySQLTarget, target).buffer_pool_bytes for target in self.targets)
+        start(self, report)
+
+    monkeypatch.setattr(CommitQueue, "_start_waiting", starting)
+    if pool_bytes is not None:
+        monkeypatch.setattr(MySQLTarget, "buffer_pool_bytes", pool_bytes)
+    series = "WITH RECURSIVE s AS (SELECT 1 i UNION ALL SELECT i + 1 FROM s WHERE i < 900)"
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY, a INT)", f"INSERT INTO t {series} SELECT i, i FROM s")
+    pipeline = world.pipeline("t")
+    world.run(pipeline)
+    world.on_source(
+        *(f"UPDATE t SET a = a + 1 WHERE id BETWEEN {n} AND {n + 60}" for n in range(1, 900, 7)),
+        *(f"DELETE FROM t WHERE id = {n}" for n in range(1, 900, 10)),
+    )
+    world.run(pipeline)
+    with world.target_session() as session, session.cursor() as cursor:
+        cursor.execute("SELECT @@GLOBAL.innodb_buffer_pool_size")
+        ((size,),) = cursor.fetchall()
+    assert pools == {pool_bytes or int(size)}
+    assert waited == {pool_bytes is not None}
+    world.assert_same("t")
 
 
 def test_what_cannot_go_as_events_is_written_beside_as_well(
