@@ -490,10 +490,10 @@ def test_a_transform_that_takes_its_time_is_no_lock(
     """A transaction whose rows are being made asks nothing of the server for long: those behind it wait, and none gives
     way.
     """
-    monkeypatch.setattr(apply, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(apply, "PATIENCE_S", 0.5)
     world.replays = False
     world.limits |= {"batch_rows_max": 300, "joined_batches_max": 30}
-    (tmp_path / "t.py").write_text("import time\n\ndef slow(value):\n    time.sleep(0.001)\n    return value\n")
+    (tmp_path / "t.py").write_text("import time\n\ndef slow(value):\n    time.sleep(0.003)\n    return value\n")
     world.on_source("CREATE TABLE t (id INT PRIMARY KEY, a INT)", "CREATE TABLE q (id INT PRIMARY KEY, a INT)")
     columns = {"id": "id", "a": {"column": "a", "transform": "t.slow"}}
     mapping: dict[str, Any] = {
