@@ -406,7 +406,7 @@ def test_deletes_of_a_large_table_wait_for_no_other_row(world: Pair, key: str, m
 def test_a_table_larger_than_the_buffer_pool_is_told_from_others(
     world: Pair, pool_bytes: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By what the target says of both; and nothing is lost or late where more is waited for."""
+    """By what the target says of both; and nothing is lost where more is waited for."""
     world.limits |= {"batch_rows_max": 100, "joined_batches_max": 30}
     pools: set[int] = set()
     waited: set[bool] = set()

@@ -87,14 +87,12 @@ def test_an_idle_target_is_given_work_soon(clock: Clock) -> None:
 
 def test_a_table_larger_than_the_buffer_pool_is_gone_through_seldom(clock: Clock) -> None:
     """There twice as many of the first batches are joined, and from when the target has nothing to do it waits longer
-    for more; with less than that, what waits is begun as before once the log's end is reached.
+    for more. What waits at the log's end is begun then.
     """
     world = World()
     world.database.is_large = True
     for _ in range(FIRST_JOINED_LARGE_MAX):
         assert not world.queue.under_way
-        clock.now_s += JOIN_WAIT_S
-        world.queue.waiting_since_s = clock.now_s
         world.read()
     assert world.queue.under_way
     for _ in range(3):
