@@ -45,6 +45,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HEADER = struct.Struct("<IBIIIH")  # timestamp, type, server id, event size, next position, flags
+_NEXT_POSITION, _NEXT_POSITION_AT = struct.Struct("<I"), 13
 _ARTIFICIAL = 0x20  # flag of an event that the dump made up: it is in no file
 _SERVER_VERSION = slice(2, 52)  # of a format description's body
 _KIND_AT = 4  # of an event, in its header
@@ -121,7 +122,7 @@ class LogReader:
                     yield happened
                     happened = []
                     yield from self._payload(event)
-                else:
+                elif not self._goes_on(event, kind, happened):
                     self._read(event, happened)
                     # Small events may be big once inflated, several of them more than there is room for.
                     if kind > MARIADB_QUERY_COMPRESSED and _is_big(happened):
@@ -131,6 +132,33 @@ class LogReader:
             yield happened
             raise
         yield happened
+
+    def _goes_on(self, event: bytes, kind: int, happened: list[LogEvent]) -> bool:
+        """Take in an event that begins as the last one of its type did, with more rows of the same table: a statement
+        for each row makes two such events of each, which are most of a log's. Of any other one, nothing is done.
+        """
+        (next_position,) = _NEXT_POSITION.unpack_from(event, _NEXT_POSITION_AT)
+        if next_position <= self.offset_bytes or not self.checksums or zlib.crc32(event) != _CRC_RESIDUE:
+            return False
+        if kind == TABLE_MAP:
+            if event[HEADER_BYTES:-4] != self.tables.announced:
+                return False
+        else:
+            known = self.tables.heads.get(kind)
+            if known is None or not happened:
+                return False
+            head, verb, table_map = known
+            last = happened[-1]
+            if type(last) is not RowsRead or last.table_map is not table_map or last.size_bytes >= _PIECE_BYTES:
+                return False
+            if not event.startswith(head, HEADER_BYTES):
+                return False
+            end = len(event) - 4
+            last.images.append((verb, event, HEADER_BYTES + len(head), end))
+            last.size_bytes += end - HEADER_BYTES
+        self._event = event
+        self.offset_bytes = next_position
+        return True
 
     def _payload(self, event: bytes) -> Iterator[list[LogEvent]]:
         """What a whole transaction in one event tells, in pieces of a bounded size."""

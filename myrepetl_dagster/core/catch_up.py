@@ -107,10 +107,10 @@ class CatchUp:
 
         Each time that nothing more has come, what has come is committed.
         """
-        self.queue.limits = self.limits = replace(
+        self.limits = replace(
             self.limits, batch_interval_s_max=min(FOLLOW_INTERVAL_S, self.limits.batch_interval_s_max)
         )
-        self.queue.join_wait_s = 0.0
+        self.queue.follow(self.limits)
         with self._orderly(report):
             self._follow(report, ended)
 
@@ -200,7 +200,7 @@ class CatchUp:
             if shaper.plan.columns != state.written.columns:
                 # Rows of other columns are other statements; a definition lies between them, so that the
                 # rows so far are of whole transactions.
-                if state.done.touched or self.queue.waiting:
+                if state.done.touched or self.queue.joining.groups:
                     self.queue.commit(report)
                 state.written = shaper.plan
             shaped = self._current(state).shaped

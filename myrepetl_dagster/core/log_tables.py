@@ -36,6 +36,8 @@ class LogTables:
         self.names = frozenset(known)
         self.mariadb = False  # until the log says who wrote it
         self.announced = b""  # the last table map, which mostly comes again before the next rows of its table
+        # What the last rows event of a type began with, up to its images, and what that means: of the last table map.
+        self.heads: dict[int, tuple[bytes, Verb, TableMap]] = {}
         self._altered = {name for name, table in known.items() if table.altered}
         self._maps: dict[bytes, TableMap | Undescribed | None] = {}
         self._parsed: dict[bytes, TableMap | Undescribed] = {}
@@ -44,7 +46,7 @@ class LogTables:
     def forget_ids(self) -> None:
         """A server that restarted gives old table ids to other tables."""
         self._maps.clear()
-        self.announced = b""
+        self._forget_announced()
 
     def forget_columns(self, change: TableChange) -> None:
         """What was known of a table's columns holds no longer."""
@@ -55,10 +57,15 @@ class LogTables:
                 self._altered.add(name)
                 self._parsed.clear()
                 self._decoders.clear()
-                self.announced = b""
+                self._forget_announced()
+
+    def _forget_announced(self) -> None:
+        self.announced = b""
+        self.heads.clear()
 
     def announce(self, raw: bytes, place: str) -> None:
         """Take in a TABLE_MAP event's body."""
+        self.heads.clear()
         table_id, described = raw[:6], raw[8:]
         if described in self._parsed:
             self._maps[table_id] = self._parsed[described]
@@ -94,6 +101,8 @@ class LogTables:
         if plain != kind:
             data = inflated(data[first:end])
             first, end = 0, len(data)
+        else:
+            self.heads[kind] = (data[start:first], _VERBS[plain], table_map)
         return table_map, (_VERBS[plain], data, first, end)
 
     def decoder(self, table_map: TableMap) -> Decoder:

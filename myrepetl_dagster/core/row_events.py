@@ -90,25 +90,25 @@ class RowChanges:
         pool, each page is read and written once, however many of its rows have changed.
         """
         insert, update, delete, extra = _KINDS[mariadb]
-        form, key_image, fresh = self.form, self.form.key_image, self.fresh
+        form, key_image, last, fresh = self.form, self.form.key_image, self.last, self.fresh
         size = (form.width + 7) // 8
         every = b"\xff" * size  # bits beyond the last column mean nothing
         head = _ROWS_HEADER + extra + _length(form.width)
         names = b"".join(bytes([len(name)]) + name + b"\0" for name in (table.schema.encode(), table.table.encode()))
         table_map = _event(_TABLE_MAP, _POST_HEADER + names + form.columns)
         bytes_max = min(_EVENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)
-        keys = sorted(self.last, key=form.order, reverse=descending)
+        keys = sorted(last, key=form.order, reverse=descending)
         for start in range(0, len(keys), STRETCH_ROWS):
             added: list[bytes] = []
             changed: list[bytes] = []  # key, image, key …
             gone: list[bytes] = []
             for key in keys[start : start + STRETCH_ROWS]:
-                image = self.last[key]
-                if image is None:
-                    if key not in fresh:
-                        gone.append(key_image(*key))
-                elif key in fresh:
-                    added.append(image)
+                image = last[key]
+                if key in fresh:
+                    if image is not None:
+                        added.append(image)
+                elif image is None:
+                    gone.append(key_image(*key))
                 else:
                     changed += (key_image(*key), image)
             for kind, bitmaps, images, of_row in (
@@ -213,6 +213,9 @@ def _event_header(kind: int, body_bytes: int) -> bytes:
 def _pieces(images: Sequence[bytes], of_row: int, bytes_max: int) -> Iterator[tuple[Sequence[bytes], int]]:
     """The images, so many of each row, in pieces no longer than that unless one row is, and their size in bytes."""
     sizes = list(map(len, images))
+    if 0 < (total := sum(sizes)) <= bytes_max:
+        yield images, total
+        return
     start = size = 0
     for at in range(0, len(images), of_row):
         row_bytes = sum(sizes[at : at + of_row])

@@ -21,10 +21,11 @@ from myrepetl_dagster.core.apply import Target
 from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint
-from myrepetl_dagster.core.commit_queue import Batch, CommitQueue
+from myrepetl_dagster.core.commit_queue import CommitQueue
 from myrepetl_dagster.core.commits import Commit, Piece
 from myrepetl_dagster.core.copy import Copy
 from myrepetl_dagster.core.errors import TransientError
+from myrepetl_dagster.core.joining import Batch, Group, Joining
 from myrepetl_dagster.core.log_cursor import LogCursor
 from myrepetl_dagster.core.log_events import Decided, Idle, LogEvent
 from myrepetl_dagster.core.mapping_state import MappingState, Work
@@ -247,9 +248,9 @@ def late_checkpoint(self: CommitQueue, target: Target, pieces: Sequence[Piece], 
     self.under_way[-1][1].stored = Late()
 
 
-def joined_too_far(self: CommitQueue, target: Target, waiting: Sequence[Sequence[Batch]]) -> list[list[Batch]]:
+def joined_too_far(self: Joining, groups: Sequence[Group], target: Target, parts_max: int) -> list[list[Batch]]:
     """Of batches that were joined and parted, each part gets the checkpoint of the last one."""
-    parts = JOINED(self, target, waiting)
+    parts = PARTED(self, groups, target, parts_max)
     newest = {one.state.name: one.checkpoint for part in parts for one in part}
     for part in parts:
         for one in part:
@@ -257,11 +258,11 @@ def joined_too_far(self: CommitQueue, target: Target, waiting: Sequence[Sequence
     return parts
 
 
-def joined_backwards(self: CommitQueue, target: Target, waiting: Sequence[Sequence[Batch]]) -> list[list[Batch]]:
+def joined_backwards(self: Joining, groups: Sequence[Group], target: Target, parts_max: int) -> list[list[Batch]]:
     """What is joined to a batch goes before it."""
-    parts = JOINED(self, target, [])
-    for batch in waiting:
-        for one in batch:
+    parts = PARTED(self, [], target, parts_max)
+    for group in groups:
+        for one in group.batches:
             if one.state.target is not target:
                 continue
             parts = parts or [[]]
@@ -309,14 +310,14 @@ def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingSt
     DECIDED(self, event, report)
 
 
-JOINED = CommitQueue._joined
+PARTED = Joining.parted
 START_COMMIT = CommitQueue._start_commit
 END, FIRST, SHAPE = Copy._end, Pass._first, Shaper.shape
 START, WRITE_PART, TAKE, DECIDED = LogCursor._start, CatchUp._write_part, CatchUp._take, CatchUp._decided
 
 MUTANTS = [
-    Mutant("joined batches with the checkpoint of the last", [(CommitQueue, "_joined", joined_too_far)]),
-    Mutant("joined batches the wrong way round", [(CommitQueue, "_joined", joined_backwards)]),
+    Mutant("joined batches with the checkpoint of the last", [(Joining, "parted", joined_too_far)]),
+    Mutant("joined batches the wrong way round", [(Joining, "parted", joined_backwards)]),
     Mutant("checkpoint before the rows", target=CheckpointFirst),
     Mutant("checkpoint in a second transaction", target=CheckpointLater),
     Mutant("no fence", target=NoFence),

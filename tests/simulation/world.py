@@ -62,8 +62,8 @@ class Token:
 
 CLOCK = Clock()
 # By name, since the package exports a function `replicate`, too.
-_PASS, _COPY, _CATCH_UP, _COMMIT_QUEUE = (
-    sys.modules[f"myrepetl_dagster.core.{name}"] for name in ("run_pass", "copy", "catch_up", "commit_queue")
+_PASS, _COPY, _CATCH_UP, _COMMIT_QUEUE, _JOINING = (
+    sys.modules[f"myrepetl_dagster.core.{name}"] for name in ("run_pass", "copy", "catch_up", "commit_queue", "joining")
 )
 
 
@@ -84,7 +84,7 @@ def install() -> Callable[[], None]:
     """Put the worlds' clock, and what is said in the log, in the core's place; returns what undoes it."""
     shapers = Shapers()
     places: list[tuple[Any, str, Any]] = [
-        *((module, "time", CLOCK) for module in (_COPY, _CATCH_UP, _COMMIT_QUEUE)),
+        *((module, "time", CLOCK) for module in (_COPY, _CATCH_UP, _COMMIT_QUEUE, _JOINING)),
         (_CATCH_UP, "uuid", CLOCK),
         (_PASS, "columns_to_json", lru_cache(columns_to_json)),
         (_CATCH_UP, "columns_from_json", lru_cache(columns_from_json)),

@@ -11,11 +11,12 @@ import pytest
 from simulation.fake_target import Database, FakeTarget
 from simulation.specs import Spec, plan_of
 
-from myrepetl_dagster.core import commit_queue
+from myrepetl_dagster.core import commit_queue, joining
 from myrepetl_dagster.core.checkpoint import Checkpoint
-from myrepetl_dagster.core.commit_queue import FIRST_JOINED_LARGE_MAX, JOIN_WAIT_S, LONG_JOIN_WAIT_S, Batch, CommitQueue
+from myrepetl_dagster.core.commit_queue import CommitQueue
 from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.errors import UnsupportedEvent
+from myrepetl_dagster.core.joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
 from myrepetl_dagster.core.log_cursor import LogCursor
 from myrepetl_dagster.core.mapping_state import MappingState, Work
 from myrepetl_dagster.core.model import Limits, Phase, Row
@@ -38,7 +39,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(commit_queue, "time", made)
+    for module in (commit_queue, joining):
+        monkeypatch.setattr(module, "time", made)
     return made
 
 
@@ -46,7 +48,7 @@ class World:
     """One mapping, its target, and what was committed: how many rows, in each transaction."""
 
     def __init__(self, limits: Limits = LIMITS) -> None:
-        self.database = Database()
+        self.database = Database(is_large=True)
         self.commits: list[int] = []
         target = FakeTarget(self.database, "run", {}, lambda _: None, self.note)
         target.claim(["m"])
@@ -72,7 +74,7 @@ class World:
 
 
 def test_an_idle_target_is_given_work_soon(clock: Clock) -> None:
-    """The first batches wait a quarter of a second for more, not longer."""
+    """The first batches wait a second and a half for more, not longer."""
     world = World()
     world.read()
     clock.now_s += JOIN_WAIT_S * 0.9
@@ -86,52 +88,60 @@ def test_an_idle_target_is_given_work_soon(clock: Clock) -> None:
 
 
 def test_a_table_larger_than_the_buffer_pool_is_gone_through_seldom(clock: Clock) -> None:
-    """There twice as many of the first batches are joined, and from when the target has nothing to do it waits longer
-    for more. What waits at the log's end is begun then.
-    """
+    """From when the target has nothing to do, what waits does so for more. What waits at the log's end is begun then."""
     world = World()
-    world.database.is_large = True
-    for _ in range(FIRST_JOINED_LARGE_MAX):
+    for _ in range(FIRST_JOINED_MAX):
         assert not world.queue.under_way
         world.read()
     assert world.queue.under_way
     for _ in range(3):
         world.read()
-    clock.now_s += 2 * LONG_JOIN_WAIT_S
+    clock.now_s += 2 * JOIN_WAIT_S
     world.queue._wait(lambda _: None)
     world.read()
-    clock.now_s += LONG_JOIN_WAIT_S * 0.9
+    clock.now_s += JOIN_WAIT_S * 0.9
     world.read()
     assert not world.queue.under_way
-    clock.now_s += LONG_JOIN_WAIT_S * 0.2
+    clock.now_s += JOIN_WAIT_S * 0.2
     world.read()
     assert world.queue.under_way
     world.read()
     world.queue.land(lambda _: None)
-    assert sum(world.commits) == 10 * (FIRST_JOINED_LARGE_MAX + 7)
+    assert sum(world.commits) == 10 * (FIRST_JOINED_MAX + 7)
+
+
+def test_nothing_waits_for_a_target_that_holds_its_tables(clock: Clock) -> None:
+    """Of tables that fit the buffer pool each batch is a commit, begun as soon as it is read, beside those before it."""
+    world = World()
+    world.database.is_large = False
+    for number in range(LANES):
+        world.read()
+        assert len(world.queue.under_way) == number + 1
+    world.queue.land(lambda _: None)
+    assert world.commits == [10] * LANES
 
 
 def test_what_waits_may_be_more_than_is_joined(clock: Clock) -> None:
     """While the target is at work batches go on to wait; of them it is given what it did in time, then the rest."""
     world = World(replace(LIMITS, joined_batches_max=1000))
-    for _ in range(6 + 10):
+    for _ in range(12 + 10):
         world.read()
-    assert world.queue.joined_rows == 60
-    assert world.queue.waiting_rows == 100
+    assert world.queue.joining.begun_rows == 120
+    assert world.queue.joining.rows == 100
     clock.now_s += 2 * LIMITS.batch_interval_s_max
     world.queue._wait(lambda _: None)
     world.read()
-    assert world.queue.joined_rows == 30
-    assert world.queue.waiting_rows == 80
+    assert world.queue.joining.begun_rows == 60
+    assert world.queue.joining.rows == 50
     world.queue.land(lambda _: None)
-    assert not world.queue.waiting
-    assert sum(world.commits) == 170
+    assert not world.queue.joining.groups
+    assert sum(world.commits) == 230
 
 
 def test_as_many_as_may_be_joined_are_parted_evenly(clock: Clock) -> None:
     """At `joined_batches_max` batches they are begun, each connection with about as many rows as the others."""
     world = World()
-    world.queue.joined_rows_max = 200
+    world.queue.joining.rows_max = 200
     for _ in range(20):
         world.read()
     assert len(world.queue.under_way) == LANES
@@ -144,7 +154,7 @@ def test_as_many_as_may_be_joined_are_parted_evenly(clock: Clock) -> None:
 def test_no_connection_has_much_more_than_the_others(clock: Clock, sizes: list[int]) -> None:
     """Whatever the batches' sizes: none has more than its share by more than a batch; each batch is in one commit, in order."""
     world = World()
-    world.queue.joined_rows_max = 1000
+    world.queue.joining.rows_max = 1000
     for rows in sizes:
         world.read(rows)
     world.queue.land(lambda _: None)
@@ -186,9 +196,9 @@ def test_joining_can_be_turned_off(clock: Clock) -> None:
 
 
 def test_the_first_are_few(clock: Clock) -> None:
-    """How long a target takes is not known yet: no more than two batches for each connection are joined."""
+    """How long a target takes is not known yet: no more than four batches for each connection are joined."""
     world = World()
-    for _ in range(2 * LANES):
+    for _ in range(4 * LANES):
         assert not world.queue.under_way
         world.read()
     assert world.queue.under_way
@@ -200,29 +210,29 @@ def test_a_slow_target_is_given_less_at_once(clock: Clock, took_s: float, rows_m
     Only what was joined tells: whatever else was committed before and after it took its own time.
     """
     world = World()
-    world.queue.joined_rows_max = 1000
+    world.queue.joining.rows_max = 1000
     clock.now_s += 1000
     for _ in range(20):
         world.read()
-    world.queue._start_waiting(lambda _: None)
     clock.now_s += took_s
     world.queue.land(lambda _: None)
     clock.now_s += 1000
     world.state.done.truncate()
     world.queue.commit(lambda _: None)
     world.read()
-    assert world.queue.joined_rows_max == rows_max
+    assert world.queue.joining.rows_max == rows_max
 
 
 def test_each_commit_has_the_checkpoint_of_its_own_end() -> None:
     """Of batches that were joined and parted, a part ends where its last batch ended."""
     world = World()
-    waiting = []
+    groups = []
     for number in range(9):
         work = Work(Shaped([((str(number),), None)] * 10, rows_read=10, rows_deleted=10))
         checkpoint = world.state.checkpoint
-        waiting.append([Batch(world.state, work, checkpoint.position, replace(checkpoint, sequence=number))])
-    parts = world.queue._joined(world.state.target, waiting)
+        batch = Batch(world.state, work, checkpoint.position, replace(checkpoint, sequence=number))
+        groups.append(Group([batch], 10, 0))
+    parts = world.queue.joining.parted(groups, world.state.target, LANES)
     assert [(len(one.work.shaped.mutations), one.checkpoint.sequence) for (one,) in parts] == [
         (30, 2),
         (30, 5),
@@ -269,7 +279,7 @@ def test_what_cannot_be_read_is_told_with_the_place_before_it(clock: Clock) -> N
 def test_a_batch_that_is_all_filtered_waits_with_the_others(clock: Clock) -> None:
     """It has no images, and is joined with those that have: what waits is not begun early for it."""
     world = World()
-    world.queue.joined_rows_max = 1000
+    world.queue.joining.rows_max = 1000
     images = Unreadable()
 
     def read(n: int, filtered: int) -> None:
@@ -281,9 +291,9 @@ def test_a_batch_that_is_all_filtered_waits_with_the_others(clock: Clock) -> Non
         world.queue.add(world.state)
         world.queue.commit(lambda _: None, behind=True)
 
-    for n, filtered in enumerate([10, 0, 10, 5, 10]):
+    for n, filtered in enumerate([0, 10, 10, 5, 10]):
         read(n, filtered)
-    assert len(world.queue.waiting) == 5
+    assert len(world.queue.joining.groups) == 5
     assert not world.queue.under_way
 
 
