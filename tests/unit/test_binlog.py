@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import zstandard
@@ -21,12 +22,13 @@ from myrepetl_dagster.core.binlog import (
     LogReader,
     Moved,
     Prepared,
+    RowsRead,
     XaBegun,
 )
 from myrepetl_dagster.core.errors import UnsupportedEvent
 from myrepetl_dagster.core.event_payload import events_of, inflated
 from myrepetl_dagster.core.group import mariadb_group, tagged_group
-from myrepetl_dagster.core.model import TableName
+from myrepetl_dagster.core.model import Column, TableName
 from myrepetl_dagster.core.position import GtidSet
 
 UUID = "65552d93-e875-11f1-99db-02fc00000001"
@@ -255,3 +257,86 @@ def test_gtid_set_for_the_dump_command() -> None:
     tagged = GtidSet.parse(f"{UUID}:1-5:blue:3").encoded()
     expected = b"\x01\x02\x00\x00\x00\x00\x00\x01" + uuid + b"\x00" + struct.pack("<QQQ", 1, 1, 6)
     assert tagged == expected + uuid + b"\x08blue" + struct.pack("<QQQ", 1, 3, 4)
+
+
+# ---- most events are like the one before ----
+TABLES = [(1, "users"), (2, "users"), (1, "orders"), (2, "orders"), (3, "nobody's")]
+
+
+def table_map_event(number: int, table: str, position: int) -> bytes:
+    names = b"\x04shop\0" + bytes([len(table)]) + table.encode() + b"\0"
+    return event(19, number.to_bytes(6, "little") + b"\1\0" + names + b"\x01\x03\x00\x00", position=position)
+
+
+def rows_event(number: int, kind: int, flags: int, rows: int, position: int) -> bytes:
+    head = number.to_bytes(6, "little") + bytes([flags, 0]) + (b"\2\0" if kind >= 30 else b"")
+    bitmaps = b"\x01" + b"\xff" * (2 if kind in (24, 31) else 1)
+    images = b"".join(b"\0" + struct.pack("<i", n) for n in range(rows * len(bitmaps[1:])))
+    return event(kind, head + bitmaps + images, position=position)
+
+
+def told(one: LogReader, batches: list[list[bytes]]) -> list[object]:
+    """What happened, all that a reader knows after each batch, and the error that it stopped with."""
+    found: list[object] = []
+    for batch in batches:
+        try:
+            for piece in one.read_batch(batch):
+                for happened in piece:
+                    if isinstance(happened, RowsRead):
+                        rows = [(verb, data[start:end]) for verb, data, start, end in happened.images]
+                        found.append(
+                            (happened.table, repr(happened.table_map), happened.transaction, rows, happened.size_bytes)
+                        )
+                    else:
+                        found.append(happened)
+        except UnsupportedEvent as error:
+            return [*found, str(error)]
+        found.append((one.place, one.in_transaction))
+    return found
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("map"), st.sampled_from(TABLES)),
+    st.tuples(st.just("rows"), st.integers(1, 2), st.sampled_from([23, 24, 25, 30, 31, 32]), st.integers(0, 1), st.integers(1, 2)),
+    st.tuples(st.just("rows"), st.just(1), st.just(23), st.just(1), st.just(1)),
+    st.tuples(st.sampled_from(["commit", "nothing", "alter", "damaged", "cut", "restart", "back"])),
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(STEPS, max_size=12), max_size=4), st.booleans())
+def test_what_is_taken_in_at_a_glance_is_what_it_says(steps: list[list[Any]], whole: bool) -> None:
+    """Whatever follows whatever, in one batch or several: events that are like those before mean what they would alone,
+    and whoever is not what it seems stops the reader at the same place.
+    """
+    position = 1234
+    batches: list[list[bytes]] = [[table_map_event(1, "users", 0), table_map_event(2, "orders", 0)]]
+    for part in steps:
+        batches.append([])
+        for step, *more in part:
+            position += 50 if step != "back" else -150
+            if step == "back":
+                continue
+            if step == "map":
+                made = table_map_event(more[0][0], more[0][1], position)
+            elif step == "rows":
+                made = rows_event(more[0], more[1], more[2], more[3], position)
+            elif step == "commit":
+                made = event(16, b"\x01" + b"\0" * 7, position=position)
+            elif step == "nothing":
+                made = event(13, position=position)
+            elif step == "alter":
+                made = event(2, query("ALTER TABLE users ADD COLUMN x INT"), position=position)
+            elif step == "damaged":
+                made = rows_event(1, 23, 1, 1, position)[:-1] + b"!"
+            elif step == "cut":
+                made = event(23, rows_event(1, 23, 1, 1, 0)[19:-6], position=position)
+            else:
+                made = format_description(True)
+            batches[-1].append(made)
+    if whole:
+        batches = [[one for batch in batches for one in batch]]
+    known = {TableName("shop", name): KnownTable((Column("id", "int"),)) for name in ("users", "orders")}
+    quick, slow = LogReader(known, "binlog.000007"), LogReader(known, "binlog.000007")
+    slow._goes_on = lambda *_: False  # type: ignore[method-assign]
+    quick.offset_bytes = slow.offset_bytes = 1234
+    assert told(quick, batches) == told(slow, batches)
