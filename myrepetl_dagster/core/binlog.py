@@ -138,10 +138,11 @@ class LogReader:
         for each row makes two such events of each, which are most of a log's. Of any other one, nothing is done.
         """
         (next_position,) = _NEXT_POSITION.unpack_from(event, _NEXT_POSITION_AT)
-        if next_position <= self.offset_bytes or not self.checksums or zlib.crc32(event) != _CRC_RESIDUE:
+        if next_position <= self.offset_bytes or not self.checksums:
             return False
+        end = len(event) - 4
         if kind == TABLE_MAP:
-            if event[HEADER_BYTES:-4] != self.tables.announced:
+            if event[HEADER_BYTES:end] != self.tables.announced or zlib.crc32(event) != _CRC_RESIDUE:
                 return False
         else:
             known = self.tables.heads.get(kind)
@@ -151,9 +152,8 @@ class LogReader:
             last = happened[-1]
             if type(last) is not RowsRead or last.table_map is not table_map or last.size_bytes >= _PIECE_BYTES:
                 return False
-            if not event.startswith(head, HEADER_BYTES):
+            if not event.startswith(head, HEADER_BYTES) or zlib.crc32(event) != _CRC_RESIDUE:
                 return False
-            end = len(event) - 4
             last.images.append((verb, event, HEADER_BYTES + len(head), end))
             last.size_bytes += end - HEADER_BYTES
         self._event = event

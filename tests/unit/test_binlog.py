@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.binlog import (
@@ -299,10 +299,13 @@ STEPS = st.one_of(
     st.tuples(st.just("map"), st.sampled_from(TABLES)),
     st.tuples(st.just("rows"), st.integers(1, 2), st.sampled_from([23, 24, 25, 30, 31, 32]), st.integers(0, 1), st.integers(1, 2)),
     st.tuples(st.just("rows"), st.just(1), st.just(23), st.just(1), st.just(1)),
-    st.tuples(st.sampled_from(["commit", "nothing", "alter", "damaged", "cut", "restart", "back"])),
+    st.tuples(st.sampled_from(["commit", "nothing", "alter", "damaged", "damaged map", "cut", "restart", "back"])),
 )  # fmt: skip
 
 
+@example([[("map", (1, "users")), ("rows", 1, 23, 1, 1), ("damaged",)]], True)
+@example([[("map", (1, "users")), ("rows", 1, 23, 1, 1), ("damaged map",)]], True)
+@example([[("map", (1, "users")), ("rows", 1, 23, 1, 1), ("back",), ("rows", 1, 23, 1, 1)]], True)
 @given(st.lists(st.lists(STEPS, max_size=12), max_size=4), st.booleans())
 def test_what_is_taken_in_at_a_glance_is_what_it_says(steps: list[list[Any]], whole: bool) -> None:
     """Whatever follows whatever, in one batch or several: events that are like those before mean what they would alone,
@@ -328,6 +331,8 @@ def test_what_is_taken_in_at_a_glance_is_what_it_says(steps: list[list[Any]], wh
                 made = event(2, query("ALTER TABLE users ADD COLUMN x INT"), position=position)
             elif step == "damaged":
                 made = rows_event(1, 23, 1, 1, position)[:-1] + b"!"
+            elif step == "damaged map":
+                made = table_map_event(1, "users", position)[:-1] + b"!"
             elif step == "cut":
                 made = event(23, rows_event(1, 23, 1, 1, 0)[19:-6], position=position)
             else:
