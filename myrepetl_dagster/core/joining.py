@@ -26,7 +26,7 @@ from .shaped import Images
 
 JOIN_WAIT_S = 1.5  # of a target that has nothing to do, for more of the log
 FIRST_JOINED_MAX = 4 * LANES  # batches: it is not known yet how long they take
-# What InnoDB adds to a row and to its place in a page, and for what rows that come first may be shorter than the table's:
+# What InnoDB adds to a row and to its page, and for what the first rows may be shorter than the table's:
 # to join what goes to a table that would fit costs less than not to join what goes to one that does not.
 _STORED_ROW_BYTES = 100
 EARLY_BYTES_MAX = 10 * 2**20  # of the log: more has long rows, and what came before is applied first
