@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NoReturn
@@ -33,7 +33,7 @@ from .log_events import (
     Undescribed,
     XaBegun,
 )
-from .log_tables import ROWS_EVENTS, LogTables
+from .log_tables import ROWS_EVENTS, TABLE_MAP, LogTables
 from .maptypes import TableMap
 from .model import TableName
 from .position import Mark, Transaction
@@ -54,7 +54,7 @@ _PIECE_BYTES = 256 * 1024
 _NO_GROUP = Group(0.0)
 _CHECKSUM_AT = -5  # of a format description: before its own checksum, the kind of its file's (1: CRC32)
 
-QUERY, STOP, ROTATE, FORMAT_DESCRIPTION, XID, TABLE_MAP = 2, 3, 4, 15, 16, 19
+QUERY, STOP, ROTATE, FORMAT_DESCRIPTION, XID = 2, 3, 4, 15, 16
 HEARTBEAT, HEARTBEAT_V2, GTID, ANONYMOUS_GTID, XA_PREPARE = 27, 41, 33, 34, 38
 TRANSACTION_PAYLOAD, TAGGED_GTID = 40, 42
 MARIADB_GTID, MARIADB_QUERY_COMPRESSED = 162, 165
@@ -106,9 +106,9 @@ class LogReader:
         Raises:
             UnsupportedEvent: it cannot be applied exactly; the message names it and its place.
         """
-        return [happened for piece in self.read_batch([event]) for happened in piece]
+        return [happened for piece in self.read_batch(iter([event])) for happened in piece]
 
-    def read_batch(self, events: Iterable[bytes]) -> Iterator[list[LogEvent]]:
+    def read_batch(self, events: Iterator[bytes]) -> Iterator[list[LogEvent]]:
         """Read events as they follow each other.
 
         Raises:
@@ -116,14 +116,15 @@ class LogReader:
         """
         happened: list[LogEvent] = []
         try:
-            for event in events:
+            while (event := self._take_in(events, happened)) is not None:
                 kind = event[_KIND_AT]
                 if kind == TRANSACTION_PAYLOAD:
                     yield happened
                     happened = []
                     yield from self._payload(event)
-                elif not self._goes_on(event, kind, happened):
+                else:
                     self._read(event, happened)
+                    del event  # it may have 32 MiB
                     # Small events may be big once inflated, several of them more than there is room for.
                     if kind > MARIADB_QUERY_COMPRESSED and _is_big(happened):
                         yield happened
@@ -133,32 +134,43 @@ class LogReader:
             raise
         yield happened
 
-    def _goes_on(self, event: bytes, kind: int, happened: list[LogEvent]) -> bool:
-        """Take in an event that begins as the last one of its type did, with more rows of the same table: a statement
-        for each row makes two such events of each, which are most of a log's. Of any other one, nothing is done.
+    def _take_in(self, events: Iterator[bytes], happened: list[LogEvent]) -> bytes | None:
+        """Take in events that begin as the last ones of their types did, with more rows of the same table, up to one
+        that does not, which is given back; None at the end. A statement for each row makes a table map and an event,
+        which are most of a log's.
         """
-        (next_position,) = _NEXT_POSITION.unpack_from(event, _NEXT_POSITION_AT)
-        if next_position <= self.offset_bytes or not self.checksums:
-            return False
-        end = len(event) - 4
-        if kind == TABLE_MAP:
-            if event[HEADER_BYTES:end] != self.tables.announced or zlib.crc32(event) != _CRC_RESIDUE:
-                return False
+        if not self.checksums:
+            return next(events, None)
+        last = happened[-1] if happened else None
+        rows = last if isinstance(last, RowsRead) else None
+        images, table_map, size_bytes = (rows.images, rows.table_map, rows.size_bytes) if rows else ([], None, 0)
+        heads, offset_bytes = self.tables.heads, self.offset_bytes
+        for event in events:
+            known = heads.get(event[_KIND_AT])
+            if known is None:
+                break
+            head, begins, verb, described = known
+            (next_position,) = _NEXT_POSITION.unpack_from(event, _NEXT_POSITION_AT)
+            if next_position <= offset_bytes or not event.startswith(head, HEADER_BYTES):
+                break
+            if zlib.crc32(event) != _CRC_RESIDUE:
+                break
+            end = len(event) - 4
+            if verb is None:  # a table map
+                if end != begins:
+                    break
+            elif described is table_map and size_bytes < _PIECE_BYTES:
+                images.append((verb, event, begins, end))
+                size_bytes += end - HEADER_BYTES
+            else:
+                break
+            offset_bytes = next_position
         else:
-            known = self.tables.heads.get(kind)
-            if known is None or not happened:
-                return False
-            head, verb, table_map = known
-            last = happened[-1]
-            if type(last) is not RowsRead or last.table_map is not table_map or last.size_bytes >= _PIECE_BYTES:
-                return False
-            if not event.startswith(head, HEADER_BYTES) or zlib.crc32(event) != _CRC_RESIDUE:
-                return False
-            last.images.append((verb, event, HEADER_BYTES + len(head), end))
-            last.size_bytes += end - HEADER_BYTES
-        self._event = event
-        self.offset_bytes = next_position
-        return True
+            event = None
+        self.offset_bytes = offset_bytes
+        if rows is not None:
+            rows.size_bytes = size_bytes
+        return event
 
     def _payload(self, event: bytes) -> Iterator[list[LogEvent]]:
         """What a whole transaction in one event tells, in pieces of a bounded size."""
@@ -199,6 +211,7 @@ class LogReader:
                 self._advance(next_position, len(event))
         except Exception as error:
             self._stop(error, kind)
+        self._event = b""
 
     def _stop(self, error: Exception, kind: int) -> NoReturn:
         if isinstance(error, UnsupportedEvent):

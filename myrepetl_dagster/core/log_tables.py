@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from .ddl import TableChange
 from .errors import SchemaDrift, UnsupportedEvent
-from .event_payload import inflated
+from .event_payload import HEADER_BYTES, inflated
 from .log_events import Images, KnownTable, Undescribed, Verb
 from .maptypes import TableMap
 from .model import TableName
@@ -24,6 +24,7 @@ from .tablemap import parse_table_map
 # MariaDB's compressed rows events, and the type that each is once inflated.
 _INFLATED = {166: 23, 167: 24, 168: 25, 169: 30, 170: 31, 171: 32}
 ROWS_EVENTS = INSERTS | UPDATES | DELETES | {PARTIAL_UPDATES, *_INFLATED}
+TABLE_MAP = 19
 _DUMMY_TABLE_ID = b"\xff\xff\xff\0\0\0"  # of an event that only ends a statement
 _VERBS = dict.fromkeys(INSERTS, Verb.INSERT) | dict.fromkeys(UPDATES, Verb.UPDATE) | dict.fromkeys(DELETES, Verb.DELETE)
 
@@ -36,8 +37,9 @@ class LogTables:
         self.names = frozenset(known)
         self.mariadb = False  # until the log says who wrote it
         self.announced = b""  # the last table map, which mostly comes again before the next rows of its table
-        # What the last rows event of a type began with, up to its images, and what that means: of the last table map.
-        self.heads: dict[int, tuple[bytes, Verb, TableMap]] = {}
+        # By type what the last event began with, up to its images, where those begin, and what that means: of the last
+        # table map, and that map itself.
+        self.heads: dict[int, tuple[bytes, int, Verb | None, TableMap | None]] = {}
         self._altered = {name for name, table in known.items() if table.altered}
         self._maps: dict[bytes, TableMap | Undescribed | None] = {}
         self._parsed: dict[bytes, TableMap | Undescribed] = {}
@@ -75,6 +77,7 @@ class LogTables:
             table_map = self._complete(parse_table_map(raw, mariadb=self.mariadb)[1], place)
             self._maps[table_id] = self._parsed[described] = table_map
         self.announced = raw
+        self.heads[TABLE_MAP] = (raw, HEADER_BYTES + len(raw), None, None)
 
     def rows(self, kind: int, data: bytes, start: int, end: int) -> tuple[TableMap | Undescribed, Images] | None:
         """The images of a rows event; None for a table that is not wanted.
@@ -102,7 +105,7 @@ class LogTables:
             data = inflated(data[first:end])
             first, end = 0, len(data)
         else:
-            self.heads[kind] = (data[start:first], _VERBS[plain], table_map)
+            self.heads[kind] = (data[start:first], first, _VERBS[plain], table_map)
         return table_map, (_VERBS[plain], data, first, end)
 
     def decoder(self, table_map: TableMap) -> Decoder:

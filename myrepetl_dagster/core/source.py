@@ -12,14 +12,14 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pymysql.connections import Connection
 from pymysql.cursors import SSCursor
 
 from . import snapshot
 from .ahead import ahead
-from .binlog import KnownTable, LogEvent, LogReader, Moved, RowsRead
+from .binlog import KnownTable, LogEvent, LogReader, Moved
 from .connect import Use, close_quietly, connect, query, quote_name
 from .errors import PositionLost, PrerequisiteError, SourceLost
 from .log_events import Idle
@@ -401,19 +401,26 @@ class MySQLSource(Server):
         with LogStream(self.endpoint, self.info, self.limits, start, self._server_id, follow) as stream:
             reader = LogReader(known, start.file)
             reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
-            events = _log_events(stream, reader)
-            idle: list[LogEvent] | None = [Idle()] if follow else None
-            for batch in ahead(events, _events_bytes, self.limits.read_ahead_bytes_max, stream.interrupt, idle):
-                yield from batch
-                del batch  # an event may have 32 MiB
+            yield from _log_events(stream, reader, self.limits.read_ahead_bytes_max, follow=follow)
 
 
-def _log_events(stream: LogStream, reader: LogReader) -> Iterator[list[LogEvent]]:
-    for batch in stream.events():
-        yield from reader.read_batch(batch)
-        del batch  # not to be held while the next one is read: an event may have 32 MiB
-    yield [Moved(reader.file, reader.offset_bytes)]
+def _log_events(
+    stream: LogStream, reader: LogReader, ahead_bytes_max: int, *, follow: bool
+) -> Generator[LogEvent, None, None]:
+    # What is read ahead are bytes alone: two threads that compute would take the interpreter from each other.
+    idle: list[bytes] | None = [] if follow else None
+    for batch in ahead(stream.events(), _bytes_held, ahead_bytes_max, stream.interrupt, idle):
+        if not batch:
+            yield Idle()
+            continue
+        # An event may have 32 MiB, and is not to be held any longer than it takes to read it.
+        packets = cast("list[bytes | None]", batch)
+        packets.append(None)
+        packets.reverse()
+        for happened in reader.read_batch(iter(packets.pop, None)):
+            yield from happened
+    yield Moved(reader.file, reader.offset_bytes)
 
 
-def _events_bytes(events: list[LogEvent]) -> int:
-    return sum(event.size_bytes if isinstance(event, RowsRead) else 100 for event in events)
+def _bytes_held(packets: list[bytes]) -> int:
+    return sum(map(len, packets))

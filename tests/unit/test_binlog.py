@@ -280,7 +280,7 @@ def told(one: LogReader, batches: list[list[bytes]]) -> list[object]:
     found: list[object] = []
     for batch in batches:
         try:
-            for piece in one.read_batch(batch):
+            for piece in one.read_batch(iter(batch)):
                 for happened in piece:
                     if isinstance(happened, RowsRead):
                         rows = [(verb, data[start:end]) for verb, data, start, end in happened.images]
@@ -342,6 +342,6 @@ def test_what_is_taken_in_at_a_glance_is_what_it_says(steps: list[list[Any]], wh
         batches = [[one for batch in batches for one in batch]]
     known = {TableName("shop", name): KnownTable((Column("id", "int"),)) for name in ("users", "orders")}
     quick, slow = LogReader(known, "binlog.000007"), LogReader(known, "binlog.000007")
-    slow._goes_on = lambda *_: False  # type: ignore[method-assign]
+    slow._take_in = lambda events, happened: next(events, None)  # type: ignore[method-assign]
     quick.offset_bytes = slow.offset_bytes = 1234
     assert told(quick, batches) == told(slow, batches)
