@@ -109,7 +109,7 @@ def bulk_form(
     def emit(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
         names |= {"SHORT": _SHORT, "long": parameter, "utf8": _utf8, "join": b"".join, "enum": label, "text": text}
         made = (_part(number, column, cells[at], uncertain, names) for number, (at, column) in enumerate(parts))
-        return f"join(({' '.join(part + ',' for part in made)}))"
+        return f"add(join(({' '.join(part + ',' for part in made)})))"
 
     def text(cell: Cell) -> bytes:
         if isinstance(cell, str):

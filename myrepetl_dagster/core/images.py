@@ -7,10 +7,10 @@ keys and lengths, and what a filter looks at, costs a fraction of decoding. Tran
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate, groupby
-from operator import itemgetter
-from typing import Any
+from operator import index, itemgetter
+from typing import Any, NamedTuple
 
 from .bulk_rows import BulkForm, BulkRows, bulk_form
 from .errors import RowRejected, UnsupportedEvent
@@ -21,9 +21,9 @@ from .maptypes import TableMap, Type
 from .model import Column, Row
 from .plan import TablePlan, UniqueKeys
 from .row_events import RowChanges, event_form
-from .rowimage import Renderer, Span, compile_decoder, compile_renderer, compile_scanner
+from .rowimage import ImageKey, Renderer, compile_decoder, compile_renderer, compile_scanner
 from .shape import Shaper
-from .shaped import LastImages, Mutation, Rendered, Shaped
+from .shaped import LastImages, LiteralKey, Mutation, Rendered, Shaped
 from .values import literal_of
 from .wire import LONG_BYTES
 
@@ -34,6 +34,26 @@ _WHOLE_NUMBERS = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.L
 def only_last_images(plan: TablePlan) -> bool:
     """Whether the target needs nothing of a row but its last image, and has its key as the source has it."""
     return plan.unique_keys is UniqueKeys.NONE and all(plan.columns[i].transform is None for i in plan.key_indexes)
+
+
+class _Rows(NamedTuple):
+    """Rows whose images follow each other in `data`, from `start` on: of each its key, where it ends, and the cells
+    that a filter looks at. Of updates each row comes twice, before and after.
+    """
+
+    data: bytes
+    start: int
+    keys: list[ImageKey]
+    ends: list[int]
+    others: list[Row]
+
+    def images(self) -> list[bytes]:
+        data, ends = self.data, self.ends
+        return [data[begin:end] for begin, end in zip([self.start, *ends], ends, strict=False)]
+
+    def after_images(self) -> list[bytes]:
+        data, ends = self.data, self.ends
+        return [data[begin:end] for begin, end in zip(ends[::2], ends[1::2], strict=True)]
 
 
 class ImageShaper:
@@ -74,11 +94,14 @@ class ImageShaper:
         self._shaper = shaper
         self._row = shaper.row
         at = [0 if name is None else ordinals.index(ordinal_of[name]) for name in key]
-        self._key = row_writer(shaper.key_writers(ordinals), at)
+        write_key = row_writer(shaper.key_writers(ordinals), at)
+        self._key: Callable[[Any], LiteralKey] = (lambda cell: write_key((cell,))) if len(ordinals) == 1 else write_key
         # Of keys as the scanner gives them, where they are whole numbers: here, and in what the log calls them.
         sorted_by = [place for name, place in zip(key, at, strict=True) if name is not None]
         numbers = plan.distinct_keys and all(table_map.columns[ordinal].type in _WHOLE_NUMBERS for ordinal in ordinals)
-        self.order: Callable[[Row], Any] | None = itemgetter(*sorted_by) if numbers and sorted_by else None
+        self.order: Callable[[Any], Any] | None = None
+        if numbers and sorted_by:
+            self.order = index if len(ordinals) == 1 else itemgetter(*sorted_by)
 
     def _enum_error_seen(self) -> None:
         self._enum_error = True
@@ -118,35 +141,34 @@ class ImageShaper:
         runs = [[one] for one in event.images] if alone else [list(run) for _, run in groupby(event.images, _verb)]
         for run in runs:
             verb = run[0][0]
-            data, rows = self._scanned(verb, run)
+            rows = self._scanned(verb, run)
             if self._passes is None:
-                _add(verb, data, rows, into)
+                _add(verb, rows, into)
                 continue
             try:
-                _add_passing(self._passes, verb, data, rows, into)
+                _add_passing(self._passes, verb, rows, into)
             except RowRejected:
                 passes = self._shaper.passes()
                 for row in (row for change in event.changes for row in change if row is not None):
                     _ = passes and passes(row)  # it tells which one
                 raise
 
-    def _scanned(self, verb: Verb, events: list[Images]) -> tuple[bytes, list[Span]]:
-        """The rows of events of one kind, and the bytes in which they lie."""
+    def _scanned(self, verb: Verb, events: list[Images]) -> _Rows:
+        """The rows of events of one kind."""
+        pieces: list[bytes] = []
         if len(events) == 1:
             _, data, start, end = events[0]
-            rows = self._scanner.rows(data, start, end)
-            ends = set()
         else:  # at once: many have but one row
             pieces = [data[start:end] for _, data, start, end in events]
             data = b"".join(pieces)
-            rows = self._scanner.rows(data, 0, len(data))
-            ends = set(accumulate(map(len, pieces)))
+            start, end = 0, len(data)
+        keys, ends, others = self._scanner.rows(data, start, end)
         step = 2 if verb is Verb.UPDATE else 1
-        if len(rows) % step:
+        if len(keys) % step:
             raise self._scanner.unpaired()
-        if ends and not ends <= {end for _, _, end, _ in rows[step - 1 :: step]}:
+        if pieces and not set(accumulate(map(len, pieces))).issubset(ends[step - 1 :: step]):
             raise self._scanner.misfit("a row that goes on in the next event")
-        return data, rows
+        return _Rows(data, start, keys, ends, others)
 
     def written_out(self, last: LastImages) -> Rendered | Sequence[Mutation]:
         """What is left to do, ready to be written, or as mutations where it takes a closer look at each row.
@@ -185,7 +207,7 @@ class ImageShaper:
         gone = [write_key(key) for key, image in last.items() if image is None] if len(images) < len(last) else []
         return Rendered(gone, tuples, lambda: self.mutations(last), rows)
 
-    def changes(self, last: LastImages, fresh: Collection[Row]) -> RowChanges | None:
+    def changes(self, last: LastImages, fresh: Collection[ImageKey]) -> RowChanges | None:
         """The same as images, for a target that takes them; None where they are not the target table's own."""
         return None if self._events is None else self._events.changes(last, fresh)
 
@@ -202,57 +224,57 @@ class ImageShaper:
         return [(write_key(key), None if image is None else next(written)) for key, image in last.items()]
 
 
-def _add(verb: Verb, data: bytes, rows: list[Span], into: Shaped) -> None:
-    """Add what rows mean whose images lie in `data`."""
-    last, fresh = into.last, into.fresh
+def _add(verb: Verb, rows: _Rows, into: Shaped) -> None:
+    """Add what rows mean."""
+    last, fresh, keys = into.last, into.fresh, rows.keys
     if verb is Verb.UPDATE:
-        images = iter(rows)
-        for (old, _, _, _), (new, begin, stop, _) in zip(images, images, strict=False):
-            if old != new:  # it moved to another key, and has to leave its old one
-                last[old] = None
-                if new not in last:
-                    fresh.add(new)
-            last[new] = data[begin:stop]
-        into.rows_read += len(rows) // 2
-        into.rows_upserted += len(rows) // 2
+        old, new = keys[::2], keys[1::2]
+        if old == new:
+            last.update(zip(new, rows.after_images(), strict=True))
+        else:
+            for before, after, image in zip(old, new, rows.after_images(), strict=True):
+                if before != after:  # it moved to another key, and has to leave its old one
+                    last[before] = None
+                    if after not in last:
+                        fresh.add(after)
+                last[after] = image
+        into.rows_read += len(new)
+        into.rows_upserted += len(new)
         return
-    into.rows_read += len(rows)
+    into.rows_read += len(keys)
     if verb is Verb.INSERT:
-        into.rows_upserted += len(rows)
-        fresh.update({key for key, _, _, _ in rows}.difference(last))
-        for key, begin, stop, _ in rows:
-            last[key] = data[begin:stop]
+        into.rows_upserted += len(keys)
+        fresh.update(set(keys).difference(last))
+        last.update(zip(keys, rows.images(), strict=True))
     else:
-        into.rows_deleted += len(rows)
-        for key, _, _, _ in rows:
-            last[key] = None
+        into.rows_deleted += len(keys)
+        last.update(dict.fromkeys(keys))
 
 
-def _add_passing(passes: Callable[[Row], bool], verb: Verb, data: bytes, rows: list[Span], into: Shaped) -> None:
+def _add_passing(passes: Callable[[Row], bool], verb: Verb, rows: _Rows, into: Shaped) -> None:
     """The same through a filter: what enters it is new to the target, what leaves it goes."""
-    last, fresh = into.last, into.fresh
-    images: Iterator[Span] = iter(rows)
-    pairs: Iterable[tuple[Span | None, Span | None]] = (
-        zip(images, images, strict=False)
-        if verb is Verb.UPDATE
-        else ((None, row) for row in images)
-        if verb is Verb.INSERT
-        else ((row, None) for row in images)
-    )
-    for before, after in pairs:
-        into.rows_read += 1
-        old = before[0] if before is not None and passes(before[3]) else None
-        if after is not None and passes(after[3]):
-            new, begin, stop, _ = after
-            if old != new:
-                if old is not None:
-                    last[old] = None
-                if new not in last:
-                    fresh.add(new)
-            last[new] = data[begin:stop]
+    last, fresh, keys = into.last, into.fresh, rows.keys
+    passed = list(map(passes, rows.others))
+    nobody = [False] * len(keys)
+    if verb is Verb.UPDATE:
+        old, new, was_in, is_in = keys[::2], keys[1::2], passed[::2], passed[1::2]
+        images = rows.after_images()
+    else:
+        old = new = keys
+        was_in, is_in = (nobody, passed) if verb is Verb.INSERT else (passed, nobody)
+        images = rows.images()
+    for before, after, left, enters, image in zip(old, new, was_in, is_in, images, strict=True):
+        if enters:
+            if not left or before != after:
+                if left:
+                    last[before] = None
+                if after not in last:
+                    fresh.add(after)
+            last[after] = image
             into.rows_upserted += 1
-        elif old is not None:
-            last[old] = None
+        elif left:
+            last[before] = None
             into.rows_deleted += 1
         else:
             into.rows_filtered += 1
+    into.rows_read += len(new)

@@ -45,7 +45,7 @@ def row_writer(columns: Sequence[Column | Writer], indexes: Sequence[int]) -> Ca
 
 
 def tuple_text(columns: Sequence[Form], ordinals: Sequence[int]) -> Emit:
-    """Source of an expression for a row's SQL tuple, `(1,'a',NULL)`, for `rowfunction.py`.
+    """Source that adds a row's SQL tuple, `(1,'a',NULL)`, for `rowfunction.py`.
 
     Args:
         columns: for each literal the source column, a function or a transform of its cell, or the literal itself.
@@ -67,7 +67,7 @@ def tuple_text(columns: Sequence[Form], ordinals: Sequence[int]) -> Emit:
                     form, value = "%s", f"('NULL' if {cell} is None else {form!r} % ({value},))"
             template.append(form)
             values.append(value)
-        return f"{'(' + ','.join(template) + ')'!r} % ({', '.join(values)},)"
+        return f"add({'(' + ','.join(template) + ')'!r} % ({', '.join(values)},))"
 
     return emit
 

@@ -13,32 +13,34 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any
+from itertools import chain, starmap
+from operator import index, itemgetter
+from typing import Any, NamedTuple, cast
 
 from pybase64 import b64encode
 
 from .maptypes import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
-from .model import Column, Row, TableName
+from .model import Column, TableName
 from .overlay import fits
 from .plan import TablePlan
-from .rowimage import length_at
+from .rowimage import ImageKey, length_at
 from .wire import LONG_BYTES
 
 _HEADER = struct.Struct("<IBIIIH")  # timestamp, type, server id, size, next position, flags
 _FORMAT_DESCRIPTION, _TABLE_MAP = 15, 19
 _TABLE_ID = 1
 _POST_HEADER = struct.pack("<IHH", _TABLE_ID, 0, 0)
-# The statement ends here; foreign keys are not looked at, as in all that we write (`session.py`).
-_ROWS_HEADER = struct.pack("<IHH", _TABLE_ID, 0, 1 | 2)
-# (insert, update, delete, what stands between their header and the number of columns), for MySQL and MariaDB.
-_KINDS = {False: (30, 31, 32, b"\2\0"), True: (23, 24, 25, b"")}
+# Foreign keys are not looked at, as in all that we write (`session.py`); the statement goes on, or ends here.
+_ROWS_HEADER, _LAST_ROWS_HEADER = struct.pack("<IHH", _TABLE_ID, 0, 2), struct.pack("<IHH", _TABLE_ID, 0, 2 | 1)
+# For MySQL and MariaDB: (insert, update, delete); what stands between their header and the number of columns.
+_KINDS = {False: (30, 31, 32), True: (23, 24, 25)}
+_EXTRA = {False: b"\2\0", True: b""}
 # Which server's events they are, how many kinds there are, and the sizes of the headers of those that are used.
 _DESCRIPTIONS = {
     False: (b"8.0.11", 41, {_TABLE_MAP: 8, 30: 10, 31: 10, 32: 10}),
     True: (b"10.5.2-MariaDB", 171, {_TABLE_MAP: 8, 23: 8, 24: 8, 25: 8}),
 }
-_EVENT_BYTES_MAX = 512 * 1024  # unless one row is longer
+_STATEMENT_BYTES_MAX = 512 * 1024  # of images, unless one row is longer
 STRETCH_ROWS = 1000  # neighbours that are written before the next ones, whatever happens to them
 
 _KEY_CODES = {Type.TINY: "b", Type.SHORT: "h", Type.LONG: "i", Type.LONGLONG: "q"}
@@ -55,21 +57,21 @@ class EventForm:
 
     Args:
         columns: what the target's table map says of them.
-        key_image: of a key's cells.
+        key_images: of keys.
         order: of a key, as what the target's primary key sorts it.
     """
 
     columns: bytes
     width: int
     key_bitmap: bytes
-    key_image: Callable[..., bytes]
-    order: Callable[[Row], Any]
+    key_images: Callable[[Sequence[Any]], Iterator[bytes]]
+    order: Callable[[Any], Any]
 
-    def changes(self, last: dict[Row, bytes | None], fresh: Collection[Row]) -> RowChanges | None:
+    def changes(self, last: dict[ImageKey, bytes | None], fresh: Collection[ImageKey]) -> RowChanges | None:
         """What these last images mean for a target that holds all of the keys but the `fresh` ones; None if one is
         so long that it is better sent in pieces.
         """
-        longest = max((len(image) for image in last.values() if image is not None), default=0)
+        longest = max(map(len, filter(None, last.values())), default=0)
         return None if longest >= LONG_BYTES else RowChanges(self, last, fresh)
 
 
@@ -78,8 +80,8 @@ class RowChanges:
     """The last image of each key, None for a row that goes; `fresh`: keys that the target lacks."""
 
     form: EventForm
-    last: dict[Row, bytes | None]
-    fresh: Collection[Row]
+    last: dict[ImageKey, bytes | None]
+    fresh: Collection[ImageKey]
 
     def events(
         self, table: TableName, packet_bytes_max: int, *, mariadb: bool, descending: bool = False
@@ -89,36 +91,59 @@ class RowChanges:
         They go through the target's table once, in the order of its rows: of a table that is larger than the buffer
         pool, each page is read and written once, however many of its rows have changed.
         """
-        insert, update, delete, extra = _KINDS[mariadb]
-        form, key_image, last, fresh = self.form, self.form.key_image, self.last, self.fresh
-        size = (form.width + 7) // 8
-        every = b"\xff" * size  # bits beyond the last column mean nothing
-        head = _ROWS_HEADER + extra + _length(form.width)
+        form = self.form
+        extra = _EXTRA[mariadb] + _length(form.width)
+        heads = _ROWS_HEADER + extra, _LAST_ROWS_HEADER + extra
         names = b"".join(bytes([len(name)]) + name + b"\0" for name in (table.schema.encode(), table.table.encode()))
         table_map = _event(_TABLE_MAP, _POST_HEADER + names + form.columns)
-        bytes_max = min(_EVENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)
-        keys = sorted(last, key=form.order, reverse=descending)
+        bytes_max = min(_STATEMENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)
+        keys = sorted(self.last, key=form.order, reverse=descending)
         for start in range(0, len(keys), STRETCH_ROWS):
-            added: list[bytes] = []
-            changed: list[bytes] = []  # key, image, key …
-            gone: list[bytes] = []
-            for key in keys[start : start + STRETCH_ROWS]:
-                image = last[key]
-                if key in fresh:
-                    if image is not None:
-                        added.append(image)
-                elif image is None:
-                    gone.append(key_image(*key))
-                else:
-                    changed += (key_image(*key), image)
-            for kind, bitmaps, images, of_row in (
-                (delete, form.key_bitmap, gone, 1),
-                (update, form.key_bitmap + every, changed, 2),
-                (insert, every, added, 1),
-            ):
-                for rows, size in _pieces(images, of_row, bytes_max):
-                    header = _event_header(kind, len(head) + len(bitmaps) + size)
-                    yield b64encode(b"".join((table_map, header, head, bitmaps, *rows)))  # long: copied once
+            parts: list[_Part] = []
+            size = 0
+            for part in self._parts(keys[start : start + STRETCH_ROWS], _KINDS[mariadb], bytes_max):
+                if size and size + part.size > bytes_max:
+                    yield _encoded(table_map, parts, heads)
+                    parts, size = [], 0
+                parts.append(part)
+                size += part.size
+            if parts:
+                yield _encoded(table_map, parts, heads)
+
+    def _parts(self, keys: Sequence[ImageKey], kinds: tuple[int, int, int], bytes_max: int) -> Iterator[_Part]:
+        """What becomes of some rows: those that go, those that change, those that are new."""
+        insert, update, delete = kinds
+        form, last, fresh = self.form, self.last, self.fresh
+        every = b"\xff" * ((form.width + 7) // 8)  # bits beyond the last column mean nothing
+        added = [image for key in keys if key in fresh and (image := last[key]) is not None]
+        held = [key for key in keys if key not in fresh]
+        gone = [key for key in held if last[key] is None]
+        if gone:
+            held = [key for key in held if last[key] is not None]
+        after = cast("list[bytes]", [last[key] for key in held])
+        changed = list(chain.from_iterable(zip(form.key_images(held), after, strict=True)))
+        yield from _pieces(delete, form.key_bitmap, list(form.key_images(gone)), 1, bytes_max)
+        yield from _pieces(update, form.key_bitmap + every, changed, 2, bytes_max)
+        yield from _pieces(insert, every, added, 1, bytes_max)
+
+
+class _Part(NamedTuple):
+    """A rows event to be: its type, which columns its images have, and the images, of so many bytes."""
+
+    kind: int
+    bitmaps: bytes
+    images: Sequence[bytes]
+    size: int
+
+
+def _encoded(table_map: bytes, parts: Sequence[_Part], heads: tuple[bytes, bytes]) -> bytes:
+    """One statement's events, in base64. `heads`: of a rows event, and of the statement's last one."""
+    pieces = [table_map]
+    for number, part in enumerate(parts, 1):
+        head = heads[number == len(parts)]
+        header = _event_header(part.kind, len(head) + len(part.bitmaps) + part.size)
+        pieces += (header, head, part.bitmaps, *part.images)
+    return b64encode(b"".join(pieces))  # long: copied once
 
 
 def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
@@ -151,13 +176,19 @@ def event_form(plan: TablePlan, table_map: TableMap) -> EventForm | None:
         return None
     codes = [code.upper() if key.unsigned else code for code, key in zip(codes, keys, strict=True)]
     bits = sum(1 << ordinal for ordinal in ordinals)
+    # First the bits for NULLs, of which a key has none.
+    key_image = struct.Struct(f"<{(len(keys) + 7) // 8}x{''.join(codes)}").pack
+    alone = len(keys) == 1
+
+    def key_images(keys: Sequence[Any]) -> Iterator[bytes]:
+        return map(key_image, keys) if alone else starmap(key_image, keys)
+
     return EventForm(
         columns=_columns(table_map.raw),
         width=len(targets),
         key_bitmap=bits.to_bytes((len(targets) + 7) // 8, "little"),
-        # First the bits for NULLs, of which a key has none.
-        key_image=struct.Struct(f"<{(len(keys) + 7) // 8}x{''.join(codes)}").pack,
-        order=itemgetter(*(names_of_keys.index(name) for name in plan.key)),
+        key_images=key_images,
+        order=index if alone else itemgetter(*(names_of_keys.index(name) for name in plan.key)),
     )
 
 
@@ -210,18 +241,18 @@ def _event_header(kind: int, body_bytes: int) -> bytes:
     return _HEADER.pack(0, kind, 0, _HEADER.size + body_bytes, 0, 0)
 
 
-def _pieces(images: Sequence[bytes], of_row: int, bytes_max: int) -> Iterator[tuple[Sequence[bytes], int]]:
-    """The images, so many of each row, in pieces no longer than that unless one row is, and their size in bytes."""
-    sizes = list(map(len, images))
-    if 0 < (total := sum(sizes)) <= bytes_max:
-        yield images, total
+def _pieces(kind: int, bitmaps: bytes, images: Sequence[bytes], of_row: int, bytes_max: int) -> Iterator[_Part]:
+    """The images, so many of each row, in pieces no longer than that unless one row is."""
+    if 0 < (total := sum(map(len, images))) <= bytes_max:
+        yield _Part(kind, bitmaps, images, total)
         return
+    sizes = list(map(len, images))
     start = size = 0
     for at in range(0, len(images), of_row):
         row_bytes = sum(sizes[at : at + of_row])
         if size and size + row_bytes > bytes_max:
-            yield images[start:at], size
+            yield _Part(kind, bitmaps, images[start:at], size)
             start, size = at, 0
         size += row_bytes
     if size:
-        yield images[start:], size
+        yield _Part(kind, bitmaps, images[start:], size)

@@ -15,8 +15,8 @@ from .rowcode import ENVIRONMENT, Reading
 # (data, position, end, append) -> position after the rows that were read.
 RowFunction = Callable[[bytes, int, int, Callable[[Any], None]], int]
 
-# What is appended for a row, as source: of each column the expression of its cell ("None" if it is NULL or not
-# wanted), whether that may still turn out to be None, and the names that the source may use.
+# What is appended for a row, as source of a statement: of each column the expression of its cell ("None" if it is NULL
+# or not wanted), whether that may still turn out to be None, and the names that the source may use.
 Emit = Callable[[Sequence[str], bool, dict[str, Any]], str]
 
 # More columns at once are more often spoilt by a NULL among them.
@@ -117,15 +117,19 @@ class _Writer:
 
 def as_cells(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
     """The row as a tuple of cells."""
-    return f"({', '.join(cells)},)"
+    return f"add(({', '.join(cells)},))"
 
 
-def as_spans(ordinals: Sequence[int], others: Sequence[int]) -> Emit:
-    """Of the row these cells, where in the bytes it begins and ends, and other cells."""
+def as_keys(ordinals: Sequence[int], others: Sequence[int]) -> Emit:
+    """One after the other: these cells of the row, where it ends, and, if there are any, a tuple of other cells.
+
+    One cell stands for itself: tuples are what takes longest.
+    """
 
     def emit(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
-        first, last = ("".join(f"{cells[i]}, " for i in some) for some in (ordinals, others))
-        return f"(({first}), s, p, ({last}))"
+        key, rest = ("(" + "".join(f"{cells[i]}, " for i in some) + ")" for some in (ordinals, others))
+        key = cells[ordinals[0]] if len(ordinals) == 1 else key
+        return f"add({key}); add(p)" + (f"; add({rest})" if others else "")
 
     return emit
 
@@ -134,7 +138,7 @@ def any_rows(readings: Sequence[Reading], wanted: Sequence[bool], emit: Emit) ->
     """A function that reads one row, whatever its NULLs."""
     environment = _environment(readings)
     size = (len(readings) + 7) // 8
-    lines = ["def read(d, p, end, add):", " s = p", f" nulls = from_bytes(d[p:p + {size}], 'little')", f" p += {size}"]
+    lines = ["def read(d, p, end, add):", f" nulls = from_bytes(d[p:p + {size}], 'little')", f" p += {size}"]
     for segment in _segments(readings):
         # All of the segment at once where it holds no NULL, else column by column.
         lines.append(f" if not nulls & {sum(1 << ordinal for ordinal in segment)}:")
@@ -145,7 +149,7 @@ def any_rows(readings: Sequence[Reading], wanted: Sequence[bool], emit: Emit) ->
             lines += [f"  if nulls & {1 << ordinal}: {null}", "  else:"]
             lines += _segment([ordinal], readings, wanted, "   ", environment)
     cells = [f"c{ordinal}" if wanted[ordinal] else "None" for ordinal in range(len(readings))]
-    lines += [f" add({emit(cells, True, environment)})", " return p"]
+    lines += [f" {emit(cells, True, environment)}", " return p"]
     return _compile(lines, environment)
 
 
@@ -183,7 +187,7 @@ def same_rows(readings: Sequence[Reading], wanted: Sequence[bool], bitmap: bytes
     environment = _environment(readings)
     size = len(bitmap)
     same = f"d[p] == {bitmap[0]}" if size == 1 else f"d[p:p + {size}] == {bitmap!r}"
-    lines = ["def read(d, p, end, add):", f" while p < end and {same}:", "  s = p"]
+    lines = ["def read(d, p, end, add):", f" while p < end and {same}:"]
     writer = _Writer("  ", environment)
     writer.offset = size
     cells: list[str] = []
@@ -193,7 +197,7 @@ def same_rows(readings: Sequence[Reading], wanted: Sequence[bool], bitmap: bytes
         if not null:
             _read(writer, ordinal, reading, wanted[ordinal])
     writer.advance()
-    lines += [*writer.lines, f"  add({emit(cells, False, environment)})", " return p"]
+    lines += [*writer.lines, f"  {emit(cells, False, environment)}", " return p"]
     return _compile(lines, environment)
 
 

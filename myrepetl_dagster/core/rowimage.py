@@ -14,9 +14,9 @@ from typing import Any
 
 from .errors import UnsupportedEvent
 from .maptypes import TableMap
-from .model import Row
+from .model import Cell, Row
 from .rowcode import Reading, reading
-from .rowfunction import Emit, RowFunction, any_rows, as_cells, as_spans, same_rows
+from .rowfunction import Emit, RowFunction, any_rows, as_cells, as_keys, same_rows
 
 INSERTS = frozenset({23, 30})
 UPDATES = frozenset({24, 31})
@@ -29,7 +29,8 @@ _ROWS_BEFORE_OWN_FUNCTION = 40
 _OWN_FUNCTIONS_MAX = 32
 _PATTERNS_COUNTED_MAX = 1024
 
-Span = tuple[Row, int, int, Row]
+# The cell of a key of one column; of others a tuple of them.
+ImageKey = Cell | Row
 
 _MALFORMED = (IndexError, KeyError, OverflowError, RecursionError, ValueError, struct.error, zlib.error)
 
@@ -186,13 +187,21 @@ class Decoder:
 
 
 class Scanner(Decoder):
-    """Finds the rows in their images: of each the wanted cells alone, and where in the bytes it lies."""
+    """Finds the rows in their images: of each the key, where in the bytes it ends, and other cells, if any."""
 
-    __slots__ = ()
+    __slots__ = ("_others",)
 
-    def rows(self, body: bytes, start: int, end: int) -> list[Span]:
-        """(wanted cells, start, end, other cells) of each row."""
-        return self._read(body, start, end)
+    def __init__(
+        self, table_map: TableMap, reads: tuple[list[Reading], list[bool]], key: Sequence[int], others: Sequence[int]
+    ) -> None:
+        super().__init__(table_map, *reads, as_keys(key, others))
+        self._others = bool(others)
+
+    def rows(self, body: bytes, start: int, end: int) -> tuple[list[ImageKey], list[int], list[Row]]:
+        """The keys of the rows, where each row ends, which is where the next one begins, and their other cells."""
+        found = self._read(body, start, end)
+        step = 2 + self._others
+        return found[::step], found[1::step], found[2::step] if self._others else []
 
 
 class Renderer(Decoder):
@@ -210,9 +219,9 @@ def compile_decoder(table_map: TableMap, wanted: frozenset[int] | None = None) -
     return Decoder(table_map, *_readings(table_map, wanted))
 
 
-def compile_scanner(table_map: TableMap, wanted: Sequence[int], others: Sequence[int] = ()) -> Scanner:
-    """A scanner for the table, for the cells of these columns (indexes)."""
-    return Scanner(table_map, *_readings(table_map, frozenset([*wanted, *others])), as_spans(wanted, others))
+def compile_scanner(table_map: TableMap, key: Sequence[int], others: Sequence[int] = ()) -> Scanner:
+    """A scanner for the table, for keys and other cells of these columns (indexes)."""
+    return Scanner(table_map, _readings(table_map, frozenset([*key, *others])), key, others)
 
 
 def compile_renderer(

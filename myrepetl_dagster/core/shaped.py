@@ -16,14 +16,14 @@ from typing import Any, Protocol, TypeVar
 
 from .bulk_rows import BulkRows
 from .literal_code import LiteralRow
-from .model import Row
 from .row_events import STRETCH_ROWS, RowChanges
+from .rowimage import ImageKey
 from .wire import LONG_BYTES
 
 LiteralKey = tuple[str, ...]
 Mutation = tuple[LiteralKey, LiteralRow | None]
-# The cells of a key, and the last image of its row; None for a row that went.
-LastImages = dict[Row, bytes | None]
+# A key, and the last image of its row; None for a row that went.
+LastImages = dict[ImageKey, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,10 @@ class Images(Protocol):
     """Whoever put images among shaped rows, and can tell what they mean (`images.ImageShaper`)."""
 
     @property
-    def order(self) -> Callable[[Row], Any] | None: ...
+    def order(self) -> Callable[[Any], Any] | None: ...
     def mutations(self, last: LastImages) -> list[Mutation]: ...
     def written_out(self, last: LastImages) -> Rendered | Sequence[Mutation]: ...
-    def changes(self, last: LastImages, fresh: Collection[Row]) -> RowChanges | None: ...
+    def changes(self, last: LastImages, fresh: Collection[ImageKey]) -> RowChanges | None: ...
 
 
 @dataclass(slots=True)
@@ -131,7 +131,7 @@ class Shaped:
     rows_deleted: int = 0
     rows_filtered: int = 0
     last: LastImages = field(default_factory=dict)
-    fresh: set[Row] = field(default_factory=set)
+    fresh: set[ImageKey] = field(default_factory=set)
     images: Images | None = None
 
     @property
@@ -145,7 +145,8 @@ class Shaped:
         literals = sum(len(value) + _LITERAL_BYTES for key, row in self.mutations for value in row or key)
         images = sum(len(image) for image in self.last.values() if image is not None)
         if self.images is not None and self.images.order is None:  # not numbers
-            images += sum(len(cell) for key in self.last for cell in key if isinstance(cell, (bytes, str)))
+            keys = ((key,) if not isinstance(key, tuple) else key for key in self.last)
+            images += sum(len(cell) for key in keys for cell in key if isinstance(cell, (bytes, str)))
         return literals + images + _ROW_BYTES * self.rows_pending
 
     @property
@@ -218,16 +219,17 @@ class Shaped:
             fits = order is not None and order.fits(last) and order.fits(held)
             known = order if fits else None
             alone = not by_index and any(row is None for one in taken for _, row in one.mutations)
-            return _apart(last, held, known if by_index else None, lambda part: _literals(part, known), alone=alone)
+            make_literals = partial(_literals, order=known)
+            return _apart(last, last.keys() & held, known if by_index else None, make_literals, alone=alone)
         if any(one.last and one.images is not images for one in taken):
             return None
-        held_keys = set[Row]().union(*(one.last for one in taken))
+        both = set[ImageKey]().union(*(self.last.keys() & one.last.keys() for one in taken))
         if as_changes and (changes := self.as_changes()) is not None:
             # What goes is there, or the target says so: it need not wait for what others write.
-            return _parted(self.last, held_keys, lambda part: replace(changes, last=part))
+            return _parted(self.last, both, lambda part: replace(changes, last=part))
         make = partial(_images, images)
         alone = not by_index and any(None in one.last.values() for one in taken)
-        return _apart(self.last, held_keys, images.order if by_index else None, make, alone=alone)
+        return _apart(self.last, both, images.order if by_index else None, make, alone=alone)
 
     def drop(self) -> None:
         """Forget what is to be done."""
@@ -260,18 +262,17 @@ def _images(images: Images, last: LastImages) -> Stretches:
 
 
 def _apart(
-    last: dict[Any, Any], held: set[Any], order: object | None, make: Callable[[dict[Any, Any]], _Made], *, alone: bool
+    last: dict[Any, Any], both: set[Any], order: object | None, make: Callable[[dict[Any, Any]], _Made], *, alone: bool
 ) -> tuple[_Made | None, _Made | None]:
     if alone or (order is None and None in last.values()):
         return None, make(last)
-    return _parted(last, held, make)
+    return _parted(last, both, make)
 
 
 def _parted(
-    last: dict[Any, Any], held: set[Any], make: Callable[[dict[Any, Any]], _Made]
+    last: dict[Any, Any], both: set[Any], make: Callable[[dict[Any, Any]], _Made]
 ) -> tuple[_Made | None, _Made | None]:
-    """What is made of rows whose keys nobody has held, and of the rest."""
-    both = last.keys() & held
+    """What is made of rows whose keys nobody else holds, and of those of keys that are in `both`."""
     if not both:
         return make(last) if last else None, None
     early = last.copy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from itertools import accumulate
-from operator import itemgetter
+from operator import index
 
 import pytest
 from simulation.fake_target import Database, FakeTarget
@@ -19,9 +19,10 @@ from myrepetl_dagster.core.errors import UnsupportedEvent
 from myrepetl_dagster.core.joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
 from myrepetl_dagster.core.log_cursor import LogCursor
 from myrepetl_dagster.core.mapping_state import MappingState, Work
-from myrepetl_dagster.core.model import Limits, Phase, Row
+from myrepetl_dagster.core.model import Limits, Phase
 from myrepetl_dagster.core.position import Position
 from myrepetl_dagster.core.row_events import STRETCH_ROWS, RowChanges
+from myrepetl_dagster.core.rowimage import ImageKey
 from myrepetl_dagster.core.shaped import LastImages, Mutation, Shaped
 
 LIMITS = Limits(batch_rows_max=10, joined_batches_max=20, batch_interval_s_max=5.0)
@@ -243,7 +244,7 @@ def test_each_commit_has_the_checkpoint_of_its_own_end() -> None:
 class Unreadable:
     """Images of which one cannot be told."""
 
-    order = staticmethod(itemgetter(0))
+    order = staticmethod(index)
 
     def mutations(self, last: LastImages) -> list[Mutation]:
         raise AssertionError("nobody asks")
@@ -251,9 +252,9 @@ class Unreadable:
     def written_out(self, last: LastImages) -> list[Mutation]:
         if b"bad" in last.values():
             raise UnsupportedEvent("a month that is none")
-        return [((str(key[0]),), (str(key[0]), "NULL", "0", "''")) for key in last]
+        return [((str(key),), (str(key), "NULL", "0", "''")) for key in last]
 
-    def changes(self, last: LastImages, fresh: Collection[Row]) -> RowChanges | None:
+    def changes(self, last: LastImages, fresh: Collection[ImageKey]) -> RowChanges | None:
         return None
 
 
@@ -262,9 +263,9 @@ def test_what_cannot_be_read_is_told_with_the_place_before_it(clock: Clock) -> N
     world = World()
     images = Unreadable()
     for batch in range(2 * LANES):
-        last: LastImages = {(n,): b"good" for n in range(10 * batch, 10 * batch + 10)}
+        last: LastImages = dict.fromkeys(range(10 * batch, 10 * batch + 10), b"good")
         if batch == 2 * LANES - 1:
-            last[59,] = b"bad"
+            last[59] = b"bad"
         world.state.current = Work(Shaped(last=last, images=images, rows_read=10, rows_upserted=10))
         world.queue.add(world.state)
         world.queue.cursor.moved("binlog.000001", 1000 * (batch + 1), 0)
@@ -286,7 +287,7 @@ def test_a_batch_that_is_all_filtered_waits_with_the_others(clock: Clock) -> Non
         shaped = Shaped(rows_read=10, rows_upserted=10 - filtered, rows_filtered=filtered)
         if filtered < 10:
             shaped.images_of(images)
-            shaped.last = {(n * 100 + m,): b"x" for m in range(10 - filtered)}
+            shaped.last = {n * 100 + m: b"x" for m in range(10 - filtered)}
         world.state.current = Work(shaped)
         world.queue.add(world.state)
         world.queue.commit(lambda _: None, behind=True)

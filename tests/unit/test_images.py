@@ -65,6 +65,7 @@ def planned(
 
 PLANS = {
     "every column": planned(None, ("id",)),
+    "a key of text": planned(None, ("name",)),
     "two key columns in another order": planned(None, ("id", "name")),
     "a fixed value in the key, a column left out": planned(
         (

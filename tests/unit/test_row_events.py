@@ -22,9 +22,9 @@ from myrepetl_dagster.core.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.position import Transaction
 from myrepetl_dagster.core.row_events import RowChanges, binlog_sql, event_form
-from myrepetl_dagster.core.rowimage import compile_decoder, parse_rows_header
+from myrepetl_dagster.core.rowimage import RowsHeader, compile_decoder, parse_rows_header
 from myrepetl_dagster.core.shape import Shaper
-from myrepetl_dagster.core.shaped import Shaped
+from myrepetl_dagster.core.shaped import LastImages, Shaped
 from myrepetl_dagster.core.tablemap import parse_table_map
 
 SOURCE, TARGET = TableName("shop", "people"), TableName("dwh", "leute")
@@ -71,8 +71,10 @@ def image(person: Person) -> bytes:
 class Server:
     """Rows by key, changed by events as strictly as a server does."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: tuple[str, ...] = KEY) -> None:
         self.rows: dict[tuple[Cell, ...], tuple[Cell, ...]] = {}
+        self.key = slice(1, 1 + len(key))  # columns
+        self.key_bitmap, self.key_bytes = (b"\x06", 13) if key == KEY else (b"\x02", 5)
 
     def run(self, encoded: bytes) -> None:
         events = b64decode(encoded, validate=True)
@@ -81,59 +83,66 @@ class Server:
             size = int.from_bytes(events[9:13], "little")
             found.append((events[4], events[19:size]))
             events = events[size:]
-        (map_type, map_body), (kind, body) = found
+        (map_type, map_body), *rows = found
         assert map_type == 19
         number, bare = parse_table_map(map_body)
         assert bare.name == TARGET
         described = replace(bare, columns=table_map().columns)
-        header = parse_rows_header(body, kind)
-        assert (header.table_id, header.statement_end, header.width) == (number, True, 4)
+        ends = []
+        for kind, body in rows:
+            header = parse_rows_header(body, kind)
+            assert (header.table_id, header.width) == (number, 4)
+            ends.append(header.statement_end)
+            self.apply(described, {0: Verb.INSERT, 1: Verb.UPDATE, 2: Verb.DELETE}[(kind - 23) % 7], header, body)
+        assert ends == [False] * (len(rows) - 1) + [True], "it ends with its last event, and not before"
+
+    def apply(self, described: TableMap, verb: Verb, header: RowsHeader, body: bytes) -> None:
         whole = compile_decoder(described)
-        key = compile_decoder(replace(described, columns=described.columns[1:3]))
-        verb = {0: Verb.INSERT, 1: Verb.UPDATE, 2: Verb.DELETE}[(kind - 23) % 7]
+        key = compile_decoder(replace(described, columns=described.columns[self.key]))
         at = header.start
         if verb is Verb.INSERT:
             for row in whole.inserts(body, at, len(body)):
-                assert row[1:3] not in self.rows, "a row that is there is inserted"
-                self.rows[row[1:3]] = row
+                assert row[self.key] not in self.rows, "a row that is there is inserted"
+                self.rows[row[self.key]] = row
             return
-        assert header.before == b"\x06", "of a row that was only the key is told"
+        assert header.before == self.key_bitmap, "of a row that was only the key is told"
         if verb is Verb.DELETE:
             for row in key.inserts(body, at, len(body)):
                 del self.rows[row]
             return
         while at < len(body):
-            (found_key,) = key.inserts(body, at, at + 13)
-            name = body[at + 14] + 1 if not body[at + 13] & 1 else 0
-            end = at + 14 + name + 12 + (not body[at + 13] & 8)
-            (row,) = whole.inserts(body, at + 13, end)
+            begin = at + self.key_bytes
+            (found_key,) = key.inserts(body, at, begin)
+            name = body[begin + 1] + 1 if not body[begin] & 1 else 0
+            end = begin + 1 + name + 12 + (not body[begin] & 8)
+            (row,) = whole.inserts(body, begin, end)
             assert found_key in self.rows, "a row that is not there is changed"
-            assert row[1:3] == found_key
+            assert row[self.key] == found_key
             self.rows[found_key] = row
             at = end
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> list[list[Images]]:
+def logs(draw: st.DrawFn, key: tuple[str, ...]) -> list[list[Images]]:
     """Batches of transactions that could have happened, over few keys."""
     held: dict[Key, Person] = {}
-    keys = st.tuples(st.integers(-2, 2), st.sampled_from([0, 2**64 - 1]))
+    keys = st.tuples(st.integers(-2, 2), st.sampled_from([0, 2**64 - 1]) if key == KEY else st.just(7))
     batches = []
     for _ in range(draw(st.integers(1, 4))):
         events: list[Images] = []
         for _ in range(draw(st.integers(0, 8))):
-            key = draw(keys)
+            one = draw(keys)
             name, kind = draw(st.sampled_from([None, b"", b"it's", b"\0\xff"])), draw(st.sampled_from([None, 0, 1, 2]))
-            row = (name, *key, kind)
-            if key not in held:
+            row = (name, *one, kind)
+            if one not in held:
                 events.append(images_of(Verb.INSERT, row))
-                held[key] = row
+                held[one] = row
             elif draw(st.booleans()):
-                events.append(images_of(Verb.DELETE, held.pop(key)))
+                events.append(images_of(Verb.DELETE, held.pop(one)))
             else:
                 other = draw(keys)
                 moved = row if other in held else (name, *other, kind)
-                events.append(images_of(Verb.UPDATE, held.pop(key), moved))
+                events.append(images_of(Verb.UPDATE, held.pop(one), moved))
                 held[moved[1:3]] = moved
         batches.append(events)
     return batches
@@ -145,12 +154,16 @@ def images_of(verb: Verb, *people: Person) -> Images:
 
 
 @pytest.mark.parametrize("mariadb", [False, True], ids=["mysql", "mariadb"])
-@given(batches=logs(), cut=st.integers(0, 8))
-def test_a_strict_server_ends_up_with_the_sources_rows(mariadb: bool, batches: list[list[Images]], cut: int) -> None:
+@pytest.mark.parametrize("key", [KEY, ("id",)], ids=str)
+@given(data=st.data(), cut=st.integers(0, 8))
+def test_a_strict_server_ends_up_with_the_sources_rows(
+    key: tuple[str, ...], mariadb: bool, data: st.DataObject, cut: int
+) -> None:
     """For any log: batch by batch, nothing is inserted that is there, nothing changed or deleted that is not, and all
     rows are those of the source; also where a batch is put together of several transactions.
     """
-    plan, described, server = planned(), table_map(), Server()
+    batches = data.draw(logs(key))
+    plan, described, server = planned(key=key), table_map(), Server(key)
     shaper = Shaper(plan, layout_of(described))
     images = ImageShaper(shaper, described)
     decoder = compile_decoder(described)
@@ -164,9 +177,9 @@ def test_a_strict_server_ends_up_with_the_sources_rows(mariadb: bool, batches: l
                 images.shape(read, one)
                 for before, after in read.changes:
                     if before is not None:
-                        del source[before[1:3]]
+                        del source[before[server.key]]
                     if after is not None:
-                        source[after[1:3]] = after
+                        source[after[server.key]] = after
             batch.take(one)
         if not batch.last:
             continue
@@ -183,7 +196,7 @@ def test_events_are_cut_to_the_packet() -> None:
     described = table_map()
     form = event_form(planned(), described)
     assert form is not None
-    people: dict[tuple[Cell, ...], bytes | None] = {(n, 7): image((b"x" * 60, n, 7, 1)) for n in range(1000)}
+    people: LastImages = {(n, 7): image((b"x" * 60, n, 7, 1)) for n in range(1000)}
     changes = form.changes(people, set(people))
     assert changes is not None
     server = Server()
@@ -203,10 +216,8 @@ def test_rows_are_written_in_the_order_of_the_targets_primary_key(descending: bo
     form = event_form(planned(key=key), described)
     assert form is not None
     numbers = random.Random(7).sample(range(6000), 6000)
-    last: dict[tuple[Cell, ...], bytes | None] = {
-        (n % 77, n): image((b"x", n % 77, n, 1)) if n % 3 else None for n in numbers
-    }
-    fresh = {one for one, row in last.items() if row and one[1] % 2}  # type: ignore[operator]
+    last: LastImages = {(n % 77, n): image((b"x", n % 77, n, 1)) if n % 3 else None for n in numbers}
+    fresh = {one for one, row in last.items() if row and one[1] % 2}  # type: ignore[operator, index]
     changes = form.changes(last, fresh)
     assert changes is not None
     seen: list[list[tuple[int, int]]] = []
@@ -214,7 +225,7 @@ def test_rows_are_written_in_the_order_of_the_targets_primary_key(descending: bo
         body = b64decode(encoded)
         seen.append(sorted((n % 77, n) for n in numbers if image((b"x", n % 77, n, 1))[-13:-1] in body))
     order = itemgetter(*(KEY.index(name) for name in key))
-    places = {row: place for place, row in enumerate(sorted(last, key=order, reverse=descending))}
+    places = {row: place for place, row in enumerate(sorted(last, key=order, reverse=descending))}  # type: ignore[arg-type]
     strides = [{places[row] // 1000 for row in rows} for rows in seen]
     assert all(len(stride) == 1 for stride in strides), "a statement is of one stretch of the table"
     assert [min(stride) for stride in strides] == sorted(min(stride) for stride in strides)
