@@ -455,7 +455,7 @@ class World:
 
     Args:
         seed: of the load and of the faults (`rng`); printed, so that a failure can be replayed as far as
-            real servers allow.
+            real servers allow. Of half of the seeds the runs join batches, as for tables larger than a buffer pool.
     """
 
     def __init__(self, pair: Pair, directory: Path, seed: int, *, proxies: bool = False, **limits: float) -> None:
@@ -463,6 +463,7 @@ class World:
         self.directory = directory
         self.seed = seed
         self.rng = random.Random(seed)
+        self.joins = seed // 2 % 2 == 1
         self.counts: Counter[str] = Counter()
         pair.limits = {**LIMITS, **limits}
         for server in (pair.source, pair.target):
@@ -503,6 +504,7 @@ class World:
 
     def run(self, fault: str = "", **options: Any) -> Run:
         options.setdefault("seed", self.rng.randrange(2**30))
+        options.setdefault("joins", self.joins)
         return Run(self.pipeline, self.directory, fault, **options)
 
     def catch_up(self) -> list[MappingResult]:
@@ -580,7 +582,7 @@ class World:
         """The figures, for `pytest -s` and the docs."""
         counts = ", ".join(f"{name} {n}" for name, n in sorted(self.counts.items()))
         line = (
-            f"{what}: seed {self.seed}; {counts}; {self.load.transactions} source transactions,"
+            f"{what}{', batches joined' if self.joins else ''}: seed {self.seed}; {counts}; {self.load.transactions} source transactions,"
             f" {self.watcher.samples} samples of the target, {self.watcher.positions} checkpoint moves"
         )
         print(f"\n[faults] {line}")

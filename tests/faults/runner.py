@@ -24,7 +24,7 @@ from typing import Any
 from pymysql.connections import Connection
 from pymysql.constants import COMMAND
 
-from myrepetl_dagster.core import apply, checkpoint, stream
+from myrepetl_dagster.core import apply, checkpoint, joining, stream
 from myrepetl_dagster.core.config import from_dict
 from myrepetl_dagster.core.errors import ReplicationError
 from myrepetl_dagster.core.model import Progress
@@ -87,6 +87,20 @@ def count_streams() -> None:
     stream.LogStream.__enter__ = enter  # type: ignore[method-assign]
 
 
+def join_batches() -> None:
+    """As if no buffer pool held the tables: batches wait, and are joined."""
+    apply.MySQLTarget.buffer_pool_bytes = 1  # type: ignore[assignment, method-assign]
+    joining.JOIN_WAIT_S = 0.3
+    real_begin = joining.Joining.begin
+
+    def begin(self: joining.Joining) -> list[joining.Group]:
+        groups = real_begin(self)
+        say("joined", groups=len(groups))
+        return groups
+
+    joining.Joining.begin = begin  # type: ignore[method-assign]
+
+
 class RetryLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         fields = ("operation", "code", "attempt", "wait_s")
@@ -118,6 +132,8 @@ def main() -> int:
     count_streams()
     if fault := os.environ.get("MYREPETL_TEST_FAULT"):
         install_fault(fault)
+    if config.get("joins"):
+        join_batches()
     if config.get("sigterm") == "interrupt":  # as Dagster does it in a run's process
 
         def interrupt(*_: object) -> None:
