@@ -18,7 +18,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from . import checkpoint as checkpoints
-from . import prepared
+from . import prepared, sizes
 from .behind import Behind, Waiting, finished
 from .bulk_connection import BulkConnection
 from .bulk_rows import BulkRows
@@ -61,7 +61,6 @@ class Target(Protocol):
     def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None: ...
     def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None: ...
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool: ...
-    def rows_about(self, plan: TablePlan) -> int: ...
     def is_large(self, plan: TablePlan) -> bool: ...
     def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None: ...
     def clear(self, plan: TablePlan) -> None: ...
@@ -76,6 +75,7 @@ class Target(Protocol):
     def prepared(self) -> PreparedRows: ...
     @property
     def takes_bulk(self) -> bool: ...
+    def table_bytes(self, plan: TablePlan) -> int: ...
     @property
     def buffer_pool_bytes(self) -> int: ...
     @property
@@ -123,8 +123,7 @@ class MySQLTarget(Server):
         self.steps = 0  # operations done: whether it gets any further
         self._described: Connection[Any] | None = None  # the connection that knows the events' format
         self._begun: Connection[Any] | None = None  # the connection that the transaction was begun on
-        self._rows_about: dict[TableName, int] = {}
-        self._buffer_pool_bytes: int | None = None
+        self._sizes: dict[str, int] = {}
         self._as_known: set[TableName] = set()  # tables of the open transaction that were looked at
 
     # ---- connections ----
@@ -414,32 +413,31 @@ class MySQLTarget(Server):
         with super().doing(f"looking at {plan.target.name}"):  # while the apply connection may be at work
             return self.replay.takes(self.control, plan, mariadb=self.info.is_mariadb)
 
-    def rows_about(self, plan: TablePlan) -> int:
-        """How many rows the server takes the table to have; asks once."""
-        name = plan.target.name
-        if name not in self._rows_about:
-            self.wake()
-            form = "" if self.info.is_mariadb else "FORMAT=TRADITIONAL"
-            sql = f"EXPLAIN {form} SELECT 1 FROM {table_sql(plan)}"
-            with super().doing(f"looking at {name}"):  # while the apply connection may be at work
-                (told,) = query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
-            rows = told[-2 if self.info.is_mariadb else -3]  # before what else there is to say
-            self._rows_about[name] = int(rows or 0)
-        return self._rows_about[name]
-
     def is_large(self, plan: TablePlan) -> bool:
         """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
-        return self.rows_about(plan) >= _LARGE_ROWS
+        mariadb = self.info.is_mariadb
+        rows = self._size(
+            f"rows of {plan.target.name}", lambda control: sizes.rows_about(control, plan, mariadb=mariadb)
+        )
+        return rows >= _LARGE_ROWS
+
+    def table_bytes(self, plan: TablePlan) -> int:
+        """About how much of the disk the table takes."""
+        name, mariadb = plan.target.name, self.info.is_mariadb
+        return self._size(f"bytes of {name}", lambda control: sizes.table_bytes(control, name, mariadb=mariadb))
 
     @property
     def buffer_pool_bytes(self) -> int:
-        """How much of its tables InnoDB keeps in memory; asks once."""
-        if self._buffer_pool_bytes is None:
+        """How much of its tables it keeps in memory."""
+        return self._size("bytes of its buffer pool", sizes.buffer_pool_bytes)
+
+    def _size(self, what: str, ask: Callable[[Connection[Any]], int]) -> int:
+        """Asks once."""
+        if what not in self._sizes:
             self.wake()
-            with super().doing("looking at its buffer pool"):
-                ((size,),) = query(self.control, "SELECT @@GLOBAL.innodb_buffer_pool_size")
-            self._buffer_pool_bytes = int(size)
-        return self._buffer_pool_bytes
+            with super().doing(f"asking for the {what}"):  # while the apply connection may be at work
+                self._sizes[what] = ask(self.control)
+        return self._sizes[what]
 
     def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None:
         """Apply images of rows, in the open transaction, in the order of the table's rows.

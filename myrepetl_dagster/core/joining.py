@@ -11,7 +11,6 @@ the pool holds the tables, all of that brings nothing, and joining takes time.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -20,15 +19,12 @@ from .apply import Target
 from .checkpoint import Checkpoint
 from .commits import LANES, placed
 from .mapping_state import MappingState, Work
-from .model import Limits
+from .model import Limits, TableName
 from .position import Position
 from .shaped import Images
 
 JOIN_WAIT_S = 1.5  # of a target that has nothing to do, for more of the log
 FIRST_JOINED_MAX = 4 * LANES  # batches: it is not known yet how long they take
-# What InnoDB adds to a row and to its page, and for what the first rows may be shorter than the table's:
-# to join what goes to a table that would fit costs less than not to join what goes to one that does not.
-_STORED_ROW_BYTES = 100
 EARLY_BYTES_MAX = 10 * 2**20  # of the log: more has long rows, and what came before is applied first
 
 
@@ -70,24 +66,23 @@ class Joining:
         self.descending = False
         self._since_s = self._landed_at_s = 0.0
         self._pays = False
-        self._looked_at: set[str] = set()  # mappings
-        self._table_bytes: Counter[int] = Counter()  # about, by target
+        self._sizes: dict[int, dict[TableName, int]] = {}  # of tables that are written, by target
         self._images: dict[str, Images | None] = {}  # of what waits, by mapping
         self.begun_rows = 0
         self._begun_at_s = 0.0
 
     def pays(self, states: Sequence[MappingState]) -> bool:
-        """Whether a target has to read its tables anew each time that it goes through them. It is asked how many rows
-        they have when there are first some to write; they are about as long as those.
+        """Whether a target has to read its tables anew each time that it goes through them. It is asked how large those
+        are when there are first rows to write.
         """
         for state in states:
-            if self._pays or state.name in self._looked_at or not (row_bytes := state.done.shaped.row_bytes):
-                continue
-            self._looked_at.add(state.name)
-            target = state.target
-            rows = target.rows_about(state.written)
-            self._table_bytes[id(target)] += int(rows * (row_bytes + _STORED_ROW_BYTES))
-            self._pays = self._table_bytes[id(target)] > target.buffer_pool_bytes
+            if self._pays:
+                break
+            target, name = state.target, state.plan.target.name
+            sizes = self._sizes.setdefault(id(target), {})
+            if name not in sizes and state.done.shaped.rows_pending:
+                sizes[name] = target.table_bytes(state.written)
+                self._pays = sum(sizes.values()) > target.buffer_pool_bytes
         return self._pays
 
     def may_wait(self, state: MappingState, size_bytes: int) -> bool:

@@ -149,13 +149,6 @@ class Shaped:
             images += sum(len(cell) for key in keys for cell in key if isinstance(cell, (bytes, str)))
         return literals + images + _ROW_BYTES * self.rows_pending
 
-    @property
-    def row_bytes(self) -> float:
-        """About how long a row is that stays; 0.0 where none does."""
-        sizes = [len(image) for image in self.last.values() if image is not None]
-        sizes += [sum(map(len, row)) for _, row in self.mutations if row is not None]
-        return sum(sizes) / len(sizes) if sizes else 0.0
-
     def as_changes(self) -> RowChanges | None:
         """The last images for a target that takes them; None where they cannot be written so."""
         if self.mutations or self.images is None:

@@ -232,11 +232,11 @@ class FakeTarget:
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
         return False
 
-    def rows_about(self, plan: TablePlan) -> int:
-        return 10**6 if self.database.is_large else 0
-
     def is_large(self, plan: TablePlan) -> bool:
         return self.database.is_large
+
+    def table_bytes(self, plan: TablePlan) -> int:
+        return 2**21 if self.database.is_large else 0
 
     @property
     def buffer_pool_bytes(self) -> int:

@@ -111,10 +111,13 @@ def test_a_table_larger_than_the_buffer_pool_is_gone_through_seldom(clock: Clock
     assert sum(world.commits) == 10 * (FIRST_JOINED_MAX + 7)
 
 
-def test_nothing_waits_for_a_target_that_holds_its_tables(clock: Clock) -> None:
-    """Of tables that fit the buffer pool each batch is a commit, begun as soon as it is read, beside those before it."""
-    world = World()
-    world.database.is_large = False
+@pytest.mark.parametrize(("joined_batches_max", "is_large"), [(30, False), (1, True)], ids=["fits", "turned off"])
+def test_nothing_waits_where_joining_brings_nothing(clock: Clock, joined_batches_max: int, is_large: bool) -> None:
+    """Of tables that fit the buffer pool, and with `joined_batches_max: 1`, each batch is a commit, begun as soon as it is
+    read, beside those before it.
+    """
+    world = World(replace(LIMITS, joined_batches_max=joined_batches_max))
+    world.database.is_large = is_large
     for number in range(LANES):
         world.read()
         assert len(world.queue.under_way) == number + 1
@@ -184,16 +187,6 @@ def test_rows_that_take_much_memory_do_not_wait(clock: Clock) -> None:
     assert not world.queue.under_way
     world.read()  # 50 rows of four short texts
     assert world.queue.under_way
-
-
-def test_joining_can_be_turned_off(clock: Clock) -> None:
-    """With `joined_batches_max: 1` each batch is a commit, begun as soon as it is read, beside the ones before it."""
-    world = World(replace(LIMITS, joined_batches_max=1))
-    for number in range(LANES):
-        world.read()
-        assert len(world.queue.under_way) == number + 1
-    world.queue.land(lambda _: None)
-    assert world.commits == [10] * LANES
 
 
 def test_the_first_are_few(clock: Clock) -> None:

@@ -1,0 +1,37 @@
+"""What a target tells of its tables' sizes, and of what it keeps of them in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymysql.connections import Connection
+
+from .connect import query
+from .model import TableName
+from .plan import TablePlan
+from .target_sql import table_sql
+
+_TABLE_BYTES = (
+    "SELECT data_length + index_length FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+)
+
+
+def rows_about(control: Connection[Any], plan: TablePlan, *, mariadb: bool) -> int:
+    """How many rows the server takes the plan's table to have."""
+    form = "" if mariadb else "FORMAT=TRADITIONAL"
+    sql = f"EXPLAIN {form} SELECT 1 FROM {table_sql(plan)}"
+    (told,) = query(control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
+    return int(told[-2 if mariadb else -3] or 0)  # before what else there is to say
+
+
+def table_bytes(control: Connection[Any], name: TableName, *, mariadb: bool) -> int:
+    """How much a table takes with its indexes, as the server last counted its pages; 0 where it is not there."""
+    if not mariadb:  # else it tells what it told a day ago
+        query(control, "SET SESSION information_schema_stats_expiry=0")
+    return sum(int(size or 0) for (size,) in query(control, _TABLE_BYTES, (name.schema, name.table)))
+
+
+def buffer_pool_bytes(control: Connection[Any]) -> int:
+    """How much of its tables InnoDB keeps in memory."""
+    ((size,),) = query(control, "SELECT @@GLOBAL.innodb_buffer_pool_size")
+    return int(size)
