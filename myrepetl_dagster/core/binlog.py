@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NoReturn
@@ -106,15 +106,16 @@ class LogReader:
         Raises:
             UnsupportedEvent: it cannot be applied exactly; the message names it and its place.
         """
-        return [happened for piece in self.read_batch(iter([event])) for happened in piece]
+        return [happened for piece in self.read_batch([event]) for happened in piece]
 
-    def read_batch(self, events: Iterator[bytes]) -> Iterator[list[LogEvent]]:
+    def read_batch(self, events: Iterable[bytes]) -> Iterator[list[LogEvent]]:
         """Read events as they follow each other.
 
         Raises:
             UnsupportedEvent: as `read`, once what came before was yielded.
         """
         happened: list[LogEvent] = []
+        events = iter(events)
         try:
             while (event := self._take_in(events, happened)) is not None:
                 kind = event[_KIND_AT]
@@ -124,11 +125,11 @@ class LogReader:
                     yield from self._payload(event)
                 else:
                     self._read(event, happened)
-                    del event  # it may have 32 MiB
                     # Small events may be big once inflated, several of them more than there is room for.
                     if kind > MARIADB_QUERY_COMPRESSED and _is_big(happened):
                         yield happened
                         happened = []
+                del event  # it may have 32 MiB
         except UnsupportedEvent:
             yield happened
             raise
@@ -149,21 +150,21 @@ class LogReader:
             known = heads.get(event[_KIND_AT])
             if known is None:
                 break
-            head, begins, verb, described = known
+            head, start, verb, described = known
+            end = len(event) - 4
+            if verb is None:  # a table map
+                if end != start:
+                    break
+            elif described is not table_map or size_bytes >= _PIECE_BYTES:
+                break
             (next_position,) = _NEXT_POSITION.unpack_from(event, _NEXT_POSITION_AT)
             if next_position <= offset_bytes or not event.startswith(head, HEADER_BYTES):
                 break
-            if zlib.crc32(event) != _CRC_RESIDUE:
+            if zlib.crc32(event) != _CRC_RESIDUE:  # last, since it takes longest
                 break
-            end = len(event) - 4
-            if verb is None:  # a table map
-                if end != begins:
-                    break
-            elif described is table_map and size_bytes < _PIECE_BYTES:
-                images.append((verb, event, begins, end))
+            if verb is not None:
+                images.append((verb, event, start, end))
                 size_bytes += end - HEADER_BYTES
-            else:
-                break
             offset_bytes = next_position
         else:
             event = None
@@ -190,6 +191,7 @@ class LogReader:
                     happened, size = [], 0
             if next_position:
                 self._advance(next_position, len(event))
+        self._event = b""
         yield happened
 
     def _read(self, event: bytes, happened: list[LogEvent]) -> None:

@@ -7,7 +7,7 @@ keys and lengths, and what a filter looks at, costs a fraction of decoding. Tran
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import accumulate, groupby
 from operator import index, itemgetter
 from typing import Any, NamedTuple
@@ -47,13 +47,16 @@ class _Rows(NamedTuple):
     ends: list[int]
     others: list[Row]
 
-    def images(self) -> list[bytes]:
-        data, ends = self.data, self.ends
-        return [data[begin:end] for begin, end in zip([self.start, *ends], ends, strict=False)]
+    def places(self, verb: Verb) -> Iterator[tuple[int, int]]:
+        """Where the images lie; of updates those after."""
+        ends = self.ends
+        if verb is Verb.UPDATE:
+            return zip(ends[::2], ends[1::2], strict=True)
+        return zip([self.start, *ends], ends, strict=False)
 
-    def after_images(self) -> list[bytes]:
-        data, ends = self.data, self.ends
-        return [data[begin:end] for begin, end in zip(ends[::2], ends[1::2], strict=True)]
+    def images(self, verb: Verb) -> list[bytes]:
+        data = self.data
+        return [data[begin:end] for begin, end in self.places(verb)]
 
 
 class ImageShaper:
@@ -67,7 +70,7 @@ class ImageShaper:
         plan = shaper.plan
         ordinal_of = {column.name: ordinal for ordinal, column in enumerate(table_map.columns)}
         key = [plan.columns[i].source for i in plan.key_indexes]
-        # The scanner gives the key's cells in the order of the table, each once.
+        # The scanner gives the key's cells in the order of the table, each once; one cell alone.
         ordinals = sorted({ordinal_of[name] for name in key if name is not None})
         filtered = sorted(ordinal_of[name] for name in filter_columns(plan.mapping.filter))
         self._scanner = compile_scanner(table_map, ordinals, filtered)
@@ -230,9 +233,9 @@ def _add(verb: Verb, rows: _Rows, into: Shaped) -> None:
     if verb is Verb.UPDATE:
         old, new = keys[::2], keys[1::2]
         if old == new:
-            last.update(zip(new, rows.after_images(), strict=True))
+            last.update(zip(new, rows.images(verb), strict=True))
         else:
-            for before, after, image in zip(old, new, rows.after_images(), strict=True):
+            for before, after, image in zip(old, new, rows.images(verb), strict=True):
                 if before != after:  # it moved to another key, and has to leave its old one
                     last[before] = None
                     if after not in last:
@@ -245,7 +248,7 @@ def _add(verb: Verb, rows: _Rows, into: Shaped) -> None:
     if verb is Verb.INSERT:
         into.rows_upserted += len(keys)
         fresh.update(set(keys).difference(last))
-        last.update(zip(keys, rows.images(), strict=True))
+        last.update(zip(keys, rows.images(verb), strict=True))
     else:
         into.rows_deleted += len(keys)
         last.update(dict.fromkeys(keys))
@@ -258,19 +261,17 @@ def _add_passing(passes: Callable[[Row], bool], verb: Verb, rows: _Rows, into: S
     nobody = [False] * len(keys)
     if verb is Verb.UPDATE:
         old, new, was_in, is_in = keys[::2], keys[1::2], passed[::2], passed[1::2]
-        images = rows.after_images()
     else:
         old = new = keys
         was_in, is_in = (nobody, passed) if verb is Verb.INSERT else (passed, nobody)
-        images = rows.images()
-    for before, after, left, enters, image in zip(old, new, was_in, is_in, images, strict=True):
+    for before, after, left, enters, (begin, end) in zip(old, new, was_in, is_in, rows.places(verb), strict=True):
         if enters:
             if not left or before != after:
                 if left:
                     last[before] = None
                 if after not in last:
                     fresh.add(after)
-            last[after] = image
+            last[after] = rows.data[begin:end]
             into.rows_upserted += 1
         elif left:
             last[before] = None

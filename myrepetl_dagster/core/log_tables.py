@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from .ddl import TableChange
 from .errors import SchemaDrift, UnsupportedEvent
@@ -29,6 +30,15 @@ _DUMMY_TABLE_ID = b"\xff\xff\xff\0\0\0"  # of an event that only ends a statemen
 _VERBS = dict.fromkeys(INSERTS, Verb.INSERT) | dict.fromkeys(UPDATES, Verb.UPDATE) | dict.fromkeys(DELETES, Verb.DELETE)
 
 
+class Head(NamedTuple):
+    """What an event begins with behind its header, where that ends, and of images, which follow, what they are."""
+
+    begins: bytes
+    ends_at: int
+    verb: Verb | None = None
+    table_map: TableMap | None = None
+
+
 class LogTables:
     """Decodes what one stream says of the known tables. `place` of the methods is for messages."""
 
@@ -37,9 +47,7 @@ class LogTables:
         self.names = frozenset(known)
         self.mariadb = False  # until the log says who wrote it
         self.announced = b""  # the last table map, which mostly comes again before the next rows of its table
-        # By type what the last event began with, up to its images, where those begin, and what that means: of the last
-        # table map, and that map itself.
-        self.heads: dict[int, tuple[bytes, int, Verb | None, TableMap | None]] = {}
+        self.heads: dict[int, Head] = {}  # of the last event of each type: of the last table map, and that itself
         self._altered = {name for name, table in known.items() if table.altered}
         self._maps: dict[bytes, TableMap | Undescribed | None] = {}
         self._parsed: dict[bytes, TableMap | Undescribed] = {}
@@ -77,7 +85,7 @@ class LogTables:
             table_map = self._complete(parse_table_map(raw, mariadb=self.mariadb)[1], place)
             self._maps[table_id] = self._parsed[described] = table_map
         self.announced = raw
-        self.heads[TABLE_MAP] = (raw, HEADER_BYTES + len(raw), None, None)
+        self.heads[TABLE_MAP] = Head(raw, HEADER_BYTES + len(raw))
 
     def rows(self, kind: int, data: bytes, start: int, end: int) -> tuple[TableMap | Undescribed, Images] | None:
         """The images of a rows event; None for a table that is not wanted.
@@ -105,7 +113,7 @@ class LogTables:
             data = inflated(data[first:end])
             first, end = 0, len(data)
         else:
-            self.heads[kind] = (data[start:first], first, _VERBS[plain], table_map)
+            self.heads[kind] = Head(data[start:first], first, _VERBS[plain], table_map)
         return table_map, (_VERBS[plain], data, first, end)
 
     def decoder(self, table_map: TableMap) -> Decoder:

@@ -265,7 +265,7 @@ def _apart(
 def _parted(
     last: dict[Any, Any], both: set[Any], make: Callable[[dict[Any, Any]], _Made]
 ) -> tuple[_Made | None, _Made | None]:
-    """What is made of rows whose keys nobody else holds, and of those of keys that are in `both`."""
+    """What is made of rows, and apart from them of those whose keys are in `both`."""
     if not both:
         return make(last) if last else None, None
     early = last.copy()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from pymysql.connections import Connection
 from pymysql.cursors import SSCursor
@@ -409,17 +409,20 @@ def _log_events(
 ) -> Generator[LogEvent, None, None]:
     # What is read ahead are bytes alone: two threads that compute would take the interpreter from each other.
     idle: list[bytes] | None = [] if follow else None
-    for batch in ahead(stream.events(), _bytes_held, ahead_bytes_max, stream.interrupt, idle):
-        if not batch:
-            yield Idle()
-            continue
-        # An event may have 32 MiB, and is not to be held any longer than it takes to read it.
-        packets = cast("list[bytes | None]", batch)
-        packets.append(None)
-        packets.reverse()
-        for happened in reader.read_batch(iter(packets.pop, None)):
-            yield from happened
+    with closing(ahead(stream.events(), _bytes_held, ahead_bytes_max, stream.interrupt, idle)) as batches:
+        for batch in batches:
+            if not batch:
+                yield Idle()
+            for happened in reader.read_batch(_each_once(batch)):
+                yield from happened
     yield Moved(reader.file, reader.offset_bytes)
+
+
+def _each_once(packets: list[bytes]) -> Iterator[bytes]:
+    """The packets, none of them held once it is given: one may have 32 MiB."""
+    packets.reverse()
+    while packets:
+        yield packets.pop()
 
 
 def _bytes_held(packets: list[bytes]) -> int:
