@@ -26,6 +26,7 @@ def kill_runs(world: World, times: int) -> None:
             run.kill()
             world.counts["killed while copying" if again else "killed while catching up"] += 1
             world.counts["commits before the kills"] += run.count("commit")
+            world.counts["times that batches were joined"] += run.count("joined")
         world.check()
     world.report(f"SIGKILL of the run, {world.pair.source.flavour} source")
 
