@@ -423,8 +423,8 @@ class MySQLTarget(Server):
 
     def table_bytes(self, plan: TablePlan) -> int:
         """About how much of the disk the table takes."""
-        name, mariadb = plan.target.name, self.info.is_mariadb
-        return self._size(f"bytes of {name}", lambda control: sizes.table_bytes(control, name, mariadb=mariadb))
+        name, cached = plan.target.name, not self.info.is_mariadb and self.info.version >= (8, 0, 0)
+        return self._size(f"bytes of {name}", lambda control: sizes.table_bytes(control, name, cached=cached))
 
     @property
     def buffer_pool_bytes(self) -> int:

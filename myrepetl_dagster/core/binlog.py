@@ -235,9 +235,7 @@ class LogReader:
         """Take in one event. `end`: of its body; `header`: timestamp, server id, next position."""
         timestamp, server_id, next_position = header
         if kind == TABLE_MAP:
-            raw = event[HEADER_BYTES:end]
-            if raw != self.tables.announced:
-                self.tables.announce(raw, self.place)
+            self.tables.announce(event[HEADER_BYTES:end], self.place)
         elif kind in ROWS_EVENTS:
             self._rows(kind, event, end, next_position, happened)
         elif kind in _GROUPS:

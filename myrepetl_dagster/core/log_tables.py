@@ -46,7 +46,6 @@ class LogTables:
         self.known = dict(known)
         self.names = frozenset(known)
         self.mariadb = False  # until the log says who wrote it
-        self.announced = b""  # the last table map, which mostly comes again before the next rows of its table
         self.heads: dict[int, Head] = {}  # of the last event of each type: of the last table map, and that itself
         self._altered = {name for name, table in known.items() if table.altered}
         self._maps: dict[bytes, TableMap | Undescribed | None] = {}
@@ -56,7 +55,7 @@ class LogTables:
     def forget_ids(self) -> None:
         """A server that restarted gives old table ids to other tables."""
         self._maps.clear()
-        self._forget_announced()
+        self.heads.clear()
 
     def forget_columns(self, change: TableChange) -> None:
         """What was known of a table's columns holds no longer."""
@@ -67,14 +66,13 @@ class LogTables:
                 self._altered.add(name)
                 self._parsed.clear()
                 self._decoders.clear()
-                self._forget_announced()
-
-    def _forget_announced(self) -> None:
-        self.announced = b""
-        self.heads.clear()
+                self.heads.clear()
 
     def announce(self, raw: bytes, place: str) -> None:
-        """Take in a TABLE_MAP event's body."""
+        """Take in a TABLE_MAP event's body; mostly the last one comes again before the next rows of its table."""
+        last = self.heads.get(TABLE_MAP)
+        if last is not None and last.begins == raw:
+            return
         self.heads.clear()
         table_id, described = raw[:6], raw[8:]
         if described in self._parsed:
@@ -84,7 +82,6 @@ class LogTables:
         else:
             table_map = self._complete(parse_table_map(raw, mariadb=self.mariadb)[1], place)
             self._maps[table_id] = self._parsed[described] = table_map
-        self.announced = raw
         self.heads[TABLE_MAP] = Head(raw, HEADER_BYTES + len(raw))
 
     def rows(self, kind: int, data: bytes, start: int, end: int) -> tuple[TableMap | Undescribed, Images] | None:

@@ -24,9 +24,13 @@ def rows_about(control: Connection[Any], plan: TablePlan, *, mariadb: bool) -> i
     return int(told[-2 if mariadb else -3] or 0)  # before what else there is to say
 
 
-def table_bytes(control: Connection[Any], name: TableName, *, mariadb: bool) -> int:
-    """How much a table takes with its indexes, as the server last counted its pages; 0 where it is not there."""
-    if not mariadb:  # else it tells what it told a day ago
+def table_bytes(control: Connection[Any], name: TableName, *, cached: bool) -> int:
+    """How much a table takes with its indexes, as the server last counted its pages; 0 where it is not there.
+
+    Args:
+        cached: the server would tell what it told up to a day ago (MySQL from 8.0 on).
+    """
+    if cached:
         query(control, "SET SESSION information_schema_stats_expiry=0")
     return sum(int(size or 0) for (size,) in query(control, _TABLE_BYTES, (name.schema, name.table)))
 

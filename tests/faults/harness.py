@@ -581,8 +581,9 @@ class World:
     def report(self, what: str) -> None:
         """The figures, for `pytest -s` and the docs."""
         counts = ", ".join(f"{name} {n}" for name, n in sorted(self.counts.items()))
+        what += ", batches joined" if self.joins else ""
         line = (
-            f"{what}{', batches joined' if self.joins else ''}: seed {self.seed}; {counts}; {self.load.transactions} source transactions,"
+            f"{what}: seed {self.seed}; {counts}; {self.load.transactions} source transactions,"
             f" {self.watcher.samples} samples of the target, {self.watcher.positions} checkpoint moves"
         )
         print(f"\n[faults] {line}")
