@@ -21,6 +21,11 @@ from .mapping_state import MappingState, Report, Work
 from .model import Limits, Phase
 from .position import Position
 
+# Commits in a row that are begun alone after one has given way: each time it costs its patience (`apply.PATIENCE_S`).
+# Where triggers of the target, say, make the locks meet, it would happen again and again, so that there are twice as
+# many each time; but after a second in which the disk stood still, a run that goes on for days goes on as before.
+ALONE_FIRST = 32
+
 
 class CommitQueue:
     """Commits what the mappings of one pass have done, in the log's order, each with the checkpoint of its end."""
@@ -35,7 +40,8 @@ class CommitQueue:
         self.committed_at_s = self.everyone_at_s = time.monotonic()
         self.source_time_unix_s: float | None = None
         self.under_way: list[tuple[Target, Commit]] = []
-        self.one_by_one = False  # no commit is begun beside another one
+        self.alone = 0  # commits to come that are not begun beside another one
+        self.alone_next = ALONE_FIRST
         self.sequences: dict[str, int] = {}  # the number of each mapping's newest commit
         self.stored: dict[str, Checkpoint] = {}  # each mapping's newest: committed, under way or waiting
         self.broken = False  # a commit has failed: nothing that came after it may be committed
@@ -172,7 +178,7 @@ class CommitQueue:
 
     def _newest(self, target: Target) -> list[Commit]:
         """The target's newest commits under way, if another one may be begun beside them (the others have to end)."""
-        if self.one_by_one:
+        if self.alone:
             return []
         return [commit for to, commit in self.under_way if to is target][1 - LANES :]
 
@@ -192,7 +198,7 @@ class CommitQueue:
         groups = self.joining.begin()
         for target in self.targets:
             commits: list[Commit] = []
-            for batches in self.joining.parted(groups, target, 1 if self.one_by_one else LANES):
+            for batches in self.joining.parted(groups, target, 1 if self.alone else LANES):
                 pieces = [self.piece(one.state, one.work, commits, since=one.since, joined=True) for one in batches]
                 stored = [self._numbered(one) for one in batches]
                 commits.append(Commit(target.lanes(LANES)[len(commits)], pieces, stored, joined=True))
@@ -218,8 +224,10 @@ class CommitQueue:
         commit.lane.finish()
         self.under_way.remove((target, commit))
         self.joining.landed(joined=commit.joined)
-        # Triggers of the target, say, make their locks meet: each time that costs its patience.
-        self.one_by_one = self.one_by_one or commit.gave_way
+        if commit.gave_way:
+            self.alone, self.alone_next = self.alone_next, 2 * self.alone_next
+        elif self.alone:
+            self.alone -= 1
         for state, checkpoint in zip(commit.states, commit.stored, strict=True):
             state.checkpoint = checkpoint
             state.xa.saved()

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from itertools import accumulate
 from operator import index
+from typing import cast
 
 import pytest
 from simulation.fake_target import Database, FakeTarget
@@ -13,7 +14,7 @@ from simulation.specs import Spec, plan_of
 
 from myrepetl_dagster.core import commit_queue, joining
 from myrepetl_dagster.core.checkpoint import Checkpoint
-from myrepetl_dagster.core.commit_queue import CommitQueue
+from myrepetl_dagster.core.commit_queue import ALONE_FIRST, CommitQueue
 from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.errors import UnsupportedEvent
 from myrepetl_dagster.core.joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
@@ -123,6 +124,27 @@ def test_nothing_waits_where_joining_brings_nothing(clock: Clock, joined_batches
         assert len(world.queue.under_way) == number + 1
     world.queue.land(lambda _: None)
     assert world.commits == [10] * LANES
+
+
+def test_after_giving_way_commits_are_alone_for_a_while(clock: Clock) -> None:
+    """One that gave way costs `ALONE_FIRST` commits their company, the next one twice as many; then all is as before."""
+    world = World(replace(LIMITS, joined_batches_max=1))
+    alone, report = ALONE_FIRST, lambda _: None
+    for _ in range(3):
+        world.read()
+        world.read()
+        cast(FakeTarget, world.queue.under_way[-1][1].lane).give_way()
+        world.queue.land(report)
+        for _ in range(alone):
+            world.read()
+            assert len(world.queue.under_way) == 1
+        world.queue.land(report)
+        alone *= 2
+    for number in range(LANES):
+        world.read()
+        assert len(world.queue.under_way) == number + 1
+    world.queue.land(report)
+    assert sum(world.commits) == world.rows
 
 
 def test_what_waits_may_be_more_than_is_joined(clock: Clock) -> None:
