@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from .checkpoint import Checkpoint
 from .errors import PrerequisiteError, SchemaDrift
 from .filters import columns as filter_columns
+from .key_checks import require_kept_apart, require_unique_key
 from .model import Column, Phase, Table
 from .pipeline import TableMapping
 from .transforms import Transform
@@ -159,9 +159,8 @@ def plan_table(
     else:
         key = planned_key(mapping, source, columns)
     _require_columns(mapping, source, target, columns, key)
-    _require_unique_key(mapping, target, key)
-    _require_collations(mapping, source, target, columns, key)
-    _require_key_types(mapping, source, target, columns, key)
+    require_unique_key(mapping.name, target, key)
+    require_kept_apart(mapping.name, _copied_columns(source, target, (c for c in columns if c.target in key)))
     others = tuple(
         other
         for other in (*((target.primary_key,) if target.primary_key else ()), *target.unique_keys)
@@ -240,6 +239,12 @@ def _own_number_only(target: Table, key: tuple[str, ...], columns: Sequence[Plan
     return column is not None and column.auto_increment and column.name not in written
 
 
+def _copied_columns(source: Table, target: Table, columns: Iterable[PlannedColumn]) -> list[tuple[Column, Column]]:
+    """The source's and the target's column of each that is copied as it is."""
+    ends = ((source.column(c.source), target.column(c.target)) for c in columns if c.source and not c.transform)
+    return [(theirs, ours) for theirs, ours in ends if theirs is not None and ours is not None]
+
+
 def _require_columns(
     mapping: TableMapping, source: Table, target: Table, columns: Sequence[PlannedColumn], key: tuple[str, ...]
 ) -> None:
@@ -259,141 +264,6 @@ def _require_columns(
     unmapped = [name for name in key if name not in {c.target for c in columns}]
     if unmapped:
         raise PrerequisiteError(f"{where}: the key column {', '.join(unmapped)} is not among the mapped columns")
-
-
-def _require_unique_key(mapping: TableMapping, target: Table, key: tuple[str, ...]) -> None:
-    keys = [target.primary_key, *target.unique_keys]
-    if any(set(k) == set(key) for k in keys if k):
-        nullable = [name for name in key if (column := target.column(name)) is not None and column.nullable]
-        if not nullable:
-            return
-        raise PrerequisiteError(
-            f"mapping {mapping.name!r}: the key column {', '.join(nullable)} of {target.name} may be NULL, and a"
-            " unique key takes any number of NULLs",
-            hint="Make the column NOT NULL in the target, or correct primary_key.",
-        )
-    columns = ", ".join(f"`{name}`" for name in key)
-    # A primary key on fewer columns would still take rows of two sources for one.
-    narrow = bool(target.primary_key) and set(target.primary_key) < set(key)
-    what = f"DROP PRIMARY KEY, ADD PRIMARY KEY ({columns})" if narrow else f"ADD UNIQUE KEY ({columns})"
-    raise PrerequisiteError(
-        f"mapping {mapping.name!r}: {target.name} has no unique key on ({', '.join(key)}), so rows cannot be found",
-        hint=f"ALTER TABLE `{target.name.schema}`.`{target.name.table}` {what}, or correct primary_key.",
-    )
-
-
-def _require_collations(
-    mapping: TableMapping, source: Table, target: Table, columns: Sequence[PlannedColumn], key: tuple[str, ...]
-) -> None:
-    """Two source rows must never be one row to the target's collation."""
-    for column in columns:
-        if column.target not in key or column.source is None or column.transform:
-            continue
-        theirs, ours = source.column(column.source), target.column(column.target)
-        if theirs is None or ours is None or not ours.collation or ours.collation == theirs.collation:
-            continue
-        if theirs.charset is None or tells_all_apart(ours.collation, theirs.collation or ""):
-            continue  # the texts of numbers and times differ in more than letter case
-        raise PrerequisiteError(
-            f"mapping {mapping.name!r}: key column {column.target} has collation {ours.collation} in the target"
-            f" and {theirs.collation or theirs.type} in the source: different source rows could become one",
-            hint=f"Give the target's column the source's collation, or {ours.charset}_bin.",
-        )
-
-
-# What a key column's values may become in the target without two of them becoming one.
-_KEY_KINDS = {
-    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit"), "whole number"),
-    **dict.fromkeys(("float", "double"), "float"),
-    **dict.fromkeys(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"), "text"),
-    **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), "bytes"),
-    **dict.fromkeys(("datetime", "timestamp"), "datetime"),
-}
-
-
-def _require_key_types(
-    mapping: TableMapping, source: Table, target: Table, columns: Sequence[PlannedColumn], key: tuple[str, ...]
-) -> None:
-    """Nor must the target's type make one row of two: '01' and '1' are one number."""
-    for column in columns:
-        if column.target not in key or column.source is None or column.transform:
-            continue
-        theirs, ours = source.column(column.source), target.column(column.target)
-        if theirs is None or ours is None or _keeps_apart(theirs, ours):
-            continue
-        raise PrerequisiteError(
-            f"mapping {mapping.name!r}: key column {column.target} is {ours.column_type} in the target and"
-            f" {theirs.column_type} in the source: different source rows could become one",
-            hint=f"Give the target's column the type {theirs.column_type}.",
-        )
-
-
-def _keeps_apart(theirs: Column, ours: Column) -> bool:
-    kinds = [_KEY_KINDS.get(c.type, c.type) for c in (theirs, ours)]
-    if ours.type == "year" or (ours.type == "binary" and kinds[0] in ("text", "bytes")):
-        return theirs.type == ours.type  # 1 and 2001 are one YEAR; BINARY pads x'01' to what x'0100' is
-    if kinds[1] == "text" and _loses_spaces(theirs, ours):
-        return False
-    if kinds == ["bytes", "text"]:
-        return tells_all_apart(ours.collation or "", "")
-    if "text" in kinds[1:] or kinds[1] == "bytes":
-        return kinds[0] != "float"  # any value's text is its own; a value that is too long is refused
-    if kinds[0] == "whole number" and kinds[1] == "decimal":
-        return True
-    if kinds[0] == "date" and kinds[1] == "datetime":
-        return True
-    if kinds[0] != kinds[1] or kinds[0] == "float":
-        return kinds[0] == kinds[1] and (theirs.type == ours.type or ours.type == "double")
-    return _fraction_digits(ours) >= _fraction_digits(theirs)
-
-
-_TRIMMED = ("char", "enum", "set")  # hold no spaces at the end
-_LOB_BYTES = {"tiny": 2**8 - 1, "": 2**16 - 1, "medium": 2**24 - 1, "long": 2**32 - 1}
-_CHARACTER_BYTES_MAX = 4
-
-
-def _loses_spaces(theirs: Column, ours: Column) -> bool:
-    """Whether the source tells 'a ' from 'a' and the target does not keep the space.
-
-    Where it has no room, a server drops spaces at the end of a text without an error, in any sql_mode.
-    """
-    if theirs.charset is not None and (theirs.type in _TRIMMED or not _is_no_pad(theirs.collation or "")):
-        return False  # no spaces there, or two texts that differ in them only are one key at the source too
-    if _KEY_KINDS.get(theirs.type) not in ("text", "bytes"):
-        return False
-    if (theirs.type, theirs.charset) == (ours.type, ours.charset) and ours.type.endswith("text"):
-        return False
-    room = _length(ours) // (_CHARACTER_BYTES_MAX if ours.type.endswith("text") else 1)
-    return ours.type in _TRIMMED or room < _length(theirs)
-
-
-def _length(column: Column) -> int:
-    """How long a value of a text or bytes column may be: in characters, in bytes for TEXT and BLOB."""
-    numbers = re.findall(r"\((\d+)\)", column.column_type)
-    return int(numbers[0]) if numbers else _LOB_BYTES.get(re.sub("(text|blob)$", "", column.type), 1)
-
-
-def _fraction_digits(column: Column) -> int:
-    """Digits after the point; what exceeds them is rounded away without an error."""
-    numbers = re.findall(r"\d+", column.column_type.partition("(")[2].partition(")")[0])
-    if column.type == "decimal":
-        return int(numbers[1]) if len(numbers) > 1 else 0
-    return int(numbers[0]) if numbers and column.type in ("time", "datetime", "timestamp") else 0
-
-
-def tells_all_apart(target_collation: str, source_collation: str) -> bool:
-    """Whether strings that differ to the source's collation differ to the target's too.
-
-    A binary collation tells all apart but 'a' from 'a ', which it pads (PAD SPACE) unless it is one of
-    the NO PAD ones; so it serves where the source's pads as well.
-    """
-    if target_collation.endswith(("_0900_bin", "_nopad_bin")):
-        return True
-    return target_collation.endswith("_bin") and bool(source_collation) and not _is_no_pad(source_collation)
-
-
-def _is_no_pad(collation: str) -> bool:
-    return "_0900_" in collation or "nopad" in collation
 
 
 def _unique_keys(

@@ -9,9 +9,10 @@ import pytest
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.config import from_dict
 from myrepetl_dagster.core.errors import PrerequisiteError, SchemaDrift
+from myrepetl_dagster.core.key_checks import tells_all_apart
 from myrepetl_dagster.core.model import Column, Phase, Table, TableName
 from myrepetl_dagster.core.pipeline import TableMapping
-from myrepetl_dagster.core.plan import Step, TablePlan, UniqueKeys, next_step, plan_table, tells_all_apart
+from myrepetl_dagster.core.plan import Step, TablePlan, UniqueKeys, next_step, plan_table
 from myrepetl_dagster.core.position import Position
 
 BIN, CI = "utf8mb4_0900_bin", "utf8mb4_0900_ai_ci"
