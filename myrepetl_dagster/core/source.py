@@ -1,41 +1,26 @@
-"""A source server: its positions, its tables, its rows and its log. One of the two seams of the core.
-
-`safe_watermark` is the heart: a position such that every transaction up to it is visible to whoever reads
-afterwards. On neither flavour is that the position the server shows as its newest: a transaction enters the
-binary log before it becomes visible (`replication.md` 5.1; test T12 shows the difference).
-"""
+"""A source server: its tables, its rows and its log. One of the two seams of the core."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from contextlib import closing
 from functools import cached_property
 from typing import Any, Protocol
 
 from pymysql.connections import Connection
-from pymysql.cursors import SSCursor
 
 from . import snapshot
 from .ahead import ahead
 from .binlog import KnownTable, LogEvent, LogReader, Moved
 from .connect import Use, close_quietly, connect, query, quote_name
-from .errors import PositionLost, PrerequisiteError, SourceLost
 from .log_events import Idle
 from .model import Column, Limits, Row, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
-from .position import GtidSet, Position
-from .same_log import SameLog
+from .position import Position
 from .schema import columns_of, describe, describe_all
-from .server import Server
-from .session import lock_wait_s
+from .source_log import SourceLog
 from .stream import LogStream
-
-_EXECUTED_WAIT_S = 2.0
-_FIRST_OFFSET = 4  # where the first event of every binlog file begins
-
 
 RowLists = Generator[list[Row], None, None]
 
@@ -60,7 +45,7 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-class MySQLSource(Server):
+class MySQLSource(SourceLog):
     """A MySQL or MariaDB server to read from. Connections are opened when first needed.
 
     Args:
@@ -71,10 +56,7 @@ class MySQLSource(Server):
         super().__init__(endpoint, limits)
         self._server_id = server_id
         self._snapshot: Connection[Any] | None = None
-        self._same_log = SameLog(self._events)
         self._relations: dict[tuple[str, Table], snapshot.Relation] = {}
-        self._checked: set[tuple[Any, ...]] = set()  # positions whose log is there
-        self._visible: Position | None = None  # a watermark that holds for every table
 
     # ---- connections ----
     @property
@@ -93,202 +75,6 @@ class MySQLSource(Server):
         super().close()
         close_quietly(self._snapshot)
         self._snapshot = None
-
-    # ---- positions ----
-    def head(self) -> Position:
-        """The end of the log: at or after everything that any reader can see now."""
-        self.wake()
-        with self.doing("reading the log's end"):
-            return self._head()
-
-    def _log_status(self) -> tuple[Any, ...]:
-        newer = not self.info.is_mariadb and self.info.version >= (8, 4, 0)
-        rows = query(self.control, "SHOW BINARY LOG STATUS" if newer else "SHOW MASTER STATUS")
-        if not rows:
-            raise PrerequisiteError(
-                f"source {self.endpoint.name!r} writes no binary log", hint="Start it with --log-bin."
-            )
-        return rows[0]
-
-    def _head(self) -> Position:
-        info = self.info
-        status = self._log_status()
-        file, offset = status[0], int(status[1])
-        gtid_set = GtidSet.parse(status[4]) if info.gtid_mode else None
-        # Without MariaDB's GTID, for which it reads its file from the beginning: a head is only compared by its place.
-        return Position(file, offset, gtid_set, "", info.identity)
-
-    def _mariadb_gtid(self, file: str, offset: int) -> str:
-        if not self.info.is_mariadb:
-            return ""
-        return query(self.control, "SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0] or ""
-
-    def safe_watermark(self, tables: Sequence[TableName], earlier: Position | None = None) -> Position:
-        """A position up to which everything that happened to the tables is visible to later reads.
-
-        MariaDB: the exact position of a consistent snapshot. MySQL with GTIDs: `gtid_executed`, which a
-        transaction enters after it is visible. MySQL without: read locks on the tables, which are
-        granted once every transaction that wrote them is through; held only for as long as the
-        position is asked for.
-
-        Args:
-            earlier: a watermark that was taken for other tables. Where it holds for these as well, it will do: a
-                watermark may always be older than it need be, since the log repeats what was seen already.
-
-        Raises:
-            PrerequisiteError: the account may not lock the tables.
-        """
-        if earlier is not None and self._one_for_all_tables:
-            return earlier
-        with self.doing("taking the low watermark"):
-            if self.info.is_mariadb:
-                head = position = self._snapshot_position()
-            elif self.info.gtid_mode:
-                head = self._head()
-                executed = query(self.control, "SELECT @@global.gtid_executed")[0][0]
-                # The head may be past transactions that are not executed yet: of the file only the start is sure.
-                position = Position(head.file, _FIRST_OFFSET, GtidSet.parse(executed), "", self.info.identity)
-            else:
-                head = position = self._locked_position(tables)
-            birth_unix_s, mark = self._same_log.beginning(head)
-            position = replace(position, birth_unix_s=birth_unix_s, mark=mark)
-        if self._one_for_all_tables:
-            self._visible = position
-        return position
-
-    @property
-    def _one_for_all_tables(self) -> bool:
-        """Whether a watermark holds for tables that it was not asked for, too: those that rest on locks do not."""
-        return self.info.is_mariadb or self.info.gtid_mode
-
-    def _snapshot_position(self) -> Position:
-        query(self.control, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
-        try:
-            status = dict(query(self.control, "SHOW STATUS LIKE 'binlog_snapshot_%'"))
-            file, offset = status["Binlog_snapshot_file"], int(status["Binlog_snapshot_position"])
-        finally:
-            query(self.control, "ROLLBACK")
-        if not file:
-            raise PrerequisiteError(
-                f"source {self.endpoint.name!r} writes no binary log", hint="Start it with --log-bin."
-            )
-        return Position(file, offset, None, self._mariadb_gtid(file, offset), self.info.identity)
-
-    def _locked_position(self, tables: Sequence[TableName]) -> Position:
-        locks = ", ".join(f"{quote_name(t.schema)}.{quote_name(t.table)} READ" for t in sorted(set(tables)))
-        wait_s = lock_wait_s(self.endpoint, self.limits, "lock_wait_timeout")
-        query(self.control, f"SET SESSION lock_wait_timeout={wait_s}")
-        query(self.control, f"LOCK TABLES {locks}")
-        try:
-            return self._head()
-        finally:
-            query(self.control, "UNLOCK TABLES")
-
-    def wait_visible(self, position: Position, tables: Sequence[TableName]) -> None:
-        """Wait until reads see everything up to a position that the log has already delivered.
-
-        Raises:
-            SourceLost: it did not become visible in time (the source stalls in a commit).
-        """
-        if self._visible is not None and self._visible.covers(position):
-            return  # what was visible once stays so
-        deadline = time.monotonic() + self.limits.control_timeout_s
-        while not self.safe_watermark(tables).covers(position):
-            if time.monotonic() > deadline:
-                raise SourceLost(f"source {self.endpoint.name!r}: {position} does not become visible")
-            time.sleep(0.01)
-
-    def position_at(self, file: str, offset_bytes: int) -> Position:
-        """The position that a file and an offset of this server stand for (`replication.log_file`, `log_pos`).
-
-        Raises:
-            PositionLost: the server has no such place in its log.
-        """
-        with self.doing(f"looking for {file}:{offset_bytes} in the log"):
-            position = Position(file, offset_bytes, None, "", self.info.identity)
-            problem = self._file_lost(position)
-            if problem:
-                raise PositionLost(f"source {self.endpoint.name!r}: {file}:{offset_bytes}: {problem}")
-            if self.info.is_mariadb:
-                return replace(position, mariadb_gtid=self._mariadb_gtid(file, offset_bytes))
-            if self.info.gtid_mode:
-                return replace(position, gtid_set=self._gtids_before(file, offset_bytes))
-            return position
-
-    def _gtids_before(self, file: str, offset_bytes: int) -> GtidSet:
-        """What lies before a place: the set that the file begins with, each GTID before the place, and those that
-        no file holds (SET GLOBAL gtid_purged = '+…').
-        """
-        purged = GtidSet.parse(query(self.control, "SELECT @@global.gtid_purged")[0][0])
-        found = GtidSet({})
-        with self.control.cursor(SSCursor) as cursor:
-            cursor.execute("SHOW BINLOG EVENTS IN %s", (file,))
-            for _, _, kind, _, end_offset_bytes, text in cursor:
-                if kind == "Previous_gtids":
-                    found = GtidSet.parse(text)
-                elif kind in ("Gtid", "Gtid_tagged") and end_offset_bytes <= offset_bytes:
-                    found = found.union(GtidSet.parse(text.split("'")[1]))
-        return found.union(purged)
-
-    def check_position(self, position: Position) -> None:
-        """Make sure that the log still holds, and ever held, what follows a position.
-
-        Raises:
-            PositionLost: it was purged, or this server never wrote it.
-        """
-        seen = (position.server, str(position), position.birth_unix_s, position.mark)
-        if seen in self._checked:  # mostly a source's mappings are all at the same place
-            return
-        with self.doing("checking the checkpoint"):
-            own = position.server == self.info.identity
-            files = {row[0] for row in query(self.control, "SHOW BINARY LOGS")} if own else set()
-            if file := self._same_log.another_file(position, files):
-                problem = f"{file} is not the file that it was (the log was reset or restored?)"
-            elif own and self.info.gtid_mode and self._same_log.another_history(position, files):
-                problem = "this server has given the same GTIDs to other transactions (restored?)"
-            elif position.gtid_set is not None and self.info.gtid_mode:
-                problem = self._gtids_lost(position.gtid_set)
-            elif position.server != self.info.identity:
-                problem = f"it is of server {position.server or 'unknown'}, this is {self.info.identity}"
-            else:
-                problem = self._file_lost(position)
-        if problem:
-            raise PositionLost(
-                f"source {self.endpoint.name!r}: the log cannot be read from the checkpoint {position}: {problem}",
-                hint="Run the `snapshot` job for the mapping, or set on_position_lost: resnapshot.",
-            )
-        self._checked.add(seen)
-
-    def _gtids_lost(self, held: GtidSet) -> str:
-        deadline = time.monotonic() + _EXECUTED_WAIT_S
-        while True:
-            executed, purged = query(self.control, "SELECT @@global.gtid_executed, @@global.gtid_purged")[0]
-            if held.issubset(GtidSet.parse(executed)):
-                break
-            # The log delivers a transaction a little before it counts as executed.
-            if time.monotonic() > deadline:
-                return "this server has not executed all of its GTIDs (restored, reset or another server?)"
-            time.sleep(0.02)
-        if not GtidSet.parse(purged).issubset(held):
-            return "the server has purged GTIDs that it lacks"
-        return ""
-
-    def _file_lost(self, position: Position) -> str:
-        sizes = {row[0]: int(row[1]) for row in query(self.control, "SHOW BINARY LOGS")}
-        if position.file not in sizes:
-            return f"the file {position.file} is gone"
-        if position.offset_bytes > sizes[position.file]:
-            return f"the file {position.file} is shorter (the log was reset?)"
-        # "" is also what is known where the server cannot tell: after an event longer than its max_allowed_packet.
-        here = self._mariadb_gtid(position.file, position.offset_bytes)
-        if position.mariadb_gtid and here and set(here.split(",")) != set(position.mariadb_gtid.split(",")):
-            return "another GTID is at this place (the log was reset?)"
-        return ""
-
-    def now_unix_s(self) -> float:
-        """The source's clock."""
-        with self.doing():
-            return float(query(self.control, "SELECT UNIX_TIMESTAMP(NOW(6))")[0][0])
 
     # ---- tables and rows ----
     def describe(self, name: TableName) -> Table | None:
@@ -318,17 +104,6 @@ class MySQLSource(Server):
         with self.doing(f"describing {name}"):
             sql = f"SHOW CREATE TABLE {quote_name(name.schema)}.{quote_name(name.table)}"
             return str(query(self.control, sql)[0][1])
-
-    def logs(self, schema: str) -> bool:
-        """Whether changes in a schema are written to the binary log."""
-        done, ignored = self._log_filters
-        return schema in done if done else schema not in ignored
-
-    @cached_property
-    def _log_filters(self) -> tuple[list[str], list[str]]:
-        with self.doing("reading the log's filters"):
-            done, ignored = ([s for s in str(text or "").split(",") if s] for text in self._log_status()[2:4])
-        return done, ignored
 
     @cached_property
     def logs_foreign_key_actions(self) -> bool:
@@ -384,12 +159,6 @@ class MySQLSource(Server):
                 raise
 
     # ---- the log ----
-    @contextmanager
-    def _events(self, start: Position) -> Iterator[Iterator[bytes]]:
-        """What the log holds from a position to its present end."""
-        with LogStream(self.endpoint, self.info, self.limits, start) as stream:
-            yield (event for events in stream.events() for event in events)
-
     def read_log(
         self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
     ) -> Generator[LogEvent, None, None]:
