@@ -1,4 +1,4 @@
-"""A target server: one transaction for the rows and the checkpoint, fenced. The second seam of the core.
+"""A target server: one transaction for the rows and the checkpoint, fenced.
 
 `begin` locks the checkpoint and makes sure that it is this run's; `write` may be called many times; `commit`
 stores the checkpoint and commits. Whatever breaks in between is rolled back, by us or by the server.
@@ -8,95 +8,46 @@ from __future__ import annotations
 
 import socket
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
 
 from . import checkpoint as checkpoints
-from . import prepared, sizes
+from . import prepared
 from .behind import Behind, Waiting, finished
 from .bulk_connection import BulkConnection
 from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
 from .connect import Use, close_quietly, connect, query
 from .errors import ReplicationError, SchemaDrift, TargetLost
-from .model import Limits, Table, TableName
+from .model import Limits, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
 from .prepared import PreparedRows
 from .replay import Replay, describe_events, is_strict
 from .row_events import RowChanges
-from .schema import describe, describe_all, known_collations
-from .server import PING_AFTER_IDLE_S, Server
+from .server import PING_AFTER_IDLE_S
 from .session import lock_wait_s
 from .shaped import LiteralKey, Mutation, Rendered
 from .snapshot import keyset_condition
-from .target_sql import fixed_where_sql, key_literals, table_sql, where_sql
+from .target_control import Claims, TargetControl
+from .target_sql import key_literals, table_sql, where_sql
 from .values import sql_name
 from .write import RowWriter
 
-_NO_SUCH_TABLE = 1146
 _KILL_TIMEOUT_S = 3.0
-# From here on a server looks for 500 keys by the index, and locks no other row (MySQL does from 3,000 rows on, MariaDB
-# from 10,000).
-_LARGE_ROWS = 100_000
 # For how long a transaction that was begun ahead waits for its predecessor, which may be waiting for its locks.
 PATIENCE_S = 1.0
 
 
-class Target(Protocol):
-    """What the loop needs of a target; the simulator is the second implementation."""
+class MySQLTarget(TargetControl):
+    """A MySQL or MariaDB server to write to, with a second connection for the transaction, the apply connection.
 
-    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]: ...
-    def is_empty(self, plan: TablePlan) -> bool: ...
-    def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]: ...
-    def begin(self, mappings: Iterable[str]) -> None: ...
-    def begin_ahead(self) -> None: ...
-    def fence(self, mappings: Iterable[str]) -> None: ...
-    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None: ...
-    def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None: ...
-    def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool: ...
-    def is_large(self, plan: TablePlan) -> bool: ...
-    def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None: ...
-    def clear(self, plan: TablePlan) -> None: ...
-    def commit(self, checkpoints: Sequence[Checkpoint]) -> None: ...
-    def lanes(self, number: int) -> Sequence[Target]: ...
-    def start(self, work: Callable[[], Waiting]) -> None: ...
-    def finish(self) -> None: ...
-    def abandon(self) -> None: ...
-    @property
-    def busy(self) -> bool: ...
-    def rollback(self) -> None: ...
-    def prepared(self) -> PreparedRows: ...
-    @property
-    def takes_bulk(self) -> bool: ...
-    def table_bytes(self, plan: TablePlan) -> int: ...
-    @property
-    def buffer_pool_bytes(self) -> int: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def asking(self) -> bool: ...
-    def record_error(self, mapping: str, error: str) -> None: ...
-    def close(self) -> None: ...
-
-
-Claims = dict[str, set[str]]
-
-
-class MySQLTarget(Server):
-    """A MySQL or MariaDB server to write to.
-
-    Args:
-        run_id: this attempt's name on the fence.
-        claims: of the whole run: for each mapping that an attempt of it has claimed, the attempts' names.
-            A later attempt takes the mapping over from those, never from another run.
-        replay: of the whole run: whether the server takes rows as events.
+    Args: those of `TargetControl`.
     """
 
     def __init__(
@@ -107,23 +58,18 @@ class MySQLTarget(Server):
         claims: Claims | None = None,
         replay: Replay | None = None,
     ) -> None:
-        super().__init__(endpoint, limits)
-        self.run_id = run_id or uuid.uuid4().hex
-        self.claims: Claims = {} if claims is None else claims
-        self.replay = Replay() if replay is None else replay
+        super().__init__(endpoint, limits, run_id, claims, replay)
         self._apply: Connection[Any] | None = None
         self._apply_used_at_s = 0.0
         self.packet_bytes_max = 0  # what the apply connection takes, once it is open
         self._writer = RowWriter(endpoint, self)
         self._has_prepared_table = False
-        self._collations: frozenset[str] | None = None
         self._behind = Behind()
         self._others: list[MySQLTarget] = []
         self._under_way = 0  # operations
         self.steps = 0  # operations done: whether it gets any further
         self._described: Connection[Any] | None = None  # the connection that knows the events' format
         self._begun: Connection[Any] | None = None  # the connection that the transaction was begun on
-        self._sizes: dict[str, int] = {}
         self._as_known: set[TableName] = set()  # tables of the open transaction that were looked at
 
     # ---- connections ----
@@ -191,34 +137,6 @@ class MySQLTarget(Server):
             finally:
                 close_quietly(killer)
 
-    # ---- tables ----
-    def describe(self, name: TableName) -> Table | None:
-        with self.doing(f"describing {name}"):
-            return describe(self.control, name)
-
-    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
-        with self.doing("describing the tables"):
-            return describe_all(self.control, names)
-
-    def collations(self) -> frozenset[str]:
-        if self._collations is None:
-            with self.doing():
-                self._collations = known_collations(self.control)
-        return self._collations
-
-    def define(self, sql: str) -> None:
-        """Run a definition (it commits by itself)."""
-        self._define(sql)
-        self.replay.definitions.clear()
-
-    def _define(self, sql: str) -> None:
-        with self.doing("creating a table"):
-            query(self.control, sql)
-
-    def create_checkpoint_table(self) -> None:
-        if self.describe(TableName(self.endpoint.database, checkpoints.TABLE)) is None:
-            self._define(checkpoints.create_table_sql(self.endpoint.database))
-
     def prepared(self) -> PreparedRows:
         """The rows of XA transactions in doubt, in the open transaction."""
         if not self._has_prepared_table:
@@ -237,63 +155,6 @@ class MySQLTarget(Server):
     def _drop_apply(self) -> None:
         close_quietly(self._apply)
         self._apply = None
-
-    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
-        """Fence off every other run from these mappings, then read their checkpoints.
-
-        Raises:
-            StaleRun: another run has claimed one of them since this run did.
-        """
-        database = self.endpoint.database
-        again = [name for name in mappings if name in self.claims]
-        for name in again:  # before it is sent: the answer may get lost
-            self.claims[name].add(self.run_id)
-        ours = sorted({run_id for name in again for run_id in self.claims[name]})
-        with self.doing("claiming the checkpoint"):
-            wait_s = lock_wait_s(self.endpoint, self.limits)
-            query(self.control, f"SET SESSION innodb_lock_wait_timeout={wait_s}")
-            if again:
-                checkpoints.claim_again(self.control, database, again, self.run_id, ours)
-            if first := [name for name in mappings if name not in self.claims]:
-                checkpoints.claim(self.control, database, first, self.run_id)
-            checkpoints.fence(self.control, database, mappings, self.run_id)
-            for name in mappings:
-                self.claims.setdefault(name, set()).add(self.run_id)
-            return checkpoints.read(self.control, database, mappings)
-
-    def read_checkpoints(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
-        """The checkpoints as they are, without claiming them; {} where no run has been yet."""
-        with self.doing("reading the checkpoint"):
-            try:
-                return checkpoints.read(self.control, self.endpoint.database, mappings)
-            except pymysql.ProgrammingError as error:
-                if error.args[0] != _NO_SUCH_TABLE:
-                    raise
-                return {}
-
-    def reset(self, mappings: Sequence[str]) -> None:
-        """Make the next run copy these mappings again."""
-        with self.doing("resetting the checkpoint"):
-            checkpoints.reset(self.control, self.endpoint.database, mappings)
-
-    def record_error(self, mapping: str, error: str) -> None:
-        self.wake()
-        with self.doing():
-            checkpoints.record_error(self.control, self.endpoint.database, mapping, self.run_id, error)
-
-    # ---- what the table holds ----
-    def is_empty(self, plan: TablePlan) -> bool:
-        """Whether the target holds no row of this mapping."""
-        sql = f"SELECT 1 FROM {table_sql(plan)}{where_sql(plan)} LIMIT 1"
-        with self.doing(f"looking into {plan.target.name}"):
-            return not query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
-
-    def count(self, name: TableName, fixed: Mapping[str, Any]) -> int:
-        """Rows of a table in which these columns have these values."""
-        table = f"{sql_name(name.schema)}.{sql_name(name.table)}"
-        sql = f"SELECT COUNT(*) FROM {table}{fixed_where_sql(fixed)}"
-        with self.doing(f"counting {name}"):
-            return int(query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))[0][0])
 
     def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]:
         """The next keys that the target holds, in its own order, as literals."""
@@ -412,32 +273,6 @@ class MySQLTarget(Server):
             self.wake()
         with super().doing(f"looking at {plan.target.name}"):  # while the apply connection may be at work
             return self.replay.takes(self.control, plan, mariadb=self.info.is_mariadb)
-
-    def is_large(self, plan: TablePlan) -> bool:
-        """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
-        mariadb = self.info.is_mariadb
-        rows = self._size(
-            f"rows of {plan.target.name}", lambda control: sizes.rows_about(control, plan, mariadb=mariadb)
-        )
-        return rows >= _LARGE_ROWS
-
-    def table_bytes(self, plan: TablePlan) -> int:
-        """About how much of the disk the table takes."""
-        name, cached = plan.target.name, not self.info.is_mariadb and self.info.version >= (8, 0, 0)
-        return self._size(f"bytes of {name}", lambda control: sizes.table_bytes(control, name, cached=cached))
-
-    @property
-    def buffer_pool_bytes(self) -> int:
-        """How much of its tables it keeps in memory."""
-        return self._size("bytes of its buffer pool", sizes.buffer_pool_bytes)
-
-    def _size(self, what: str, ask: Callable[[Connection[Any]], int]) -> int:
-        """Asks once."""
-        if what not in self._sizes:
-            self.wake()
-            with super().doing(f"asking for the {what}"):  # while the apply connection may be at work
-                self._sizes[what] = ask(self.control)
-        return self._sizes[what]
 
     def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None:
         """Apply images of rows, in the open transaction, in the order of the table's rows.

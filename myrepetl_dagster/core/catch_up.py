@@ -41,8 +41,8 @@ from .maptypes import TableMap
 from .model import Limits, TableName
 from .position import Position, Transaction
 from .prepared import PARTS, keep, unpacked
+from .seams import Source
 from .shape import Shaper
-from .source import Source
 
 FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses
 IDLE_CHECKPOINT_S = 10.0

@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .apply import Target
 from .checkpoint import Checkpoint
 from .commits import LANES, Commit, Piece, piece_of, placed
 from .joining import EARLY_BYTES_MAX, Batch, Joining
@@ -20,6 +19,7 @@ from .log_cursor import LogCursor
 from .mapping_state import MappingState, Report, Work
 from .model import Limits, Phase
 from .position import Position
+from .seams import Target
 
 # Commits in a row that are begun alone after one has given way: each time it costs its patience (`apply.PATIENCE_S`).
 # Where triggers of the target, say, make the locks meet, it would happen again and again, so that there are twice as

@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .apply import Target
 from .behind import Waiting
 from .checkpoint import Checkpoint
 from .errors import TargetBusy, UnsupportedEvent
@@ -32,6 +31,7 @@ from .mapping_state import MappingState, Work, blamed
 from .plan import TablePlan, UniqueKeys
 from .position import Position
 from .row_events import STRETCH_ROWS, RowChanges
+from .seams import Target
 from .shaped import LiteralOrder, Part, Rendered, Shaped, Stretches
 
 LANES = 3

@@ -13,16 +13,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from .apply import Target
 from .checkpoint import Checkpoint, CopyState
 from .errors import StaleRun
 from .mapping_state import MappingState, Report, blamed
 from .model import Column, Limits, Phase, Row
 from .plan import TablePlan
 from .position import Position
+from .seams import Source, Target
 from .shape import Shaper
 from .shaped import LiteralKey, Shaped
-from .source import Source
 from .values import INTEGER_TYPES, TEMPORAL_TYPES
 
 log = logging.getLogger("myrepetl")

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from .apply import Target
 from .checkpoint import Checkpoint
 from .commits import LANES, placed
 from .mapping_state import MappingState, Work
 from .model import Limits, TableName
 from .position import Position
+from .seams import Target
 from .shaped import Images
 
 JOIN_WAIT_S = 1.5  # of a target that has nothing to do, for more of the log

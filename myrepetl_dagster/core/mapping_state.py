@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .apply import Target
 from .checkpoint import Checkpoint
 from .drift import Decision
 from .errors import ReplicationError
@@ -14,6 +13,7 @@ from .model import Phase
 from .plan import TablePlan
 from .position import Position, Transaction
 from .prepared import InDoubt
+from .seams import Target
 from .shape import Shaper
 from .shaped import Shaped
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .apply import Claims, MySQLTarget
+from .apply import MySQLTarget
 from .checkpoint import Checkpoint
 from .errors import PositionLost, ReplicationError, TransientError
 from .mapping_state import MappingState, Place, SchemaChanged
@@ -28,6 +28,7 @@ from .replay import Replay
 from .result import MappingResult
 from .run_pass import Pass, fast_copies
 from .source import MySQLSource
+from .target_control import Claims
 
 log = logging.getLogger("myrepetl")
 

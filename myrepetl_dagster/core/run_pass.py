@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from .apply import Target
 from .catch_up import CatchUp
 from .checkpoint import Checkpoint, CopyState, columns_to_json
 from .copy import Copies, can_sweep, store
@@ -16,7 +15,8 @@ from .mapping_state import CommittedUnseen, MappingState, Place, Report, blamed
 from .model import Limits, Phase
 from .plan import Step, TablePlan, next_step
 from .position import Position, Transaction
-from .source import MySQLSource, Source
+from .seams import Source, Target
+from .source import MySQLSource
 
 log = logging.getLogger("myrepetl")
 

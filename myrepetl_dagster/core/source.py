@@ -1,11 +1,11 @@
-"""A source server: its tables, its rows and its log. One of the two seams of the core."""
+"""A source server: its tables, its rows and its log."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from pymysql.connections import Connection
 
@@ -19,30 +19,9 @@ from .pipeline import Endpoint
 from .plan import TablePlan
 from .position import Position
 from .schema import columns_of, describe, describe_all
+from .seams import RowLists
 from .source_log import SourceLog
 from .stream import LogStream
-
-RowLists = Generator[list[Row], None, None]
-
-
-class Source(Protocol):
-    """What the loop needs of a source; the simulator is the second implementation."""
-
-    def head(self) -> Position: ...
-    def safe_watermark(self, tables: Sequence[TableName], earlier: Position | None = None) -> Position: ...
-    def wait_visible(self, position: Position, tables: Sequence[TableName]) -> None: ...
-    def layout(self, plan: TablePlan) -> tuple[Column, ...]: ...
-    def chunked(self, plan: TablePlan) -> bool: ...
-    def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> snapshot.Chunk: ...
-    def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]: ...
-    def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> RowLists: ...
-    def read_log(
-        self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
-    ) -> Generator[LogEvent, None, None]: ...
-    def columns(self, name: TableName) -> tuple[Column, ...]: ...
-    def check_position(self, position: Position) -> None: ...
-    def now_unix_s(self) -> float: ...
-    def close(self) -> None: ...
 
 
 class MySQLSource(SourceLog):

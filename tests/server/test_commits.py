@@ -17,13 +17,14 @@ from pipelines import Pair, Route, pair
 from server_farm import Servers
 
 from myrepetl_dagster.core import apply
-from myrepetl_dagster.core.apply import MySQLTarget, Target
+from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.checkpoint import TABLE
 from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.errors import RowRejected, SchemaDrift, StaleRun
 from myrepetl_dagster.core.joining import Joining
 from myrepetl_dagster.core.mapping_state import MappingState
 from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.seams import Target
 from myrepetl_dagster.core.shaped import Part
 from myrepetl_dagster.core.snapshot import keys_condition
 from myrepetl_dagster.core.write import DELETE_KEYS_MAX

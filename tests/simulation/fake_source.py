@@ -33,8 +33,8 @@ from myrepetl_dagster.core.log_events import (
 from myrepetl_dagster.core.model import Column, Row, TableName
 from myrepetl_dagster.core.plan import TablePlan
 from myrepetl_dagster.core.position import GtidSet, Position, Transaction
+from myrepetl_dagster.core.seams import RowLists
 from myrepetl_dagster.core.snapshot import Chunk
-from myrepetl_dagster.core.source import RowLists
 
 Change = tuple[Row | None, Row | None]
 Rows = dict[object, Row]

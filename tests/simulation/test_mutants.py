@@ -17,7 +17,6 @@ from simulation.fake_target import FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
 from myrepetl_dagster.core import shaped
-from myrepetl_dagster.core.apply import Target
 from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint
@@ -33,6 +32,7 @@ from myrepetl_dagster.core.model import Phase, TableName
 from myrepetl_dagster.core.plan import TablePlan
 from myrepetl_dagster.core.position import GtidSet, Position
 from myrepetl_dagster.core.run_pass import Pass
+from myrepetl_dagster.core.seams import Target
 from myrepetl_dagster.core.shape import Change, Shaper
 from myrepetl_dagster.core.shaped import Mutation, Shaped
 

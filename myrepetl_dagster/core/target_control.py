@@ -1,0 +1,172 @@
+"""What a target is asked and told over its control connection, outside the transaction that writes rows: its tables,
+their sizes, and whose the checkpoints are.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from . import checkpoint as checkpoints
+from . import sizes
+from .checkpoint import Checkpoint
+from .connect import query
+from .model import Limits, Table, TableName
+from .pipeline import Endpoint
+from .plan import TablePlan
+from .replay import Replay
+from .schema import describe, describe_all, known_collations
+from .server import Server
+from .session import lock_wait_s
+from .target_sql import fixed_where_sql, table_sql, where_sql
+from .values import sql_name
+
+_NO_SUCH_TABLE = 1146
+# From here on a server looks for 500 keys by the index, and locks no other row (MySQL does from 3,000 rows on, MariaDB
+# from 10,000).
+_LARGE_ROWS = 100_000
+
+Claims = dict[str, set[str]]
+
+
+class TargetControl(Server):
+    """A MySQL or MariaDB server that holds target tables and the checkpoints.
+
+    Args:
+        run_id: this attempt's name on the fence.
+        claims: of the whole run: for each mapping that an attempt of it has claimed, the attempts' names.
+            A later attempt takes the mapping over from those, never from another run.
+        replay: of the whole run: whether the server takes rows as events.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        limits: Limits,
+        run_id: str | None = None,
+        claims: Claims | None = None,
+        replay: Replay | None = None,
+    ) -> None:
+        super().__init__(endpoint, limits)
+        self.run_id = run_id or uuid.uuid4().hex
+        self.claims: Claims = {} if claims is None else claims
+        self.replay = Replay() if replay is None else replay
+        self._collations: frozenset[str] | None = None
+        self._sizes: dict[str, int] = {}
+
+    # ---- tables ----
+    def describe(self, name: TableName) -> Table | None:
+        with self.doing(f"describing {name}"):
+            return describe(self.control, name)
+
+    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
+        with self.doing("describing the tables"):
+            return describe_all(self.control, names)
+
+    def collations(self) -> frozenset[str]:
+        if self._collations is None:
+            with self.doing():
+                self._collations = known_collations(self.control)
+        return self._collations
+
+    def define(self, sql: str) -> None:
+        """Run a definition (it commits by itself)."""
+        self._define(sql)
+        self.replay.definitions.clear()
+
+    def _define(self, sql: str) -> None:
+        with self.doing("creating a table"):
+            query(self.control, sql)
+
+    def create_checkpoint_table(self) -> None:
+        if self.describe(TableName(self.endpoint.database, checkpoints.TABLE)) is None:
+            self._define(checkpoints.create_table_sql(self.endpoint.database))
+
+    # ---- checkpoints ----
+    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+        """Fence off every other run from these mappings, then read their checkpoints.
+
+        Raises:
+            StaleRun: another run has claimed one of them since this run did.
+        """
+        database = self.endpoint.database
+        again = [name for name in mappings if name in self.claims]
+        for name in again:  # before it is sent: the answer may get lost
+            self.claims[name].add(self.run_id)
+        ours = sorted({run_id for name in again for run_id in self.claims[name]})
+        with self.doing("claiming the checkpoint"):
+            wait_s = lock_wait_s(self.endpoint, self.limits)
+            query(self.control, f"SET SESSION innodb_lock_wait_timeout={wait_s}")
+            if again:
+                checkpoints.claim_again(self.control, database, again, self.run_id, ours)
+            if first := [name for name in mappings if name not in self.claims]:
+                checkpoints.claim(self.control, database, first, self.run_id)
+            checkpoints.fence(self.control, database, mappings, self.run_id)
+            for name in mappings:
+                self.claims.setdefault(name, set()).add(self.run_id)
+            return checkpoints.read(self.control, database, mappings)
+
+    def read_checkpoints(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+        """The checkpoints as they are, without claiming them; {} where no run has been yet."""
+        with self.doing("reading the checkpoint"):
+            try:
+                return checkpoints.read(self.control, self.endpoint.database, mappings)
+            except pymysql.ProgrammingError as error:
+                if error.args[0] != _NO_SUCH_TABLE:
+                    raise
+                return {}
+
+    def reset(self, mappings: Sequence[str]) -> None:
+        """Make the next run copy these mappings again."""
+        with self.doing("resetting the checkpoint"):
+            checkpoints.reset(self.control, self.endpoint.database, mappings)
+
+    def record_error(self, mapping: str, error: str) -> None:
+        self.wake()
+        with self.doing():
+            checkpoints.record_error(self.control, self.endpoint.database, mapping, self.run_id, error)
+
+    # ---- what the table holds ----
+    def is_empty(self, plan: TablePlan) -> bool:
+        """Whether the target holds no row of this mapping."""
+        sql = f"SELECT 1 FROM {table_sql(plan)}{where_sql(plan)} LIMIT 1"
+        with self.doing(f"looking into {plan.target.name}"):
+            return not query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
+
+    def count(self, name: TableName, fixed: Mapping[str, Any]) -> int:
+        """Rows of a table in which these columns have these values."""
+        table = f"{sql_name(name.schema)}.{sql_name(name.table)}"
+        sql = f"SELECT COUNT(*) FROM {table}{fixed_where_sql(fixed)}"
+        with self.doing(f"counting {name}"):
+            return int(query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))[0][0])
+
+    # ---- sizes ----
+    def is_large(self, plan: TablePlan) -> bool:
+        """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
+        mariadb = self.info.is_mariadb
+        rows = self._size(
+            f"rows of {plan.target.name}", lambda control: sizes.rows_about(control, plan, mariadb=mariadb)
+        )
+        return rows >= _LARGE_ROWS
+
+    def table_bytes(self, plan: TablePlan) -> int:
+        """About how much of the disk the table takes."""
+        name, cached = plan.target.name, not self.info.is_mariadb and self.info.version >= (8, 0, 0)
+        return self._size(f"bytes of {name}", lambda control: sizes.table_bytes(control, name, cached=cached))
+
+    @property
+    def buffer_pool_bytes(self) -> int:
+        """How much of its tables it keeps in memory."""
+        return self._size("bytes of its buffer pool", sizes.buffer_pool_bytes)
+
+    def _size(self, what: str, ask: Callable[[Connection[Any]], int]) -> int:
+        """Asks once."""
+        if what not in self._sizes:
+            self.wake()
+            with super().doing(f"asking for the {what}"):  # while the apply connection may be at work
+                self._sizes[what] = ask(self.control)
+        return self._sizes[what]
