@@ -7,19 +7,30 @@ known to change no row, or a reason to stop.
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import NoReturn
 
-from .ddl import Action, TableChange, names_in, table_changes
+from . import event_kinds as kinds
 from .errors import UnsupportedEvent
-from .event_payload import HEADER_BYTES, events_of, inflated
+from .event_header import (
+    ARTIFICIAL,
+    CHECKSUM_AT,
+    CRC_RESIDUE,
+    HEADER,
+    HEADER_BYTES,
+    KIND_AT,
+    NEXT_POSITION,
+    NEXT_POSITION_AT,
+    SERVER_VERSION,
+    event_crc32,
+)
+from .event_payload import events_of, inflated
 from .group import Group, mariadb_group, mysql_group, tagged_group
-from .layout import layout_of
 from .log_events import (
     Committed,
     Decided,
@@ -30,46 +41,18 @@ from .log_events import (
     RolledBack,
     RowsRead,
     TableChanged,
-    Undescribed,
     XaBegun,
 )
 from .log_tables import ROWS_EVENTS, TABLE_MAP, LogTables
 from .maptypes import TableMap
 from .model import TableName
 from .position import Mark, Transaction
-from .statement import statement_text
+from .statement import mapped_changes, statement_text
+from .xa_events import decided_xid, prepared_xid
 
-__all__ = [
-    "Committed", "Decided", "KnownTable", "LogEvent", "LogReader", "Moved", "Prepared", "RolledBack", "RowsRead",
-    "TableChanged", "Undescribed", "XaBegun", "layout_of",
-]  # fmt: skip
-
-_HEADER = struct.Struct("<IBIIIH")  # timestamp, type, server id, event size, next position, flags
-_NEXT_POSITION, _NEXT_POSITION_AT = struct.Struct("<I"), 13
-_ARTIFICIAL = 0x20  # flag of an event that the dump made up: it is in no file
-_SERVER_VERSION = slice(2, 52)  # of a format description's body
-_KIND_AT = 4  # of an event, in its header
-_CRC_RESIDUE = 0x2144DF1C  # of any bytes together with their own CRC32, lowest byte first
 _PIECE_BYTES = 256 * 1024
 _NO_GROUP = Group(0.0)
-_CHECKSUM_AT = -5  # of a format description: before its own checksum, the kind of its file's (1: CRC32)
-
-QUERY, STOP, ROTATE, FORMAT_DESCRIPTION, XID = 2, 3, 4, 15, 16
-HEARTBEAT, HEARTBEAT_V2, GTID, ANONYMOUS_GTID, XA_PREPARE = 27, 41, 33, 34, 38
-TRANSACTION_PAYLOAD, TAGGED_GTID = 40, 42
-MARIADB_GTID, MARIADB_QUERY_COMPRESSED = 162, 165
-_GROUPS = frozenset({GTID, ANONYMOUS_GTID, TAGGED_GTID, MARIADB_GTID})
-# They carry no row: statement context (INTVAR, RAND, USER_VAR), comments, previous GTIDs, group replication,
-# MariaDB's annotations, checkpoints, GTID lists and note of encryption (what is sent is decrypted). What a
-# statement changes is judged by its QUERY event.
-_WITHOUT_ROWS = frozenset({STOP, 5, 13, 14, 28, 29, 35, 36, 37, HEARTBEAT, HEARTBEAT_V2, 160, 161, 163, 164})
-_STOPPING = {
-    17: "LOAD DATA in statement format (BEGIN_LOAD_QUERY); set binlog_format=ROW",
-    18: "LOAD DATA in statement format (EXECUTE_LOAD_QUERY); set binlog_format=ROW",
-    26: "an INCIDENT: the source itself lost events",
-}
 _HINT = "Correct the setting, then run the `snapshot` job for the affected mappings."
-_DECISION = re.compile(r"XA (COMMIT|ROLLBACK) X'([0-9a-f]*)',X'([0-9a-f]*)',(\d+)\s*", re.IGNORECASE)
 
 
 class LogReader:
@@ -88,7 +71,6 @@ class LogReader:
         checksums: bool = True,
     ) -> None:
         self.tables = LogTables(known)
-        self.schemas = frozenset(name.schema for name in known)
         self.file = file
         self.offset_bytes = 0
         self.checksums = checksums
@@ -118,15 +100,15 @@ class LogReader:
         events = iter(events)
         try:
             while (event := self._take_in(events, happened)) is not None:
-                kind = event[_KIND_AT]
-                if kind == TRANSACTION_PAYLOAD:
+                kind = event[KIND_AT]
+                if kind == kinds.TRANSACTION_PAYLOAD:
                     yield happened
                     happened = []
                     yield from self._payload(event)
                 else:
                     self._read(event, happened)
                     # Small events may be big once inflated, several of them more than there is room for.
-                    if kind > MARIADB_QUERY_COMPRESSED and _is_big(happened):
+                    if kind > kinds.MARIADB_QUERY_COMPRESSED and _is_big(happened):
                         yield happened
                         happened = []
                 del event  # it may have 32 MiB
@@ -147,7 +129,7 @@ class LogReader:
         images, table_map, size_bytes = (rows.images, rows.table_map, rows.size_bytes) if rows else ([], None, 0)
         heads, offset_bytes = self.tables.heads, self.offset_bytes
         for event in events:
-            known = heads.get(event[_KIND_AT])
+            known = heads.get(event[KIND_AT])
             if known is None:
                 break
             head, start, verb, described = known
@@ -157,10 +139,10 @@ class LogReader:
                     break
             elif described is not table_map or size_bytes >= _PIECE_BYTES:
                 break
-            (next_position,) = _NEXT_POSITION.unpack_from(event, _NEXT_POSITION_AT)
+            (next_position,) = NEXT_POSITION.unpack_from(event, NEXT_POSITION_AT)
             if next_position <= offset_bytes or not event.startswith(head, HEADER_BYTES):
                 break
-            if zlib.crc32(event) != _CRC_RESIDUE:  # last, since it takes longest
+            if zlib.crc32(event) != CRC_RESIDUE:  # last, since it takes longest
                 break
             if verb is not None:
                 images.append((verb, event, start, end))
@@ -177,13 +159,13 @@ class LogReader:
         """What a whole transaction in one event tells, in pieces of a bounded size."""
         happened: list[LogEvent] = []
         self._event = event
-        with self._placed(TRANSACTION_PAYLOAD):
-            end = self._checked(event, TRANSACTION_PAYLOAD, artificial=False)
-            next_position = _HEADER.unpack_from(event)[4]
+        with self._placed(kinds.TRANSACTION_PAYLOAD):
+            end = self._checked(event, kinds.TRANSACTION_PAYLOAD, artificial=False)
+            next_position = HEADER.unpack_from(event)[4]
             size = 0
             for inner in events_of(memoryview(event)[HEADER_BYTES:end]):
                 # What is inside has no position and no checksum of its own.
-                timestamp, kind, server_id, *_ = _HEADER.unpack_from(inner)
+                timestamp, kind, server_id, *_ = HEADER.unpack_from(inner)
                 self._dispatch(kind, inner, len(inner), (timestamp, server_id, next_position), happened)
                 size += len(inner)
                 if size >= _PIECE_BYTES:
@@ -195,15 +177,15 @@ class LogReader:
         yield happened
 
     def _read(self, event: bytes, happened: list[LogEvent]) -> None:
-        timestamp, kind, server_id, _, next_position, flags = _HEADER.unpack_from(event)
+        timestamp, kind, server_id, _, next_position, flags = HEADER.unpack_from(event)
         self._event = event
         try:
-            artificial = timestamp == 0 or bool(flags & _ARTIFICIAL)
-            if self.checksums and zlib.crc32(event) == _CRC_RESIDUE and kind != FORMAT_DESCRIPTION:
+            artificial = timestamp == 0 or bool(flags & ARTIFICIAL)
+            if self.checksums and zlib.crc32(event) == CRC_RESIDUE and kind != kinds.FORMAT_DESCRIPTION:
                 end = len(event) - 4
             else:
                 end = self._checked(event, kind, artificial)
-            if kind == ROTATE:
+            if kind == kinds.ROTATE:
                 self._rotate(event[HEADER_BYTES:end], artificial, happened)
                 return
             self._dispatch(kind, event, end, (timestamp, server_id, next_position), happened)
@@ -238,23 +220,23 @@ class LogReader:
             self.tables.announce(event[HEADER_BYTES:end], self.place)
         elif kind in ROWS_EVENTS:
             self._rows(kind, event, end, next_position, happened)
-        elif kind in _GROUPS:
+        elif kind in kinds.GROUPS:
             self._begin_group(kind, event[HEADER_BYTES:end], timestamp, server_id, happened)
-        elif kind == XID:
+        elif kind == kinds.XID:
             self._end(next_position, timestamp, Committed, happened)
-        elif kind in (QUERY, MARIADB_QUERY_COMPRESSED):
-            self._query(event[HEADER_BYTES:end], header, happened, compressed=kind != QUERY)
-        elif kind == FORMAT_DESCRIPTION:
-            self.tables.mariadb = b"MariaDB" in event[HEADER_BYTES:end][_SERVER_VERSION]
+        elif kind in (kinds.QUERY, kinds.MARIADB_QUERY_COMPRESSED):
+            self._query(event[HEADER_BYTES:end], header, happened, compressed=kind != kinds.QUERY)
+        elif kind == kinds.FORMAT_DESCRIPTION:
+            self.tables.mariadb = b"MariaDB" in event[HEADER_BYTES:end][SERVER_VERSION]
             self.tables.forget_ids()
             if not self.in_transaction:
                 happened.append(Moved(self.file, self.offset_bytes, timestamp))
-        elif kind == XA_PREPARE:
+        elif kind == kinds.XA_PREPARE:
             self._xa_prepare(event[HEADER_BYTES:end], next_position, timestamp, happened)
-        elif kind in (HEARTBEAT, HEARTBEAT_V2) and not self.in_transaction:
+        elif kind in (kinds.HEARTBEAT, kinds.HEARTBEAT_V2) and not self.in_transaction:
             happened.append(Moved(self.file, self.offset_bytes))
-        elif kind not in _WITHOUT_ROWS:
-            raise UnsupportedEvent(_STOPPING.get(kind, f"an event of unknown type {kind}"))
+        elif kind not in kinds.WITHOUT_ROWS:
+            raise UnsupportedEvent(kinds.STOPPING.get(kind, f"an event of unknown type {kind}"))
 
     def _rows(self, kind: int, event: bytes, end: int, next_position: int, happened: list[LogEvent]) -> None:
         found = self.tables.rows(kind, event, HEADER_BYTES, end)
@@ -278,14 +260,14 @@ class LogReader:
     # ---- framing ----
     def _checked(self, event: bytes, kind: int, artificial: bool) -> int:
         """Where the event's body ends."""
-        if kind == FORMAT_DESCRIPTION:
-            self.checksums = event[_CHECKSUM_AT] == 1
+        if kind == kinds.FORMAT_DESCRIPTION:
+            self.checksums = event[CHECKSUM_AT] == 1
         if not self.checksums:  # a format description has one all the same, but the dump does not keep it right
             return len(event)
-        if zlib.crc32(event) == _CRC_RESIDUE:
+        if zlib.crc32(event) == CRC_RESIDUE:
             return len(event) - 4
         # Made up by the dump thread, with or without checksum.
-        if kind in (HEARTBEAT, HEARTBEAT_V2) or (kind == ROTATE and artificial):
+        if kind in (kinds.HEARTBEAT, kinds.HEARTBEAT_V2) or (kind == kinds.ROTATE and artificial):
             return len(event)
         raise UnsupportedEvent(f"an event (type {kind}) that does not match its checksum", hint="The log is damaged.")
 
@@ -308,15 +290,15 @@ class LogReader:
 
     # ---- transactions ----
     def _begin_group(self, kind: int, body: bytes, timestamp: int, server_id: int, happened: list[LogEvent]) -> None:
-        if kind == MARIADB_GTID:
+        if kind == kinds.MARIADB_GTID:
             self._group = mariadb_group(body, server_id, timestamp)
             self.in_transaction = not self._group.standalone
             if self._group.may_prepare:
                 happened.append(XaBegun())
-        elif kind == TAGGED_GTID:
+        elif kind == kinds.TAGGED_GTID:
             self._group = tagged_group(body)
         else:
-            self._group = mysql_group(body, kind == GTID, timestamp)
+            self._group = mysql_group(body, kind == kinds.GTID, timestamp)
 
     def _transaction(self, end: int, mark: Mark | None = None) -> Transaction:
         return Transaction(
@@ -349,22 +331,9 @@ class LogReader:
         happened.append(outcome(transaction))
 
     def _xa_prepare(self, body: bytes, next_position: int, timestamp: int, happened: list[LogEvent]) -> None:
-        one_phase, format_id, first, second = struct.unpack_from("<BIII", body)
-        if one_phase:  # XA COMMIT … ONE PHASE: a commit like any other
-            self._end(next_position, timestamp, Committed, happened)
-            return
-        branch = body[13 : 13 + first + second]
-        xid = _xid(branch[:first], branch[first:], format_id)
-        self._end(next_position, timestamp, lambda transaction: Prepared(xid, transaction), happened)
-
-    def _xa_decided(self, statement: str, next_position: int, timestamp: int, happened: list[LogEvent]) -> None:
-        found = _DECISION.fullmatch(statement)
-        if found is None:
-            raise UnsupportedEvent("an XA statement that is not known")
-        verb, first, second, format_id = found.groups()
-        xid = _xid(bytes.fromhex(first), bytes.fromhex(second), int(format_id))
-        committed = verb.upper() == "COMMIT"
-        self._end(next_position, timestamp, lambda transaction: Decided(xid, committed, transaction), happened)
+        xid = prepared_xid(body)
+        outcome = Committed if xid is None else partial(Prepared, xid)
+        self._end(next_position, timestamp, outcome, happened)
 
     # ---- statements ----
     def _query(self, body: bytes, header: tuple[int, int, int], happened: list[LogEvent], *, compressed: bool) -> None:
@@ -389,14 +358,14 @@ class LogReader:
         elif word == "ROLLBACK":
             self._end(next_position, timestamp, RolledBack, happened)
         elif word.startswith("XA ") and not word.startswith("XA END"):
-            self._xa_decided(statement, next_position, timestamp, happened)
+            self._end(next_position, timestamp, partial(Decided, *decided_xid(statement)), happened)
         elif not word.startswith(("SAVEPOINT", "ROLLBACK TO", "RELEASE", "XA END")):
             self._definition(statement, schema, next_position, timestamp, happened)
 
     def _definition(
         self, statement: str, schema: str, next_position: int, timestamp: int, happened: list[LogEvent]
     ) -> None:
-        changes = tuple(c for c in table_changes(statement, schema) if self._concerns(c, statement))
+        changes = mapped_changes(statement, schema, self.tables.names)
         if changes and not self._group.idle:
             for change in changes:
                 self.tables.forget_columns(change)
@@ -404,40 +373,6 @@ class LogReader:
         if not self.in_transaction:  # the statement is the whole group
             self._end(next_position, timestamp, Committed, happened)
 
-    def _concerns(self, change: TableChange, statement: str) -> bool:
-        names = self.tables.names
-        if change.action is Action.DML:
-            # A statement may write more tables than it names (views, triggers); what runs in or names a
-            # mapped schema, or names a mapped table, cannot be told from one that changes mapped rows.
-            words = names_in(statement)
-            named = any(name.table in words or name.schema in words for name in names)
-            if change.table.schema in self.schemas or named:
-                raise UnsupportedEvent(
-                    f"a data change in statement format in schema {change.table.schema!r} (binlog_format is not ROW)"
-                )
-            return False
-        if change.action is Action.DROP_SCHEMA:
-            return change.table.schema in self.schemas
-        return change.table in names or change.renamed_to in names
-
-
-def event_offset_bytes(event: bytes) -> int:
-    """Where an event begins in its file; -1 for one that the dump made up."""
-    timestamp, _, _, size_bytes, next_position, flags = _HEADER.unpack_from(event)
-    if timestamp == 0 or flags & _ARTIFICIAL or not next_position:
-        return -1
-    return int(next_position) - int(size_bytes)
-
-
-def event_crc32(event: bytes, checksums: bool) -> int:
-    """The checksum of an event's bytes: its own, where it has one."""
-    return int.from_bytes(event[-4:], "little") if checksums else zlib.crc32(event)
-
 
 def _is_big(happened: list[LogEvent]) -> bool:
     return bool(happened) and isinstance(last := happened[-1], RowsRead) and last.size_bytes >= _PIECE_BYTES
-
-
-def _xid(branch: bytes, qualifier: bytes, format_id: int) -> str:
-    """An XA transaction's name, as the servers write it in statements."""
-    return f"X'{branch.hex()}',X'{qualifier.hex()}',{format_id}"

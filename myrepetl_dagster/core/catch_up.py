@@ -14,9 +14,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
-from .binlog import (
+from .checkpoint import columns_from_json
+from .commit_queue import CommitQueue
+from .ddl import Action, TableChange
+from .drift import Answer, Decision, concerned, decide
+from .errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
+from .images import ImageShaper, only_last_images
+from .layout import layout_of
+from .log_cursor import LogCursor
+from .log_events import (
     Committed,
     Decided,
+    Idle,
     KnownTable,
     LogEvent,
     Moved,
@@ -26,16 +35,7 @@ from .binlog import (
     TableChanged,
     Undescribed,
     XaBegun,
-    layout_of,
 )
-from .checkpoint import columns_from_json
-from .commit_queue import CommitQueue
-from .ddl import Action, TableChange
-from .drift import Answer, Decision, concerned, decide
-from .errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
-from .images import ImageShaper, only_last_images
-from .log_cursor import LogCursor
-from .log_events import Idle
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, SchemaChanged, Work, blamed
 from .maptypes import TableMap
 from .model import Limits, TableName

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from .ddl import TableChange
 from .errors import SchemaDrift, UnsupportedEvent
-from .event_payload import HEADER_BYTES, inflated
+from .event_header import HEADER_BYTES
+from .event_payload import inflated
 from .log_events import Images, KnownTable, Undescribed, Verb
 from .maptypes import TableMap
 from .model import TableName

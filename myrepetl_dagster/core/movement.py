@@ -14,9 +14,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from .apply import MySQLTarget
-from .binlog import Decided, KnownTable, RowsRead, TableChanged
 from .checkpoint import Checkpoint
 from .errors import ReplicationError, TransientError
+from .log_events import Decided, KnownTable, RowsRead, TableChanged
 from .model import Limits, Phase
 from .pipeline import Endpoint, Pipeline, TableMapping
 from .position import Position, earliest

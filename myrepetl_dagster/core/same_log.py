@@ -10,8 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from .binlog import FORMAT_DESCRIPTION, LogReader, event_crc32, event_offset_bytes
+from .binlog import LogReader
 from .errors import PositionLost, ReplicationError, UnsupportedEvent
+from .event_header import event_crc32, event_offset_bytes
+from .event_kinds import FORMAT_DESCRIPTION
 from .log_events import Committed, Decided, Moved, Prepared, RolledBack
 from .position import Mark, Position, Transaction
 

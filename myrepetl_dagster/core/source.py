@@ -11,9 +11,9 @@ from pymysql.connections import Connection
 
 from . import snapshot
 from .ahead import ahead
-from .binlog import KnownTable, LogEvent, LogReader, Moved
+from .binlog import LogReader
 from .connect import Use, close_quietly, connect, query, quote_name
-from .log_events import Idle
+from .log_events import Idle, KnownTable, LogEvent, Moved
 from .model import Column, Limits, Row, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan

@@ -1,10 +1,16 @@
-"""The text of a statement in the log, which is in the character set of the client that sent it. Pure."""
+"""A statement in the log: its text, which is in the character set of the client that sent it, and what it does to
+mapped tables. Pure.
+"""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 
 from .collations import charset_of
+from .ddl import Action, TableChange, names_in, table_changes
+from .errors import UnsupportedEvent
+from .model import TableName
 from .values import decode_text
 
 # Status variables of a query event up to the one that names the character set, and their sizes in bytes.
@@ -38,3 +44,29 @@ def _client_collation(status: bytes) -> int:
         else:
             break
     return 0
+
+
+def mapped_changes(statement: str, schema: str, names: Collection[TableName]) -> tuple[TableChange, ...]:
+    """What a statement, run in a schema, does to the tables of these names.
+
+    Raises:
+        UnsupportedEvent: it changes rows, or may.
+    """
+    return tuple(change for change in table_changes(statement, schema) if _concerns(change, statement, names))
+
+
+def _concerns(change: TableChange, statement: str, names: Collection[TableName]) -> bool:
+    schemas = {name.schema for name in names}
+    if change.action is Action.DML:
+        # A statement may write more tables than it names (views, triggers); what runs in or names a
+        # mapped schema, or names a mapped table, cannot be told from one that changes mapped rows.
+        words = names_in(statement)
+        named = any(name.table in words or name.schema in words for name in names)
+        if change.table.schema in schemas or named:
+            raise UnsupportedEvent(
+                f"a data change in statement format in schema {change.table.schema!r} (binlog_format is not ROW)"
+            )
+        return False
+    if change.action is Action.DROP_SCHEMA:
+        return change.table.schema in schemas
+    return change.table in names or change.renamed_to in names

@@ -14,20 +14,20 @@ import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.binlog import (
+from myrepetl_dagster.core.binlog import LogReader
+from myrepetl_dagster.core.errors import UnsupportedEvent
+from myrepetl_dagster.core.event_payload import events_of, inflated
+from myrepetl_dagster.core.group import mariadb_group, tagged_group
+from myrepetl_dagster.core.log_events import (
     Committed,
     Decided,
     KnownTable,
     LogEvent,
-    LogReader,
     Moved,
     Prepared,
     RowsRead,
     XaBegun,
 )
-from myrepetl_dagster.core.errors import UnsupportedEvent
-from myrepetl_dagster.core.event_payload import events_of, inflated
-from myrepetl_dagster.core.group import mariadb_group, tagged_group
 from myrepetl_dagster.core.model import Column, TableName
 from myrepetl_dagster.core.position import GtidSet
 
