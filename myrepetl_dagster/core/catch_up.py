@@ -9,7 +9,6 @@ what it already holds.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -36,13 +35,13 @@ from .log_events import (
     Undescribed,
     XaBegun,
 )
-from .mapping_state import CommittedUnseen, MappingState, Place, Report, SchemaChanged, Work, blamed
+from .mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, blamed
 from .maptypes import TableMap
 from .model import Limits, TableName
 from .position import Position, Transaction
-from .prepared import PARTS, keep, unpacked
 from .seams import Source
 from .shape import Shaper
+from .xa_transactions import XaTransactions
 
 FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses
 IDLE_CHECKPOINT_S = 10.0
@@ -74,10 +73,9 @@ class CatchUp:
             self.by_table.setdefault(state.plan.source.name, []).append(state)
         self.cursor = LogCursor(states, until)
         self.queue = CommitQueue(states, self.cursor, limits)
-        self.rows_current = self.bytes_current = 0  # of the transaction being read
-        self.xa_token = ""  # of the transaction being read, if it is an XA transaction
+        self.current = CurrentTransaction()
+        self.xa = XaTransactions(states, self.queue, self.current)
         self.taking = False  # an event is being looked at
-        self.touched: dict[str, MappingState] = {}  # by the transaction being read
 
     def apply(self, report: Report) -> None:
         """Read the log and apply it.
@@ -177,11 +175,13 @@ class CatchUp:
             case TableChanged():
                 self._table_changed(event, report)
             case XaBegun():
-                self.xa_token = uuid.uuid4().hex[1:]
+                self.xa.begun()
             case Prepared(xid, transaction):
-                self._prepared(xid, transaction, report)
+                self.xa.prepared(xid, transaction, report)
+                self._committed(transaction, report)
             case Decided():
-                self._decided(event, report)
+                self.xa.decided(event, report)
+                self._committed(event.transaction, report)
             case Moved(file, offset_bytes, birth_unix_s):
                 self.cursor.moved(file, offset_bytes, birth_unix_s)
 
@@ -203,7 +203,7 @@ class CatchUp:
                 if state.done.touched or self.queue.joining.groups:
                     self.queue.commit(report)
                 state.written = shaper.plan
-            shaped = self._current(state).shaped
+            shaped = self.current.work_of(state).shaped
             before = shaped.rows_read
             if images is not None:
                 images.shape(event, shaped)
@@ -211,16 +211,11 @@ class CatchUp:
                 changes = event.changes  # whoever's rows they are, that they cannot be read is nobody's fault
                 with blamed(state):
                     shaper.shape(changes, shaped)
-            self.rows_current += shaped.rows_read - before
-            self.bytes_current += event.size_bytes
+            self.current.rows += shaped.rows_read - before
+            self.current.bytes += event.size_bytes
         event.images, event.decoded = [], None  # they may have 32 MiB, and are written next
-        if self.rows_current > self.limits.batch_rows_max or self.bytes_current > self.limits.batch_bytes_max:
+        if self.current.rows > self.limits.batch_rows_max or self.current.bytes > self.limits.batch_bytes_max:
             self._write_part(report)
-
-    def _current(self, state: MappingState) -> Work:
-        """What the transaction being read means for the mapping, to add to."""
-        self.touched[state.name] = state
-        return state.current
 
     def _unreadable(self, state: MappingState, table: Undescribed, transaction: Transaction, report: Report) -> None:
         """The log does not tell what these rows are: a new copy has them, where there may be one."""
@@ -251,16 +246,14 @@ class CatchUp:
             return shaper, ImageShaper(shaper, table_map, bulk=state.target.takes_bulk)
 
     def _committed(self, transaction: Transaction, report: Report) -> None:
-        for state in self.touched.values():
-            if state.xa.in_parts:  # XA COMMIT … ONE PHASE
-                self._apply_kept(state, PARTS + self.xa_token)
+        for state in self.current.touched.values():
+            if state.xa.in_parts:
+                self.xa.apply_parts(state)
             if state.current.touched:
                 self.queue.add(state)
-        self.touched.clear()
+        self.queue.bytes_pending += self.current.bytes
+        self.current.end()
         self.cursor.committed(transaction)
-        self.xa_token = ""
-        self.queue.bytes_pending += self.bytes_current
-        self.rows_current = self.bytes_current = 0
         if transaction.committed_at_unix_s:
             self.queue.source_time_unix_s = transaction.committed_at_unix_s
         if self.queue.open:
@@ -273,68 +266,10 @@ class CatchUp:
         for state in self.states:
             state.current = Work()
             state.xa.in_parts = False
-        self.touched.clear()
-        self.xa_token = ""
-        self.rows_current = self.bytes_current = 0
+        self.current.end()
         self.cursor.advance(transaction)
 
-    # ---- XA transactions ----
-    def _prepared(self, xid: str, transaction: Transaction, report: Report) -> None:
-        self.queue.land(report)
-        for state in self._new_to(transaction):
-            if state.xa.in_parts:
-                self._keep_part(state)
-            state.xa.add(xid, self.xa_token, state.written, state.current.shaped)
-            state.current = Work()
-        self._committed(transaction, report)
-
-    def _new_to(self, transaction: Transaction) -> list[MappingState]:
-        return [s for s in self.states if s.joined or not s.position.includes(transaction)]
-
-    def _decided(self, event: Decided, report: Report) -> None:
-        """What was kept happens now, or never did."""
-        self.queue.land(report)
-        states = self._new_to(event.transaction)
-        unseen = [s for s in states if event.xid not in s.xa.tokens]
-        if event.committed:
-            if unseen:
-                self.queue.commit(report, everyone=True)
-                raise CommittedUnseen(unseen, event.transaction)
-            recalled = [s.xa.recall(event.xid, s.name, s.target.prepared, s.plan) for s in states]
-            fits = [
-                rows is None or rows[0].columns == s.written.columns for s, rows in zip(states, recalled, strict=True)
-            ]
-            if not all(fits) or any(s.xa.is_in_parts(event.xid) for s in states):
-                self.queue.commit(report)  # what came before is written before
-        else:
-            recalled = [None] * len(states)
-        for state, rows in zip(states, recalled, strict=True):
-            parts = state.xa.decided(event.xid)
-            if rows is not None:
-                state.written = rows[0]
-                self._current(state).take(Work(rows[1]))
-            elif event.committed and parts:
-                self._apply_kept(state, parts)
-        self._committed(event.transaction, report)
-
-    def _apply_kept(self, state: MappingState, token: str) -> None:
-        """Write rows from the table of prepared ones, in the target's open transaction."""
-        table = self.queue.opened(state).prepared()
-        for payload in table.kept(state.name, token):
-            plan, shaped = unpacked(state.plan, payload)
-            with blamed(state):
-                state.target.write(plan, shaped.mutations, exact=state.exact)
-            self._current(state).take(Work(replace(shaped, mutations=[])))
-        state.xa.in_parts = False
-        state.xa.moved = True
-
-    def _keep_part(self, state: MappingState) -> None:
-        """Put what has been read of the transaction into the table of prepared rows."""
-        rows = self.queue.opened(state).prepared()
-        keep(rows, state.name, PARTS + self.xa_token, state.written, state.current.shaped)
-        state.current = Work()
-        state.xa.in_parts = state.xa.moved = True
-
+    # ---- changes of tables ----
     def _table_changed(self, event: TableChanged, report: Report) -> None:
         self.queue.land(report)
         for table in self.by_table:
@@ -347,7 +282,7 @@ class CatchUp:
         self, state: MappingState, changes: list[TableChange], transaction: Transaction, report: Report
     ) -> None:
         if all(change.action is Action.TRUNCATE for change in changes):
-            self._current(state).truncate()
+            self.current.work_of(state).truncate()
             return
         if not any(change.structural for change in changes):
             return
@@ -374,17 +309,17 @@ class CatchUp:
             if self.queue.holds_work:
                 self.queue.commit(report)
             self.queue.land(report)
-        for state in self.touched.values():
+        for state in self.current.touched.values():
             if not state.current.shaped.rows_pending and not state.current.clear:
                 continue
-            if self.xa_token:
-                self._keep_part(state)
+            if self.current.xa_token:
+                self.xa.keep_part(state)
                 continue
             piece = self.queue.piece(state, state.current)
             piece.write(self.queue.opened(state))
             state.current.clear = False
             state.current.shaped.drop()
-        self.rows_current = self.bytes_current = 0
+        self.current.rows = self.current.bytes = 0
 
     def _finish(self, report: Report) -> None:
         self.cursor.check_joined()

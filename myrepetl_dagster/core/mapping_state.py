@@ -69,6 +69,29 @@ class MappingState:
         return self.checkpoint.phase is Phase.REPLICATING
 
 
+@dataclass(slots=True)
+class CurrentTransaction:
+    """The transaction being read: what it has touched, and how much of it is held.
+
+    `xa_token`: what its rows are kept under, if it is an XA transaction.
+    """
+
+    touched: dict[str, MappingState] = field(default_factory=dict)
+    rows: int = 0
+    bytes: int = 0
+    xa_token: str = ""
+
+    def work_of(self, state: MappingState) -> Work:
+        """What it means for the mapping, to add to."""
+        self.touched[state.name] = state
+        return state.current
+
+    def end(self) -> None:
+        self.touched.clear()
+        self.rows = self.bytes = 0
+        self.xa_token = ""
+
+
 Report = Callable[[MappingState], None]
 Place = tuple[str, str, int]  # mapping, file, offset in bytes
 

@@ -35,6 +35,7 @@ from myrepetl_dagster.core.run_pass import Pass
 from myrepetl_dagster.core.seams import Target
 from myrepetl_dagster.core.shape import Change, Shaper
 from myrepetl_dagster.core.shaped import Mutation, Shaped
+from myrepetl_dagster.core.xa_transactions import XaTransactions
 
 SEEDS_MAX = 3_000
 
@@ -80,7 +81,7 @@ def partial(self: CatchUp, report: Callable[[MappingState], None]) -> None:
             state.target.commit([state.checkpoint])
             state.current.clear = False
             state.current.shaped.drop()
-    self.rows_current = self.bytes_current = 0
+    self.current.rows = self.current.bytes = 0
 
 
 def clear_last(self: CatchUp, report: Callable[[MappingState], None]) -> None:
@@ -303,7 +304,7 @@ class Forgetful(FakeTarget):
             self.rollback()
 
 
-def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingState], None]) -> None:
+def decided_elsewhere(self: XaTransactions, event: Decided, report: Callable[[MappingState], None]) -> None:
     """The commit of an XA transaction that was prepared before the copy is taken for one without rows."""
     for state in self.states:
         state.xa.tokens.setdefault(event.xid, "")
@@ -313,7 +314,7 @@ def decided_elsewhere(self: CatchUp, event: Decided, report: Callable[[MappingSt
 PARTED = Joining.parted
 START_COMMIT = CommitQueue._start_commit
 END, FIRST, SHAPE = Copy._end, Pass._first, Shaper.shape
-START, WRITE_PART, TAKE, DECIDED = LogCursor._start, CatchUp._write_part, CatchUp._take, CatchUp._decided
+START, WRITE_PART, TAKE, DECIDED = LogCursor._start, CatchUp._write_part, CatchUp._take, XaTransactions.decided
 
 MUTANTS = [
     Mutant("joined batches with the checkpoint of the last", [(Joining, "parted", joined_too_far)]),
@@ -337,7 +338,7 @@ MUTANTS = [
     Mutant("positions of the mappings ignored", [(LogCursor, "_start", all_joined)]),
     Mutant("stream begins at the latest position", [(LogCursor, "_start", starts_at_latest)]),
     Mutant("part of a transaction committed while nothing comes", [(CatchUp, "_take", idle_commits)]),
-    Mutant("prepared before the copy, committed after", [(CatchUp, "_decided", decided_elsewhere)]),
+    Mutant("prepared before the copy, committed after", [(XaTransactions, "decided", decided_elsewhere)]),
     Mutant(
         "high watermark of another server passed by its GTIDs",
         [

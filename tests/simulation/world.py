@@ -62,8 +62,9 @@ class Token:
 
 CLOCK = Clock()
 # By name, since the package exports a function `replicate`, too.
-_PASS, _COPY, _CATCH_UP, _COMMIT_QUEUE, _JOINING = (
-    sys.modules[f"myrepetl_dagster.core.{name}"] for name in ("run_pass", "copy", "catch_up", "commit_queue", "joining")
+_PASS, _COPY, _CATCH_UP, _XA, _COMMIT_QUEUE, _JOINING = (
+    sys.modules[f"myrepetl_dagster.core.{name}"]
+    for name in ("run_pass", "copy", "catch_up", "xa_transactions", "commit_queue", "joining")
 )
 
 
@@ -85,7 +86,7 @@ def install() -> Callable[[], None]:
     shapers = Shapers()
     places: list[tuple[Any, str, Any]] = [
         *((module, "time", CLOCK) for module in (_COPY, _CATCH_UP, _COMMIT_QUEUE, _JOINING)),
-        (_CATCH_UP, "uuid", CLOCK),
+        (_XA, "uuid", CLOCK),
         (_PASS, "columns_to_json", lru_cache(columns_to_json)),
         (_CATCH_UP, "columns_from_json", lru_cache(columns_from_json)),
         *((module, "Shaper", shapers) for module in (_COPY, _CATCH_UP)),
