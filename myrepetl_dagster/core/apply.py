@@ -137,15 +137,6 @@ class MySQLTarget(TargetControl):
             finally:
                 close_quietly(killer)
 
-    def prepared(self) -> PreparedRows:
-        """The rows of XA transactions in doubt, in the open transaction."""
-        if not self._has_prepared_table:
-            if self.describe(TableName(self.endpoint.database, prepared.TABLE)) is None:
-                self._define(prepared.create_table_sql(self.endpoint.database))
-            self._has_prepared_table = True
-        return prepared.PreparedTable(self.endpoint, self.connection)
-
-    # ---- checkpoints ----
     def discard_transaction(self) -> None:
         """Drop the connections of open transactions; the server rolls them back."""
         for one in self._others:
@@ -156,6 +147,7 @@ class MySQLTarget(TargetControl):
         close_quietly(self._apply)
         self._apply = None
 
+    # ---- what the table holds ----
     def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]:
         """The next keys that the target holds, in its own order, as literals."""
         names = ", ".join(sql_name(name) for name in plan.key)
@@ -200,6 +192,14 @@ class MySQLTarget(TargetControl):
         """
         with self.doing("opening a transaction"):
             checkpoints.fence(self.connection, self.endpoint.database, mappings, self.run_id)
+
+    def prepared(self) -> PreparedRows:
+        """The rows of XA transactions in doubt, in the open transaction."""
+        if not self._has_prepared_table:
+            if self.describe(TableName(self.endpoint.database, prepared.TABLE)) is None:
+                self._define(prepared.create_table_sql(self.endpoint.database))
+            self._has_prepared_table = True
+        return prepared.PreparedTable(self.endpoint, self.connection)
 
     def _begin(self) -> None:
         self._wake_apply()

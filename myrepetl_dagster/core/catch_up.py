@@ -129,6 +129,10 @@ class CatchUp:
                     break
         self._finish(report)
 
+    def _finish(self, report: Report) -> None:
+        self.cursor.check_joined()
+        self.queue.commit(report, everyone=True)
+
     @contextmanager
     def _orderly(self, report: Report) -> Iterator[None]:
         """Commits what came before an error of the source's, unless the log is not the one that it was taken for, and
@@ -269,6 +273,24 @@ class CatchUp:
         self.current.end()
         self.cursor.advance(transaction)
 
+    def _write_part(self, report: Report) -> None:
+        """Write what has been read of a transaction that is too big to hold, without committing."""
+        if not self.queue.open:
+            if self.queue.holds_work:
+                self.queue.commit(report)
+            self.queue.land(report)
+        for state in self.current.touched.values():
+            if not state.current.shaped.rows_pending and not state.current.clear:
+                continue
+            if self.current.xa_token:
+                self.xa.keep_part(state)
+                continue
+            piece = self.queue.piece(state, state.current)
+            piece.write(self.queue.opened(state))
+            state.current.clear = False
+            state.current.shaped.drop()
+        self.current.rows = self.current.bytes = 0
+
     # ---- changes of tables ----
     def _table_changed(self, event: TableChanged, report: Report) -> None:
         self.queue.land(report)
@@ -302,25 +324,3 @@ class CatchUp:
         if decision.answer is not Answer.GO_ON:
             self.queue.commit(report, everyone=True)
             raise SchemaChanged(place, decision)
-
-    def _write_part(self, report: Report) -> None:
-        """Write what has been read of a transaction that is too big to hold, without committing."""
-        if not self.queue.open:
-            if self.queue.holds_work:
-                self.queue.commit(report)
-            self.queue.land(report)
-        for state in self.current.touched.values():
-            if not state.current.shaped.rows_pending and not state.current.clear:
-                continue
-            if self.current.xa_token:
-                self.xa.keep_part(state)
-                continue
-            piece = self.queue.piece(state, state.current)
-            piece.write(self.queue.opened(state))
-            state.current.clear = False
-            state.current.shaped.drop()
-        self.current.rows = self.current.bytes = 0
-
-    def _finish(self, report: Report) -> None:
-        self.cursor.check_joined()
-        self.queue.commit(report, everyone=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from .checkpoint import Checkpoint
 from .commits import LANES, Commit, Piece, piece_of, placed
@@ -21,10 +21,32 @@ from .model import Limits, Phase
 from .position import Position
 from .seams import Target
 
-# Commits in a row that are begun alone after one has given way: each time it costs its patience (`apply.PATIENCE_S`).
-# Where triggers of the target, say, make the locks meet, it would happen again and again, so that there are twice as
-# many each time; but after a second in which the disk stood still, a run that goes on for days goes on as before.
 ALONE_FIRST = 32
+
+
+@dataclass(slots=True)
+class Alone:
+    """How many commits of a target, from now on, are begun beside no other one: none, until one has given way.
+
+    Each time costs its patience (`apply.PATIENCE_S`). Where triggers of the target, say, make the locks meet, it would
+    happen again and again; so there are twice as many each time, unless as many have gone well side by side. After a
+    second in which the target's disk stood still, a run that goes on for days goes on as before.
+    """
+
+    left: int = 0
+    next: int = ALONE_FIRST
+    went_well: int = 0  # side by side, since one gave way
+
+    def landed(self, *, gave_way: bool) -> None:
+        """A commit is through."""
+        if self.left:
+            self.left -= 1  # what gives way by now was begun before, and is no second time
+        elif gave_way:
+            self.left, self.next, self.went_well = self.next, 2 * self.next, 0
+        else:
+            self.went_well += 1
+            if self.went_well >= self.next:
+                self.next = ALONE_FIRST
 
 
 class CommitQueue:
@@ -40,8 +62,7 @@ class CommitQueue:
         self.committed_at_s = self.everyone_at_s = time.monotonic()
         self.source_time_unix_s: float | None = None
         self.under_way: list[tuple[Target, Commit]] = []
-        self.alone = 0  # commits to come that are not begun beside another one
-        self.alone_next = ALONE_FIRST
+        self.alone = {id(target): Alone() for target in self.targets}
         self.sequences: dict[str, int] = {}  # the number of each mapping's newest commit
         self.stored: dict[str, Checkpoint] = {}  # each mapping's newest: committed, under way or waiting
         self.broken = False  # a commit has failed: nothing that came after it may be committed
@@ -178,7 +199,7 @@ class CommitQueue:
 
     def _newest(self, target: Target) -> list[Commit]:
         """The target's newest commits under way, if another one may be begun beside them (the others have to end)."""
-        if self.alone:
+        if self.alone[id(target)].left:
             return []
         return [commit for to, commit in self.under_way if to is target][1 - LANES :]
 
@@ -198,7 +219,8 @@ class CommitQueue:
         groups = self.joining.begin()
         for target in self.targets:
             commits: list[Commit] = []
-            for batches in self.joining.parted(groups, target, 1 if self.alone else LANES):
+            lanes = 1 if self.alone[id(target)].left else LANES
+            for batches in self.joining.parted(groups, target, lanes):
                 pieces = [self.piece(one.state, one.work, commits, since=one.since, joined=True) for one in batches]
                 stored = [self._numbered(one) for one in batches]
                 commits.append(Commit(target.lanes(LANES)[len(commits)], pieces, stored, joined=True))
@@ -224,10 +246,7 @@ class CommitQueue:
         commit.lane.finish()
         self.under_way.remove((target, commit))
         self.joining.landed(joined=commit.joined)
-        if commit.gave_way:
-            self.alone, self.alone_next = self.alone_next, 2 * self.alone_next
-        elif self.alone:
-            self.alone -= 1
+        self.alone[id(target)].landed(gave_way=commit.gave_way)
         for state, checkpoint in zip(commit.states, commit.stored, strict=True):
             state.checkpoint = checkpoint
             state.xa.saved()

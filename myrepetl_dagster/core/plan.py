@@ -314,8 +314,3 @@ def next_step(checkpoint: Checkpoint | None, *, init_if_table_empty: bool, targe
         case Checkpoint(phase=Phase.COPYING):
             return Step.RESUME_COPY
     return Step.CATCH_UP
-
-
-def changed_columns(known: Sequence[Column], now: Sequence[Column]) -> bool:
-    """Whether the columns of a source table are other than those a checkpoint was made with."""
-    return [(c.name, c.column_type) for c in known] != [(c.name, c.column_type) for c in now]

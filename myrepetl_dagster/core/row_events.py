@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, cast
 
 from pybase64 import b64encode
 
+from .event_header import HEADER
 from .maptypes import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
 from .model import Column, TableName
 from .overlay import fits
@@ -26,7 +27,6 @@ from .plan import TablePlan
 from .rowimage import ImageKey, length_at
 from .wire import LONG_BYTES
 
-_HEADER = struct.Struct("<IBIIIH")  # timestamp, type, server id, size, next position, flags
 _FORMAT_DESCRIPTION, _TABLE_MAP = 15, 19
 _TABLE_ID = 1
 _POST_HEADER = struct.pack("<IHH", _TABLE_ID, 0, 0)
@@ -238,7 +238,7 @@ def _event(kind: int, body: bytes) -> bytes:
 
 
 def _event_header(kind: int, body_bytes: int) -> bytes:
-    return _HEADER.pack(0, kind, 0, _HEADER.size + body_bytes, 0, 0)
+    return HEADER.pack(0, kind, 0, HEADER.size + body_bytes, 0, 0)
 
 
 def _pieces(kind: int, bitmaps: bytes, images: Sequence[bytes], of_row: int, bytes_max: int) -> Iterator[_Part]:

@@ -12,13 +12,12 @@ from dataclasses import replace
 
 from .binlog import LogReader
 from .errors import PositionLost, ReplicationError, UnsupportedEvent
-from .event_header import event_crc32, event_offset_bytes
+from .event_header import KIND_AT, event_crc32, event_offset_bytes
 from .event_kinds import FORMAT_DESCRIPTION
 from .log_events import Committed, Decided, Moved, Prepared, RolledBack
 from .position import Mark, Position, Transaction
 
 _BEGINNING_BYTES_MAX = 2**20
-_KIND_AT = 4  # in an event's header
 _FIRST_OFFSET = 4
 _BAD_PLACE = 1236  # ER_SOURCE_FATAL_ERROR_READING_BINLOG
 _TRANSACTIONS_MAX = 1000  # that a server may have logged before one with an older GTID
@@ -120,7 +119,7 @@ def is_same(events: Iterable[bytes], file: str, birth_unix_s: int, mark: Mark | 
     """
     reader = LogReader({}, file)
     for raw in events:
-        if raw[_KIND_AT] == FORMAT_DESCRIPTION:
+        if raw[KIND_AT] == FORMAT_DESCRIPTION:
             begun = [e.birth_unix_s for e in reader.read(raw) if isinstance(e, Moved)]
             if birth_unix_s and any(second not in (0, birth_unix_s) for second in begun):
                 return False

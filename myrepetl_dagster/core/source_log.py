@@ -31,7 +31,7 @@ _FIRST_OFFSET = 4  # where the first event of every binlog file begins
 
 
 class SourceLog(Server):
-    """A MySQL or MariaDB server's log, as it tells of it over the control connection."""
+    """A MySQL or MariaDB server's log, as it tells of it over the control connection (what is in it, over a stream)."""
 
     def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
         super().__init__(endpoint, limits)

@@ -56,17 +56,20 @@ def mapped_changes(statement: str, schema: str, names: Collection[TableName]) ->
 
 
 def _concerns(change: TableChange, statement: str, names: Collection[TableName]) -> bool:
-    schemas = {name.schema for name in names}
     if change.action is Action.DML:
         # A statement may write more tables than it names (views, triggers); what runs in or names a
         # mapped schema, or names a mapped table, cannot be told from one that changes mapped rows.
         words = names_in(statement)
         named = any(name.table in words or name.schema in words for name in names)
-        if change.table.schema in schemas or named:
+        if named or _runs_in_one_of(change, names):
             raise UnsupportedEvent(
                 f"a data change in statement format in schema {change.table.schema!r} (binlog_format is not ROW)"
             )
         return False
     if change.action is Action.DROP_SCHEMA:
-        return change.table.schema in schemas
+        return _runs_in_one_of(change, names)
     return change.table in names or change.renamed_to in names
+
+
+def _runs_in_one_of(change: TableChange, names: Collection[TableName]) -> bool:
+    return any(change.table.schema == name.schema for name in names)

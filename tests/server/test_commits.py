@@ -16,7 +16,7 @@ from faults.harness import retries
 from pipelines import Pair, Route, pair
 from server_farm import Servers
 
-from myrepetl_dagster.core import apply
+from myrepetl_dagster.core import apply, joining
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.checkpoint import TABLE
 from myrepetl_dagster.core.commits import LANES, Piece
@@ -150,6 +150,7 @@ def test_a_trigger_that_turns_the_locks_around(
 ) -> None:
     """Where the earlier transaction waits for a lock of the later one, the later one gives way, and all arrives."""
     monkeypatch.setattr(apply, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(joining, "JOIN_WAIT_S", 60.0)
     bank(world)
     world.run("bank")
     count = "UPDATE counted SET n = n + 1"

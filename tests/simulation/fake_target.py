@@ -43,7 +43,7 @@ class Database:
 
 
 class FakeTarget:
-    """The second implementation of `apply.Target`: one run's connection.
+    """The second implementation of `seams.Target`: one run's connection.
 
     What is done in the background is done as late as can be, but for what may be done before the commit that is under
     way: that is done at once.

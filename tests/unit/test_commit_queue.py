@@ -14,7 +14,7 @@ from simulation.specs import Spec, plan_of
 
 from myrepetl_dagster.core import commit_queue, joining
 from myrepetl_dagster.core.checkpoint import Checkpoint
-from myrepetl_dagster.core.commit_queue import ALONE_FIRST, CommitQueue
+from myrepetl_dagster.core.commit_queue import ALONE_FIRST, Alone, CommitQueue
 from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.errors import UnsupportedEvent
 from myrepetl_dagster.core.joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
@@ -145,6 +145,42 @@ def test_after_giving_way_commits_are_alone_for_a_while(clock: Clock) -> None:
         assert len(world.queue.under_way) == number + 1
     world.queue.land(report)
     assert sum(world.commits) == world.rows
+
+
+def test_those_that_give_way_at_once_count_as_one(clock: Clock) -> None:
+    """Of a joined group two give way to the first: the next groups are one commit each, `ALONE_FIRST` less that second."""
+    world = World()
+    report = lambda _: None  # noqa: E731
+
+    def group() -> int:
+        for _ in range(FIRST_JOINED_MAX):
+            world.read()
+        world.queue._start_all_joined(report)
+        return len(world.queue.under_way)
+
+    assert group() == LANES
+    for _, commit in world.queue.under_way[1:]:
+        cast(FakeTarget, commit.lane).give_way()
+    world.queue.land(report)
+    for _ in range(ALONE_FIRST - 1):
+        assert group() == 1
+        world.queue.land(report)
+    assert group() == LANES
+    world.queue.land(report)
+    assert sum(world.commits) == world.rows
+
+
+def test_what_went_well_long_enough_is_as_new() -> None:
+    """After as many commits side by side as the next time would cost, the next time costs as little as the first."""
+    alone = Alone()
+    alone.landed(gave_way=True)
+    alone.landed(gave_way=True)  # begun before that one had landed
+    assert (alone.left, alone.next) == (ALONE_FIRST - 1, 2 * ALONE_FIRST)
+    for _ in range(alone.left + 2 * ALONE_FIRST - 1):
+        alone.landed(gave_way=False)
+    assert (alone.left, alone.next) == (0, 2 * ALONE_FIRST)
+    alone.landed(gave_way=False)
+    assert alone.next == ALONE_FIRST
 
 
 def test_what_waits_may_be_more_than_is_joined(clock: Clock) -> None:
