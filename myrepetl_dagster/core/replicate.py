@@ -17,6 +17,7 @@ from functools import partial
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint
 from .errors import PositionLost, ReplicationError, TransientError
+from .interrupts import interrupts_kept
 from .mapping_state import MappingState, Place, SchemaChanged
 from .model import Limits, Progress
 from .pipeline import Pipeline, TableMapping
@@ -133,6 +134,7 @@ class SourceRun:
         return time.monotonic() >= self.follow_until_s
 
     # ---- the only retry ----
+    @interrupts_kept()
     def run(self) -> list[MappingResult]:
         """Run until done, starting again from the checkpoint after errors that may pass.
 
