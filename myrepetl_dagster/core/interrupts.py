@@ -33,7 +33,8 @@ def interrupts_kept() -> Iterator[None]:
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
         error = unraisable.exc_value
-        if error is None or isinstance(error, (Exception, GeneratorExit)):
+        ours = threading.current_thread() is threading.main_thread()
+        if not ours or error is None or isinstance(error, (Exception, GeneratorExit)):
             hook_before(unraisable)
             return
         dropped.append(error)
