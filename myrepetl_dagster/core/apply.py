@@ -67,7 +67,7 @@ class MySQLTarget(TargetControl):
         self._behind = Behind()
         self._others: list[MySQLTarget] = []
         self._under_way = 0  # operations
-        self.steps = 0  # operations done: whether it gets any further
+        self.steps = 0  # operations begun and done: where it stays the same, it gets no further
         self._described: Connection[Any] | None = None  # the connection that knows the events' format
         self._begun: Connection[Any] | None = None  # the connection that the transaction was begun on
         self._as_known: set[TableName] = set()  # tables of the open transaction that were looked at
@@ -99,6 +99,7 @@ class MySQLTarget(TargetControl):
     def doing(self, what: str = "") -> Iterator[None]:
         """As of any server; what a signal has interrupted counts as under way."""
         self._under_way += 1
+        self.steps += 1
         try:
             with super().doing(what):
                 yield

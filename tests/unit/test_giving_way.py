@@ -1,0 +1,77 @@
+"""When a transaction that was begun ahead gives way to the one before it (`commits.py`)."""
+
+from __future__ import annotations
+
+import pytest
+
+from myrepetl_dagster.core.apply import MySQLTarget
+from myrepetl_dagster.core.commits import Commit
+from myrepetl_dagster.core.model import Limits
+from myrepetl_dagster.core.pipeline import Endpoint
+
+
+class Lane(MySQLTarget):
+    """A target's connection without a server."""
+
+    def __init__(self) -> None:
+        super().__init__(Endpoint("b", "target"), Limits())
+        self.done: list[str] = []
+
+    def begin_ahead(self) -> None:
+        self.done.append("begin ahead")
+
+    def rollback(self) -> None:
+        self.done.append("roll back")
+
+
+class Two:
+    """A commit, one that was begun ahead of it, and how that one waits."""
+
+    def __init__(self) -> None:
+        self.held, self.ahead = Lane(), Lane()
+        self.earlier, self.later = Commit(self.held, [], []), Commit(self.ahead, [], [])
+        self._waiting = self.later._beside([self.earlier])
+        assert next(self._waiting) is self.earlier.ended
+
+    def patience_is_over(self) -> None:
+        self._waiting.send(False)
+
+
+@pytest.fixture
+def two() -> Two:
+    return Two()
+
+
+def test_an_operation_that_lasts_is_taken_for_a_lock(two: Two) -> None:
+    """Under way when the patience began and when it was over: the later one is rolled back, once."""
+    with two.held.doing("writing"):
+        two.patience_is_over()
+        assert not two.later.gave_way
+        two.patience_is_over()
+        assert two.later.gave_way
+        two.patience_is_over()
+    assert two.ahead.done == ["begin ahead", "roll back"]
+
+
+def test_an_operation_that_has_just_begun_is_none(two: Two) -> None:
+    """One that made its rows all the while, and is asking each time that it is looked at, gets on."""
+    for _ in range(5):
+        with two.held.doing("writing"):
+            two.patience_is_over()
+    assert not two.later.gave_way
+
+
+def test_one_that_asks_nothing_waits_for_no_lock(two: Two) -> None:
+    """However long it makes its rows."""
+    for _ in range(5):
+        two.patience_is_over()
+    assert not two.later.gave_way
+
+
+def test_one_that_is_committing_waits_for_no_lock_of_a_later_one(two: Two) -> None:
+    """All its rows are written: the disk may take its time."""
+    with two.held.doing("committing"):
+        two.earlier.ending = True
+        for _ in range(5):
+            two.patience_is_over()
+    assert not two.later.gave_way
