@@ -31,6 +31,7 @@ from myrepetl_dagster.core.write import DELETE_KEYS_MAX
 
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 ACCOUNTS = 300
+BUSY_S = 10.0  # no statement of ours takes so long, whatever else the machine does
 AS_THEY_SAY = MySQLTarget.buffer_pool_bytes
 
 
@@ -270,12 +271,12 @@ def test_a_commit_that_takes_long_is_waited_for(
     world: Pair, done: Counter[str], way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer than a later transaction has patience for: it has its locks, so that nobody gives way to it."""
-    monkeypatch.setattr(apply, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(apply, "PATIENCE_S", 0.3)
     bank(world)
     world.run("bank")
-    move(world, 200, seed=14)
+    move(world, 100, seed=14)
     done.clear()
-    slow_commits(monkeypatch, 0.4)
+    slow_commits(monkeypatch, 0.7)
     world.run("bank")
     assert done["begin_ahead"] >= 2
     assert not done["rollback"]
@@ -351,10 +352,13 @@ def test_tables_whose_rows_may_collide_are_written_in_order(world: Pair, done: C
     world.assert_same("holders")
 
 
-def test_deletes_of_a_small_table_wait_for_their_turn(world: Pair, done: Counter[str]) -> None:
+def test_deletes_of_a_small_table_wait_for_their_turn(
+    world: Pair, done: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of few rows a server looks at all to find some: no transaction waits for rows that another one has, gives way or
     ends in a deadlock, however many rows come and go.
     """
+    monkeypatch.setattr(apply, "PATIENCE_S", BUSY_S)
     world.replays = False
     world.limits |= {"batch_rows_max": 1000, "joined_batches_max": 30}
     bank(world)
@@ -458,6 +462,7 @@ def test_what_cannot_go_as_events_is_written_beside_as_well(
     """Through a transform and a filter, by an account that may write events: of a large table, transactions write most
     of their rows at the same time, also rows that go.
     """
+    monkeypatch.setattr(apply, "PATIENCE_S", BUSY_S)
     world.replays = True
     world.limits |= {"batch_rows_max": 400, "joined_batches_max": 30}
     (tmp_path / "t.py").write_text("def plus(value):\n    return value + 1\n")
@@ -504,10 +509,10 @@ def test_a_transform_that_takes_its_time_is_no_lock(
     """A transaction whose rows are being made asks nothing of the server for long: those behind it wait, and none gives
     way.
     """
-    monkeypatch.setattr(apply, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(apply, "PATIENCE_S", 1.0)
     world.replays = False
     world.limits |= {"batch_rows_max": 300, "joined_batches_max": 30}
-    (tmp_path / "t.py").write_text("import time\n\ndef slow(value):\n    time.sleep(0.003)\n    return value\n")
+    (tmp_path / "t.py").write_text("import time\n\ndef slow(value):\n    time.sleep(0.006)\n    return value\n")
     world.on_source("CREATE TABLE t (id INT PRIMARY KEY, a INT)", "CREATE TABLE q (id INT PRIMARY KEY, a INT)")
     columns = {"id": "id", "a": {"column": "a", "transform": "t.slow"}}
     mapping: dict[str, Any] = {
