@@ -52,6 +52,7 @@ def interrupts_kept() -> Iterator[None]:
         sys.unraisablehook = hook_before
         if signal.getsignal(signal.SIGALRM) is again:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, alarm_before)
+            # None: it was not set from Python, and cannot be set from here.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL if alarm_before is None else alarm_before)
     if dropped:
         raise dropped.pop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,9 @@ from pymysql.connections import Connection
 
 from .connect import ServerInfo, Use, close_quietly, connect, server_info, translated
 from .errors import ReplicationError, TransientError
-from .model import Limits
+from .model import Limits, Table, TableName
 from .pipeline import Endpoint
+from .schema import describe, describe_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,14 @@ class Server:
             with self.doing():
                 self._info = server_info(self.control)
         return self._info
+
+    def describe(self, name: TableName) -> Table | None:
+        with self.doing(f"describing {name}"):
+            return describe(self.control, name)
+
+    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
+        with self.doing("describing the tables"):
+            return describe_all(self.control, names)
 
     def close(self) -> None:
         self._drop_control()

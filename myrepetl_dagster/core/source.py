@@ -18,7 +18,7 @@ from .model import Column, Limits, Row, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
 from .position import Position
-from .schema import columns_of, describe, describe_all
+from .schema import columns_of
 from .seams import RowLists
 from .source_log import SourceLog
 from .stream import LogStream
@@ -56,14 +56,6 @@ class MySQLSource(SourceLog):
         self._snapshot = None
 
     # ---- tables and rows ----
-    def describe(self, name: TableName) -> Table | None:
-        with self.doing(f"describing {name}"):
-            return describe(self.control, name)
-
-    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
-        with self.doing("describing the tables"):
-            return describe_all(self.control, names)
-
     def table_kind(self, name: TableName) -> str:
         """BASE TABLE, VIEW, SEQUENCE, SYSTEM VERSIONED …"""
         sql = "SELECT table_type FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"

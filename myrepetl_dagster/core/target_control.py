@@ -15,11 +15,11 @@ from . import checkpoint as checkpoints
 from . import sizes
 from .checkpoint import Checkpoint
 from .connect import query
-from .model import Limits, Table, TableName
+from .model import Limits, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
 from .replay import Replay
-from .schema import describe, describe_all, known_collations
+from .schema import known_collations
 from .server import Server
 from .session import lock_wait_s
 from .target_sql import fixed_where_sql, table_sql, where_sql
@@ -59,14 +59,6 @@ class TargetControl(Server):
         self._sizes: dict[str, int] = {}
 
     # ---- tables ----
-    def describe(self, name: TableName) -> Table | None:
-        with self.doing(f"describing {name}"):
-            return describe(self.control, name)
-
-    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
-        with self.doing("describing the tables"):
-            return describe_all(self.control, names)
-
     def collations(self) -> frozenset[str]:
         if self._collations is None:
             with self.doing():

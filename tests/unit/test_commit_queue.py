@@ -49,14 +49,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class World:
     """One mapping, its target, and what was committed: how many rows, in each transaction."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: Limits = LIMITS, name: str = "m") -> None:
         self.database = Database(is_large=True)
         self.commits: list[int] = []
         target = FakeTarget(self.database, "run", {}, lambda _: None, self.note)
-        target.claim(["m"])
+        target.claim([name])
         start = Position("binlog.000001", 4, None, "", "the-source")
-        checkpoint = Checkpoint("m", Phase.REPLICATING, start)
-        self.state = MappingState(plan_of(Spec("m", 0, "people")), target, checkpoint, start)
+        checkpoint = Checkpoint(name, Phase.REPLICATING, start)
+        self.state = MappingState(plan_of(Spec(name, 0, "people")), target, checkpoint, start)
         self.state.joined = True
         self.queue = CommitQueue([self.state], LogCursor([self.state], start), limits)
         self.rows = 0
@@ -168,6 +168,29 @@ def test_those_that_give_way_at_once_count_as_one(clock: Clock) -> None:
     assert group() == LANES
     world.queue.land(report)
     assert sum(world.commits) == world.rows
+
+
+def test_giving_way_is_a_matter_of_one_target(clock: Clock) -> None:
+    """The other target's transactions go on side by side, and are not counted."""
+    limits = replace(LIMITS, joined_batches_max=1)
+    sick, well = World(limits, "sick"), World(limits, "well")
+    cursor = LogCursor([sick.state, well.state], sick.state.position)
+    sick.queue = well.queue = queue = CommitQueue([sick.state, well.state], cursor, limits)
+    sick.read()
+    sick.read()
+    cast(FakeTarget, queue.under_way[-1][1].lane).give_way()
+    queue.land(lambda _: None)
+    for _ in range(2 * ALONE_FIRST):
+        well.read()
+        well.read()
+        assert len(queue.under_way) == 2
+        queue.land(lambda _: None)
+    for _ in range(ALONE_FIRST // 2):
+        sick.read()
+        sick.read()
+        assert len(queue.under_way) == 1
+    queue.land(lambda _: None)
+    assert (sum(sick.commits), sum(well.commits)) == (sick.rows, well.rows)
 
 
 def test_what_went_well_long_enough_is_as_new() -> None:
