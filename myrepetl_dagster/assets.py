@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from . import metadata
-from .core.errors import ReplicationError
+from .core.model.errors import ReplicationError
 from .core.pipeline import Pipeline, TableMapping
 from .lineage import AssetSpecOf, ReplicatedTable, SourceGroup
 from .progress import ProgressReport

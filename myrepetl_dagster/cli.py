@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from .core.config import load
-from .core.errors import ConfigError, ReplicationError
+from .core.model.errors import ConfigError, ReplicationError
 from .core.pipeline import Pipeline
 from .core.section import closest
 

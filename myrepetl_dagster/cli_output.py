@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .core.checks import ConnectionReport, State
-from .core.model import Progress
+from .core.model.tables import Progress
 from .core.result import MappingResult
 from .core.status import Status
 

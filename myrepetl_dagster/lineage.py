@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import dagster as dg
 
 from . import metadata
-from .core.model import Limits, TableName
+from .core.model.tables import Limits, TableName
 from .core.pipeline import Monitoring, Pipeline, Replication, TableMapping
 
 

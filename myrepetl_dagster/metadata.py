@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from .core.errors import ReplicationError
 from .core.filters import And, Compare, Expression, Not
-from .core.model import Column, Progress, Table
+from .core.model.errors import ReplicationError
+from .core.model.tables import Column, Progress, Table
 from .core.pipeline import ColumnMapping, TableMapping
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from . import metadata
-from .core.model import Progress
+from .core.model.tables import Progress
 from .core.pipeline import Monitoring
 
 LOG_INTERVAL_S = 5.0

@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from .core.config import load
-from .core.errors import ConfigError
+from .core.model.errors import ConfigError
 from .core.pipeline import Endpoint, Pipeline
 
 if TYPE_CHECKING:

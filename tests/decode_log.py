@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from servers import Server
 
-from myrepetl_dagster.core.model import Cell, Row
+from myrepetl_dagster.core.model.tables import Cell, Row
 from myrepetl_dagster.core.rowimage import Decoder, compile_decoder, decode_rows_event
 from myrepetl_dagster.core.tablemap import TableMap, parse_table_map
 
@@ -67,7 +67,7 @@ def printed(server: Server, sql: str) -> list[tuple[bytes | None, ...]]:
 
 
 def cell_of(kind: str, text: bytes | None) -> Cell:
-    """A printed value in the form that `model.py` gives its type."""
+    """A printed value in the form that `tables.py` gives its type."""
     if text is None:
         return None
     if kind == "bit":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .config import from_dict, load
-    from .errors import ReplicationError
+    from .model.errors import ReplicationError
     from .pipeline import Pipeline, TableMapping
     from .replicate import SourceRun, replicate
     from .result import MappingResult
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "MappingResult": "result",
     "Pipeline": "pipeline",
-    "ReplicationError": "errors",
+    "ReplicationError": "model.errors",
     "SourceRun": "replicate",
     "Status": "status",
     "TableMapping": "pipeline",

@@ -23,8 +23,8 @@ from .bulk_connection import BulkConnection
 from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
 from .connect import Use, close_quietly, connect, query
-from .errors import ReplicationError, SchemaDrift, TargetLost
-from .model import Limits, TableName
+from .model.errors import ReplicationError, SchemaDrift, TargetLost
+from .model.tables import Limits, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
 from .prepared import PreparedRows

@@ -16,7 +16,6 @@ from functools import partial
 from typing import NoReturn
 
 from . import event_kinds as kinds
-from .errors import UnsupportedEvent
 from .event_header import (
     ARTIFICIAL,
     CHECKSUM_AT,
@@ -45,8 +44,9 @@ from .log_events import (
 )
 from .log_tables import ROWS_EVENTS, TABLE_MAP, LogTables
 from .maptypes import TableMap
-from .model import TableName
-from .position import Mark, Transaction
+from .model.errors import UnsupportedEvent
+from .model.position import Mark, Transaction
+from .model.tables import TableName
 from .statement import mapped_changes, statement_text
 from .xa_events import decided_xid, prepared_xid
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .bulk_rows import BLOB, DECIMAL, NULL_PARAMETER, TEXT, UTF8, BulkRows, parameter
-from .model import Cell, Column
+from .model.tables import Cell, Column
 from .plan import PlannedColumn, TablePlan, UniqueKeys
 from .pushdown import condition_sql, transformed_sql, unsure_sql
 from .python_columns import passes_alone, read_columns, row_by_row, transformed

@@ -16,7 +16,7 @@ from typing import Any
 
 from .literal_code import Form, Made
 from .maptypes import TableMap
-from .model import Cell, Column
+from .model.tables import Cell, Column
 from .rowcode import Reading
 from .rowfunction import Emit
 from .values import TEMPORAL_TYPES, decode_text

@@ -17,7 +17,6 @@ from .checkpoint import columns_from_json
 from .commit_queue import CommitQueue
 from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
-from .errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
 from .images import ImageShaper, only_last_images
 from .layout import layout_of
 from .log_cursor import LogCursor
@@ -37,8 +36,9 @@ from .log_events import (
 )
 from .mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, blamed
 from .maptypes import TableMap
-from .model import Limits, TableName
-from .position import Position, Transaction
+from .model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
+from .model.position import Position, Transaction
+from .model.tables import Limits, TableName
 from .seams import Source
 from .shape import Shaper
 from .xa_transactions import XaTransactions

@@ -14,9 +14,9 @@ from typing import Any
 from pymysql.connections import Connection
 
 from .connect import query, quote_name
-from .errors import StaleRun
-from .model import Column, Phase
-from .position import GtidSet, Mark, Position
+from .model.errors import StaleRun
+from .model.position import GtidSet, Mark, Position
+from .model.tables import Column, Phase
 
 TABLE = "_myrepetl_checkpoint"
 

@@ -11,7 +11,7 @@ from typing import Any
 from pymysql.connections import Connection
 
 from .connect import ServerInfo, query, quote_name, translated
-from .errors import ReplicationError
+from .model.errors import ReplicationError
 from .pipeline import Endpoint
 
 CLOCK_SKEW_S_MAX = 5.0

@@ -17,8 +17,8 @@ from .commits import LANES, Commit, Piece, piece_of, placed
 from .joining import EARLY_BYTES_MAX, Batch, Joining
 from .log_cursor import LogCursor
 from .mapping_state import MappingState, Report, Work
-from .model import Limits, Phase
-from .position import Position
+from .model.position import Position
+from .model.tables import Limits, Phase
 from .seams import Target
 
 ALONE_FIRST = 32

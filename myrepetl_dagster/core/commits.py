@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 
 from .behind import Waiting
 from .checkpoint import Checkpoint
-from .errors import TargetBusy, UnsupportedEvent
 from .mapping_state import MappingState, Work, blamed
+from .model.errors import TargetBusy, UnsupportedEvent
+from .model.position import Position
 from .plan import TablePlan, UniqueKeys
-from .position import Position
 from .row_events import STRETCH_ROWS, RowChanges
 from .seams import Target
 from .shaped import LiteralOrder, Part, Rendered, Shaped, Stretches

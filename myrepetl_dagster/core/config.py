@@ -14,9 +14,9 @@ from pathlib import Path
 
 from . import pipeline_file
 from .endpoints import SERVER_ID_MAX, read_defaults, read_endpoints
-from .errors import ConfigError
 from .mappings import Surroundings, read_mappings
-from .model import Limits
+from .model.errors import ConfigError
+from .model.tables import Limits
 from .pipeline import (
     ColumnMapping,
     Endpoint,

@@ -22,7 +22,7 @@ from pymysql.converters import conversions
 
 from .bulk_connection import BulkConnection
 from .error_codes import ErrorClass, classify, classify_without_number
-from .errors import (
+from .model.errors import (
     PositionLost,
     PrerequisiteError,
     ReplicationError,
@@ -32,7 +32,7 @@ from .errors import (
     TargetBusy,
     TargetLost,
 )
-from .model import Limits
+from .model.tables import Limits
 from .pipeline import Endpoint
 from .session import Use as Use
 from .session import file_sql, own_sql, read_timeout_s

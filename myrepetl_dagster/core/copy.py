@@ -14,11 +14,11 @@ from contextlib import closing
 from dataclasses import replace
 
 from .checkpoint import Checkpoint, CopyState
-from .errors import StaleRun
 from .mapping_state import MappingState, Report, blamed
-from .model import Column, Limits, Phase, Row
+from .model.errors import StaleRun
+from .model.position import Position
+from .model.tables import Column, Limits, Phase, Row
 from .plan import TablePlan
-from .position import Position
 from .seams import Source, Target
 from .shape import Shaper
 from .shaped import LiteralKey, Shaped

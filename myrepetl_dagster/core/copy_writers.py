@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
 from .apply import MySQLTarget
-from .errors import RowRejected
 from .mapping_state import MappingState, blamed
+from .model.errors import RowRejected
 
 PENDING_BYTES_MAX = 8 * 2**20
 

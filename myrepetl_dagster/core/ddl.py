@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from .alter import NO_EFFECT, REWRITE, Clause, clauses, split
 from .definition import unquoted
-from .model import TableName
+from .model.tables import TableName
 
 
 class Action(StrEnum):

@@ -15,7 +15,7 @@ from .connect import query, quote_name, translated
 from .diagnose_mapping import mapping_checks
 from .diagnose_source import source_report
 from .grants import missing, parse
-from .model import TableName
+from .model.tables import TableName
 from .pipeline import Pipeline
 
 PACKET_BYTES_MIN = 4 * 2**20  # twice what one of our statements aims at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint
 from .checks import ConnectionReport, State
-from .errors import PrerequisiteError, ReplicationError, SchemaDrift
+from .model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from .pipeline import Pipeline, TableMapping
 from .plan import TablePlan, plan_table
 from .rounding import require_exact

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .checks import ConnectionReport, State, account, common_checks, reach, set_variable, variables
 from .connect import query, quote_name, translated
-from .errors import ReplicationError
 from .grants import missing, parse
+from .model.errors import ReplicationError
 from .pipeline import Pipeline
 from .source import MySQLSource
 from .stream import LogStream

@@ -16,9 +16,9 @@ from enum import StrEnum
 from .alter import Clause, Effect
 from .ddl import Action, TableChange
 from .definition import TEXT
-from .errors import SchemaDrift
 from .filters import columns as filter_columns
-from .model import Column, Table, TableName
+from .model.errors import SchemaDrift
+from .model.tables import Column, Table, TableName
 from .plan import TablePlan
 from .widening import as_converted, family, holds_charset, same, widens
 

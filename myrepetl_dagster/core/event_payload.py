@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import zstandard
 
-from .errors import UnsupportedEvent
 from .event_header import HEADER_BYTES
+from .model.errors import UnsupportedEvent
 
 _SIZE_AT = 9  # of the event, in its header
 _PIECE_BYTES = 256 * 1024

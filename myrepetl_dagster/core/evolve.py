@@ -13,9 +13,9 @@ from .alter import Clause, Effect
 from .apply import MySQLTarget
 from .connect import query, quote_name, translated
 from .drift import Answer, Decision, follows
-from .errors import PrerequisiteError, ReplicationError, SchemaDrift
 from .key_checks import tells_all_apart
-from .model import Column, Table, TableName
+from .model.errors import PrerequisiteError, ReplicationError, SchemaDrift
+from .model.tables import Column, Table, TableName
 from .plan import TablePlan
 from .schema import column_definition
 from .widening import family, widens

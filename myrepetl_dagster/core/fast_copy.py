@@ -21,11 +21,11 @@ from .bulk_copy import NotAlike, bulk_select
 from .checkpoint import Checkpoint
 from .copy import Copies, Copy, ended, store
 from .copy_writers import Writers
-from .errors import ReplicationError, RowRejected, TransientError
 from .mapping_state import MappingState, Report, blamed
-from .model import Limits
+from .model.errors import ReplicationError, RowRejected, TransientError
+from .model.position import Position
+from .model.tables import Limits
 from .plan import UniqueKeys
-from .position import Position
 from .shaped import LiteralKey, Shaped
 from .snapshot import keys_condition, keyset_condition
 from .source import MySQLSource

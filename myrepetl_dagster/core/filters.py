@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import Literal, cast
 
 from .comparison import Convert, FilterTypeError, Operand, pair
-from .errors import ConfigError
+from .model.errors import ConfigError
 
 __all__ = [
     "And",

@@ -13,12 +13,12 @@ from operator import index, itemgetter
 from typing import Any, NamedTuple
 
 from .bulk_rows import BulkForm, BulkRows, bulk_form
-from .errors import RowRejected, UnsupportedEvent
 from .filters import columns as filter_columns
 from .literal_code import Form, row_writer, tuple_text
 from .log_events import Images, RowsRead, Verb
 from .maptypes import TableMap, Type
-from .model import Column, Row
+from .model.errors import RowRejected, UnsupportedEvent
+from .model.tables import Column, Row
 from .plan import TablePlan, UniqueKeys
 from .row_events import RowChanges, event_form
 from .rowimage import ImageKey, Renderer, compile_decoder, compile_renderer, compile_scanner

@@ -18,8 +18,8 @@ from itertools import accumulate
 from .checkpoint import Checkpoint
 from .commits import LANES, placed
 from .mapping_state import MappingState, Work
-from .model import Limits, TableName
-from .position import Position
+from .model.position import Position
+from .model.tables import Limits, TableName
 from .seams import Target
 from .shaped import Images
 

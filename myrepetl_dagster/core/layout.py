@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .maptypes import MapColumn, TableMap, Type
-from .model import Column
+from .model.tables import Column
 
 _TYPE_NAMES = {
     Type.TINY: "tinyint", Type.SHORT: "smallint", Type.INT24: "mediumint", Type.LONG: "int", Type.LONGLONG: "bigint",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .model import Cell, Column, Row
+from .model.tables import Cell, Column, Row
 from .rowfunction import Emit
 from .values import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .errors import PositionLost
 from .mapping_state import MappingState
-from .position import Position, Transaction, earliest
+from .model.errors import PositionLost
+from .model.position import Position, Transaction, earliest
 
 
 class LogCursor:

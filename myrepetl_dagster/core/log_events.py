@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from .ddl import TableChange
-from .errors import SchemaDrift, UnsupportedEvent
 from .maptypes import TableMap
-from .model import Column, Row, TableName
-from .position import Transaction
+from .model.errors import SchemaDrift, UnsupportedEvent
+from .model.position import Transaction
+from .model.tables import Column, Row, TableName
 from .rowimage import Decoder
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .ddl import TableChange
-from .errors import SchemaDrift, UnsupportedEvent
 from .event_header import HEADER_BYTES
 from .event_payload import inflated
 from .log_events import Images, KnownTable, Undescribed, Verb
 from .maptypes import TableMap
-from .model import TableName
+from .model.errors import SchemaDrift, UnsupportedEvent
+from .model.tables import TableName
 from .overlay import overlay
 from .rowimage import (
     DELETES,

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from .checkpoint import Checkpoint
 from .drift import Decision
-from .errors import ReplicationError
 from .images import ImageShaper
-from .model import Phase
+from .model.errors import ReplicationError
+from .model.position import Position, Transaction
+from .model.tables import Phase
 from .plan import TablePlan
-from .position import Position, Transaction
 from .prepared import InDoubt
 from .seams import Target
 from .shape import Shaper

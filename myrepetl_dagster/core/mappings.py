@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from . import filters, transforms
-from .errors import ConfigError
+from .model.errors import ConfigError
 from .pipeline import (
     ColumnMapping,
     Endpoint,

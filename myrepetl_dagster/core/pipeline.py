@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .filters import Expression
-from .model import Limits, TableName
+from .model.tables import Limits, TableName
 from .transforms import Transform
 
 SchemaPolicy = Literal["evolve", "ignore", "fail"]

@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import Any
 
 from .checkpoint import Checkpoint
-from .errors import PrerequisiteError, SchemaDrift
 from .filters import columns as filter_columns
 from .key_checks import require_kept_apart, require_unique_key
-from .model import Column, Phase, Table
+from .model.errors import PrerequisiteError, SchemaDrift
+from .model.tables import Column, Phase, Table
 from .pipeline import TableMapping
 from .transforms import Transform
 

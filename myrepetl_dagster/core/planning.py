@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint, columns_from_json
 from .drift import Answer
-from .errors import PositionLost, ReplicationError, StaleRun, TransientError
 from .evolve import follow
 from .mapping_state import Place, SchemaChanged
-from .model import Phase, Table, TableName
+from .model.errors import PositionLost, ReplicationError, StaleRun, TransientError
+from .model.tables import Phase, Table, TableName
 from .pipeline import Pipeline, TableMapping
 from .plan import TablePlan
 from .preflight import define, resolve

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from .apply import MySQLTarget
 from .connect import query, translated
-from .errors import PrerequisiteError, SchemaDrift
 from .evolve import conform
 from .filters import check_types
 from .filters import columns as filter_columns
-from .model import Column, Table
+from .model.errors import PrerequisiteError, SchemaDrift
+from .model.tables import Column, Table
 from .pipeline import TableMapping
 from .plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
 from .rounding import require_exact

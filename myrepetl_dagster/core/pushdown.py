@@ -23,7 +23,7 @@ from decimal import Decimal, InvalidOperation
 
 from .comparison import Operand
 from .filters import And, Compare, Expression, Not, Or, columns
-from .model import Column
+from .model.tables import Column
 from .transforms import Transform
 from .values import DATETIME_TYPES, FLOAT_TYPES, INTEGER_TYPES, float_literal, sql_name
 

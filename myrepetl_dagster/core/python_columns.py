@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from .errors import RowRejected
-from .model import Column
+from .model.errors import RowRejected
+from .model.tables import Column
 from .plan import PlannedColumn, TablePlan
 from .values import cell_from_text, to_python
 from .wire import fields_at

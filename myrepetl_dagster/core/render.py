@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .model import Column
+from .model.tables import Column
 from .plan import PlannedColumn, TablePlan
 from .pushdown import THROUGH_UTF8, transformed_sql
 from .values import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name

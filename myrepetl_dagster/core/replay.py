@@ -16,9 +16,9 @@ import pymysql
 from pymysql.connections import Connection
 
 from .connect import query
-from .errors import ReplicationError, TargetBusy, TargetLost
 from .grants import missing, parse
-from .model import TableName
+from .model.errors import ReplicationError, TargetBusy, TargetLost
+from .model.tables import TableName
 from .plan import TablePlan
 from .row_events import description_sql
 from .schema import describe

@@ -16,14 +16,14 @@ from functools import partial
 
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint
-from .errors import PositionLost, ReplicationError, TransientError
 from .interrupts import interrupts_kept
 from .mapping_state import MappingState, Place, SchemaChanged
-from .model import Limits, Progress
+from .model.errors import PositionLost, ReplicationError, TransientError
+from .model.position import Position
+from .model.tables import Limits, Progress
 from .pipeline import Pipeline, TableMapping
 from .plan import TablePlan
 from .planning import Planning, Servers
-from .position import Position
 from .preflight import check_source
 from .replay import Replay
 from .result import MappingResult

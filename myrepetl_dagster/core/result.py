@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import ReplicationError
-from .model import Phase
+from .model.errors import ReplicationError
+from .model.tables import Phase
 from .plan import TablePlan
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from .errors import PrerequisiteError
-from .model import Column
+from .model.errors import PrerequisiteError
+from .model.tables import Column
 from .plan import TablePlan
 
 _INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}

@@ -21,7 +21,7 @@ from pybase64 import b64encode
 
 from .event_header import HEADER
 from .maptypes import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
-from .model import Column, TableName
+from .model.tables import Column, TableName
 from .overlay import fits
 from .plan import TablePlan
 from .rowimage import ImageKey, length_at

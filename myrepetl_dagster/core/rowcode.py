@@ -14,8 +14,8 @@ from typing import Any
 
 from . import celltext
 from .binary_json import to_text
-from .errors import UnsupportedEvent
 from .maptypes import MapColumn, TableMap, Type
+from .model.errors import UnsupportedEvent
 
 # What generated code may use by name.
 ENVIRONMENT: dict[str, Any] = {

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import UnsupportedEvent
 from .maptypes import TableMap
-from .model import Cell, Row
+from .model.errors import UnsupportedEvent
+from .model.tables import Cell, Row
 from .rowcode import Reading, reading
 from .rowfunction import Emit, RowFunction, any_rows, as_cells, as_keys, same_rows
 

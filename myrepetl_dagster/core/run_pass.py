@@ -9,12 +9,12 @@ from dataclasses import replace
 from .catch_up import CatchUp
 from .checkpoint import Checkpoint, CopyState, columns_to_json
 from .copy import Copies, can_sweep, store
-from .errors import PrerequisiteError, SourceLost
 from .fast_copy import FastCopies
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, blamed
-from .model import Limits, Phase
+from .model.errors import PrerequisiteError, SourceLost
+from .model.position import Position, Transaction
+from .model.tables import Limits, Phase
 from .plan import Step, TablePlan, next_step
-from .position import Position, Transaction
 from .seams import Source, Target
 from .source import MySQLSource
 

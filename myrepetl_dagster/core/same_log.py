@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from .binlog import LogReader
-from .errors import PositionLost, ReplicationError, UnsupportedEvent
 from .event_header import KIND_AT, event_crc32, event_offset_bytes
 from .event_kinds import FORMAT_DESCRIPTION
 from .log_events import Committed, Decided, Moved, Prepared, RolledBack
-from .position import Mark, Position, Transaction
+from .model.errors import PositionLost, ReplicationError, UnsupportedEvent
+from .model.position import Mark, Position, Transaction
 
 _BEGINNING_BYTES_MAX = 2**20
 _FIRST_OFFSET = 4

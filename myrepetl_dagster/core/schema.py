@@ -12,7 +12,7 @@ from typing import Any
 from pymysql.connections import Connection
 
 from .connect import query, quote_name
-from .model import Column, Table, TableName
+from .model.tables import Column, Table, TableName
 
 _TEXT_TYPES = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
 _BYTE_TYPES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})

@@ -8,9 +8,9 @@ from typing import Protocol
 from .behind import Waiting
 from .checkpoint import Checkpoint
 from .log_events import KnownTable, LogEvent
-from .model import Column, Row, TableName
+from .model.position import Position
+from .model.tables import Column, Row, TableName
 from .plan import TablePlan
-from .position import Position
 from .prepared import PreparedRows
 from .row_events import RowChanges
 from .shaped import LiteralKey, Mutation, Rendered

@@ -11,8 +11,8 @@ from typing import Any
 from pymysql.connections import Connection
 
 from .connect import ServerInfo, Use, close_quietly, connect, server_info, translated
-from .errors import ReplicationError, TransientError
-from .model import Limits, Table, TableName
+from .model.errors import ReplicationError, TransientError
+from .model.tables import Limits, Table, TableName
 from .pipeline import Endpoint
 from .schema import describe, describe_all
 

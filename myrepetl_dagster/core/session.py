@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from .model import Limits
+from .model.tables import Limits
 from .pipeline import Endpoint
 
 

@@ -11,11 +11,11 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from .errors import ReplicationError, SchemaDrift
 from .filters import columns as filter_columns
 from .filters import compile_filter
 from .literal_code import Form, LiteralRow, Made, Writer, row_writer
-from .model import Column, Row
+from .model.errors import ReplicationError, SchemaDrift
+from .model.tables import Column, Row
 from .plan import PlannedColumn, TablePlan
 from .python_columns import filter_failed, made_of, passes_alone, transform_failed
 from .shaped import LiteralKey, Shaped

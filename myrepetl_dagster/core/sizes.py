@@ -7,7 +7,7 @@ from typing import Any
 from pymysql.connections import Connection
 
 from .connect import query
-from .model import TableName
+from .model.tables import TableName
 from .plan import TablePlan
 from .target_sql import table_sql
 

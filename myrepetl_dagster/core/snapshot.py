@@ -16,8 +16,8 @@ from pymysql.connections import Connection
 from pymysql.constants import FLAG
 
 from .collations import charset_of
-from .errors import SchemaDrift
-from .model import Column, Row
+from .model.errors import SchemaDrift
+from .model.tables import Column, Row
 from .plan import TablePlan, not_null_keys
 from .values import (
     ENUM_ERROR,

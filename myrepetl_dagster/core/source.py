@@ -14,10 +14,10 @@ from .ahead import ahead
 from .binlog import LogReader
 from .connect import Use, close_quietly, connect, query, quote_name
 from .log_events import Idle, KnownTable, LogEvent, Moved
-from .model import Column, Limits, Row, Table, TableName
+from .model.position import Position
+from .model.tables import Column, Limits, Row, Table, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
-from .position import Position
 from .schema import columns_of
 from .seams import RowLists
 from .source_log import SourceLog

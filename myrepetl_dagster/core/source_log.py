@@ -17,10 +17,10 @@ from typing import Any
 from pymysql.cursors import SSCursor
 
 from .connect import query, quote_name
-from .errors import PositionLost, PrerequisiteError, SourceLost
-from .model import Limits, TableName
+from .model.errors import PositionLost, PrerequisiteError, SourceLost
+from .model.position import GtidSet, Position
+from .model.tables import Limits, TableName
 from .pipeline import Endpoint
-from .position import GtidSet, Position
 from .same_log import SameLog
 from .server import Server
 from .session import lock_wait_s

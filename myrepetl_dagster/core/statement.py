@@ -9,8 +9,8 @@ from collections.abc import Collection
 
 from .collations import charset_of
 from .ddl import Action, TableChange, names_in, table_changes
-from .errors import UnsupportedEvent
-from .model import TableName
+from .model.errors import UnsupportedEvent
+from .model.tables import TableName
 from .values import decode_text
 
 # Status variables of a query event up to the one that names the character set, and their sizes in bytes.

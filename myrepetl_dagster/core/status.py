@@ -8,9 +8,9 @@ from typing import Any
 
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint
-from .errors import ReplicationError, TransientError
+from .model.errors import ReplicationError, TransientError
+from .model.position import Position
 from .pipeline import Endpoint, Pipeline, TableMapping
-from .position import Position
 from .source import MySQLSource
 
 

@@ -19,9 +19,9 @@ from pymysql.connections import Connection
 from pymysqlreplication import BinLogStreamReader
 
 from .connect import ServerInfo, Use, close_quietly, connect, parameters, query, translated
-from .model import Limits
+from .model.position import GtidSet, Position
+from .model.tables import Limits
 from .pipeline import Endpoint
-from .position import GtidSet, Position
 from .session import heartbeat_s
 from .wire import packet_batches
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from .collations import charset_of
-from .errors import UnsupportedEvent
 from .maptypes import BLOBS, MEMBERS, NUMERIC, TEXT, MapColumn, TableMap, Type
-from .model import TableName
+from .model.errors import UnsupportedEvent
+from .model.tables import TableName
 from .overlay import overlay
 
 __all__ = ["MapColumn", "TableMap", "Type", "overlay", "parse_table_map"]

@@ -15,7 +15,7 @@ from . import checkpoint as checkpoints
 from . import sizes
 from .checkpoint import Checkpoint
 from .connect import query
-from .model import Limits, TableName
+from .model.tables import Limits, TableName
 from .pipeline import Endpoint
 from .plan import TablePlan
 from .replay import Replay

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .errors import RowRejected
 from .literal_code import LiteralRow
-from .model import Column
+from .model.errors import RowRejected
+from .model.tables import Column
 from .plan import TablePlan
 from .shaped import LiteralKey, Mutation
 from .values import any_literal, cell_from_text, from_python, literal_of, sql_name

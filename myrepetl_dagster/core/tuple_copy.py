@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
-from .model import Column
+from .model.tables import Column
 from .plan import PlannedColumn, TablePlan, UniqueKeys
 from .pushdown import condition_sql, unsure_sql
 from .python_columns import passes_alone, read_columns, row_by_row, transformed

@@ -28,7 +28,7 @@ from typing import Any
 
 from .charsets import CORRECTED, EIGHT_BIT
 from .json_literal import json_literal
-from .model import Cell, Column
+from .model.tables import Cell, Column
 
 ToPython = Callable[[Any], Any]
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from .definition import BYTES, TEXT
-from .model import Column
+from .model.tables import Column
 
 _INTEGER_BYTES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
 _CAPACITY_BYTES = {

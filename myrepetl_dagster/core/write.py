@@ -15,8 +15,8 @@ from pymysql.connections import Connection
 from .bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConnection
 from .bulk_rows import BulkRows
 from .connect import Use
-from .errors import ReplicationError, RowRejected
 from .literal_code import LiteralRow
+from .model.errors import ReplicationError, RowRejected
 from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
 from .row_events import binlog_sql

@@ -11,7 +11,7 @@ from dataclasses import replace
 from .commit_queue import CommitQueue
 from .log_events import Decided
 from .mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, blamed
-from .position import Transaction
+from .model.position import Transaction
 from .prepared import PARTS, keep, unpacked
 
 

@@ -14,7 +14,7 @@ from dagster_support import PASSWORD, offline, run
 
 from myrepetl_dagster import ReplicatedTable, build_replication_defs, default_asset_spec
 from myrepetl_dagster.core.config import from_dict
-from myrepetl_dagster.core.errors import ConfigError
+from myrepetl_dagster.core.model.errors import ConfigError
 
 SHARED = {
     "eu.users": {"target_table": "warehouse.users", "primary_key": ["region", "id"], "column_mapping": {

@@ -14,7 +14,7 @@ from dagster_support import PASSWORD, RETRY_FAST, Pair, materialized, run
 
 from myrepetl_dagster import MySQLSourceResource, MySQLTargetResource, build_replication_defs
 from myrepetl_dagster.core.config import from_dict
-from myrepetl_dagster.core.errors import ReplicationError
+from myrepetl_dagster.core.model.errors import ReplicationError
 
 USERS = dg.AssetKey(["warehouse", "users"])
 ORDERS = dg.AssetKey(["warehouse", "orders"])
@@ -166,7 +166,7 @@ def test_what_a_retry_finds_done_is_not_copied_again(
     mysql_pair: Pair, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot run that Dagster tries again copies only what the first attempt had not copied."""
-    from myrepetl_dagster.core.errors import TargetLost
+    from myrepetl_dagster.core.model.errors import TargetLost
     from myrepetl_dagster.core.replicate import SourceRun
 
     class Unlucky(SourceRun):

@@ -30,8 +30,8 @@ from servers import Flavour, Server
 
 from myrepetl_dagster.core import checkpoint as checkpoints
 from myrepetl_dagster.core.config import from_dict
-from myrepetl_dagster.core.errors import TransientError
-from myrepetl_dagster.core.model import Phase
+from myrepetl_dagster.core.model.errors import TransientError
+from myrepetl_dagster.core.model.tables import Phase
 from myrepetl_dagster.core.replicate import replicate
 from myrepetl_dagster.core.result import MappingResult
 

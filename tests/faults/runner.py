@@ -26,8 +26,8 @@ from pymysql.constants import COMMAND
 
 from myrepetl_dagster.core import apply, checkpoint, joining, stream
 from myrepetl_dagster.core.config import from_dict
-from myrepetl_dagster.core.errors import ReplicationError
-from myrepetl_dagster.core.model import Progress
+from myrepetl_dagster.core.model.errors import ReplicationError
+from myrepetl_dagster.core.model.tables import Progress
 from myrepetl_dagster.core.replicate import replicate
 
 _out = threading.Lock()

@@ -24,8 +24,8 @@ from server_farm import Servers
 from servers import Flavour, Server
 
 from myrepetl_dagster.core.connect import Use
-from myrepetl_dagster.core.errors import PositionLost
-from myrepetl_dagster.core.model import Limits
+from myrepetl_dagster.core.model.errors import PositionLost
+from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.pipeline import Endpoint
 
 connect_module = importlib.import_module("myrepetl_dagster.core.connect")

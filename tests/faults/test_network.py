@@ -15,7 +15,7 @@ from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.config import from_dict
-from myrepetl_dagster.core.model import Progress
+from myrepetl_dagster.core.model.tables import Progress
 from myrepetl_dagster.core.replicate import replicate
 
 

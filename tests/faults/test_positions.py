@@ -16,8 +16,8 @@ from pipelines import SOURCES, Pair, Route, pair_of
 from server_farm import Servers
 from servers import Server
 
-from myrepetl_dagster.core.errors import PositionLost
-from myrepetl_dagster.core.model import Limits, TableName
+from myrepetl_dagster.core.model.errors import PositionLost
+from myrepetl_dagster.core.model.tables import Limits, TableName
 from myrepetl_dagster.core.pipeline import Pipeline
 from myrepetl_dagster.core.source import MySQLSource
 

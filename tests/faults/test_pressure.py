@@ -15,8 +15,8 @@ from pipelines import Pair, pair_of
 from server_farm import Servers
 from servers import Flavour
 
-from myrepetl_dagster.core.errors import PositionLost, ReplicationError, RowRejected
-from myrepetl_dagster.core.model import Progress
+from myrepetl_dagster.core.model.errors import PositionLost, ReplicationError, RowRejected
+from myrepetl_dagster.core.model.tables import Progress
 
 
 def codes(run: Run) -> list[int]:

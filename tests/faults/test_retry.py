@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from myrepetl_dagster.core.config import from_dict
-from myrepetl_dagster.core.errors import (
+from myrepetl_dagster.core.model.errors import (
     ConfigError,
     PositionLost,
     PrerequisiteError,
@@ -26,7 +26,7 @@ from myrepetl_dagster.core.errors import (
     TransientError,
     UnsupportedEvent,
 )
-from myrepetl_dagster.core.model import Limits
+from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.pipeline import Pipeline
 from myrepetl_dagster.core.replicate import SourceRun, backoff_s
 

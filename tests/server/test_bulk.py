@@ -16,9 +16,9 @@ from myrepetl_dagster.core import bulk_connection
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.bulk_connection import BulkConnection
 from myrepetl_dagster.core.bulk_rows import BulkRows
-from myrepetl_dagster.core.errors import RowRejected
 from myrepetl_dagster.core.log_events import KnownTable, RowsRead
-from myrepetl_dagster.core.model import TableName
+from myrepetl_dagster.core.model.errors import RowRejected
+from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.source import MySQLSource
 
 ROUTES = [Route("mariadb", True, "mariadb"), Route("mysql", True, "mariadb")]

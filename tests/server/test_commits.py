@@ -20,9 +20,9 @@ from myrepetl_dagster.core import apply, joining
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.checkpoint import TABLE
 from myrepetl_dagster.core.commits import LANES, Piece
-from myrepetl_dagster.core.errors import RowRejected, SchemaDrift, StaleRun
 from myrepetl_dagster.core.joining import Joining
 from myrepetl_dagster.core.mapping_state import MappingState
+from myrepetl_dagster.core.model.errors import RowRejected, SchemaDrift, StaleRun
 from myrepetl_dagster.core.plan import TablePlan
 from myrepetl_dagster.core.seams import Target
 from myrepetl_dagster.core.shaped import Part

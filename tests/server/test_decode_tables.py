@@ -15,8 +15,8 @@ from server_farm import Servers
 from servers import Server
 
 from myrepetl_dagster.core.collations import charset_of
-from myrepetl_dagster.core.errors import UnsupportedEvent
-from myrepetl_dagster.core.model import Column
+from myrepetl_dagster.core.model.errors import UnsupportedEvent
+from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.rowimage import Decoder, compile_decoder, decode_rows_event
 from myrepetl_dagster.core.tablemap import overlay, parse_table_map
 

@@ -10,7 +10,7 @@ from server_farm import Servers
 from servers import Flavour
 from type_values import ANY, MARIADB, MYSQL
 
-from myrepetl_dagster.core.model import Column
+from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.tablemap import TableMap, overlay
 
 PARAMETERS = [

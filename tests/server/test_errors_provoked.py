@@ -27,7 +27,7 @@ from servers import Flavour
 
 from myrepetl_dagster.core.connect import Use, close_quietly, connect, parameters, query, translate, translated
 from myrepetl_dagster.core.error_codes import ERROR_CODES, ErrorClass, classify
-from myrepetl_dagster.core.errors import (
+from myrepetl_dagster.core.model.errors import (
     PositionLost,
     PrerequisiteError,
     ReplicationError,
@@ -37,9 +37,9 @@ from myrepetl_dagster.core.errors import (
     TargetBusy,
     TargetLost,
 )
-from myrepetl_dagster.core.model import Limits
+from myrepetl_dagster.core.model.position import Position
+from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.pipeline import Endpoint, Secret
-from myrepetl_dagster.core.position import Position
 from myrepetl_dagster.core.source import MySQLSource
 from myrepetl_dagster.core.stream import LogStream
 

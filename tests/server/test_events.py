@@ -15,7 +15,7 @@ import pytest
 from pipelines import ROUTES, SOURCES, Interrupted, Pair, Route, call_at, interrupt, pair, pair_of
 from server_farm import Servers
 
-from myrepetl_dagster.core.errors import PrerequisiteError, SchemaDrift, UnsupportedEvent
+from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift, UnsupportedEvent
 
 MYSQL_GTID, MYSQL_FILE, MARIADB = SOURCES
 

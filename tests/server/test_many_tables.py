@@ -21,8 +21,8 @@ from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core import copy_writers
-from myrepetl_dagster.core.errors import RowRejected, StaleRun
-from myrepetl_dagster.core.model import Limits, Phase, Progress
+from myrepetl_dagster.core.model.errors import RowRejected, StaleRun
+from myrepetl_dagster.core.model.tables import Limits, Phase, Progress
 
 NAMES = [f"t{n}" for n in range(8)]
 TABLES = " ".join(NAMES)

@@ -9,7 +9,7 @@ import pytest
 from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pair
 from server_farm import Servers
 
-from myrepetl_dagster.core.errors import RowRejected
+from myrepetl_dagster.core.model.errors import RowRejected
 
 MIRRORED = "CREATE TABLE t (id INT PRIMARY KEY, u VARCHAR(20), v INT, UNIQUE KEY (u)) COLLATE utf8mb4_bin"
 ROWS = "INSERT INTO t VALUES (1,'a',1),(2,'b',2),(3,'c',3),(4,NULL,4),(5,NULL,5)"

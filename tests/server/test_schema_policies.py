@@ -9,7 +9,7 @@ from schema_changes import CREATE, Altering, altering, columns_of
 from server_farm import Servers
 from servers import Flavour
 
-from myrepetl_dagster.core.errors import PrerequisiteError, SchemaDrift
+from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
 
 ROWS = ("INSERT INTO t (id, a, b) VALUES (1, 1, 'one'), (2, 2, 'two'), (3, NULL, NULL)",)
 MAPPED = {"primary_key": "id", "column_mapping": {"id": {"column": "id", "primary_key": True}, "a": {"column": "x"}}}

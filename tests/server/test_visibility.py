@@ -21,8 +21,8 @@ from server_farm import Servers
 from servers import Flavour, Server
 
 from myrepetl_dagster.core.log_events import Committed, KnownTable, RowsRead
-from myrepetl_dagster.core.model import TableName
-from myrepetl_dagster.core.position import GtidSet, Position, Transaction
+from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
+from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.source import MySQLSource
 
 WRITERS = 8

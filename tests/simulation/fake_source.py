@@ -16,7 +16,6 @@ from random import Random
 from simulation.specs import ID, SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, U
 
 from myrepetl_dagster.core.ddl import Action, TableChange
-from myrepetl_dagster.core.errors import PositionLost
 from myrepetl_dagster.core.log_events import (
     Committed,
     Decided,
@@ -30,9 +29,10 @@ from myrepetl_dagster.core.log_events import (
     TableChanged,
     XaBegun,
 )
-from myrepetl_dagster.core.model import Column, Row, TableName
+from myrepetl_dagster.core.model.errors import PositionLost
+from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
+from myrepetl_dagster.core.model.tables import Column, Row, TableName
 from myrepetl_dagster.core.plan import TablePlan
-from myrepetl_dagster.core.position import GtidSet, Position, Transaction
 from myrepetl_dagster.core.seams import RowLists
 from myrepetl_dagster.core.snapshot import Chunk
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.checkpoint import Checkpoint
-from myrepetl_dagster.core.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.literal_code import LiteralRow
+from myrepetl_dagster.core.model.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.plan import TablePlan, UniqueKeys
 from myrepetl_dagster.core.row_events import RowChanges
 from myrepetl_dagster.core.shaped import LiteralKey, Mutation, Rendered

@@ -23,14 +23,14 @@ from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.commit_queue import CommitQueue
 from myrepetl_dagster.core.commits import Commit, Piece
 from myrepetl_dagster.core.copy import Copy
-from myrepetl_dagster.core.errors import TransientError
 from myrepetl_dagster.core.joining import Batch, Group, Joining
 from myrepetl_dagster.core.log_cursor import LogCursor
 from myrepetl_dagster.core.log_events import Decided, Idle, LogEvent
 from myrepetl_dagster.core.mapping_state import MappingState, Work
-from myrepetl_dagster.core.model import Phase, TableName
+from myrepetl_dagster.core.model.errors import TransientError
+from myrepetl_dagster.core.model.position import GtidSet, Position
+from myrepetl_dagster.core.model.tables import Phase, TableName
 from myrepetl_dagster.core.plan import TablePlan
-from myrepetl_dagster.core.position import GtidSet, Position
 from myrepetl_dagster.core.run_pass import Pass
 from myrepetl_dagster.core.seams import Target
 from myrepetl_dagster.core.shape import Change, Shaper

@@ -6,7 +6,7 @@ import pytest
 
 from myrepetl_dagster.core.alter import Clause, Effect
 from myrepetl_dagster.core.ddl import Action, TableChange, table_changes
-from myrepetl_dagster.core.model import TableName
+from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.statement import statement_text
 
 T = TableName("s", "t")

@@ -15,7 +15,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.binlog import LogReader
-from myrepetl_dagster.core.errors import UnsupportedEvent
 from myrepetl_dagster.core.event_payload import events_of, inflated
 from myrepetl_dagster.core.group import mariadb_group, tagged_group
 from myrepetl_dagster.core.log_events import (
@@ -28,8 +27,9 @@ from myrepetl_dagster.core.log_events import (
     RowsRead,
     XaBegun,
 )
-from myrepetl_dagster.core.model import Column, TableName
-from myrepetl_dagster.core.position import GtidSet
+from myrepetl_dagster.core.model.errors import UnsupportedEvent
+from myrepetl_dagster.core.model.position import GtidSet
+from myrepetl_dagster.core.model.tables import Column, TableName
 
 UUID = "65552d93-e875-11f1-99db-02fc00000001"
 # A tagged GTID event of MySQL 9.7, and MariaDB GTID events of XA PREPARE and of XA COMMIT, without their headers.

@@ -16,7 +16,6 @@ from simulation.specs import SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, Spec, pl
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint, columns_to_json
 from myrepetl_dagster.core.ddl import Action, TableChange
-from myrepetl_dagster.core.errors import PositionLost, SourceLost
 from myrepetl_dagster.core.log_events import (
     Committed,
     Decided,
@@ -31,8 +30,9 @@ from myrepetl_dagster.core.log_events import (
     XaBegun,
 )
 from myrepetl_dagster.core.mapping_state import MappingState
-from myrepetl_dagster.core.model import Limits, Phase, Row, TableName
-from myrepetl_dagster.core.position import GtidSet, Position, Transaction
+from myrepetl_dagster.core.model.errors import PositionLost, SourceLost
+from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
+from myrepetl_dagster.core.model.tables import Limits, Phase, Row, TableName
 
 TABLE = SOURCE_TABLES[0]
 FILE, SERVER = "binlog.000001", "the-source"

@@ -16,12 +16,12 @@ from myrepetl_dagster.core import commit_queue, joining
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.commit_queue import ALONE_FIRST, Alone, CommitQueue
 from myrepetl_dagster.core.commits import LANES, Piece
-from myrepetl_dagster.core.errors import UnsupportedEvent
 from myrepetl_dagster.core.joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
 from myrepetl_dagster.core.log_cursor import LogCursor
 from myrepetl_dagster.core.mapping_state import MappingState, Work
-from myrepetl_dagster.core.model import Limits, Phase
-from myrepetl_dagster.core.position import Position
+from myrepetl_dagster.core.model.errors import UnsupportedEvent
+from myrepetl_dagster.core.model.position import Position
+from myrepetl_dagster.core.model.tables import Limits, Phase
 from myrepetl_dagster.core.row_events import STRETCH_ROWS, RowChanges
 from myrepetl_dagster.core.rowimage import ImageKey
 from myrepetl_dagster.core.shaped import LastImages, Mutation, Shaped

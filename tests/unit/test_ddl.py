@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from myrepetl_dagster.core.alter import Effect
 from myrepetl_dagster.core.ddl import Action, names_in, table_changes
-from myrepetl_dagster.core.model import TableName
+from myrepetl_dagster.core.model.tables import TableName
 
 
 def changes(statement: str) -> list[tuple[str, str]]:

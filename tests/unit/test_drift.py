@@ -9,8 +9,8 @@ import pytest
 from myrepetl_dagster.core.config import from_dict
 from myrepetl_dagster.core.ddl import table_changes
 from myrepetl_dagster.core.drift import Answer, decide
-from myrepetl_dagster.core.errors import SchemaDrift
-from myrepetl_dagster.core.model import Column, Table, TableName
+from myrepetl_dagster.core.model.errors import SchemaDrift
+from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.plan import plan_table
 from myrepetl_dagster.core.widening import widens
 

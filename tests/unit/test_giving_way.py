@@ -6,7 +6,7 @@ import pytest
 
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.commits import Commit
-from myrepetl_dagster.core.model import Limits
+from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.pipeline import Endpoint
 
 

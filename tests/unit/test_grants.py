@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from myrepetl_dagster.core.grants import missing, parse
-from myrepetl_dagster.core.model import TableName
+from myrepetl_dagster.core.model.tables import TableName
 
 WANTED = ("SELECT", "INSERT")
 

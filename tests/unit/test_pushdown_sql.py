@@ -10,7 +10,7 @@ import pytest
 
 from myrepetl_dagster.core import pushdown
 from myrepetl_dagster.core.filters import parse
-from myrepetl_dagster.core.model import Column
+from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.pushdown import condition_sql, transformed_sql
 from myrepetl_dagster.core.transforms import BUILTINS, Transform
 

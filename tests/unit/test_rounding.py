@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from myrepetl_dagster.core.model import Column
+from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.rounding import rounds
 
 

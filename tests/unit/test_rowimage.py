@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.celltext import inflate
-from myrepetl_dagster.core.errors import UnsupportedEvent
-from myrepetl_dagster.core.model import Cell, Row, TableName
+from myrepetl_dagster.core.model.errors import UnsupportedEvent
+from myrepetl_dagster.core.model.tables import Cell, Row, TableName
 from myrepetl_dagster.core.rowimage import Decoder, compile_decoder, decode_rows_event, parse_rows_header
 from myrepetl_dagster.core.tablemap import MapColumn, TableMap, Type
 

@@ -8,8 +8,8 @@ import pytest
 from pipelines import ORIGINAL_DATABASE
 
 from myrepetl_dagster.core.config import from_dict
-from myrepetl_dagster.core.errors import ConfigError
-from myrepetl_dagster.core.model import Limits
+from myrepetl_dagster.core.model.errors import ConfigError
+from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.pipeline import Endpoint, Pipeline
 from myrepetl_dagster.core.session import (
     Use,

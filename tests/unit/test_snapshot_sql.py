@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.model import Column
+from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.snapshot import Relation, keys_condition, keyset_condition, reads_one_table
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.collations import charset_of
-from myrepetl_dagster.core.errors import SchemaDrift, UnsupportedEvent
-from myrepetl_dagster.core.model import Column, TableName
+from myrepetl_dagster.core.model.errors import SchemaDrift, UnsupportedEvent
+from myrepetl_dagster.core.model.tables import Column, TableName
 from myrepetl_dagster.core.tablemap import TableMap, Type, overlay, parse_table_map
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.model import Cell, Column
+from myrepetl_dagster.core.model.tables import Cell, Column
 from myrepetl_dagster.core.values import (
     any_literal,
     cell_from_text,
@@ -37,7 +37,7 @@ def text_column(charset: str) -> Column:
     ],
 )  # fmt: skip
 def test_cell_from_text(kind: str, text: bytes, cell: Cell) -> None:
-    """The server's text becomes the cell that `model.py` promises, NULL stays NULL."""
+    """The server's text becomes the cell that `tables.py` promises, NULL stays NULL."""
     convert = cell_from_text(Column("c", kind))
     assert repr(convert(text)) == repr(cell)
     assert convert(None) is None
