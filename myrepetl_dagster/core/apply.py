@@ -18,10 +18,10 @@ from pymysql.connections import Connection
 
 from . import checkpoint as checkpoints
 from . import prepared
-from .behind import Behind, Waiting, finished
 from .bulk_connection import BulkConnection
 from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
+from .concurrency.background import Behind, Waiting, finished
 from .connect import Use, close_quietly, connect, query
 from .model.errors import ReplicationError, SchemaDrift, TargetLost
 from .model.tables import Limits, TableName

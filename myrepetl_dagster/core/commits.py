@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .behind import Waiting
 from .checkpoint import Checkpoint
+from .concurrency.background import Waiting
 from .mapping_state import MappingState, Work, blamed
 from .model.errors import TargetBusy, UnsupportedEvent
 from .model.position import Position

@@ -16,7 +16,7 @@ from functools import partial
 
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint
-from .interrupts import interrupts_kept
+from .concurrency.interrupts import interrupts_kept
 from .mapping_state import MappingState, Place, SchemaChanged
 from .model.errors import PositionLost, ReplicationError, TransientError
 from .model.position import Position

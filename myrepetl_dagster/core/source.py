@@ -10,8 +10,8 @@ from typing import Any
 from pymysql.connections import Connection
 
 from . import snapshot
-from .ahead import ahead
 from .binlog import LogReader
+from .concurrency.read_ahead import ahead
 from .connect import Use, close_quietly, connect, query, quote_name
 from .log_events import Idle, KnownTable, LogEvent, Moved
 from .model.position import Position

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.checkpoint import Checkpoint
+from myrepetl_dagster.core.concurrency.background import Waiting
 from myrepetl_dagster.core.literal_code import LiteralRow
 from myrepetl_dagster.core.model.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.plan import TablePlan, UniqueKeys

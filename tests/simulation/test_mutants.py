@@ -17,11 +17,11 @@ from simulation.fake_target import FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
 from myrepetl_dagster.core import shaped
-from myrepetl_dagster.core.behind import Waiting
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.commit_queue import CommitQueue
 from myrepetl_dagster.core.commits import Commit, Piece
+from myrepetl_dagster.core.concurrency.background import Waiting
 from myrepetl_dagster.core.copy import Copy
 from myrepetl_dagster.core.joining import Batch, Group, Joining
 from myrepetl_dagster.core.log_cursor import LogCursor

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from myrepetl_dagster.core.ahead import ahead
+from myrepetl_dagster.core.concurrency.read_ahead import ahead
 
 
 def _nothing() -> None:

@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from myrepetl_dagster.core.behind import Behind
+from myrepetl_dagster.core.concurrency.background import Behind
 
 
 def assert_(happened: bool) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from myrepetl_dagster.core.interrupts import interrupts_kept
+from myrepetl_dagster.core.concurrency.interrupts import interrupts_kept
 
 SOON_S = 5.0
 

@@ -1,6 +1,6 @@
 """Working behind: one thing at a time in a thread of its own, while the caller goes on to prepare the next.
 
-The mirror image of `ahead.py`: there reading overlaps with the work, here writing does.
+The mirror image of `read_ahead.py`: there reading overlaps with the work, here writing does.
 """
 
 from __future__ import annotations
