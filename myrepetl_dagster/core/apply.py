@@ -36,7 +36,7 @@ from .shaped import LiteralKey, Mutation, Rendered
 from .snapshot import keyset_condition
 from .target_control import Claims, TargetControl
 from .target_sql import key_literals, table_sql, where_sql
-from .values import sql_name
+from .values.cells import sql_name
 from .write import RowWriter
 
 _KILL_TIMEOUT_S = 3.0

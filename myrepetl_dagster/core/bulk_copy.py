@@ -22,7 +22,7 @@ from .pushdown import condition_sql, transformed_sql, unsure_sql
 from .python_columns import passes_alone, read_columns, row_by_row, transformed
 from .render import float_text
 from .snapshot import whole_value
-from .values import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
+from .values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
 from .wire import LENGTH_BYTES, NULL
 
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "enum", "set"})

@@ -19,7 +19,7 @@ from .maptypes import TableMap
 from .model.tables import Cell, Column
 from .rowcode import Reading
 from .rowfunction import Emit
-from .values import TEMPORAL_TYPES, decode_text
+from .values.cells import TEMPORAL_TYPES, decode_text
 
 _UNSIGNED = 0x80
 # Integers whose bytes in the log are those of the parameter: (parameter type, bytes).

@@ -22,7 +22,7 @@ from .plan import TablePlan
 from .seams import Source, Target
 from .shape import Shaper
 from .shaped import LiteralKey, Shaped
-from .values import INTEGER_TYPES, TEMPORAL_TYPES
+from .values.cells import INTEGER_TYPES, TEMPORAL_TYPES
 
 log = logging.getLogger("myrepetl")
 

@@ -8,8 +8,8 @@ from .checks import ConnectionReport, State
 from .model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from .pipeline import Pipeline, TableMapping
 from .plan import TablePlan, plan_table
-from .rounding import require_exact
 from .source import MySQLSource
+from .values.rounding import require_exact
 
 
 def mapping_checks(report: ConnectionReport, pipeline: Pipeline, writer: MySQLTarget) -> None:

@@ -20,7 +20,7 @@ from .filters import columns as filter_columns
 from .model.errors import SchemaDrift
 from .model.tables import Column, Table, TableName
 from .plan import TablePlan
-from .widening import as_converted, family, holds_charset, same, widens
+from .values.widening import as_converted, family, holds_charset, same, widens
 
 
 class Answer(StrEnum):

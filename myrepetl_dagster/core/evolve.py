@@ -13,12 +13,12 @@ from .alter import Clause, Effect
 from .apply import MySQLTarget
 from .connect import query, quote_name, translated
 from .drift import Answer, Decision, follows
-from .key_checks import tells_all_apart
 from .model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from .model.tables import Column, Table, TableName
 from .plan import TablePlan
 from .schema import column_definition
-from .widening import family, widens
+from .values.key_safety import tells_all_apart
+from .values.widening import family, widens
 
 _HINT = "Correct the target's column by hand, then run the `snapshot` job for this mapping."
 

@@ -30,7 +30,7 @@ from .shaped import LiteralKey, Shaped
 from .snapshot import keys_condition, keyset_condition
 from .source import MySQLSource
 from .tuple_copy import tuple_select
-from .values import cell_from_text, literal_of, sql_name
+from .values.cells import cell_from_text, literal_of, sql_name
 from .wire import fields, row_packets
 
 BATCH_BYTES = 2**20

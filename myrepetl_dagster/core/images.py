@@ -24,7 +24,7 @@ from .row_events import RowChanges, event_form
 from .rowimage import ImageKey, Renderer, compile_decoder, compile_renderer, compile_scanner
 from .shape import Shaper
 from .shaped import LastImages, LiteralKey, Mutation, Rendered, Shaped
-from .values import literal_of
+from .values.cells import literal_of
 from .wire import LONG_BYTES
 
 _verb = itemgetter(0)

@@ -12,7 +12,7 @@ from typing import Any
 
 from .model.tables import Cell, Column, Row
 from .rowfunction import Emit
-from .values import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
+from .values.cells import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from typing import Any
 
 from .checkpoint import Checkpoint
 from .filters import columns as filter_columns
-from .key_checks import require_kept_apart, require_unique_key
 from .model.errors import PrerequisiteError, SchemaDrift
 from .model.tables import Column, Phase, Table
 from .pipeline import TableMapping
 from .transforms import Transform
+from .values.key_safety import require_kept_apart, require_unique_key
 
 _WHOLE_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 

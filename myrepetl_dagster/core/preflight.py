@@ -19,11 +19,11 @@ from .model.errors import PrerequisiteError, SchemaDrift
 from .model.tables import Column, Table
 from .pipeline import TableMapping
 from .plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
-from .rounding import require_exact
 from .schema import column_definition, create_table_sql
 from .source import MySQLSource
 from .transforms import Transform
-from .values import sample_of
+from .values.cells import sample_of
+from .values.rounding import require_exact
 
 log = logging.getLogger("myrepetl")
 

@@ -25,7 +25,7 @@ from .comparison import Operand
 from .filters import And, Compare, Expression, Not, Or, columns
 from .model.tables import Column
 from .transforms import Transform
-from .values import DATETIME_TYPES, FLOAT_TYPES, INTEGER_TYPES, float_literal, sql_name
+from .values.cells import DATETIME_TYPES, FLOAT_TYPES, INTEGER_TYPES, float_literal, sql_name
 
 # Character sets that are part of Unicode with one code for each character, so that the way through utf8mb4
 # gives the same bytes back.

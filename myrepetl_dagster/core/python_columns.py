@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from .model.errors import RowRejected
 from .model.tables import Column
 from .plan import PlannedColumn, TablePlan
-from .values import cell_from_text, to_python
+from .values.cells import cell_from_text, to_python
 from .wire import fields_at
 
 Result = TypeVar("Result")

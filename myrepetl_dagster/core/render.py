@@ -1,4 +1,4 @@
-"""Literals that the source itself renders, exactly what `values.py` would write. Pure.
+"""Literals that the source itself renders, exactly what `cells.py` would write. Pure.
 
 `tests/server/test_render.py` compares the two for every type.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 from .model.tables import Column
 from .plan import PlannedColumn, TablePlan
 from .pushdown import THROUGH_UTF8, transformed_sql
-from .values import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
+from .values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
 
 _AS_TEXT = frozenset({"uuid", "inet4", "inet6"})
 _AS_HEX = frozenset({
     "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "geometry", "point", "linestring", "polygon",
     "multipoint", "multilinestring", "multipolygon", "geomcollection", "geometrycollection", "vector",
 })  # fmt: skip
-# As in `json_literal.py`. The server gives up a search that takes long, hence the bound.
+# As in `json_literals.py`. The server gives up a search that takes long, hence the bound.
 _SUSPECT = "[.][0-9]+0([^0-9eE]|$)|[.]000|[0-9.]{15}"
 _SEARCHED_BYTES_MAX = 4000
 
@@ -51,7 +51,7 @@ def column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column
     if column.type == "json":
         text = f"CAST({name} AS CHAR)"
         quoted = f"CONVERT(QUOTE({text}) USING utf8mb4)"
-        # A text that reads back as another document: `json_literal.py`. To read it again costs more than the rest.
+        # A text that reads back as another document: `json_literals.py`. To read it again costs more than the rest.
         changed = f"CAST(CAST(CAST({text} AS JSON) AS CHAR) AS BINARY) <> CAST({text} AS BINARY)"
         suspect = f"(LENGTH({text}) > {_SEARCHED_BYTES_MAX} OR {text} REGEXP '{_SUSPECT}')"
         return f"IF({suspect} AND {changed}, NULL, {quoted})" if same_type else quoted

@@ -22,7 +22,7 @@ from .model.tables import TableName
 from .plan import TablePlan
 from .row_events import description_sql
 from .schema import describe
-from .values import sql_name
+from .values.cells import sql_name
 
 # What is not to be bypassed, and an engine that undoes what it did when a transaction fails.
 _CHECKED = re.compile(rb"\bCHECK\b|\bSYSTEM VERSIONING\b|\bPERIOD FOR\b", re.IGNORECASE)

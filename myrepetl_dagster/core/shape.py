@@ -19,7 +19,7 @@ from .model.tables import Column, Row
 from .plan import PlannedColumn, TablePlan
 from .python_columns import filter_failed, made_of, passes_alone, transform_failed
 from .shaped import LiteralKey, Shaped
-from .values import any_literal, from_python, literal_for, to_python
+from .values.cells import any_literal, from_python, literal_for, to_python
 
 Change = tuple[Row | None, Row | None]
 

@@ -15,11 +15,10 @@ from typing import Any
 from pymysql.connections import Connection
 from pymysql.constants import FLAG
 
-from .collations import charset_of
 from .model.errors import SchemaDrift
 from .model.tables import Column, Row
 from .plan import TablePlan, not_null_keys
-from .values import (
+from .values.cells import (
     ENUM_ERROR,
     FLOAT_TYPES,
     INTEGER_TYPES,
@@ -30,6 +29,7 @@ from .values import (
     sql_name,
     sql_text,
 )
+from .values.collations import charset_of
 from .wire import fields, row_packets
 
 CHUNK_BYTES_MAX = 4 * 2**20  # with the last row of a chunk on top, however long it is

@@ -23,7 +23,7 @@ from .schema import known_collations
 from .server import Server
 from .session import lock_wait_s
 from .target_sql import fixed_where_sql, table_sql, where_sql
-from .values import sql_name
+from .values.cells import sql_name
 
 _NO_SUCH_TABLE = 1146
 # From here on a server looks for 500 keys by the index, and locks no other row (MySQL does from 3,000 rows on, MariaDB

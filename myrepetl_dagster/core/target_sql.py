@@ -1,4 +1,4 @@
-"""SQL of what a target has to do, and what its refusals mean. Pure: statements as literals are (`values.py`)."""
+"""SQL of what a target has to do, and what its refusals mean. Pure: statements as literals are (`cells.py`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .model.errors import RowRejected
 from .model.tables import Column
 from .plan import TablePlan
 from .shaped import LiteralKey, Mutation
-from .values import any_literal, cell_from_text, from_python, literal_of, sql_name
+from .values.cells import any_literal, cell_from_text, from_python, literal_of, sql_name
 
 STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones
 BULK_BYTES_MAX = 512 * 1024

@@ -35,7 +35,7 @@ from .target_sql import (
     upsert_sql,
     where_sql,
 )
-from .values import ENUM_ERROR, sql_name
+from .values.cells import ENUM_ERROR, sql_name
 from .wire import LONG_BYTES, send_statement
 
 DELETE_KEYS_MAX = 500

@@ -14,11 +14,11 @@ from decode_log import MODE, ROWS, TABLE_MAP, Change, Log, cell_of, kind_of, pri
 from server_farm import Servers
 from servers import Server
 
-from myrepetl_dagster.core.collations import charset_of
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.rowimage import Decoder, compile_decoder, decode_rows_event
 from myrepetl_dagster.core.tablemap import overlay, parse_table_map
+from myrepetl_dagster.core.values.collations import charset_of
 
 
 def prepare(server: Server, *sql: str) -> None:

@@ -26,7 +26,7 @@ from myrepetl_dagster.core.model.tables import Column, Limits, Row, TableName
 from myrepetl_dagster.core.plan import TablePlan
 from myrepetl_dagster.core.snapshot import Relation, read_chunk
 from myrepetl_dagster.core.source import MySQLSource
-from myrepetl_dagster.core.values import decode_text, to_python
+from myrepetl_dagster.core.values.cells import decode_text, to_python
 
 SAME = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 ACROSS = [Route("mysql", True, "mariadb"), Route("mariadb", True, "mysql")]
@@ -186,7 +186,7 @@ def test_canonical_cells(matrix: list[tuple[Wide, Images]]) -> None:
 
 
 def test_a_transform_sees_one_value(matrix: list[tuple[Wide, Images]]) -> None:
-    """Snapshot and log give a transform the same Python value, of the type that `values.py` names."""
+    """Snapshot and log give a transform the same Python value, of the type that `cells.py` names."""
     for table, read in matrix:
         for i, (definition, _) in enumerate(table.columns):
             allowed = python_types(definition)

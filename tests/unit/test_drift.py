@@ -12,7 +12,7 @@ from myrepetl_dagster.core.drift import Answer, decide
 from myrepetl_dagster.core.model.errors import SchemaDrift
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.plan import plan_table
-from myrepetl_dagster.core.widening import widens
+from myrepetl_dagster.core.values.widening import widens
 
 
 def column(name: str, column_type: str, charset: str | None = None, **more: Any) -> Column:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.json_literal import json_literal
+from myrepetl_dagster.core.values.json_literals import json_literal
 
 
 def quoted(text: bytes) -> str:

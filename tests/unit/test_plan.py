@@ -8,12 +8,12 @@ import pytest
 
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.config import from_dict
-from myrepetl_dagster.core.key_checks import tells_all_apart
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
 from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Column, Phase, Table, TableName
 from myrepetl_dagster.core.pipeline import TableMapping
 from myrepetl_dagster.core.plan import Step, TablePlan, UniqueKeys, next_step, plan_table
+from myrepetl_dagster.core.values.key_safety import tells_all_apart
 
 BIN, CI = "utf8mb4_0900_bin", "utf8mb4_0900_ai_ci"
 _AT = {"host": "h", "user": "u", "database": "db"}

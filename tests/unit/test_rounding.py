@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from myrepetl_dagster.core.model.tables import Column
-from myrepetl_dagster.core.rounding import rounds
+from myrepetl_dagster.core.values.rounding import rounds
 
 
 def _column(definition: str) -> Column:

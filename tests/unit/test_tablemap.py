@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.collations import charset_of
 from myrepetl_dagster.core.model.errors import SchemaDrift, UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Column, TableName
 from myrepetl_dagster.core.tablemap import TableMap, Type, overlay, parse_table_map
+from myrepetl_dagster.core.values.collations import charset_of
 
 
 def table_map(types: list[int], metadata: bytes = b"", nullable: int = 0, optional: bytes = b"") -> bytes:

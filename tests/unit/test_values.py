@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.model.tables import Cell, Column
-from myrepetl_dagster.core.values import (
+from myrepetl_dagster.core.values.cells import (
     any_literal,
     cell_from_text,
     decode_text,

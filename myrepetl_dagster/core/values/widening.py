@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from .definition import BYTES, TEXT
-from .model.tables import Column
+from ..definition import BYTES, TEXT
+from ..model.tables import Column
 
 _INTEGER_BYTES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
 _CAPACITY_BYTES = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from .model.errors import PrerequisiteError
-from .model.tables import Column
-from .plan import TablePlan
+from ..model.errors import PrerequisiteError
+from ..model.tables import Column
+from ..plan import TablePlan
 
 _INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _MANTISSA_BITS = {"float": 24, "double": 53}

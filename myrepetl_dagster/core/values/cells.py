@@ -26,9 +26,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from ..model.tables import Cell, Column
 from .charsets import CORRECTED, EIGHT_BIT
-from .json_literal import json_literal
-from .model.tables import Cell, Column
+from .json_literals import json_literal
 
 ToPython = Callable[[Any], Any]
 

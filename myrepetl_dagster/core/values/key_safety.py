@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .model.errors import PrerequisiteError
-from .model.tables import Column, Table
+from ..model.errors import PrerequisiteError
+from ..model.tables import Column, Table
 
 # What a key column's values may become in the target without two of them becoming one.
 _KEY_KINDS = {
