@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from .core.filters import And, Compare, Expression, Not
 from .core.model.errors import ReplicationError
 from .core.model.tables import Column, Progress, Table
 from .core.pipeline import ColumnMapping, TableMapping
+from .core.transforms.filters import And, Compare, Expression, Not
 
 if TYPE_CHECKING:
     from .core.result import MappingResult

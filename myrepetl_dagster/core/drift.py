@@ -16,10 +16,10 @@ from enum import StrEnum
 from .alter import Clause, Effect
 from .ddl import Action, TableChange
 from .definition import TEXT
-from .filters import columns as filter_columns
 from .model.errors import SchemaDrift
 from .model.tables import Column, Table, TableName
 from .plan import TablePlan
+from .transforms.filters import columns as filter_columns
 from .values.widening import as_converted, family, holds_charset, same, widens
 
 

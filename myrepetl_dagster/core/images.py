@@ -13,7 +13,6 @@ from operator import index, itemgetter
 from typing import Any, NamedTuple
 
 from .bulk_rows import BulkForm, BulkRows, bulk_form
-from .filters import columns as filter_columns
 from .literal_code import Form, row_writer, tuple_text
 from .log_events import Images, RowsRead, Verb
 from .maptypes import TableMap, Type
@@ -24,6 +23,7 @@ from .row_events import RowChanges, event_form
 from .rowimage import ImageKey, Renderer, compile_decoder, compile_renderer, compile_scanner
 from .shape import Shaper
 from .shaped import LastImages, LiteralKey, Mutation, Rendered, Shaped
+from .transforms.filters import columns as filter_columns
 from .values.cells import literal_of
 from .wire import LONG_BYTES
 

@@ -9,7 +9,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import cast
 
-from . import filters, transforms
 from .model.errors import ConfigError
 from .pipeline import (
     ColumnMapping,
@@ -21,6 +20,7 @@ from .pipeline import (
 )
 from .section import Section, Unresolved, closest, kind
 from .tables import TableRef, read_source, read_target
+from .transforms import filters, functions
 
 _QUERY = re.compile(r"(?:\s|/\*.*?\*/|--[ \t][^\n]*\n|#[^\n]*\n|\()*(select|with|table|values)\b", re.I | re.S)
 
@@ -173,10 +173,10 @@ def _static(section: Section) -> StaticValue:
     return None
 
 
-def _transform(spec: str, section: Section, base_dir: Path) -> transforms.Transform | None:
+def _transform(spec: str, section: Section, base_dir: Path) -> functions.Transform | None:
     try:
-        return transforms.resolve(spec, base_dir)
-    except transforms.TransformError as error:
+        return functions.resolve(spec, base_dir)
+    except functions.TransformError as error:
         section.problem("transform", error.message, error.hint)
         return None
 

@@ -13,11 +13,11 @@ from enum import StrEnum
 from typing import Any
 
 from .checkpoint import Checkpoint
-from .filters import columns as filter_columns
 from .model.errors import PrerequisiteError, SchemaDrift
 from .model.tables import Column, Phase, Table
 from .pipeline import TableMapping
-from .transforms import Transform
+from .transforms.filters import columns as filter_columns
+from .transforms.functions import Transform
 from .values.key_safety import require_kept_apart, require_unique_key
 
 _WHOLE_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from .apply import MySQLTarget
 from .connect import query, translated
 from .evolve import conform
-from .filters import check_types
-from .filters import columns as filter_columns
 from .model.errors import PrerequisiteError, SchemaDrift
 from .model.tables import Column, Table
 from .pipeline import TableMapping
 from .plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
 from .schema import column_definition, create_table_sql
 from .source import MySQLSource
-from .transforms import Transform
+from .transforms.filters import check_types
+from .transforms.filters import columns as filter_columns
+from .transforms.functions import Transform
 from .values.cells import sample_of
 from .values.rounding import require_exact
 

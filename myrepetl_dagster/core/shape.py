@@ -11,14 +11,14 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from .filters import columns as filter_columns
-from .filters import compile_filter
 from .literal_code import Form, LiteralRow, Made, Writer, row_writer
 from .model.errors import ReplicationError, SchemaDrift
 from .model.tables import Column, Row
 from .plan import PlannedColumn, TablePlan
 from .python_columns import filter_failed, made_of, passes_alone, transform_failed
 from .shaped import LiteralKey, Shaped
+from .transforms.filters import columns as filter_columns
+from .transforms.filters import compile_filter
 from .values.cells import any_literal, from_python, literal_for, to_python
 
 Change = tuple[Row | None, Row | None]

@@ -14,10 +14,10 @@ from itertools import compress
 
 from .model.tables import Column
 from .plan import PlannedColumn, TablePlan, UniqueKeys
-from .pushdown import condition_sql, unsure_sql
 from .python_columns import passes_alone, read_columns, row_by_row, transformed
 from .render import column_sql
 from .snapshot import whole_value
+from .transforms.pushdown import condition_sql, unsure_sql
 from .values.cells import any_literal, cell_from_text, from_python, literal_for, literal_of
 from .wire import views_at
 

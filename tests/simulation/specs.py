@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from myrepetl_dagster.core.filters import And, Compare, Expression, Not
 from myrepetl_dagster.core.literal_code import LiteralRow
 from myrepetl_dagster.core.maptypes import MapColumn, TableMap, Type
 from myrepetl_dagster.core.model.tables import Column, Row, Table, TableName
 from myrepetl_dagster.core.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.shaped import LiteralKey
-from myrepetl_dagster.core.transforms import Transform
+from myrepetl_dagster.core.transforms.filters import And, Compare, Expression, Not
+from myrepetl_dagster.core.transforms.functions import Transform
 
 # A source row is (id, u, v, s): u may be unique, v and s are what filters look at.
 ID, U, V, S = range(4)

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.config import ColumnMapping, Endpoint, Pipeline, Secret, from_dict, load
-from myrepetl_dagster.core.filters import And, Compare
 from myrepetl_dagster.core.model.errors import ConfigError
 from myrepetl_dagster.core.model.tables import Limits, TableName
+from myrepetl_dagster.core.transforms.filters import And, Compare
 
 yaml = pytest.importorskip("yaml")
 

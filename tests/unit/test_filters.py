@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core import filters
-from myrepetl_dagster.core.filters import And, Compare, Expression, FilterTypeError, Not, Or
 from myrepetl_dagster.core.model.errors import ConfigError
+from myrepetl_dagster.core.transforms import filters
+from myrepetl_dagster.core.transforms.filters import And, Compare, Expression, FilterTypeError, Not, Or
 
 ACTIVE = Compare("status", "eq", "active")
 ADULT = Compare("age", "gte", 18)

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core import filters
 from myrepetl_dagster.core.bulk_rows import BulkRows
 from myrepetl_dagster.core.images import ImageShaper, only_last_images
 from myrepetl_dagster.core.layout import layout_of
@@ -24,7 +23,8 @@ from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.rowimage import compile_decoder
 from myrepetl_dagster.core.shape import Shaper
 from myrepetl_dagster.core.shaped import Rendered, Shaped
-from myrepetl_dagster.core.transforms import Transform
+from myrepetl_dagster.core.transforms import filters
+from myrepetl_dagster.core.transforms.functions import Transform
 
 NAME = TableName("shop", "people")
 COLUMNS = (

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from myrepetl_dagster.core import pushdown
-from myrepetl_dagster.core.filters import parse
 from myrepetl_dagster.core.model.tables import Column
-from myrepetl_dagster.core.pushdown import condition_sql, transformed_sql
-from myrepetl_dagster.core.transforms import BUILTINS, Transform
+from myrepetl_dagster.core.transforms import pushdown
+from myrepetl_dagster.core.transforms.filters import parse
+from myrepetl_dagster.core.transforms.functions import BUILTINS, Transform
+from myrepetl_dagster.core.transforms.pushdown import condition_sql, transformed_sql
 
 LAYOUT = {
     c.name: c

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.filters import Compare, Expression
 from myrepetl_dagster.core.model.errors import RowRejected, SchemaDrift
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.shape import Change, Shaper
 from myrepetl_dagster.core.shaped import Mutation, Shaped
-from myrepetl_dagster.core.transforms import Transform
+from myrepetl_dagster.core.transforms.filters import Compare, Expression
+from myrepetl_dagster.core.transforms.functions import Transform
 
 ID = Column("id", "int", "int", nullable=False)
 AGE = Column("age", "int", "int")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from myrepetl_dagster.core.transforms import Transform, TransformError, resolve
+from myrepetl_dagster.core.transforms.functions import Transform, TransformError, resolve
 
 
 def call(transform: Transform, value: object = "v") -> Any:

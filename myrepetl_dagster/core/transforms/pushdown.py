@@ -1,6 +1,6 @@
 """Filters and built-in transforms as SQL of the source, where its result is Python's, byte for byte. Pure.
 
-Whatever is not certain is None here and is done in Python (`filters.py`, `transforms.py`), which decide what is
+Whatever is not certain is None here and is done in Python (`filters.py`, `functions.py`), which decide what is
 right; `tests/server/test_pushdown.py` compares the two. Certain are
 
     whole numbers, DECIMAL      with numbers of up to 30 digits
@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 
+from ..model.tables import Column
+from ..values.cells import DATETIME_TYPES, FLOAT_TYPES, INTEGER_TYPES, float_literal, sql_name
 from .comparison import Operand
 from .filters import And, Compare, Expression, Not, Or, columns
-from .model.tables import Column
-from .transforms import Transform
-from .values.cells import DATETIME_TYPES, FLOAT_TYPES, INTEGER_TYPES, float_literal, sql_name
+from .functions import Transform
 
 # Character sets that are part of Unicode with one code for each character, so that the way through utf8mb4
 # gives the same bytes back.

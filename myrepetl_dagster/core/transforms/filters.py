@@ -18,8 +18,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal, cast
 
+from ..model.errors import ConfigError
 from .comparison import Convert, FilterTypeError, Operand, pair
-from .model.errors import ConfigError
 
 __all__ = [
     "And",

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
-from .model.errors import ReplicationError
+from ..model.errors import ReplicationError
 
 Operand = int | float | Decimal | str | bytes | date
 Convert = Callable[[object], object]

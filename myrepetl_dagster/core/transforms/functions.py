@@ -27,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .model.errors import ReplicationError
+from ..model.errors import ReplicationError
 
 Function = Callable[..., Any]
 ARGUMENTS = ("value", "row_data", "source_table")
