@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from . import metadata
+from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.errors import ReplicationError
-from .core.pipeline import Pipeline, TableMapping
 from .lineage import AssetSpecOf, ReplicatedTable, SourceGroup
 from .progress import ProgressReport
 from .resources import MySQLTargetResource

@@ -11,10 +11,10 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from .core.config import load
+from .core.config.load import load
+from .core.config.pipeline import Pipeline
+from .core.config.section import closest
 from .core.model.errors import ConfigError, ReplicationError
-from .core.pipeline import Pipeline
-from .core.section import closest
 
 USAGE = 2
 

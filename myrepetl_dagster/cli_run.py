@@ -16,9 +16,9 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from .cli_output import console, print_results, progress_table, rate
+from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
 from .core.model.tables import Phase, Progress
-from .core.pipeline import Pipeline
 from .core.replicate import SourceRun
 from .core.result import MappingResult
 

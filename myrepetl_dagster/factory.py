@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 
 from .assets import RETRY_POLICY, replication_assets
-from .core.config import load
-from .core.pipeline import Pipeline
+from .core.config.load import load
+from .core.config.pipeline import Pipeline
 from .jobs import build_jobs
 from .lineage import (
     AssetSpecOf,

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import dagster as dg
 
 from . import metadata
+from .core.config.pipeline import Monitoring, Pipeline, Replication, TableMapping
 from .core.model.tables import Limits, TableName
-from .core.pipeline import Monitoring, Pipeline, Replication, TableMapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from .core.config.pipeline import ColumnMapping, TableMapping
 from .core.model.errors import ReplicationError
 from .core.model.tables import Column, Progress, Table
-from .core.pipeline import ColumnMapping, TableMapping
 from .core.transforms.filters import And, Compare, Expression, Not
 
 if TYPE_CHECKING:

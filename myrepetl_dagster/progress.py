@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import dagster as dg
 
 from . import metadata
+from .core.config.pipeline import Monitoring
 from .core.model.tables import Progress
-from .core.pipeline import Monitoring
 
 LOG_INTERVAL_S = 5.0
 OBSERVE_INTERVAL_S_MIN = 15.0

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from .core.config import load
+from .core.config.load import load
+from .core.config.pipeline import Endpoint, Pipeline
 from .core.model.errors import ConfigError
-from .core.pipeline import Endpoint, Pipeline
 
 if TYPE_CHECKING:
     import pandas

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from .core.pipeline import Pipeline
+from .core.config.pipeline import Pipeline
 from .lineage import SourceGroup, identifier
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from servers import Server
 
-from myrepetl_dagster.core.config import load
+from myrepetl_dagster.core.config.load import load
 from myrepetl_dagster.core.diagnose import diagnose
 
 PASSWORD = "s3cret-Pa55word"

@@ -13,7 +13,7 @@ import dagster as dg
 from servers import Server
 
 from myrepetl_dagster import build_replication_defs
-from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.config.load import from_dict
 
 PASSWORD = "Geheim-4711-xyzzy"  # looked for wherever Dagster writes something
 LIMITS = {"attempts_max": 2, "backoff_first_s": 0.01, "connect_timeout_s": 2}

@@ -67,7 +67,7 @@ def printed(server: Server, sql: str) -> list[tuple[bytes | None, ...]]:
 
 
 def cell_of(kind: str, text: bytes | None) -> Cell:
-    """A printed value in the form that `tables.py` gives its type."""
+    """A printed value in the form that `table_names.py` gives its type."""
     if text is None:
         return None
     if kind == "bit":

@@ -13,10 +13,10 @@ import pymysql
 from server_farm import Servers
 from servers import Flavour, Server
 
-from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.config.load import from_dict
+from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.errors import ReplicationError
 from myrepetl_dagster.core.model.tables import Phase, Progress
-from myrepetl_dagster.core.pipeline import Pipeline
 from myrepetl_dagster.core.replicate import replicate
 from myrepetl_dagster.core.result import MappingResult
 

@@ -13,22 +13,22 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .config import from_dict, load
+    from .config.load import from_dict, load
+    from .config.pipeline import Pipeline, TableMapping
     from .model.errors import ReplicationError
-    from .pipeline import Pipeline, TableMapping
     from .replicate import SourceRun, replicate
     from .result import MappingResult
     from .status import Status, status
 
 _HOMES = {
     "MappingResult": "result",
-    "Pipeline": "pipeline",
+    "Pipeline": "config.pipeline",
     "ReplicationError": "model.errors",
     "SourceRun": "replicate",
     "Status": "status",
-    "TableMapping": "pipeline",
-    "from_dict": "config",
-    "load": "config",
+    "TableMapping": "config.pipeline",
+    "from_dict": "config.load",
+    "load": "config.load",
     "replicate": "replicate",
     "status": "status",
 }

@@ -22,10 +22,10 @@ from .bulk_connection import BulkConnection
 from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
 from .concurrency.background import Behind, Waiting, finished
+from .config.pipeline import Endpoint
 from .connect import Use, close_quietly, connect, query
 from .model.errors import ReplicationError, SchemaDrift, TargetLost
 from .model.tables import Limits, TableName
-from .pipeline import Endpoint
 from .plan import TablePlan
 from .prepared import PreparedRows
 from .replay import Replay, describe_events, is_strict

@@ -21,6 +21,7 @@ from pymysql.constants import CLIENT
 from pymysql.converters import conversions
 
 from .bulk_connection import BulkConnection
+from .config.pipeline import Endpoint
 from .error_codes import ErrorClass, classify, classify_without_number
 from .model.errors import (
     PositionLost,
@@ -33,7 +34,6 @@ from .model.errors import (
     TargetLost,
 )
 from .model.tables import Limits
-from .pipeline import Endpoint
 from .session import Use as Use
 from .session import file_sql, own_sql, read_timeout_s
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint
 from .checks import ConnectionReport, State
+from .config.pipeline import Pipeline, TableMapping
 from .model.errors import PrerequisiteError, ReplicationError, SchemaDrift
-from .pipeline import Pipeline, TableMapping
 from .plan import TablePlan, plan_table
 from .source import MySQLSource
 from .values.rounding import require_exact

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .checks import ConnectionReport, State, account, common_checks, reach, set_variable, variables
+from .config.pipeline import Pipeline
 from .connect import query, quote_name, translated
 from .grants import missing, parse
 from .model.errors import ReplicationError
-from .pipeline import Pipeline
 from .source import MySQLSource
 from .stream import LogStream
 

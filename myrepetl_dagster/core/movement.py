@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint
+from .config.pipeline import Endpoint, Pipeline, TableMapping
 from .log_events import Decided, KnownTable, RowsRead, TableChanged
 from .model.errors import ReplicationError, TransientError
 from .model.position import Position, earliest
 from .model.tables import Limits, Phase
-from .pipeline import Endpoint, Pipeline, TableMapping
 from .source import MySQLSource
 from .status import lag_s
 

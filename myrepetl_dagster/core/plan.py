@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from .checkpoint import Checkpoint
+from .config.pipeline import TableMapping
 from .model.errors import PrerequisiteError, SchemaDrift
 from .model.tables import Column, Phase, Table
-from .pipeline import TableMapping
 from .transforms.filters import columns as filter_columns
 from .transforms.functions import Transform
 from .values.key_safety import require_kept_apart, require_unique_key

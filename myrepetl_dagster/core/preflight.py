@@ -11,11 +11,11 @@ import re
 from collections.abc import Sequence
 
 from .apply import MySQLTarget
+from .config.pipeline import TableMapping
 from .connect import query, translated
 from .evolve import conform
 from .model.errors import PrerequisiteError, SchemaDrift
 from .model.tables import Column, Table
-from .pipeline import TableMapping
 from .plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
 from .schema import column_definition, create_table_sql
 from .source import MySQLSource

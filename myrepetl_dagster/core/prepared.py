@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from pymysql.connections import Connection
 
+from .config.pipeline import Endpoint
 from .connect import query, quote_name, translated
-from .pipeline import Endpoint
 from .plan import PlannedColumn, TablePlan
 from .shaped import Mutation, Shaped
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from .apply import MySQLTarget
+from .config.pipeline import Endpoint
 from .connect import Use, close_quietly, connect, query, quote_name, translated
 from .model.errors import ReplicationError
 from .model.tables import Limits, TableName
-from .pipeline import Endpoint
 
 _TOOK_TOO_LONG = frozenset({1317, 1969, 3024})  # interrupted; the statement time limits of MariaDB and MySQL
 

@@ -17,11 +17,11 @@ from functools import partial
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint
 from .concurrency.interrupts import interrupts_kept
+from .config.pipeline import Pipeline, TableMapping
 from .mapping_state import MappingState, Place, SchemaChanged
 from .model.errors import PositionLost, ReplicationError, TransientError
 from .model.position import Position
 from .model.tables import Limits, Progress
-from .pipeline import Pipeline, TableMapping
 from .plan import TablePlan
 from .planning import Planning, Servers
 from .preflight import check_source

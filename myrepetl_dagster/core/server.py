@@ -10,10 +10,10 @@ from typing import Any
 
 from pymysql.connections import Connection
 
+from .config.pipeline import Endpoint
 from .connect import ServerInfo, Use, close_quietly, connect, server_info, translated
 from .model.errors import ReplicationError, TransientError
 from .model.tables import Limits, Table, TableName
-from .pipeline import Endpoint
 from .schema import describe, describe_all
 
 

@@ -12,11 +12,11 @@ from pymysql.connections import Connection
 from . import snapshot
 from .binlog import LogReader
 from .concurrency.read_ahead import ahead
+from .config.pipeline import Endpoint
 from .connect import Use, close_quietly, connect, query, quote_name
 from .log_events import Idle, KnownTable, LogEvent, Moved
 from .model.position import Position
 from .model.tables import Column, Limits, Row, Table, TableName
-from .pipeline import Endpoint
 from .plan import TablePlan
 from .schema import columns_of
 from .seams import RowLists

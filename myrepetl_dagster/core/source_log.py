@@ -16,11 +16,11 @@ from typing import Any
 
 from pymysql.cursors import SSCursor
 
+from .config.pipeline import Endpoint
 from .connect import query, quote_name
 from .model.errors import PositionLost, PrerequisiteError, SourceLost
 from .model.position import GtidSet, Position
 from .model.tables import Limits, TableName
-from .pipeline import Endpoint
 from .same_log import SameLog
 from .server import Server
 from .session import lock_wait_s

@@ -8,9 +8,9 @@ from typing import Any
 
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint
+from .config.pipeline import Endpoint, Pipeline, TableMapping
 from .model.errors import ReplicationError, TransientError
 from .model.position import Position
-from .pipeline import Endpoint, Pipeline, TableMapping
 from .source import MySQLSource
 
 

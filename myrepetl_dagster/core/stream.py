@@ -18,10 +18,10 @@ from typing import Any
 from pymysql.connections import Connection
 from pymysqlreplication import BinLogStreamReader
 
+from .config.pipeline import Endpoint
 from .connect import ServerInfo, Use, close_quietly, connect, parameters, query, translated
 from .model.position import GtidSet, Position
 from .model.tables import Limits
-from .pipeline import Endpoint
 from .session import heartbeat_s
 from .wire import packet_batches
 

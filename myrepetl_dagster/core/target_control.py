@@ -14,9 +14,9 @@ from pymysql.connections import Connection
 from . import checkpoint as checkpoints
 from . import sizes
 from .checkpoint import Checkpoint
+from .config.pipeline import Endpoint
 from .connect import query
 from .model.tables import Limits, TableName
-from .pipeline import Endpoint
 from .plan import TablePlan
 from .replay import Replay
 from .schema import known_collations

@@ -14,10 +14,10 @@ from pymysql.connections import Connection
 
 from .bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConnection
 from .bulk_rows import BulkRows
+from .config.pipeline import Endpoint
 from .connect import Use
 from .literal_code import LiteralRow
 from .model.errors import ReplicationError, RowRejected
-from .pipeline import Endpoint
 from .plan import TablePlan, UniqueKeys
 from .row_events import binlog_sql
 from .session import lax_apply_mode, sql_mode

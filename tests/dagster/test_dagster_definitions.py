@@ -13,7 +13,7 @@ import pytest
 from dagster_support import PASSWORD, offline, run
 
 from myrepetl_dagster import ReplicatedTable, build_replication_defs, default_asset_spec
-from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import ConfigError
 
 SHARED = {

@@ -13,7 +13,7 @@ import pytest
 from dagster_support import PASSWORD, RETRY_FAST, Pair, materialized, run
 
 from myrepetl_dagster import MySQLSourceResource, MySQLTargetResource, build_replication_defs
-from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import ReplicationError
 
 USERS = dg.AssetKey(["warehouse", "users"])

@@ -29,7 +29,7 @@ from server_farm import Servers
 from servers import Flavour, Server
 
 from myrepetl_dagster.core import checkpoint as checkpoints
-from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import TransientError
 from myrepetl_dagster.core.model.tables import Phase
 from myrepetl_dagster.core.replicate import replicate

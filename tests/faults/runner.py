@@ -25,7 +25,7 @@ from pymysql.connections import Connection
 from pymysql.constants import COMMAND
 
 from myrepetl_dagster.core import apply, checkpoint, joining, stream
-from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import ReplicationError
 from myrepetl_dagster.core.model.tables import Progress
 from myrepetl_dagster.core.replicate import replicate

@@ -23,10 +23,10 @@ from pipelines import Pair, pair_of
 from server_farm import Servers
 from servers import Flavour, Server
 
+from myrepetl_dagster.core.config.pipeline import Endpoint
 from myrepetl_dagster.core.connect import Use
 from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.tables import Limits
-from myrepetl_dagster.core.pipeline import Endpoint
 
 connect_module = importlib.import_module("myrepetl_dagster.core.connect")
 NAME = "primary.test"

@@ -14,7 +14,7 @@ from faults.proxy import Proxy, Way
 from server_farm import Servers
 from servers import Flavour
 
-from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.tables import Progress
 from myrepetl_dagster.core.replicate import replicate
 

@@ -16,9 +16,9 @@ from pipelines import SOURCES, Pair, Route, pair_of
 from server_farm import Servers
 from servers import Server
 
+from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.tables import Limits, TableName
-from myrepetl_dagster.core.pipeline import Pipeline
 from myrepetl_dagster.core.source import MySQLSource
 
 MYSQL_GTID, MYSQL_FILE, MARIADB = SOURCES

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.config.load import from_dict
+from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.errors import (
     ConfigError,
     PositionLost,
@@ -27,7 +28,6 @@ from myrepetl_dagster.core.model.errors import (
     UnsupportedEvent,
 )
 from myrepetl_dagster.core.model.tables import Limits
-from myrepetl_dagster.core.pipeline import Pipeline
 from myrepetl_dagster.core.replicate import SourceRun, backoff_s
 
 module = importlib.import_module("myrepetl_dagster.core.replicate")  # `core.replicate` is also a function

@@ -14,8 +14,8 @@ import pytest
 from server_farm import Servers
 from servers import Flavour, Server
 
-from myrepetl_dagster.core.config import from_dict
-from myrepetl_dagster.core.pipeline import Pipeline
+from myrepetl_dagster.core.config.load import from_dict
+from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.replicate import SourceRun
 from myrepetl_dagster.core.result import MappingResult
 from myrepetl_dagster.core.source import MySQLSource

@@ -11,7 +11,7 @@ import pytest
 from pipelines import PASSWORD, SOURCES, Pair, pair, pair_of
 from server_farm import Servers
 
-from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import (
     PositionLost,
     PrerequisiteError,

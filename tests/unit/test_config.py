@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.config import ColumnMapping, Endpoint, Pipeline, Secret, from_dict, load
+from myrepetl_dagster.core.config.load import ColumnMapping, Endpoint, Pipeline, Secret, from_dict, load
 from myrepetl_dagster.core.model.errors import ConfigError
 from myrepetl_dagster.core.model.tables import Limits, TableName
 from myrepetl_dagster.core.transforms.filters import And, Compare
@@ -732,7 +732,7 @@ def test_fingerprint_counts_the_text_of_transforms(tmp_path: Path) -> None:
 def test_fingerprint_is_the_same_in_every_process(tmp_path: Path) -> None:
     """Hash seeds do not show in the fingerprint."""
     (tmp_path / "p.json").write_text(json.dumps(pipeline()))
-    code = "import sys; from myrepetl_dagster.core.config import load; print(load(sys.argv[1]).fingerprint())"
+    code = "import sys; from myrepetl_dagster.core.config.load import load; print(load(sys.argv[1]).fingerprint())"
     answers = set()
     for seed in ("1", "2"):
         env = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -743,7 +743,7 @@ def test_fingerprint_is_the_same_in_every_process(tmp_path: Path) -> None:
 def test_import_is_light() -> None:
     """Reading a pipeline imports neither a driver nor Dagster, and YAML only where it is read."""
     heavy = ("pymysql", "dagster", "yaml")
-    code = f"import sys, myrepetl_dagster.core.config; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, myrepetl_dagster.core.config.load; print([m for m in {heavy} if m in sys.modules])"
     env = {"PYTHONPATH": str(Path(__file__).parents[2])}
     assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True).strip() == "[]"
 

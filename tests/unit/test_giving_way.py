@@ -6,8 +6,8 @@ import pytest
 
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.commits import Commit
+from myrepetl_dagster.core.config.pipeline import Endpoint
 from myrepetl_dagster.core.model.tables import Limits
-from myrepetl_dagster.core.pipeline import Endpoint
 
 
 class Lane(MySQLTarget):

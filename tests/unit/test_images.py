@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.bulk_rows import BulkRows
+from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.images import ImageShaper, only_last_images
 from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.log_events import Images, RowsRead, Verb
@@ -18,7 +19,6 @@ from myrepetl_dagster.core.maptypes import MapColumn, TableMap, Type
 from myrepetl_dagster.core.model.errors import RowRejected, UnsupportedEvent
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
-from myrepetl_dagster.core.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.rowimage import compile_decoder
 from myrepetl_dagster.core.shape import Shaper

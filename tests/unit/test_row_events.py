@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.images import ImageShaper
 from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.log_events import Images, RowsRead, Verb
 from myrepetl_dagster.core.maptypes import TableMap
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Cell, Column, Table, TableName
-from myrepetl_dagster.core.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.row_events import RowChanges, binlog_sql, event_form
 from myrepetl_dagster.core.rowimage import RowsHeader, compile_decoder, parse_rows_header

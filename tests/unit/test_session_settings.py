@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pipelines import ORIGINAL_DATABASE
 
-from myrepetl_dagster.core.config import from_dict
+from myrepetl_dagster.core.config.load import from_dict
+from myrepetl_dagster.core.config.pipeline import Endpoint, Pipeline
 from myrepetl_dagster.core.model.errors import ConfigError
 from myrepetl_dagster.core.model.tables import Limits
-from myrepetl_dagster.core.pipeline import Endpoint, Pipeline
 from myrepetl_dagster.core.session import (
     Use,
     file_sql,

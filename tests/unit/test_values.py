@@ -37,7 +37,7 @@ def text_column(charset: str) -> Column:
     ],
 )  # fmt: skip
 def test_cell_from_text(kind: str, text: bytes, cell: Cell) -> None:
-    """The server's text becomes the cell that `tables.py` promises, NULL stays NULL."""
+    """The server's text becomes the cell that `table_names.py` promises, NULL stays NULL."""
     convert = cell_from_text(Column("c", kind))
     assert repr(convert(text)) == repr(cell)
     assert convert(None) is None

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .model.tables import Limits, TableName
-from .transforms.filters import Expression
-from .transforms.functions import Transform
+from ..model.tables import Limits, TableName
+from ..transforms.filters import Expression
+from ..transforms.functions import Transform
 
 SchemaPolicy = Literal["evolve", "ignore", "fail"]
 OnPositionLost = Literal["fail", "resnapshot"]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .model.errors import ConfigError
+from ..model.errors import ConfigError
 from .section import UNRESOLVED, Findings, Unresolved
 
 

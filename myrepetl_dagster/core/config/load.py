@@ -12,22 +12,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from . import pipeline_file
+from ..model.errors import ConfigError
+from ..model.tables import Limits
+from . import file_format
 from .endpoints import SERVER_ID_MAX, read_defaults, read_endpoints
 from .mappings import Surroundings, read_mappings
-from .model.errors import ConfigError
-from .model.tables import Limits
-from .pipeline import (
-    ColumnMapping,
-    Endpoint,
-    Monitoring,
-    Pipeline,
-    Replication,
-    Secret,
-    TableMapping,
-)
+from .pipeline import ColumnMapping, Endpoint, Monitoring, Pipeline, Replication, Secret, TableMapping
 from .section import Findings, Section, kind
-from .writers import separate_writers
+from .shared_targets import separate_writers
 
 __all__ = [
     "ColumnMapping",
@@ -53,7 +45,7 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Pipeline
         ConfigError: with every problem of the file.
     """
     path = Path(path)
-    data, doubled = pipeline_file.read(path)
+    data, doubled = file_format.read(path)
     findings = Findings(os.environ if environ is None else environ)
     for key in doubled:
         findings.problem(key, "stands twice in the file", "only one of them would count; rename or remove one")
@@ -76,7 +68,7 @@ def _pipeline(data: object, base_dir: Path, findings: Findings) -> Pipeline:
         raise ConfigError([("the file", f"must be an object, not {kind(data)}", "")])
     if "transformation_rules" in data:
         raise ConfigError([_FIRST_FORMAT])
-    root = Section(pipeline_file.substitute(dict(data), findings), "", findings)
+    root = Section(file_format.substitute(dict(data), findings), "", findings)
     defaults = read_defaults(root)
     sources = read_endpoints(root, "source", defaults, base_dir)
     targets = read_endpoints(root, "target", defaults, base_dir)

@@ -9,18 +9,11 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import cast
 
-from .model.errors import ConfigError
-from .pipeline import (
-    ColumnMapping,
-    Endpoint,
-    OnPositionLost,
-    SchemaPolicy,
-    StaticValue,
-    TableMapping,
-)
+from ..model.errors import ConfigError
+from ..transforms import filters, functions
+from .pipeline import ColumnMapping, Endpoint, OnPositionLost, SchemaPolicy, StaticValue, TableMapping
 from .section import Section, Unresolved, closest, kind
-from .tables import TableRef, read_source, read_target
-from .transforms import filters, functions
+from .table_names import TableRef, read_source, read_target
 
 _QUERY = re.compile(r"(?:\s|/\*.*?\*/|--[ \t][^\n]*\n|#[^\n]*\n|\()*(select|with|table|values)\b", re.I | re.S)
 
