@@ -26,8 +26,8 @@ from pymysqlreplication.event import BinLogEvent  # noqa: E402
 from pymysqlreplication.row_event import TableMapEvent, WriteRowsEvent  # noqa: E402
 from servers import FLAVOURS, Server  # noqa: E402
 
-from myrepetl_dagster.core.rowimage import Decoder, compile_decoder, decode_rows_event  # noqa: E402
-from myrepetl_dagster.core.tablemap import parse_table_map  # noqa: E402
+from myrepetl_dagster.core.binlog.rows_event import Decoder, compile_decoder, decode_rows_event  # noqa: E402
+from myrepetl_dagster.core.binlog.table_map import parse_table_map  # noqa: E402
 
 ROUNDS = 3
 HEADER_BYTES = 20  # the packet's status byte, then the event's header

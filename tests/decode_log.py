@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 from servers import Server
 
+from myrepetl_dagster.core.binlog.rows_event import Decoder, compile_decoder, decode_rows_event
+from myrepetl_dagster.core.binlog.table_map import TableMap, parse_table_map
 from myrepetl_dagster.core.model.tables import Cell, Row
-from myrepetl_dagster.core.rowimage import Decoder, compile_decoder, decode_rows_event
-from myrepetl_dagster.core.tablemap import TableMap, parse_table_map
 
 COM_BINLOG_DUMP = 0x12
 TABLE_MAP = 19

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .binlog.column_decoders import Reading
+from .binlog.decoder_codegen import Emit
+from .binlog.map_columns import TableMap
 from .literal_code import Form, Made
-from .maptypes import TableMap
 from .model.tables import Cell, Column
-from .rowcode import Reading
-from .rowfunction import Emit
 from .values.cells import TEMPORAL_TYPES, decode_text
 
 _UNSIGNED = 0x80

@@ -13,14 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
-from .checkpoint import columns_from_json
-from .commit_queue import CommitQueue
-from .ddl import Action, TableChange
-from .drift import Answer, Decision, concerned, decide
-from .images import ImageShaper, only_last_images
-from .layout import layout_of
-from .log_cursor import LogCursor
-from .log_events import (
+from .binlog.events import (
     Committed,
     Decided,
     Idle,
@@ -34,8 +27,15 @@ from .log_events import (
     Undescribed,
     XaBegun,
 )
+from .binlog.map_columns import TableMap
+from .checkpoint import columns_from_json
+from .commit_queue import CommitQueue
+from .ddl import Action, TableChange
+from .drift import Answer, Decision, concerned, decide
+from .images import ImageShaper, only_last_images
+from .layout import layout_of
+from .log_cursor import LogCursor
 from .mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, blamed
-from .maptypes import TableMap
 from .model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
 from .model.position import Position, Transaction
 from .model.tables import Limits, TableName

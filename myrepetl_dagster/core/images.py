@@ -12,15 +12,15 @@ from itertools import accumulate, groupby
 from operator import index, itemgetter
 from typing import Any, NamedTuple
 
+from .binlog.events import Images, RowsRead, Verb
+from .binlog.map_columns import TableMap, Type
+from .binlog.rows_event import ImageKey, Renderer, compile_decoder, compile_renderer, compile_scanner
 from .bulk_rows import BulkForm, BulkRows, bulk_form
 from .literal_code import Form, row_writer, tuple_text
-from .log_events import Images, RowsRead, Verb
-from .maptypes import TableMap, Type
 from .model.errors import RowRejected, UnsupportedEvent
 from .model.tables import Column, Row
 from .plan import TablePlan, UniqueKeys
 from .row_events import RowChanges, event_form
-from .rowimage import ImageKey, Renderer, compile_decoder, compile_renderer, compile_scanner
 from .shape import Shaper
 from .shaped import LastImages, LiteralKey, Mutation, Rendered, Shaped
 from .transforms.filters import columns as filter_columns

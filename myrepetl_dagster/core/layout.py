@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .maptypes import MapColumn, TableMap, Type
+from .binlog.map_columns import MapColumn, TableMap, Type
 from .model.tables import Column
 
 _TYPE_NAMES = {

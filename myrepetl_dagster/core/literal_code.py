@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .binlog.decoder_codegen import Emit
 from .model.tables import Cell, Column, Row
-from .rowfunction import Emit
 from .values.cells import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
 
 
@@ -45,7 +45,7 @@ def row_writer(columns: Sequence[Column | Writer], indexes: Sequence[int]) -> Ca
 
 
 def tuple_text(columns: Sequence[Form], ordinals: Sequence[int]) -> Emit:
-    """Source that adds a row's SQL tuple, `(1,'a',NULL)`, for `rowfunction.py`.
+    """Source that adds a row's SQL tuple, `(1,'a',NULL)`, for `decoder_codegen.py`.
 
     Args:
         columns: for each literal the source column, a function or a transform of its cell, or the literal itself.

@@ -14,9 +14,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from .apply import MySQLTarget
+from .binlog.events import Decided, KnownTable, RowsRead, TableChanged
 from .checkpoint import Checkpoint
 from .config.pipeline import Endpoint, Pipeline, TableMapping
-from .log_events import Decided, KnownTable, RowsRead, TableChanged
 from .model.errors import ReplicationError, TransientError
 from .model.position import Position, earliest
 from .model.tables import Limits, Phase

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple, cast
 
 from pybase64 import b64encode
 
-from .event_header import HEADER
-from .maptypes import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
+from .binlog.event_format import HEADER
+from .binlog.map_columns import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
+from .binlog.missing_metadata import fits
+from .binlog.rows_event import ImageKey, length_at
 from .model.tables import Column, TableName
-from .overlay import fits
 from .plan import TablePlan
-from .rowimage import ImageKey, length_at
 from .wire import LONG_BYTES
 
 _FORMAT_DESCRIPTION, _TABLE_MAP = 15, 19

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Protocol
 
+from .binlog.events import KnownTable, LogEvent
 from .checkpoint import Checkpoint
 from .concurrency.background import Waiting
-from .log_events import KnownTable, LogEvent
 from .model.position import Position
 from .model.tables import Column, Row, TableName
 from .plan import TablePlan

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from .binlog.rows_event import ImageKey
 from .bulk_rows import BulkRows
 from .literal_code import LiteralRow
 from .row_events import STRETCH_ROWS, RowChanges
-from .rowimage import ImageKey
 from .wire import LONG_BYTES
 
 LiteralKey = tuple[str, ...]

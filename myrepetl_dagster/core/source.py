@@ -10,11 +10,11 @@ from typing import Any
 from pymysql.connections import Connection
 
 from . import snapshot
-from .binlog import LogReader
+from .binlog.events import Idle, KnownTable, LogEvent, Moved
+from .binlog.reader import LogReader
 from .concurrency.read_ahead import ahead
 from .config.pipeline import Endpoint
 from .connect import Use, close_quietly, connect, query, quote_name
-from .log_events import Idle, KnownTable, LogEvent, Moved
 from .model.position import Position
 from .model.tables import Column, Limits, Row, Table, TableName
 from .plan import TablePlan

@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
+from .binlog.events import Decided
 from .commit_queue import CommitQueue
-from .log_events import Decided
 from .mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, blamed
 from .model.position import Transaction
 from .prepared import PARTS, keep, unpacked

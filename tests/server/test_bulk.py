@@ -14,9 +14,9 @@ from type_matrix import change_in_every_way, differences, fill, packed, tables
 
 from myrepetl_dagster.core import bulk_connection
 from myrepetl_dagster.core.apply import MySQLTarget
+from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
 from myrepetl_dagster.core.bulk_connection import BulkConnection
 from myrepetl_dagster.core.bulk_rows import BulkRows
-from myrepetl_dagster.core.log_events import KnownTable, RowsRead
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.source import MySQLSource

@@ -14,10 +14,10 @@ from decode_log import MODE, ROWS, TABLE_MAP, Change, Log, cell_of, kind_of, pri
 from server_farm import Servers
 from servers import Server
 
+from myrepetl_dagster.core.binlog.rows_event import Decoder, compile_decoder, decode_rows_event
+from myrepetl_dagster.core.binlog.table_map import overlay, parse_table_map
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Column
-from myrepetl_dagster.core.rowimage import Decoder, compile_decoder, decode_rows_event
-from myrepetl_dagster.core.tablemap import overlay, parse_table_map
 from myrepetl_dagster.core.values.collations import charset_of
 
 

@@ -10,8 +10,8 @@ from server_farm import Servers
 from servers import Flavour
 from type_values import ANY, MARIADB, MYSQL
 
+from myrepetl_dagster.core.binlog.table_map import TableMap, overlay
 from myrepetl_dagster.core.model.tables import Column
-from myrepetl_dagster.core.tablemap import TableMap, overlay
 
 PARAMETERS = [
     pytest.param(flavour, definition, values, id=f"{flavour}-{definition[:40]}")

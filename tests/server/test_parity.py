@@ -18,9 +18,9 @@ from type_values import ANY, MARIADB, MYSQL
 
 from myrepetl_dagster.core import fast_copy
 from myrepetl_dagster.core.apply import MySQLTarget
+from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
+from myrepetl_dagster.core.binlog.map_columns import TableMap
 from myrepetl_dagster.core.layout import layout_of
-from myrepetl_dagster.core.log_events import KnownTable, RowsRead
-from myrepetl_dagster.core.maptypes import TableMap
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.model.tables import Column, Limits, Row, TableName
 from myrepetl_dagster.core.plan import TablePlan

@@ -20,7 +20,7 @@ from pipelines import Pair, pair_of
 from server_farm import Servers
 from servers import Flavour, Server
 
-from myrepetl_dagster.core.log_events import Committed, KnownTable, RowsRead
+from myrepetl_dagster.core.binlog.events import Committed, KnownTable, RowsRead
 from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
 from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.source import MySQLSource

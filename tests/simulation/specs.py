@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from myrepetl_dagster.core.binlog.map_columns import MapColumn, TableMap, Type
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.literal_code import LiteralRow
-from myrepetl_dagster.core.maptypes import MapColumn, TableMap, Type
 from myrepetl_dagster.core.model.tables import Column, Row, Table, TableName
 from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.shaped import LiteralKey

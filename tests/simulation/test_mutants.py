@@ -17,6 +17,7 @@ from simulation.fake_target import FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
 from myrepetl_dagster.core import shaped
+from myrepetl_dagster.core.binlog.events import Decided, Idle, LogEvent
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.commit_queue import CommitQueue
@@ -25,7 +26,6 @@ from myrepetl_dagster.core.concurrency.background import Waiting
 from myrepetl_dagster.core.copy import Copy
 from myrepetl_dagster.core.joining import Batch, Group, Joining
 from myrepetl_dagster.core.log_cursor import LogCursor
-from myrepetl_dagster.core.log_events import Decided, Idle, LogEvent
 from myrepetl_dagster.core.mapping_state import MappingState, Work
 from myrepetl_dagster.core.model.errors import TransientError
 from myrepetl_dagster.core.model.position import GtidSet, Position

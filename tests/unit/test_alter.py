@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from myrepetl_dagster.core.alter import Clause, Effect
+from myrepetl_dagster.core.binlog.query_event import statement_text
 from myrepetl_dagster.core.ddl import Action, TableChange, table_changes
 from myrepetl_dagster.core.model.tables import TableName
-from myrepetl_dagster.core.statement import statement_text
 
 T = TableName("s", "t")
 

@@ -14,10 +14,8 @@ import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.binlog import LogReader
-from myrepetl_dagster.core.event_payload import events_of, inflated
-from myrepetl_dagster.core.group import mariadb_group, tagged_group
-from myrepetl_dagster.core.log_events import (
+from myrepetl_dagster.core.binlog.compression import events_of, inflated
+from myrepetl_dagster.core.binlog.events import (
     Committed,
     Decided,
     KnownTable,
@@ -27,6 +25,8 @@ from myrepetl_dagster.core.log_events import (
     RowsRead,
     XaBegun,
 )
+from myrepetl_dagster.core.binlog.gtid_event import mariadb_group, tagged_group
+from myrepetl_dagster.core.binlog.reader import LogReader
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.position import GtidSet
 from myrepetl_dagster.core.model.tables import Column, TableName

@@ -13,6 +13,7 @@ from simulation.fake_target import Database, FakeTarget
 from simulation.specs import Spec, plan_of
 
 from myrepetl_dagster.core import commit_queue, joining
+from myrepetl_dagster.core.binlog.rows_event import ImageKey
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.commit_queue import ALONE_FIRST, Alone, CommitQueue
 from myrepetl_dagster.core.commits import LANES, Piece
@@ -23,7 +24,6 @@ from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Limits, Phase
 from myrepetl_dagster.core.row_events import STRETCH_ROWS, RowChanges
-from myrepetl_dagster.core.rowimage import ImageKey
 from myrepetl_dagster.core.shaped import LastImages, Mutation, Shaped
 
 LIMITS = Limits(batch_rows_max=10, joined_batches_max=20, batch_interval_s_max=5.0)

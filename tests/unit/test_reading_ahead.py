@@ -9,8 +9,8 @@ from typing import Any, ClassVar, cast
 import pytest
 from unit.test_binlog import rows_event, table_map_event
 
-from myrepetl_dagster.core.binlog import LogReader
-from myrepetl_dagster.core.log_events import Idle, KnownTable, LogEvent, Moved, RowsRead
+from myrepetl_dagster.core.binlog.events import Idle, KnownTable, LogEvent, Moved, RowsRead
+from myrepetl_dagster.core.binlog.reader import LogReader
 from myrepetl_dagster.core.model.errors import SourceLost, UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Column, TableName
 from myrepetl_dagster.core.source import _log_events

@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from myrepetl_dagster.core.binlog.events import Images, RowsRead, Verb
+from myrepetl_dagster.core.binlog.map_columns import TableMap
+from myrepetl_dagster.core.binlog.rows_event import RowsHeader, compile_decoder, parse_rows_header
+from myrepetl_dagster.core.binlog.table_map import parse_table_map
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.images import ImageShaper
 from myrepetl_dagster.core.layout import layout_of
-from myrepetl_dagster.core.log_events import Images, RowsRead, Verb
-from myrepetl_dagster.core.maptypes import TableMap
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Cell, Column, Table, TableName
 from myrepetl_dagster.core.plan import TablePlan, plan_table
 from myrepetl_dagster.core.row_events import RowChanges, binlog_sql, event_form
-from myrepetl_dagster.core.rowimage import RowsHeader, compile_decoder, parse_rows_header
 from myrepetl_dagster.core.shape import Shaper
 from myrepetl_dagster.core.shaped import LastImages, Shaped
-from myrepetl_dagster.core.tablemap import parse_table_map
 
 SOURCE, TARGET = TableName("shop", "people"), TableName("dwh", "leute")
 COLUMNS = (

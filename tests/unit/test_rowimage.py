@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.celltext import inflate
+from myrepetl_dagster.core.binlog.packed_values import inflate
+from myrepetl_dagster.core.binlog.rows_event import Decoder, compile_decoder, decode_rows_event, parse_rows_header
+from myrepetl_dagster.core.binlog.table_map import MapColumn, TableMap, Type
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Cell, Row, TableName
-from myrepetl_dagster.core.rowimage import Decoder, compile_decoder, decode_rows_event, parse_rows_header
-from myrepetl_dagster.core.tablemap import MapColumn, TableMap, Type
 
 INT = MapColumn(Type.LONG, 0, True, unsigned=False, name="i")
 TEXT = MapColumn(Type.VARCHAR, 255, True, charset="utf8mb4", name="v")

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.test_images import PLANS, TABLE_MAP, Person, event, images_of
 
+from myrepetl_dagster.core.binlog.events import Verb
 from myrepetl_dagster.core.images import ImageShaper
 from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.literal_code import LiteralRow
-from myrepetl_dagster.core.log_events import Verb
 from myrepetl_dagster.core.row_events import STRETCH_ROWS
 from myrepetl_dagster.core.shape import Shaper
 from myrepetl_dagster.core.shaped import LiteralKey, LiteralOrder, Mutation, Rendered, Shaped, Stretches

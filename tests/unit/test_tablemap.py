@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from myrepetl_dagster.core.binlog.table_map import TableMap, Type, overlay, parse_table_map
 from myrepetl_dagster.core.model.errors import SchemaDrift, UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Column, TableName
-from myrepetl_dagster.core.tablemap import TableMap, Type, overlay, parse_table_map
 from myrepetl_dagster.core.values.collations import charset_of
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
-from .model.errors import UnsupportedEvent
+from ..model.errors import UnsupportedEvent
 
 # MariaDB's flags: one statement alone is the group; XA transactions; what follows for two-phase ALTER TABLE.
 _STANDALONE, _COMMIT_ID, _PREPARED_XA, _COMPLETED_XA = 0x01, 0x02, 0x40, 0x80

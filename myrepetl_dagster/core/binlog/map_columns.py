@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .model.tables import TableName
+from ..model.tables import TableName
 
 
 class Type(IntEnum):

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .maptypes import BLOBS, MEMBERS, NUMERIC, TEXT, MapColumn, TableMap, Type
-from .model.errors import SchemaDrift
-from .model.tables import Column, TableName
+from ..model.errors import SchemaDrift
+from ..model.tables import Column, TableName
+from .map_columns import BLOBS, MEMBERS, NUMERIC, TEXT, MapColumn, TableMap, Type
 
 _METADATA_HINT = "Set binlog_row_metadata=FULL on the source, so that each event describes its own columns."
 

@@ -1,7 +1,7 @@
 """The function around the columns: one that reads any row, or one that reads rows with the same NULLs.
 
 Where the NULLs are known, the places of the columns are too, and all that lies between two columns of varying
-size is read at once. `rowcode.py` says how each column is read.
+size is read at once. `column_decoders.py` says how each column is read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .rowcode import ENVIRONMENT, Reading
+from .column_decoders import ENVIRONMENT, Reading
 
 # (data, position, end, append) -> position after the rows that were read.
 RowFunction = Callable[[bytes, int, int, Callable[[Any], None]], int]

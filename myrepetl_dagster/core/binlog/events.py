@@ -1,4 +1,4 @@
-"""What the log says happened, as `binlog.py` reads it and `catch_up.py` applies it. Pure values."""
+"""What the log says happened, as `reader.py` reads it and `catch_up.py` applies it. Pure values."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from .ddl import TableChange
-from .maptypes import TableMap
-from .model.errors import SchemaDrift, UnsupportedEvent
-from .model.position import Transaction
-from .model.tables import Column, Row, TableName
-from .rowimage import Decoder
+from ..ddl import TableChange
+from ..model.errors import SchemaDrift, UnsupportedEvent
+from ..model.position import Transaction
+from ..model.tables import Column, Row, TableName
+from .map_columns import TableMap
+from .rows_event import Decoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The text of values that the log keeps in packed form: times, decimals, addresses, compressed bytes.
 
-The tables serve generated code (`rowimage.py`): a lookup there costs a third of a call. Each is bounded, by
+The tables serve generated code (`rows_event.py`): a lookup there costs a third of a call. Each is bounded, by
 what it can be asked for or by being emptied when full.
 """
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
-from .celltext import decimal_text, packed_date, packed_datetime, packed_time
+from .packed_values import decimal_text, packed_date, packed_datetime, packed_time
 
 _Print = Callable[[bytes, str, int], str]
 _Texts = Callable[[bytes, str, int, Sequence[int]], tuple[str, ...]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 
-from .model.errors import UnsupportedEvent
+from ..model.errors import UnsupportedEvent
 
 _DECISION = re.compile(r"XA (COMMIT|ROLLBACK) X'([0-9a-f]*)',X'([0-9a-f]*)',(\d+)\s*", re.IGNORECASE)
 _PREPARE = struct.Struct("<BIII")  # one phase, format id, bytes of the branch and of the qualifier

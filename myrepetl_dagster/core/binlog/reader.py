@@ -15,8 +15,12 @@ from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
-from . import event_kinds as kinds
-from .event_header import (
+from .. import event_kinds as kinds
+from ..model.errors import UnsupportedEvent
+from ..model.position import Mark, Transaction
+from ..model.tables import TableName
+from .compression import events_of, inflated
+from .event_format import (
     ARTIFICIAL,
     CHECKSUM_AT,
     CRC_RESIDUE,
@@ -28,9 +32,7 @@ from .event_header import (
     SERVER_VERSION,
     event_crc32,
 )
-from .event_payload import events_of, inflated
-from .group import Group, mariadb_group, mysql_group, tagged_group
-from .log_events import (
+from .events import (
     Committed,
     Decided,
     KnownTable,
@@ -42,13 +44,11 @@ from .log_events import (
     TableChanged,
     XaBegun,
 )
-from .log_tables import ROWS_EVENTS, TABLE_MAP, LogTables
-from .maptypes import TableMap
-from .model.errors import UnsupportedEvent
-from .model.position import Mark, Transaction
-from .model.tables import TableName
-from .statement import mapped_changes, statement_text
-from .xa_events import decided_xid, prepared_xid
+from .gtid_event import Group, mariadb_group, mysql_group, tagged_group
+from .map_columns import TableMap
+from .query_event import mapped_changes, statement_text
+from .table_maps import ROWS_EVENTS, TABLE_MAP, LogTables
+from .xa_event import decided_xid, prepared_xid
 
 _PIECE_BYTES = 256 * 1024
 _NO_GROUP = Group(0.0)

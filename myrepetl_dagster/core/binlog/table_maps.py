@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .ddl import TableChange
-from .event_header import HEADER_BYTES
-from .event_payload import inflated
-from .log_events import Images, KnownTable, Undescribed, Verb
-from .maptypes import TableMap
-from .model.errors import SchemaDrift, UnsupportedEvent
-from .model.tables import TableName
-from .overlay import overlay
-from .rowimage import (
-    DELETES,
-    INSERTS,
-    PARTIAL_UPDATES,
-    UPDATES,
-    Decoder,
-    compile_decoder,
-)
-from .tablemap import parse_table_map
+from ..ddl import TableChange
+from ..model.errors import SchemaDrift, UnsupportedEvent
+from ..model.tables import TableName
+from .compression import inflated
+from .event_format import HEADER_BYTES
+from .events import Images, KnownTable, Undescribed, Verb
+from .map_columns import TableMap
+from .missing_metadata import overlay
+from .rows_event import DELETES, INSERTS, PARTIAL_UPDATES, UPDATES, Decoder, compile_decoder
+from .table_map import parse_table_map
 
 # MariaDB's compressed rows events, and the type that each is once inflated.
 _INFLATED = {166: 23, 167: 24, 168: 25, 169: 30, 170: 31, 171: 32}

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import zstandard
 
-from .event_header import HEADER_BYTES
-from .model.errors import UnsupportedEvent
+from ..model.errors import UnsupportedEvent
+from .event_format import HEADER_BYTES
 
 _SIZE_AT = 9  # of the event, in its header
 _PIECE_BYTES = 256 * 1024

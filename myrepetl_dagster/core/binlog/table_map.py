@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from .maptypes import BLOBS, MEMBERS, NUMERIC, TEXT, MapColumn, TableMap, Type
-from .model.errors import UnsupportedEvent
-from .model.tables import TableName
-from .overlay import overlay
-from .values.collations import charset_of
+from ..model.errors import UnsupportedEvent
+from ..model.tables import TableName
+from ..values.collations import charset_of
+from .map_columns import BLOBS, MEMBERS, NUMERIC, TEXT, MapColumn, TableMap, Type
+from .missing_metadata import overlay
 
 __all__ = ["MapColumn", "TableMap", "Type", "overlay", "parse_table_map"]
 

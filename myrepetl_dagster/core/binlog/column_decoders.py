@@ -2,7 +2,7 @@
 
 Columns of a fixed size that follow each other are read by one `struct` call, together with the length that
 comes before the next column of varying size; what a cell needs beyond that is an expression in the row's
-tuple. Nothing is called for a value of a common type. `rowimage.py` compiles and runs the source.
+tuple. Nothing is called for a value of a common type. `rows_event.py` compiles and runs the source.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import celltext
-from .binary_json import to_text
-from .maptypes import MapColumn, TableMap, Type
-from .model.errors import UnsupportedEvent
+from ..model.errors import UnsupportedEvent
+from . import packed_values
+from .json_binary import to_text
+from .map_columns import MapColumn, TableMap, Type
 
 # What generated code may use by name.
 ENVIRONMENT: dict[str, Any] = {
     "from_bytes": int.from_bytes,
-    "TWO": celltext.TWO,
-    "THREE": celltext.THREE,
-    "SECONDS": celltext.SECONDS,
-    "MINUTE_OF_DAY": celltext.MINUTE_OF_DAY,
-    "DATE": celltext.DATE,
-    "DAY": celltext.DAY,
-    "EPOCH_DAY": celltext.EPOCH_DAY,
-    "HOUR_MINUTE": celltext.HOUR_MINUTE,
-    "old_time": celltext.old_time,
-    "old_datetime": celltext.old_datetime,
-    "inflate": celltext.inflate,
-    "uuid_text": celltext.uuid_text,
-    "inet4_text": celltext.inet4_text,
-    "inet6_text": celltext.inet6_text,
+    "TWO": packed_values.TWO,
+    "THREE": packed_values.THREE,
+    "SECONDS": packed_values.SECONDS,
+    "MINUTE_OF_DAY": packed_values.MINUTE_OF_DAY,
+    "DATE": packed_values.DATE,
+    "DAY": packed_values.DAY,
+    "EPOCH_DAY": packed_values.EPOCH_DAY,
+    "HOUR_MINUTE": packed_values.HOUR_MINUTE,
+    "old_time": packed_values.old_time,
+    "old_datetime": packed_values.old_datetime,
+    "inflate": packed_values.inflate,
+    "uuid_text": packed_values.uuid_text,
+    "inet4_text": packed_values.inet4_text,
+    "inet6_text": packed_values.inet6_text,
     "to_text": to_text,
 }
 
@@ -88,8 +88,8 @@ def _bit(column: MapColumn) -> Reading:
 
 def _decimal(column: MapColumn) -> Reading:
     precision, scale = column.meta >> 8, column.meta & 0xFF
-    whole_size, whole_groups, _ = celltext.decimal_pieces(precision - scale)
-    fraction_size, fraction_groups, fraction_rest = celltext.decimal_pieces(scale)
+    whole_size, whole_groups, _ = packed_values.decimal_pieces(precision - scale)
+    fraction_size, fraction_groups, fraction_rest = packed_values.decimal_pieces(scale)
     size = whole_size + fraction_size
     whole = _joined([8 * (fraction_size + 4 * n) for n in reversed(range(whole_groups + 1))], 9)
     tail = fraction_size - 4 * fraction_groups

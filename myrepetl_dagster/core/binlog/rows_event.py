@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .maptypes import TableMap
-from .model.errors import UnsupportedEvent
-from .model.tables import Cell, Row
-from .rowcode import Reading, reading
-from .rowfunction import Emit, RowFunction, any_rows, as_cells, as_keys, same_rows
+from ..model.errors import UnsupportedEvent
+from ..model.tables import Cell, Row
+from .column_decoders import Reading, reading
+from .decoder_codegen import Emit, RowFunction, any_rows, as_cells, as_keys, same_rows
+from .map_columns import TableMap
 
 INSERTS = frozenset({23, 30})
 UPDATES = frozenset({24, 31})
