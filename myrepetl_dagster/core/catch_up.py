@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
+from .binlog.ddl.statement import Action, TableChange
 from .binlog.events import (
     Committed,
     Decided,
@@ -30,7 +31,6 @@ from .binlog.events import (
 from .binlog.map_columns import TableMap
 from .checkpoint import columns_from_json
 from .commit_queue import CommitQueue
-from .ddl import Action, TableChange
 from .drift import Answer, Decision, concerned, decide
 from .images import ImageShaper, only_last_images
 from .layout import layout_of

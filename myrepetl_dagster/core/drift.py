@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from .alter import Clause, Effect
-from .ddl import Action, TableChange
-from .definition import TEXT
+from .binlog.ddl.alter_table import Clause, Effect
+from .binlog.ddl.column_definition import TEXT
+from .binlog.ddl.statement import Action, TableChange
 from .model.errors import SchemaDrift
 from .model.tables import Column, Table, TableName
 from .plan import TablePlan

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from .alter import Clause, Effect
 from .apply import MySQLTarget
+from .binlog.ddl.alter_table import Clause, Effect
 from .connect import query, quote_name, translated
 from .drift import Answer, Decision, follows
 from .model.errors import PrerequisiteError, ReplicationError, SchemaDrift

@@ -15,6 +15,7 @@ from random import Random
 
 from simulation.specs import ID, SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, U
 
+from myrepetl_dagster.core.binlog.ddl.statement import Action, TableChange
 from myrepetl_dagster.core.binlog.events import (
     Committed,
     Decided,
@@ -28,7 +29,6 @@ from myrepetl_dagster.core.binlog.events import (
     TableChanged,
     XaBegun,
 )
-from myrepetl_dagster.core.ddl import Action, TableChange
 from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
 from myrepetl_dagster.core.model.tables import Column, Row, TableName

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from myrepetl_dagster.core.alter import Clause, Effect
+from myrepetl_dagster.core.binlog.ddl.alter_table import Clause, Effect
+from myrepetl_dagster.core.binlog.ddl.statement import Action, TableChange, table_changes
 from myrepetl_dagster.core.binlog.query_event import statement_text
-from myrepetl_dagster.core.ddl import Action, TableChange, table_changes
 from myrepetl_dagster.core.model.tables import TableName
 
 T = TableName("s", "t")

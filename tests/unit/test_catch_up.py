@@ -13,6 +13,7 @@ from simulation.fake_source import FakeSource
 from simulation.fake_target import Database, FakeTarget
 from simulation.specs import SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, Spec, plan_of
 
+from myrepetl_dagster.core.binlog.ddl.statement import Action, TableChange
 from myrepetl_dagster.core.binlog.events import (
     Committed,
     Decided,
@@ -28,7 +29,6 @@ from myrepetl_dagster.core.binlog.events import (
 )
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint, columns_to_json
-from myrepetl_dagster.core.ddl import Action, TableChange
 from myrepetl_dagster.core.mapping_state import MappingState
 from myrepetl_dagster.core.model.errors import PositionLost, SourceLost
 from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction

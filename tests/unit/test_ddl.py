@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.alter import Effect
-from myrepetl_dagster.core.ddl import Action, names_in, table_changes
+from myrepetl_dagster.core.binlog.ddl.alter_table import Effect
+from myrepetl_dagster.core.binlog.ddl.statement import Action, names_in, table_changes
 from myrepetl_dagster.core.model.tables import TableName
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from myrepetl_dagster.core.binlog.ddl.statement import table_changes
 from myrepetl_dagster.core.config.load import from_dict
-from myrepetl_dagster.core.ddl import table_changes
 from myrepetl_dagster.core.drift import Answer, decide
 from myrepetl_dagster.core.model.errors import SchemaDrift
 from myrepetl_dagster.core.model.tables import Column, Table, TableName

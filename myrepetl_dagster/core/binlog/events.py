@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from ..ddl import TableChange
 from ..model.errors import SchemaDrift, UnsupportedEvent
 from ..model.position import Transaction
 from ..model.tables import Column, Row, TableName
+from .ddl.statement import TableChange
 from .map_columns import TableMap
 from .rows_event import Decoder
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 
-from ..ddl import Action, TableChange, names_in, table_changes
 from ..model.errors import UnsupportedEvent
 from ..model.tables import TableName
 from ..values.cells import decode_text
 from ..values.collations import charset_of
+from .ddl.statement import Action, TableChange, names_in, table_changes
 
 # Status variables of a query event up to the one that names the character set, and their sizes in bytes.
 _FLAGS, _SQL_MODE, _AUTO_INCREMENT, _CHARSET, _CATALOG = 0, 1, 3, 4, 6

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ..ddl import TableChange
 from ..model.errors import SchemaDrift, UnsupportedEvent
 from ..model.tables import TableName
 from .compression import inflated
+from .ddl.statement import TableChange
 from .event_format import HEADER_BYTES
 from .events import Images, KnownTable, Undescribed, Verb
 from .map_columns import TableMap

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from ..definition import BYTES, TEXT
+from ..binlog.ddl.column_definition import BYTES, TEXT
 from ..model.tables import Column
 
 _INTEGER_BYTES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .definition import Definition, definition_of, unquoted
+from .column_definition import Definition, definition_of, unquoted
 
 
 class Effect(StrEnum):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .model.tables import Column
+from ...model.tables import Column
 
 _WHOLE = {"TINYINT", "SMALLINT", "MEDIUMINT", "INT", "BIGINT"}
 _PLAIN = {"DATE", "YEAR", "JSON", "TINYTEXT", "TEXT", "MEDIUMTEXT", "LONGTEXT", "TINYBLOB", "BLOB", "MEDIUMBLOB",

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .alter import NO_EFFECT, REWRITE, Clause, clauses, split
-from .definition import unquoted
-from .model.tables import TableName
+from ...model.tables import TableName
+from .alter_table import NO_EFFECT, REWRITE, Clause, clauses, split
+from .column_definition import unquoted
 
 
 class Action(StrEnum):
