@@ -23,9 +23,9 @@ from servers import Flavour, Server
 
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
-from myrepetl_dagster.core.connect import Use, parameters
 from myrepetl_dagster.core.model.errors import ReplicationError, SourceLost
 from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.mysql.connect import Use, parameters
 from myrepetl_dagster.core.source import MySQLSource
 from myrepetl_dagster.core.status import status
 

@@ -18,20 +18,20 @@ from pymysql.connections import Connection
 
 from . import checkpoint as checkpoints
 from . import prepared
-from .bulk_connection import BulkConnection
 from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
 from .concurrency.background import Behind, Waiting, finished
 from .config.pipeline import Endpoint
-from .connect import Use, close_quietly, connect, query
 from .model.errors import ReplicationError, SchemaDrift, TargetLost
 from .model.tables import Limits, TableName
+from .mysql.bulk_connection import BulkConnection
+from .mysql.connect import Use, close_quietly, connect, query
+from .mysql.server import PING_AFTER_IDLE_S
+from .mysql.session import lock_wait_s
 from .plan import TablePlan
 from .prepared import PreparedRows
 from .replay import Replay, describe_events, is_strict
 from .row_events import RowChanges
-from .server import PING_AFTER_IDLE_S
-from .session import lock_wait_s
 from .shaped import LiteralKey, Mutation, Rendered
 from .snapshot import keyset_condition
 from .target_control import Claims, TargetControl

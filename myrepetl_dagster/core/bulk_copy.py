@@ -17,13 +17,13 @@ from typing import Any
 
 from .bulk_rows import BLOB, DECIMAL, NULL_PARAMETER, TEXT, UTF8, BulkRows, parameter
 from .model.tables import Cell, Column
+from .mysql.protocol import LENGTH_BYTES, NULL
 from .plan import PlannedColumn, TablePlan, UniqueKeys
 from .python_columns import passes_alone, read_columns, row_by_row, transformed
 from .render import float_text
 from .snapshot import whole_value
 from .transforms.pushdown import condition_sql, transformed_sql, unsure_sql
 from .values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
-from .wire import LENGTH_BYTES, NULL
 
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "enum", "set"})
 _BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob"})

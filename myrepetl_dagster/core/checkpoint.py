@@ -13,10 +13,10 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from .connect import query, quote_name
 from .model.errors import StaleRun
 from .model.position import GtidSet, Mark, Position
 from .model.tables import Column, Phase
+from .mysql.connect import query, quote_name
 
 TABLE = "_myrepetl_checkpoint"
 

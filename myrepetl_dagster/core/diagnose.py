@@ -12,11 +12,11 @@ from . import checkpoint
 from .apply import MySQLTarget
 from .checks import ConnectionReport, State, account, common_checks, reach, set_variable, variables
 from .config.pipeline import Pipeline
-from .connect import query, quote_name, translated
 from .diagnose_mapping import mapping_checks
 from .diagnose_source import source_report
-from .grants import missing, parse
 from .model.tables import TableName
+from .mysql.connect import query, quote_name, translated
+from .mysql.grants import missing, parse
 
 PACKET_BYTES_MIN = 4 * 2**20  # twice what one of our statements aims at
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .checks import ConnectionReport, State, account, common_checks, reach, set_variable, variables
 from .config.pipeline import Pipeline
-from .connect import query, quote_name, translated
-from .grants import missing, parse
 from .model.errors import ReplicationError
+from .mysql.connect import query, quote_name, translated
+from .mysql.grants import missing, parse
 from .source import MySQLSource
 from .stream import LogStream
 

@@ -25,13 +25,13 @@ from .mapping_state import MappingState, Report, blamed
 from .model.errors import ReplicationError, RowRejected, TransientError
 from .model.position import Position
 from .model.tables import Limits
+from .mysql.protocol import fields, row_packets
 from .plan import UniqueKeys
 from .shaped import LiteralKey, Shaped
 from .snapshot import keys_condition, keyset_condition
 from .source import MySQLSource
 from .tuple_copy import tuple_select
 from .values.cells import cell_from_text, literal_of, sql_name
-from .wire import fields, row_packets
 
 BATCH_BYTES = 2**20
 # Of a window; where there are more, the rest of the table goes through Python as a whole.

@@ -19,13 +19,13 @@ from .bulk_rows import BulkForm, BulkRows, bulk_form
 from .literal_code import Form, row_writer, tuple_text
 from .model.errors import RowRejected, UnsupportedEvent
 from .model.tables import Column, Row
+from .mysql.protocol import LONG_BYTES
 from .plan import TablePlan, UniqueKeys
 from .row_events import RowChanges, event_form
 from .shape import Shaper
 from .shaped import LastImages, LiteralKey, Mutation, Rendered, Shaped
 from .transforms.filters import columns as filter_columns
 from .values.cells import literal_of
-from .wire import LONG_BYTES
 
 _verb = itemgetter(0)
 _WHOLE_NUMBERS = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.LONGLONG})

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from pymysql.connections import Connection
 
 from .config.pipeline import Endpoint
-from .connect import query, quote_name, translated
+from .mysql.connect import query, quote_name, translated
 from .plan import PlannedColumn, TablePlan
 from .shaped import Mutation, Shaped
 

@@ -15,13 +15,13 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from .connect import query
-from .grants import missing, parse
 from .model.errors import ReplicationError, TargetBusy, TargetLost
 from .model.tables import TableName
+from .mysql.connect import query
+from .mysql.describe import describe
+from .mysql.grants import missing, parse
 from .plan import TablePlan
 from .row_events import description_sql
-from .schema import describe
 from .values.cells import sql_name
 
 # What is not to be bypassed, and an engine that undoes what it did when a transaction fails.

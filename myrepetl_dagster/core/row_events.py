@@ -24,8 +24,8 @@ from .binlog.map_columns import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn,
 from .binlog.missing_metadata import fits
 from .binlog.rows_event import ImageKey, length_at
 from .model.tables import Column, TableName
+from .mysql.protocol import LONG_BYTES
 from .plan import TablePlan
-from .wire import LONG_BYTES
 
 _FORMAT_DESCRIPTION, _TABLE_MAP = 15, 19
 _TABLE_ID = 1

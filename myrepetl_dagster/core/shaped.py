@@ -17,8 +17,8 @@ from typing import Any, Protocol, TypeVar
 from .binlog.rows_event import ImageKey
 from .bulk_rows import BulkRows
 from .literal_code import LiteralRow
+from .mysql.protocol import LONG_BYTES
 from .row_events import STRETCH_ROWS, RowChanges
-from .wire import LONG_BYTES
 
 LiteralKey = tuple[str, ...]
 Mutation = tuple[LiteralKey, LiteralRow | None]

@@ -6,8 +6,8 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from .connect import query
 from .model.tables import TableName
+from .mysql.connect import query
 from .plan import TablePlan
 from .target_sql import table_sql
 

@@ -17,6 +17,7 @@ from pymysql.constants import FLAG
 
 from .model.errors import SchemaDrift
 from .model.tables import Column, Row
+from .mysql.protocol import fields, row_packets
 from .plan import TablePlan, not_null_keys
 from .values.cells import (
     ENUM_ERROR,
@@ -30,7 +31,6 @@ from .values.cells import (
     sql_text,
 )
 from .values.collations import charset_of
-from .wire import fields, row_packets
 
 CHUNK_BYTES_MAX = 4 * 2**20  # with the last row of a chunk on top, however long it is
 

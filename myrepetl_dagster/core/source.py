@@ -14,11 +14,11 @@ from .binlog.events import Idle, KnownTable, LogEvent, Moved
 from .binlog.reader import LogReader
 from .concurrency.read_ahead import ahead
 from .config.pipeline import Endpoint
-from .connect import Use, close_quietly, connect, query, quote_name
 from .model.position import Position
 from .model.tables import Column, Limits, Row, Table, TableName
+from .mysql.connect import Use, close_quietly, connect, query, quote_name
+from .mysql.describe import columns_of
 from .plan import TablePlan
-from .schema import columns_of
 from .seams import RowLists
 from .source_log import SourceLog
 from .stream import LogStream

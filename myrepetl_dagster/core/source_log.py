@@ -17,13 +17,13 @@ from typing import Any
 from pymysql.cursors import SSCursor
 
 from .config.pipeline import Endpoint
-from .connect import query, quote_name
 from .model.errors import PositionLost, PrerequisiteError, SourceLost
 from .model.position import GtidSet, Position
 from .model.tables import Limits, TableName
+from .mysql.connect import query, quote_name
+from .mysql.server import Server
+from .mysql.session import lock_wait_s
 from .same_log import SameLog
-from .server import Server
-from .session import lock_wait_s
 from .stream import LogStream
 
 _EXECUTED_WAIT_S = 2.0

@@ -19,11 +19,11 @@ from pymysql.connections import Connection
 from pymysqlreplication import BinLogStreamReader
 
 from .config.pipeline import Endpoint
-from .connect import ServerInfo, Use, close_quietly, connect, parameters, query, translated
 from .model.position import GtidSet, Position
 from .model.tables import Limits
-from .session import heartbeat_s
-from .wire import packet_batches
+from .mysql.connect import ServerInfo, Use, close_quietly, connect, parameters, query, translated
+from .mysql.protocol import packet_batches
+from .mysql.session import heartbeat_s
 
 _COM_BINLOG_DUMP_GTID = 0x1E
 _NON_BLOCKING, _THROUGH_GTID = 0x01, 0x04

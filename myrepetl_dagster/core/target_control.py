@@ -15,13 +15,13 @@ from . import checkpoint as checkpoints
 from . import sizes
 from .checkpoint import Checkpoint
 from .config.pipeline import Endpoint
-from .connect import query
 from .model.tables import Limits, TableName
+from .mysql.connect import query
+from .mysql.describe import known_collations
+from .mysql.server import Server
+from .mysql.session import lock_wait_s
 from .plan import TablePlan
 from .replay import Replay
-from .schema import known_collations
-from .server import Server
-from .session import lock_wait_s
 from .target_sql import fixed_where_sql, table_sql, where_sql
 from .values.cells import sql_name
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from itertools import compress
 
 from .model.tables import Column
+from .mysql.protocol import views_at
 from .plan import PlannedColumn, TablePlan, UniqueKeys
 from .python_columns import passes_alone, read_columns, row_by_row, transformed
 from .render import column_sql
 from .snapshot import whole_value
 from .transforms.pushdown import condition_sql, unsure_sql
 from .values.cells import any_literal, cell_from_text, from_python, literal_for, literal_of
-from .wire import views_at
 
 Literal = Callable[[bytes | None], bytes]  # of a field, as the server sent it
 

@@ -12,15 +12,16 @@ from typing import Any, Protocol, cast
 
 from pymysql.connections import Connection
 
-from .bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConnection
 from .bulk_rows import BulkRows
 from .config.pipeline import Endpoint
-from .connect import Use
 from .literal_code import LiteralRow
 from .model.errors import ReplicationError, RowRejected
+from .mysql.bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConnection
+from .mysql.connect import Use
+from .mysql.protocol import LONG_BYTES, send_statement
+from .mysql.session import lax_apply_mode, sql_mode
 from .plan import TablePlan, UniqueKeys
 from .row_events import binlog_sql
-from .session import lax_apply_mode, sql_mode
 from .shaped import LiteralKey, Mutation, Rendered
 from .snapshot import keys_condition
 from .target_sql import (
@@ -36,7 +37,6 @@ from .target_sql import (
     where_sql,
 )
 from .values.cells import ENUM_ERROR, sql_name
-from .wire import LONG_BYTES, send_statement
 
 DELETE_KEYS_MAX = 500
 _SET_EVENTS = b"SET @_myrepetl_events = ?, @_myrepetl_no_more = ?"

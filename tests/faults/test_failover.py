@@ -24,11 +24,11 @@ from server_farm import Servers
 from servers import Flavour, Server
 
 from myrepetl_dagster.core.config.pipeline import Endpoint
-from myrepetl_dagster.core.connect import Use
 from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.mysql.connect import Use
 
-connect_module = importlib.import_module("myrepetl_dagster.core.connect")
+connect_module = importlib.import_module("myrepetl_dagster.core.mysql.connect")
 NAME = "primary.test"
 WITH_HOSTS = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"')
 

@@ -12,13 +12,13 @@ from pipelines import Pair, Route, pair, pair_of
 from server_farm import Servers
 from type_matrix import change_in_every_way, differences, fill, packed, tables
 
-from myrepetl_dagster.core import bulk_connection
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
-from myrepetl_dagster.core.bulk_connection import BulkConnection
 from myrepetl_dagster.core.bulk_rows import BulkRows
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.model.tables import TableName
+from myrepetl_dagster.core.mysql import bulk_connection
+from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
 from myrepetl_dagster.core.source import MySQLSource
 
 ROUTES = [Route("mariadb", True, "mariadb"), Route("mysql", True, "mariadb")]

@@ -17,14 +17,14 @@ from pipelines import PASSWORD, Pair, pair_of
 from server_farm import Servers
 from servers import FLAVOURS, Flavour
 
-from myrepetl_dagster.core import server as server_module
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Endpoint, Secret
-from myrepetl_dagster.core.connect import Use, close_quietly, connect, query
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SourceLost, TargetLost, TransientError
 from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.mysql import server as server_module
+from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
 from myrepetl_dagster.core.source import MySQLSource
 from myrepetl_dagster.core.stream import LogStream
 

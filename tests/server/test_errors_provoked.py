@@ -26,8 +26,6 @@ from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.config.pipeline import Endpoint, Secret
-from myrepetl_dagster.core.connect import Use, close_quietly, connect, parameters, query, translate, translated
-from myrepetl_dagster.core.error_codes import ERROR_CODES, ErrorClass, classify
 from myrepetl_dagster.core.model.errors import (
     PositionLost,
     PrerequisiteError,
@@ -40,6 +38,8 @@ from myrepetl_dagster.core.model.errors import (
 )
 from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, parameters, query, translate, translated
+from myrepetl_dagster.core.mysql.error_codes import ERROR_CODES, ErrorClass, classify
 from myrepetl_dagster.core.source import MySQLSource
 from myrepetl_dagster.core.stream import LogStream
 

@@ -18,12 +18,12 @@ from server_farm import Servers
 from servers import Flavour
 from type_matrix import change_in_every_way, differences, fill, packed, tables
 
-from myrepetl_dagster.core import bulk_connection
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
-from myrepetl_dagster.core.bulk_connection import BulkConnection
 from myrepetl_dagster.core.model.errors import RowRejected, TargetLost
 from myrepetl_dagster.core.model.tables import TableName
+from myrepetl_dagster.core.mysql import bulk_connection
+from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
 from myrepetl_dagster.core.plan import TablePlan
 from myrepetl_dagster.core.replay import Replay
 from myrepetl_dagster.core.row_events import RowChanges

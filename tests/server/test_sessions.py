@@ -14,9 +14,9 @@ from servers import Flavour
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Endpoint, Pipeline
-from myrepetl_dagster.core.connect import Use, close_quietly, connect, query
 from myrepetl_dagster.core.model.errors import PrerequisiteError, RowRejected, SourceLost
 from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
 from myrepetl_dagster.core.source import MySQLSource
 from myrepetl_dagster.core.stream import LogStream
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from myrepetl_dagster.core.error_codes import ERROR_CODES, ErrorClass, classify
+from myrepetl_dagster.core.mysql.error_codes import ERROR_CODES, ErrorClass, classify
 
 
 @pytest.mark.parametrize(

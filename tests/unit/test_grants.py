@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from myrepetl_dagster.core.grants import missing, parse
 from myrepetl_dagster.core.model.tables import TableName
+from myrepetl_dagster.core.mysql.grants import missing, parse
 
 WANTED = ("SELECT", "INSERT")
 

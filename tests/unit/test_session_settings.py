@@ -11,7 +11,7 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Endpoint, Pipeline
 from myrepetl_dagster.core.model.errors import ConfigError
 from myrepetl_dagster.core.model.tables import Limits
-from myrepetl_dagster.core.session import (
+from myrepetl_dagster.core.mysql.session import (
     Use,
     file_sql,
     heartbeat_s,

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core import wire
-from myrepetl_dagster.core.wire import fields, packet_batches, send_statement, views_at
+from myrepetl_dagster.core.mysql import protocol
+from myrepetl_dagster.core.mysql.protocol import fields, packet_batches, send_statement, views_at
 
 EOF = b"\xfe\0\0\x02\0"
 MAX = 0xFFFFFF
@@ -74,7 +74,9 @@ def test_packets_survive_any_cut(packets: list[bytes], sizes: list[int], skip: i
     assert not one.closed
 
 
-@pytest.mark.parametrize("size", [wire._READ_BYTES, wire._READ_BYTES + 1, 3 * wire._READ_BYTES, MAX - 1, MAX, MAX + 5])
+@pytest.mark.parametrize(
+    "size", [protocol._READ_BYTES, protocol._READ_BYTES + 1, 3 * protocol._READ_BYTES, MAX - 1, MAX, MAX + 5]
+)
 def test_long_packets(size: int) -> None:
     """A packet longer than one read, and one that comes in several because it has 16 MiB, is whole."""
     long = b"\xfc" + bytes(size - 1)
@@ -118,7 +120,7 @@ def test_a_statement_in_pieces_is_the_statement(sizes: list[int], packet_max: in
     pieces = [bytes([n]) * size for n, size in enumerate(sizes)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "_PACKET_MAX", packet_max)
+        patch.setattr(protocol, "_PACKET_MAX", packet_max)
         send_statement(one, iter(map(memoryview, pieces)), sum(sizes))  # type: ignore[arg-type]
 
     packets: list[bytes] = []
@@ -150,7 +152,7 @@ def test_fields_of_a_row(values: list[bytes | None], skip: int) -> None:
 
 def test_a_long_first_field_is_not_copied() -> None:
     """A rendered row of megabytes is passed on as a part of its packet."""
-    long = b"x" * wire.LONG_BYTES
+    long = b"x" * protocol.LONG_BYTES
     packet = field(long) + field(b"key")
 
     (found, short, null) = views_at([packet, field(b"short"), b"\xfb"], [0, 0, 0])

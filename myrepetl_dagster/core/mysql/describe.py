@@ -11,8 +11,8 @@ from typing import Any
 
 from pymysql.connections import Connection
 
+from ..model.tables import Column, Table, TableName
 from .connect import query, quote_name
-from .model.tables import Column, Table, TableName
 
 _TEXT_TYPES = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
 _BYTE_TYPES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})

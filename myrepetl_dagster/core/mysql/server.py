@@ -10,11 +10,11 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from .config.pipeline import Endpoint
+from ..config.pipeline import Endpoint
+from ..model.errors import ReplicationError, TransientError
+from ..model.tables import Limits, Table, TableName
 from .connect import ServerInfo, Use, close_quietly, connect, server_info, translated
-from .model.errors import ReplicationError, TransientError
-from .model.tables import Limits, Table, TableName
-from .schema import describe, describe_all
+from .describe import describe, describe_all
 
 
 @dataclass(frozen=True, slots=True)

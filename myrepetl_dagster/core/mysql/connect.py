@@ -20,10 +20,8 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 from pymysql.converters import conversions
 
-from .bulk_connection import BulkConnection
-from .config.pipeline import Endpoint
-from .error_codes import ErrorClass, classify, classify_without_number
-from .model.errors import (
+from ..config.pipeline import Endpoint
+from ..model.errors import (
     PositionLost,
     PrerequisiteError,
     ReplicationError,
@@ -33,7 +31,9 @@ from .model.errors import (
     TargetBusy,
     TargetLost,
 )
-from .model.tables import Limits
+from ..model.tables import Limits
+from .bulk_connection import BulkConnection
+from .error_codes import ErrorClass, classify, classify_without_number
 from .session import Use as Use
 from .session import file_sql, own_sql, read_timeout_s
 

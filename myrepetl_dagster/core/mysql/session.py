@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from .config.pipeline import Endpoint
-from .model.tables import Limits
+from ..config.pipeline import Endpoint
+from ..model.tables import Limits
 
 
 class Use(StrEnum):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .model.tables import TableName
+from ..model.tables import TableName
 
 _NAME = r"(?:\*|`(?:[^`]|``)*`)"
 _LINE = re.compile(rf"(GRANT|REVOKE) (.+?) ON (?:TABLE )?({_NAME})\.({_NAME}) (?:TO|FROM) ", re.IGNORECASE)
