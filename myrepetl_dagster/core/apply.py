@@ -28,7 +28,7 @@ from .mysql.bulk_connection import BulkConnection
 from .mysql.connect import Use, close_quietly, connect, query
 from .mysql.server import PING_AFTER_IDLE_S
 from .mysql.session import lock_wait_s
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 from .prepared import PreparedRows
 from .replay import Replay, describe_events, is_strict
 from .row_events import RowChanges

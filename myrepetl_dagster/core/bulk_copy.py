@@ -18,7 +18,7 @@ from typing import Any
 from .bulk_rows import BLOB, DECIMAL, NULL_PARAMETER, TEXT, UTF8, BulkRows, parameter
 from .model.tables import Cell, Column
 from .mysql.protocol import LENGTH_BYTES, NULL
-from .plan import PlannedColumn, TablePlan, UniqueKeys
+from .plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from .python_columns import passes_alone, read_columns, row_by_row, transformed
 from .render import float_text
 from .snapshot import whole_value

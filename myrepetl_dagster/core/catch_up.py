@@ -31,7 +31,6 @@ from .binlog.events import (
 from .binlog.map_columns import TableMap
 from .checkpoint import columns_from_json
 from .commit_queue import CommitQueue
-from .drift import Answer, Decision, concerned, decide
 from .images import ImageShaper, only_last_images
 from .layout import layout_of
 from .log_cursor import LogCursor
@@ -39,6 +38,7 @@ from .mapping_state import CurrentTransaction, MappingState, Place, Report, Sche
 from .model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
 from .model.position import Position, Transaction
 from .model.tables import Limits, TableName
+from .plan.schema_change import Answer, Decision, concerned, decide
 from .seams import Source
 from .shape import Shaper
 from .xa_transactions import XaTransactions

@@ -29,7 +29,7 @@ from .concurrency.background import Waiting
 from .mapping_state import MappingState, Work, blamed
 from .model.errors import TargetBusy, UnsupportedEvent
 from .model.position import Position
-from .plan import TablePlan, UniqueKeys
+from .plan.table_plan import TablePlan, UniqueKeys
 from .row_events import STRETCH_ROWS, RowChanges
 from .seams import Target
 from .shaped import LiteralOrder, Part, Rendered, Shaped, Stretches

@@ -18,7 +18,7 @@ from .mapping_state import MappingState, Report, blamed
 from .model.errors import StaleRun
 from .model.position import Position
 from .model.tables import Column, Limits, Phase, Row
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 from .seams import Source, Target
 from .shape import Shaper
 from .shaped import LiteralKey, Shaped

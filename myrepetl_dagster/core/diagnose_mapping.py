@@ -7,7 +7,7 @@ from .checkpoint import Checkpoint
 from .checks import ConnectionReport, State
 from .config.pipeline import Pipeline, TableMapping
 from .model.errors import PrerequisiteError, ReplicationError, SchemaDrift
-from .plan import TablePlan, plan_table
+from .plan.table_plan import TablePlan, plan_table
 from .source import MySQLSource
 from .values.rounding import require_exact
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from .apply import MySQLTarget
 from .binlog.ddl.alter_table import Clause, Effect
-from .drift import Answer, Decision, follows
 from .model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from .model.tables import Column, Table, TableName
 from .mysql.connect import query, quote_name, translated
 from .mysql.describe import column_definition
-from .plan import TablePlan
+from .plan.schema_change import Answer, Decision, follows
+from .plan.table_plan import TablePlan
 from .values.key_safety import tells_all_apart
 from .values.widening import family, widens
 

@@ -26,7 +26,7 @@ from .model.errors import ReplicationError, RowRejected, TransientError
 from .model.position import Position
 from .model.tables import Limits
 from .mysql.protocol import fields, row_packets
-from .plan import UniqueKeys
+from .plan.table_plan import UniqueKeys
 from .shaped import LiteralKey, Shaped
 from .snapshot import keys_condition, keyset_condition
 from .source import MySQLSource

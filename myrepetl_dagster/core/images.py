@@ -20,7 +20,7 @@ from .literal_code import Form, row_writer, tuple_text
 from .model.errors import RowRejected, UnsupportedEvent
 from .model.tables import Column, Row
 from .mysql.protocol import LONG_BYTES
-from .plan import TablePlan, UniqueKeys
+from .plan.table_plan import TablePlan, UniqueKeys
 from .row_events import RowChanges, event_form
 from .shape import Shaper
 from .shaped import LastImages, LiteralKey, Mutation, Rendered, Shaped

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .checkpoint import Checkpoint
-from .drift import Decision
 from .images import ImageShaper
 from .model.errors import ReplicationError
 from .model.position import Position, Transaction
 from .model.tables import Phase
-from .plan import TablePlan
+from .plan.schema_change import Decision
+from .plan.table_plan import TablePlan
 from .prepared import InDoubt
 from .seams import Target
 from .shape import Shaper

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from .apply import MySQLTarget
 from .checkpoint import Checkpoint, columns_from_json
 from .config.pipeline import Pipeline, TableMapping
-from .drift import Answer
 from .evolve import follow
 from .mapping_state import Place, SchemaChanged
 from .model.errors import PositionLost, ReplicationError, StaleRun, TransientError
 from .model.tables import Phase, Table, TableName
-from .plan import TablePlan
+from .plan.schema_change import Answer
+from .plan.table_plan import TablePlan
 from .preflight import define, resolve
 from .result import MappingResult
 from .source import MySQLSource

@@ -18,7 +18,7 @@ from pymysql.connections import Connection
 
 from .config.pipeline import Endpoint
 from .mysql.connect import query, quote_name, translated
-from .plan import PlannedColumn, TablePlan
+from .plan.table_plan import PlannedColumn, TablePlan
 from .shaped import Mutation, Shaped
 
 TABLE = "_myrepetl_prepared"

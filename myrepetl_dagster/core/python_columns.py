@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from .model.errors import RowRejected
 from .model.tables import Column
 from .mysql.protocol import fields_at
-from .plan import PlannedColumn, TablePlan
+from .plan.table_plan import PlannedColumn, TablePlan
 from .values.cells import cell_from_text, to_python
 
 Result = TypeVar("Result")

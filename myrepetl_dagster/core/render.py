@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .model.tables import Column
-from .plan import PlannedColumn, TablePlan
+from .plan.table_plan import PlannedColumn, TablePlan
 from .transforms.pushdown import THROUGH_UTF8, transformed_sql
 from .values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
 

@@ -20,7 +20,7 @@ from .model.tables import TableName
 from .mysql.connect import query
 from .mysql.describe import describe
 from .mysql.grants import missing, parse
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 from .row_events import description_sql
 from .values.cells import sql_name
 

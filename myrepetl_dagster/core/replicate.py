@@ -22,7 +22,7 @@ from .mapping_state import MappingState, Place, SchemaChanged
 from .model.errors import PositionLost, ReplicationError, TransientError
 from .model.position import Position
 from .model.tables import Limits, Progress
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 from .planning import Planning, Servers
 from .preflight import check_source
 from .replay import Replay

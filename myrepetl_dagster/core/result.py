@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .model.errors import ReplicationError
 from .model.tables import Phase
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from .binlog.missing_metadata import fits
 from .binlog.rows_event import ImageKey, length_at
 from .model.tables import Column, TableName
 from .mysql.protocol import LONG_BYTES
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 
 _FORMAT_DESCRIPTION, _TABLE_MAP = 15, 19
 _TABLE_ID = 1

@@ -14,7 +14,7 @@ from .mapping_state import CommittedUnseen, MappingState, Place, Report, blamed
 from .model.errors import PrerequisiteError, SourceLost
 from .model.position import Position, Transaction
 from .model.tables import Limits, Phase
-from .plan import Step, TablePlan, next_step
+from .plan.table_plan import Step, TablePlan, next_step
 from .seams import Source, Target
 from .source import MySQLSource
 

@@ -10,7 +10,7 @@ from .checkpoint import Checkpoint
 from .concurrency.background import Waiting
 from .model.position import Position
 from .model.tables import Column, Row, TableName
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 from .prepared import PreparedRows
 from .row_events import RowChanges
 from .shaped import LiteralKey, Mutation, Rendered

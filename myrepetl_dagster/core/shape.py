@@ -14,7 +14,7 @@ from typing import Any
 from .literal_code import Form, LiteralRow, Made, Writer, row_writer
 from .model.errors import ReplicationError, SchemaDrift
 from .model.tables import Column, Row
-from .plan import PlannedColumn, TablePlan
+from .plan.table_plan import PlannedColumn, TablePlan
 from .python_columns import filter_failed, made_of, passes_alone, transform_failed
 from .shaped import LiteralKey, Shaped
 from .transforms.filters import columns as filter_columns

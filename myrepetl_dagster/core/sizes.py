@@ -8,7 +8,7 @@ from pymysql.connections import Connection
 
 from .model.tables import TableName
 from .mysql.connect import query
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 from .target_sql import table_sql
 
 _TABLE_BYTES = (

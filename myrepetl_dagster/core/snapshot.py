@@ -18,7 +18,7 @@ from pymysql.constants import FLAG
 from .model.errors import SchemaDrift
 from .model.tables import Column, Row
 from .mysql.protocol import fields, row_packets
-from .plan import TablePlan, not_null_keys
+from .plan.table_plan import TablePlan, not_null_keys
 from .values.cells import (
     ENUM_ERROR,
     FLOAT_TYPES,

@@ -18,7 +18,7 @@ from .model.position import Position
 from .model.tables import Column, Limits, Row, Table, TableName
 from .mysql.connect import Use, close_quietly, connect, query, quote_name
 from .mysql.describe import columns_of
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 from .seams import RowLists
 from .source_log import SourceLog
 from .stream import LogStream

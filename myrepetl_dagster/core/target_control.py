@@ -20,7 +20,7 @@ from .mysql.connect import query
 from .mysql.describe import known_collations
 from .mysql.server import Server
 from .mysql.session import lock_wait_s
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 from .replay import Replay
 from .target_sql import fixed_where_sql, table_sql, where_sql
 from .values.cells import sql_name

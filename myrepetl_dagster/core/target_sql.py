@@ -9,7 +9,7 @@ from typing import Any
 from .literal_code import LiteralRow
 from .model.errors import RowRejected
 from .model.tables import Column
-from .plan import TablePlan
+from .plan.table_plan import TablePlan
 from .shaped import LiteralKey, Mutation
 from .values.cells import any_literal, cell_from_text, from_python, literal_of, sql_name
 

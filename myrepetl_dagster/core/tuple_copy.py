@@ -14,7 +14,7 @@ from itertools import compress
 
 from .model.tables import Column
 from .mysql.protocol import views_at
-from .plan import PlannedColumn, TablePlan, UniqueKeys
+from .plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from .python_columns import passes_alone, read_columns, row_by_row, transformed
 from .render import column_sql
 from .snapshot import whole_value

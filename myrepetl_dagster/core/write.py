@@ -20,7 +20,7 @@ from .mysql.bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConn
 from .mysql.connect import Use
 from .mysql.protocol import LONG_BYTES, send_statement
 from .mysql.session import lax_apply_mode, sql_mode
-from .plan import TablePlan, UniqueKeys
+from .plan.table_plan import TablePlan, UniqueKeys
 from .row_events import binlog_sql
 from .shaped import LiteralKey, Mutation, Rendered
 from .snapshot import keys_condition

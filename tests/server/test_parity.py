@@ -23,7 +23,7 @@ from myrepetl_dagster.core.binlog.map_columns import TableMap
 from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.model.tables import Column, Limits, Row, TableName
-from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.snapshot import Relation, read_chunk
 from myrepetl_dagster.core.source import MySQLSource
 from myrepetl_dagster.core.values.cells import decode_text, to_python

@@ -18,7 +18,7 @@ from servers import Flavour
 
 from myrepetl_dagster.core import fast_copy
 from myrepetl_dagster.core.apply import MySQLTarget
-from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.tuple_copy import TupleSelect, tuple_select
 
 SEED = int(os.environ.get("MYREPETL_TEST_SEED", "20250101"))

@@ -14,7 +14,7 @@ from server_farm import Servers
 from myrepetl_dagster.core import fast_copy
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.model.errors import RowRejected
-from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 
 TUPLES, PARAMETERS = "as tuples", "as parameters"
 

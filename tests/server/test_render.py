@@ -10,7 +10,7 @@ from server_farm import Servers
 
 from myrepetl_dagster.core import fast_copy
 from myrepetl_dagster.core.apply import MySQLTarget
-from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 
 HOSTILE = ["back`tick", "quo'te", 'dou"ble', "per%s", "sp ace", "üñí", "sel;ect", "a\\b", "-- c", "/*x*/", "{b}", "`"]
 TEXTS = ["''", "'it''s'", "'a\\\\b'", "'\\0\\n'", "'é😀'", "NULL", "REPEAT('''', 99)", "'),('", "'_utf8mb4'"]

@@ -24,7 +24,7 @@ from myrepetl_dagster.core.model.errors import RowRejected, TargetLost
 from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.mysql import bulk_connection
 from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
-from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replay import Replay
 from myrepetl_dagster.core.row_events import RowChanges
 from myrepetl_dagster.core.source import MySQLSource

@@ -32,7 +32,7 @@ from myrepetl_dagster.core.binlog.events import (
 from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
 from myrepetl_dagster.core.model.tables import Column, Row, TableName
-from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.seams import RowLists
 from myrepetl_dagster.core.snapshot import Chunk
 

@@ -12,7 +12,7 @@ from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.concurrency.background import Waiting
 from myrepetl_dagster.core.literal_code import LiteralRow
 from myrepetl_dagster.core.model.errors import RowRejected, StaleRun, TargetBusy
-from myrepetl_dagster.core.plan import TablePlan, UniqueKeys
+from myrepetl_dagster.core.plan.table_plan import TablePlan, UniqueKeys
 from myrepetl_dagster.core.row_events import RowChanges
 from myrepetl_dagster.core.shaped import LiteralKey, Mutation, Rendered
 

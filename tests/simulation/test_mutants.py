@@ -30,7 +30,7 @@ from myrepetl_dagster.core.mapping_state import MappingState, Work
 from myrepetl_dagster.core.model.errors import TransientError
 from myrepetl_dagster.core.model.position import GtidSet, Position
 from myrepetl_dagster.core.model.tables import Phase, TableName
-from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.run_pass import Pass
 from myrepetl_dagster.core.seams import Target
 from myrepetl_dagster.core.shape import Change, Shaper

@@ -17,7 +17,7 @@ from simulation.specs import FILTERS, SOURCE_COLUMNS, Spec, expected, plan_of, w
 from myrepetl_dagster.core.checkpoint import Checkpoint, CopyState, columns_from_json, columns_to_json
 from myrepetl_dagster.core.model.errors import RowRejected, SourceLost, StaleRun, TargetBusy, TargetLost, TransientError
 from myrepetl_dagster.core.model.tables import Column, Limits, Phase
-from myrepetl_dagster.core.plan import TablePlan
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.run_pass import Pass
 from myrepetl_dagster.core.shape import Shaper
 

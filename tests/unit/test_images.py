@@ -20,7 +20,7 @@ from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.model.errors import RowRejected, UnsupportedEvent
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
-from myrepetl_dagster.core.plan import TablePlan, plan_table
+from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
 from myrepetl_dagster.core.shape import Shaper
 from myrepetl_dagster.core.shaped import Rendered, Shaped
 from myrepetl_dagster.core.transforms import filters

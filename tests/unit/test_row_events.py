@@ -22,7 +22,7 @@ from myrepetl_dagster.core.images import ImageShaper
 from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Cell, Column, Table, TableName
-from myrepetl_dagster.core.plan import TablePlan, plan_table
+from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
 from myrepetl_dagster.core.row_events import RowChanges, binlog_sql, event_form
 from myrepetl_dagster.core.shape import Shaper
 from myrepetl_dagster.core.shaped import LastImages, Shaped

@@ -11,7 +11,7 @@ import re
 
 from ..model.errors import PrerequisiteError
 from ..model.tables import Column
-from ..plan import TablePlan
+from ..plan.table_plan import TablePlan
 
 _INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _MANTISSA_BITS = {"float": 24, "double": 53}

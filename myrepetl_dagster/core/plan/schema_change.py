@@ -13,14 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from .binlog.ddl.alter_table import Clause, Effect
-from .binlog.ddl.column_definition import TEXT
-from .binlog.ddl.statement import Action, TableChange
-from .model.errors import SchemaDrift
-from .model.tables import Column, Table, TableName
-from .plan import TablePlan
-from .transforms.filters import columns as filter_columns
-from .values.widening import as_converted, family, holds_charset, same, widens
+from ..binlog.ddl.alter_table import Clause, Effect
+from ..binlog.ddl.column_definition import TEXT
+from ..binlog.ddl.statement import Action, TableChange
+from ..model.errors import SchemaDrift
+from ..model.tables import Column, Table, TableName
+from ..transforms.filters import columns as filter_columns
+from ..values.widening import as_converted, family, holds_charset, same, widens
+from .table_plan import TablePlan
 
 
 class Answer(StrEnum):
