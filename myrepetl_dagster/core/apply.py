@@ -18,7 +18,6 @@ from pymysql.connections import Connection
 
 from . import checkpoint as checkpoints
 from . import prepared
-from .bulk_rows import BulkRows
 from .checkpoint import Checkpoint
 from .concurrency.background import Behind, Waiting, finished
 from .config.pipeline import Endpoint
@@ -31,8 +30,9 @@ from .mysql.session import lock_wait_s
 from .plan.table_plan import TablePlan
 from .prepared import PreparedRows
 from .replay import Replay, describe_events, is_strict
-from .row_events import RowChanges
-from .shaped import LiteralKey, Mutation, Rendered
+from .rows.bulk_encoder import BulkRows
+from .rows.event_encoder import RowChanges
+from .rows.pending_rows import LiteralKey, Mutation, Rendered
 from .snapshot import keyset_condition
 from .target_control import Claims, TargetControl
 from .target_sql import key_literals, table_sql, where_sql

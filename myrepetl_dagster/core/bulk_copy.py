@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .bulk_rows import BLOB, DECIMAL, NULL_PARAMETER, TEXT, UTF8, BulkRows, parameter
 from .model.tables import Cell, Column
 from .mysql.protocol import LENGTH_BYTES, NULL
 from .plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
-from .python_columns import passes_alone, read_columns, row_by_row, transformed
 from .render import float_text
+from .rows.bulk_encoder import BLOB, DECIMAL, NULL_PARAMETER, TEXT, UTF8, BulkRows, parameter
+from .rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
 from .snapshot import whole_value
 from .transforms.pushdown import condition_sql, transformed_sql, unsure_sql
 from .values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
@@ -58,7 +58,7 @@ class BulkSelect:
         """(the rows to write, packets of those that only Python can write, how many the filter leaves out).
 
         Raises:
-            RowRejected: a transform failed; on which row, `shape.py` can tell.
+            RowRejected: a transform failed; on which row, `shaper.py` can tell.
             NotAlike: the transforms' results cannot be parameters of one type.
         """
         odd: list[bytes] = []

@@ -31,7 +31,6 @@ from .binlog.events import (
 from .binlog.map_columns import TableMap
 from .checkpoint import columns_from_json
 from .commit_queue import CommitQueue
-from .images import ImageShaper, only_last_images
 from .layout import layout_of
 from .log_cursor import LogCursor
 from .mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, blamed
@@ -39,8 +38,9 @@ from .model.errors import PositionLost, ReplicationError, SchemaDrift, Unsupport
 from .model.position import Position, Transaction
 from .model.tables import Limits, TableName
 from .plan.schema_change import Answer, Decision, concerned, decide
+from .rows.image_shaper import ImageShaper, only_last_images
+from .rows.shaper import Shaper
 from .seams import Source
-from .shape import Shaper
 from .xa_transactions import XaTransactions
 
 FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses

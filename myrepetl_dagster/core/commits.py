@@ -30,9 +30,9 @@ from .mapping_state import MappingState, Work, blamed
 from .model.errors import TargetBusy, UnsupportedEvent
 from .model.position import Position
 from .plan.table_plan import TablePlan, UniqueKeys
-from .row_events import STRETCH_ROWS, RowChanges
+from .rows.event_encoder import STRETCH_ROWS, RowChanges
+from .rows.pending_rows import LiteralOrder, Part, Rendered, Shaped, Stretches
 from .seams import Target
-from .shaped import LiteralOrder, Part, Rendered, Shaped, Stretches
 
 LANES = 3
 

@@ -19,9 +19,9 @@ from .model.errors import StaleRun
 from .model.position import Position
 from .model.tables import Column, Limits, Phase, Row
 from .plan.table_plan import TablePlan
+from .rows.pending_rows import LiteralKey, Shaped
+from .rows.shaper import Shaper
 from .seams import Source, Target
-from .shape import Shaper
-from .shaped import LiteralKey, Shaped
 from .values.cells import INTEGER_TYPES, TEMPORAL_TYPES
 
 log = logging.getLogger("myrepetl")

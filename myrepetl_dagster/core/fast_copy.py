@@ -27,7 +27,7 @@ from .model.position import Position
 from .model.tables import Limits
 from .mysql.protocol import fields, row_packets
 from .plan.table_plan import UniqueKeys
-from .shaped import LiteralKey, Shaped
+from .rows.pending_rows import LiteralKey, Shaped
 from .snapshot import keys_condition, keyset_condition
 from .source import MySQLSource
 from .tuple_copy import tuple_select

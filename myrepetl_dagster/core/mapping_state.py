@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .checkpoint import Checkpoint
-from .images import ImageShaper
 from .model.errors import ReplicationError
 from .model.position import Position, Transaction
 from .model.tables import Phase
 from .plan.schema_change import Decision
 from .plan.table_plan import TablePlan
 from .prepared import InDoubt
+from .rows.image_shaper import ImageShaper
+from .rows.pending_rows import Shaped
+from .rows.shaper import Shaper
 from .seams import Target
-from .shape import Shaper
-from .shaped import Shaped
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Giving rows events back to a target (`row_events.py`): whether it takes them, and for which tables.
+"""Giving rows events back to a target (`event_encoder.py`): whether it takes them, and for which tables.
 
 It takes a privilege (`REPLICATION_APPLIER` on MySQL, `BINLOG REPLAY` on MariaDB); where that or anything else is
 missing, rows are written as statements. The events name no columns and start no trigger, so that a table has to be in
@@ -21,7 +21,7 @@ from .mysql.connect import query
 from .mysql.describe import describe
 from .mysql.grants import missing, parse
 from .plan.table_plan import TablePlan
-from .row_events import description_sql
+from .rows.event_encoder import description_sql
 from .values.cells import sql_name
 
 # What is not to be bypassed, and an engine that undoes what it did when a transaction fails.

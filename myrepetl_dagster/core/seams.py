@@ -12,8 +12,8 @@ from .model.position import Position
 from .model.tables import Column, Row, TableName
 from .plan.table_plan import TablePlan
 from .prepared import PreparedRows
-from .row_events import RowChanges
-from .shaped import LiteralKey, Mutation, Rendered
+from .rows.event_encoder import RowChanges
+from .rows.pending_rows import LiteralKey, Mutation, Rendered
 from .snapshot import Chunk
 
 RowLists = Generator[list[Row], None, None]

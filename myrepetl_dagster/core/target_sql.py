@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .literal_code import LiteralRow
 from .model.errors import RowRejected
 from .model.tables import Column
 from .plan.table_plan import TablePlan
-from .shaped import LiteralKey, Mutation
+from .rows.literal_codegen import LiteralRow
+from .rows.pending_rows import LiteralKey, Mutation
 from .values.cells import any_literal, cell_from_text, from_python, literal_of, sql_name
 
 STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones

@@ -1,6 +1,6 @@
 """A copy whose rows the source renders as SQL tuples, but for the columns whose values pass through Python. Pure.
 
-A tuple is the text `(1,'a',NULL)` of a row, exactly what `shape.py` and `write.py` would write for it. Where a column
+A tuple is the text `(1,'a',NULL)` of a row, exactly what `shaper.py` and `write.py` would write for it. Where a column
 has a transform that looks at its own value only, that value is read beside the tuple, as Python reads it, and its
 literal is put at the tuple's end: the plan by which tuples are written has these columns last.
 `tests/server/test_render.py` and `test_python_columns.py` compare the outcome with that of Python alone.
@@ -15,8 +15,8 @@ from itertools import compress
 from .model.tables import Column
 from .mysql.protocol import views_at
 from .plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
-from .python_columns import passes_alone, read_columns, row_by_row, transformed
 from .render import column_sql
+from .rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
 from .snapshot import whole_value
 from .transforms.pushdown import condition_sql, unsure_sql
 from .values.cells import any_literal, cell_from_text, from_python, literal_for, literal_of
@@ -45,7 +45,7 @@ class TupleSelect:
         """(the tuples to write, packets of rows that only Python can write, how many the filter leaves out).
 
         Raises:
-            RowRejected: a transform failed; on which row, `shape.py` can tell.
+            RowRejected: a transform failed; on which row, `shaper.py` can tell.
         """
         columns, starts = read_columns(packets, 0, len(self.in_python))
         found = views_at(packets, starts)

@@ -12,17 +12,17 @@ from typing import Any, Protocol, cast
 
 from pymysql.connections import Connection
 
-from .bulk_rows import BulkRows
 from .config.pipeline import Endpoint
-from .literal_code import LiteralRow
 from .model.errors import ReplicationError, RowRejected
 from .mysql.bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConnection
 from .mysql.connect import Use
 from .mysql.protocol import LONG_BYTES, send_statement
 from .mysql.session import lax_apply_mode, sql_mode
 from .plan.table_plan import TablePlan, UniqueKeys
-from .row_events import binlog_sql
-from .shaped import LiteralKey, Mutation, Rendered
+from .rows.bulk_encoder import BulkRows
+from .rows.event_encoder import binlog_sql
+from .rows.literal_codegen import LiteralRow
+from .rows.pending_rows import LiteralKey, Mutation, Rendered
 from .snapshot import keys_condition
 from .target_sql import (
     BULK_BYTES_MAX,
@@ -126,7 +126,7 @@ class RowWriter:
             self._write_bulk(plan, rows)
 
     def apply_events(self, events: bytes) -> None:
-        """Apply rows events (`row_events.py`) in the open transaction.
+        """Apply rows events (`event_encoder.py`) in the open transaction.
 
         MariaDB's BINLOG also takes what two variables hold (it empties them). A parameter is not parsed, which takes
         that server longer than anything else it does with an event of long rows.

@@ -1,4 +1,4 @@
-"""Rows that a MariaDB target takes as the parameters of its bulk execution (`bulk_rows.py`)."""
+"""Rows that a MariaDB target takes as the parameters of its bulk execution (`bulk_encoder.py`)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from type_matrix import change_in_every_way, differences, fill, packed, tables
 
 from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
-from myrepetl_dagster.core.bulk_rows import BulkRows
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.mysql import bulk_connection
 from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
+from myrepetl_dagster.core.rows.bulk_encoder import BulkRows
 from myrepetl_dagster.core.source import MySQLSource
 
 ROUTES = [Route("mariadb", True, "mariadb"), Route("mysql", True, "mariadb")]

@@ -24,8 +24,8 @@ from myrepetl_dagster.core.joining import Joining
 from myrepetl_dagster.core.mapping_state import MappingState
 from myrepetl_dagster.core.model.errors import RowRejected, SchemaDrift, StaleRun
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.rows.pending_rows import Part
 from myrepetl_dagster.core.seams import Target
-from myrepetl_dagster.core.shaped import Part
 from myrepetl_dagster.core.snapshot import keys_condition
 from myrepetl_dagster.core.write import DELETE_KEYS_MAX
 

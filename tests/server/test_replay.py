@@ -26,7 +26,7 @@ from myrepetl_dagster.core.mysql import bulk_connection
 from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replay import Replay
-from myrepetl_dagster.core.row_events import RowChanges
+from myrepetl_dagster.core.rows.event_encoder import RowChanges
 from myrepetl_dagster.core.source import MySQLSource
 
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]

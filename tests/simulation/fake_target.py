@@ -10,11 +10,11 @@ from typing import Any
 
 from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.concurrency.background import Waiting
-from myrepetl_dagster.core.literal_code import LiteralRow
 from myrepetl_dagster.core.model.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.plan.table_plan import TablePlan, UniqueKeys
-from myrepetl_dagster.core.row_events import RowChanges
-from myrepetl_dagster.core.shaped import LiteralKey, Mutation, Rendered
+from myrepetl_dagster.core.rows.event_encoder import RowChanges
+from myrepetl_dagster.core.rows.literal_codegen import LiteralRow
+from myrepetl_dagster.core.rows.pending_rows import LiteralKey, Mutation, Rendered
 
 Held = dict[LiteralKey, LiteralRow]
 Committed = Callable[["Database", "FakeTarget", Sequence[Checkpoint]], None]

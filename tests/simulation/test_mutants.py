@@ -16,7 +16,6 @@ from simulation.fake_source import FakeSource, Kind
 from simulation.fake_target import FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
-from myrepetl_dagster.core import shaped
 from myrepetl_dagster.core.binlog.events import Decided, Idle, LogEvent
 from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.checkpoint import Checkpoint
@@ -31,10 +30,11 @@ from myrepetl_dagster.core.model.errors import TransientError
 from myrepetl_dagster.core.model.position import GtidSet, Position
 from myrepetl_dagster.core.model.tables import Phase, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.rows import pending_rows
+from myrepetl_dagster.core.rows.pending_rows import Mutation, Shaped
+from myrepetl_dagster.core.rows.shaper import Change, Shaper
 from myrepetl_dagster.core.run_pass import Pass
 from myrepetl_dagster.core.seams import Target
-from myrepetl_dagster.core.shape import Change, Shaper
-from myrepetl_dagster.core.shaped import Mutation, Shaped
 from myrepetl_dagster.core.xa_transactions import XaTransactions
 
 SEEDS_MAX = 3_000
@@ -348,7 +348,7 @@ MUTANTS = [
     ),
     Mutant("checkpoint of a later moment", [(CommitQueue, "_start_commit", late_checkpoint)]),
     Mutant("commit before the one before it", [(Commit, "_beside", not_waiting)]),
-    Mutant("deletes before the commit before is through", [(shaped, "_apart", deletes_ahead)]),
+    Mutant("deletes before the commit before is through", [(pending_rows, "_apart", deletes_ahead)]),
     Mutant("failed commit passed over", target=Forgetful),
     Mutant("rolled-back transaction applied", [(CatchUp, "_rolled_back", keeps_rolled_back)]),
 ]

@@ -18,8 +18,8 @@ from myrepetl_dagster.core.checkpoint import Checkpoint, CopyState, columns_from
 from myrepetl_dagster.core.model.errors import RowRejected, SourceLost, StaleRun, TargetBusy, TargetLost, TransientError
 from myrepetl_dagster.core.model.tables import Column, Limits, Phase
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.rows.shaper import Shaper
 from myrepetl_dagster.core.run_pass import Pass
-from myrepetl_dagster.core.shape import Shaper
 
 STEPS_MAX = 6_000
 WRITES_MAX = 25

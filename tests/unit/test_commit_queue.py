@@ -23,8 +23,8 @@ from myrepetl_dagster.core.mapping_state import MappingState, Work
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Limits, Phase
-from myrepetl_dagster.core.row_events import STRETCH_ROWS, RowChanges
-from myrepetl_dagster.core.shaped import LastImages, Mutation, Shaped
+from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS, RowChanges
+from myrepetl_dagster.core.rows.pending_rows import LastImages, Mutation, Shaped
 
 LIMITS = Limits(batch_rows_max=10, joined_batches_max=20, batch_interval_s_max=5.0)
 

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from myrepetl_dagster.core.binlog.events import Images, RowsRead, Verb
 from myrepetl_dagster.core.binlog.map_columns import MapColumn, TableMap, Type
 from myrepetl_dagster.core.binlog.rows_event import compile_decoder
-from myrepetl_dagster.core.bulk_rows import BulkRows
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
-from myrepetl_dagster.core.images import ImageShaper, only_last_images
 from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.model.errors import RowRejected, UnsupportedEvent
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
-from myrepetl_dagster.core.shape import Shaper
-from myrepetl_dagster.core.shaped import Rendered, Shaped
+from myrepetl_dagster.core.rows.bulk_encoder import BulkRows
+from myrepetl_dagster.core.rows.image_shaper import ImageShaper, only_last_images
+from myrepetl_dagster.core.rows.pending_rows import Rendered, Shaped
+from myrepetl_dagster.core.rows.shaper import Shaper
 from myrepetl_dagster.core.transforms import filters
 from myrepetl_dagster.core.transforms.functions import Transform
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from myrepetl_dagster.core.literal_code import row_writer
 from myrepetl_dagster.core.model.tables import Cell, Column
+from myrepetl_dagster.core.rows.literal_codegen import row_writer
 from myrepetl_dagster.core.values.cells import literal_of
 
 TEXTS: list[Cell] = [None, b"", b"plain", b"it's", b"back\\slash", b"\\'", bytes(range(256)), "é".encode()]

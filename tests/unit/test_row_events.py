@@ -18,14 +18,14 @@ from myrepetl_dagster.core.binlog.map_columns import TableMap
 from myrepetl_dagster.core.binlog.rows_event import RowsHeader, compile_decoder, parse_rows_header
 from myrepetl_dagster.core.binlog.table_map import parse_table_map
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
-from myrepetl_dagster.core.images import ImageShaper
 from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Cell, Column, Table, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
-from myrepetl_dagster.core.row_events import RowChanges, binlog_sql, event_form
-from myrepetl_dagster.core.shape import Shaper
-from myrepetl_dagster.core.shaped import LastImages, Shaped
+from myrepetl_dagster.core.rows.event_encoder import RowChanges, binlog_sql, event_form
+from myrepetl_dagster.core.rows.image_shaper import ImageShaper
+from myrepetl_dagster.core.rows.pending_rows import LastImages, Shaped
+from myrepetl_dagster.core.rows.shaper import Shaper
 
 SOURCE, TARGET = TableName("shop", "people"), TableName("dwh", "leute")
 COLUMNS = (

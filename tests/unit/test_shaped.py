@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from unit.test_images import PLANS, TABLE_MAP, Person, event, images_of
 
 from myrepetl_dagster.core.binlog.events import Verb
-from myrepetl_dagster.core.images import ImageShaper
 from myrepetl_dagster.core.layout import layout_of
-from myrepetl_dagster.core.literal_code import LiteralRow
-from myrepetl_dagster.core.row_events import STRETCH_ROWS
-from myrepetl_dagster.core.shape import Shaper
-from myrepetl_dagster.core.shaped import LiteralKey, LiteralOrder, Mutation, Rendered, Shaped, Stretches
+from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS
+from myrepetl_dagster.core.rows.image_shaper import ImageShaper
+from myrepetl_dagster.core.rows.literal_codegen import LiteralRow
+from myrepetl_dagster.core.rows.pending_rows import LiteralKey, LiteralOrder, Mutation, Rendered, Shaped, Stretches
+from myrepetl_dagster.core.rows.shaper import Shaper
 
 ROWS = st.dictionaries(
     st.integers(-300, 300).map(lambda n: (str(n),)),

@@ -12,20 +12,20 @@ from itertools import accumulate, groupby
 from operator import index, itemgetter
 from typing import Any, NamedTuple
 
-from .binlog.events import Images, RowsRead, Verb
-from .binlog.map_columns import TableMap, Type
-from .binlog.rows_event import ImageKey, Renderer, compile_decoder, compile_renderer, compile_scanner
-from .bulk_rows import BulkForm, BulkRows, bulk_form
-from .literal_code import Form, row_writer, tuple_text
-from .model.errors import RowRejected, UnsupportedEvent
-from .model.tables import Column, Row
-from .mysql.protocol import LONG_BYTES
-from .plan.table_plan import TablePlan, UniqueKeys
-from .row_events import RowChanges, event_form
-from .shape import Shaper
-from .shaped import LastImages, LiteralKey, Mutation, Rendered, Shaped
-from .transforms.filters import columns as filter_columns
-from .values.cells import literal_of
+from ..binlog.events import Images, RowsRead, Verb
+from ..binlog.map_columns import TableMap, Type
+from ..binlog.rows_event import ImageKey, Renderer, compile_decoder, compile_renderer, compile_scanner
+from ..model.errors import RowRejected, UnsupportedEvent
+from ..model.tables import Column, Row
+from ..mysql.protocol import LONG_BYTES
+from ..plan.table_plan import TablePlan, UniqueKeys
+from ..transforms.filters import columns as filter_columns
+from ..values.cells import literal_of
+from .bulk_encoder import BulkForm, BulkRows, bulk_form
+from .event_encoder import RowChanges, event_form
+from .literal_codegen import Form, row_writer, tuple_text
+from .pending_rows import LastImages, LiteralKey, Mutation, Rendered, Shaped
+from .shaper import Shaper
 
 _verb = itemgetter(0)
 _WHOLE_NUMBERS = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.LONGLONG})

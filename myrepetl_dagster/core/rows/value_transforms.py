@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from .model.errors import RowRejected
-from .model.tables import Column
-from .mysql.protocol import fields_at
-from .plan.table_plan import PlannedColumn, TablePlan
-from .values.cells import cell_from_text, to_python
+from ..model.errors import RowRejected
+from ..model.tables import Column
+from ..mysql.protocol import fields_at
+from ..plan.table_plan import PlannedColumn, TablePlan
+from ..values.cells import cell_from_text, to_python
 
 Result = TypeVar("Result")
 
@@ -27,7 +27,7 @@ def transformed(
 ) -> Callable[[bytes | None], Result]:
     """How a field, as the server sent it, becomes what the transform makes of it, as it is `written`.
 
-    It raises RowRejected where the transform fails or nothing can be written; on which row, `shape.py` can tell.
+    It raises RowRejected where the transform fails or nothing can be written; on which row, `shaper.py` can tell.
     """
     cell_of, convert = cell_from_text(column), to_python(column)
     return made_of(plan, planned, lambda data: convert(cell_of(data)), written)

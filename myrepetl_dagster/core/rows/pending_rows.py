@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from .binlog.rows_event import ImageKey
-from .bulk_rows import BulkRows
-from .literal_code import LiteralRow
-from .mysql.protocol import LONG_BYTES
-from .row_events import STRETCH_ROWS, RowChanges
+from ..binlog.rows_event import ImageKey
+from ..mysql.protocol import LONG_BYTES
+from .bulk_encoder import BulkRows
+from .event_encoder import STRETCH_ROWS, RowChanges
+from .literal_codegen import LiteralRow
 
 LiteralKey = tuple[str, ...]
 Mutation = tuple[LiteralKey, LiteralRow | None]

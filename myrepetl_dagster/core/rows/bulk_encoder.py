@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .binlog.column_decoders import Reading
-from .binlog.decoder_codegen import Emit
-from .binlog.map_columns import TableMap
-from .literal_code import Form, Made
-from .model.tables import Cell, Column
-from .values.cells import TEMPORAL_TYPES, decode_text
+from ..binlog.column_decoders import Reading
+from ..binlog.decoder_codegen import Emit
+from ..binlog.map_columns import TableMap
+from ..model.tables import Cell, Column
+from ..values.cells import TEMPORAL_TYPES, decode_text
+from .literal_codegen import Form, Made
 
 _UNSIGNED = 0x80
 # Integers whose bytes in the log are those of the parameter: (parameter type, bytes).

@@ -11,15 +11,15 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from .literal_code import Form, LiteralRow, Made, Writer, row_writer
-from .model.errors import ReplicationError, SchemaDrift
-from .model.tables import Column, Row
-from .plan.table_plan import PlannedColumn, TablePlan
-from .python_columns import filter_failed, made_of, passes_alone, transform_failed
-from .shaped import LiteralKey, Shaped
-from .transforms.filters import columns as filter_columns
-from .transforms.filters import compile_filter
-from .values.cells import any_literal, from_python, literal_for, to_python
+from ..model.errors import ReplicationError, SchemaDrift
+from ..model.tables import Column, Row
+from ..plan.table_plan import PlannedColumn, TablePlan
+from ..transforms.filters import columns as filter_columns
+from ..transforms.filters import compile_filter
+from ..values.cells import any_literal, from_python, literal_for, to_python
+from .literal_codegen import Form, LiteralRow, Made, Writer, row_writer
+from .pending_rows import LiteralKey, Shaped
+from .value_transforms import filter_failed, made_of, passes_alone, transform_failed
 
 Change = tuple[Row | None, Row | None]
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .binlog.decoder_codegen import Emit
-from .model.tables import Cell, Column, Row
-from .values.cells import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
+from ..binlog.decoder_codegen import Emit
+from ..model.tables import Cell, Column, Row
+from ..values.cells import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
 
 
 @dataclass(frozen=True, slots=True)
