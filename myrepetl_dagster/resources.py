@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas
 
     from .core.apply import MySQLTarget
-    from .core.source import MySQLSource
+    from .core.source.mysql_source import MySQLSource
 
 
 class MySQLResource(dg.ConfigurableResource[Any]):
@@ -107,7 +107,9 @@ class MySQLSourceResource(MySQLResource):
     @contextmanager
     def server(self) -> Iterator[MySQLSource]:
         """The server, connected to when it is first asked something."""
-        from .core.source import MySQLSource  # here and below, since what only loads definitions needs no driver
+        from .core.source.mysql_source import (
+            MySQLSource,  # here and below, since what only loads definitions needs no driver
+        )
 
         with self._opened(MySQLSource) as server:
             yield server

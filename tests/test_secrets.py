@@ -26,7 +26,7 @@ from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.errors import ReplicationError, SourceLost
 from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.mysql.connect import Use, parameters
-from myrepetl_dagster.core.source import MySQLSource
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
 from myrepetl_dagster.core.status import status
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -33,7 +33,7 @@ from .replay import Replay, describe_events, is_strict
 from .rows.bulk_encoder import BulkRows
 from .rows.event_encoder import RowChanges
 from .rows.pending_rows import LiteralKey, Mutation, Rendered
-from .snapshot import keyset_condition
+from .source.snapshot_reader import keyset_condition
 from .target_control import Claims, TargetControl
 from .target_sql import key_literals, table_sql, where_sql
 from .values.cells import sql_name

@@ -21,7 +21,7 @@ from .plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from .render import float_text
 from .rows.bulk_encoder import BLOB, DECIMAL, NULL_PARAMETER, TEXT, UTF8, BulkRows, parameter
 from .rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
-from .snapshot import whole_value
+from .source.snapshot_reader import whole_value
 from .transforms.pushdown import condition_sql, transformed_sql, unsure_sql
 from .values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
 

@@ -8,7 +8,7 @@ from .checks import ConnectionReport, State
 from .config.pipeline import Pipeline, TableMapping
 from .model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from .plan.table_plan import TablePlan, plan_table
-from .source import MySQLSource
+from .source.mysql_source import MySQLSource
 from .values.rounding import require_exact
 
 

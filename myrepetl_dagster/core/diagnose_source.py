@@ -7,8 +7,8 @@ from .config.pipeline import Pipeline
 from .model.errors import ReplicationError
 from .mysql.connect import query, quote_name, translated
 from .mysql.grants import missing, parse
-from .source import MySQLSource
-from .stream import LogStream
+from .source.binlog_stream import LogStream
+from .source.mysql_source import MySQLSource
 
 RETENTION_S_MIN = 24 * 3600.0
 

@@ -28,8 +28,8 @@ from .model.tables import Limits
 from .mysql.protocol import fields, row_packets
 from .plan.table_plan import UniqueKeys
 from .rows.pending_rows import LiteralKey, Shaped
-from .snapshot import keys_condition, keyset_condition
-from .source import MySQLSource
+from .source.mysql_source import MySQLSource
+from .source.snapshot_reader import keys_condition, keyset_condition
 from .tuple_copy import tuple_select
 from .values.cells import cell_from_text, literal_of, sql_name
 

@@ -20,7 +20,7 @@ from .config.pipeline import Endpoint, Pipeline, TableMapping
 from .model.errors import ReplicationError, TransientError
 from .model.position import Position, earliest
 from .model.tables import Limits, Phase
-from .source import MySQLSource
+from .source.mysql_source import MySQLSource
 from .status import lag_s
 
 SCAN_BYTES_MAX = 2**20

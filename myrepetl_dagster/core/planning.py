@@ -21,7 +21,7 @@ from .plan.schema_change import Answer
 from .plan.table_plan import TablePlan
 from .preflight import define, resolve
 from .result import MappingResult
-from .source import MySQLSource
+from .source.mysql_source import MySQLSource
 
 log = logging.getLogger("myrepetl")
 

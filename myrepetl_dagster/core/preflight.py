@@ -18,7 +18,7 @@ from .model.tables import Column, Table
 from .mysql.connect import query, translated
 from .mysql.describe import column_definition, create_table_sql
 from .plan.table_plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
-from .source import MySQLSource
+from .source.mysql_source import MySQLSource
 from .transforms.filters import check_types
 from .transforms.filters import columns as filter_columns
 from .transforms.functions import Transform

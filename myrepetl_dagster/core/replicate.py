@@ -28,7 +28,7 @@ from .preflight import check_source
 from .replay import Replay
 from .result import MappingResult
 from .run_pass import Pass, fast_copies
-from .source import MySQLSource
+from .source.mysql_source import MySQLSource
 from .target_control import Claims
 
 log = logging.getLogger("myrepetl")

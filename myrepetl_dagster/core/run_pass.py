@@ -16,7 +16,7 @@ from .model.position import Position, Transaction
 from .model.tables import Limits, Phase
 from .plan.table_plan import Step, TablePlan, next_step
 from .seams import Source, Target
-from .source import MySQLSource
+from .source.mysql_source import MySQLSource
 
 log = logging.getLogger("myrepetl")
 

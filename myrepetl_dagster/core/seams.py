@@ -14,7 +14,7 @@ from .plan.table_plan import TablePlan
 from .prepared import PreparedRows
 from .rows.event_encoder import RowChanges
 from .rows.pending_rows import LiteralKey, Mutation, Rendered
-from .snapshot import Chunk
+from .source.snapshot_reader import Chunk
 
 RowLists = Generator[list[Row], None, None]
 

@@ -11,7 +11,7 @@ from .checkpoint import Checkpoint
 from .config.pipeline import Endpoint, Pipeline, TableMapping
 from .model.errors import ReplicationError, TransientError
 from .model.position import Position
-from .source import MySQLSource
+from .source.mysql_source import MySQLSource
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from .mysql.protocol import views_at
 from .plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from .render import column_sql
 from .rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
-from .snapshot import whole_value
+from .source.snapshot_reader import whole_value
 from .transforms.pushdown import condition_sql, unsure_sql
 from .values.cells import any_literal, cell_from_text, from_python, literal_for, literal_of
 

@@ -23,7 +23,7 @@ from .rows.bulk_encoder import BulkRows
 from .rows.event_encoder import binlog_sql
 from .rows.literal_codegen import LiteralRow
 from .rows.pending_rows import LiteralKey, Mutation, Rendered
-from .snapshot import keys_condition
+from .source.snapshot_reader import keys_condition
 from .target_sql import (
     BULK_BYTES_MAX,
     COLLISIONS,

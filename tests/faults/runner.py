@@ -24,11 +24,12 @@ from typing import Any
 from pymysql.connections import Connection
 from pymysql.constants import COMMAND
 
-from myrepetl_dagster.core import apply, checkpoint, joining, stream
+from myrepetl_dagster.core import apply, checkpoint, joining
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import ReplicationError
 from myrepetl_dagster.core.model.tables import Progress
 from myrepetl_dagster.core.replicate import replicate
+from myrepetl_dagster.core.source import binlog_stream
 
 _out = threading.Lock()
 
@@ -78,13 +79,13 @@ def install_fault(text: str) -> None:
 
 def count_streams() -> None:
     """Say each time that the core opens a stream, so that a stream opened behind its back shows."""
-    real_enter = stream.LogStream.__enter__
+    real_enter = binlog_stream.LogStream.__enter__
 
-    def enter(self: stream.LogStream) -> stream.LogStream:
+    def enter(self: binlog_stream.LogStream) -> binlog_stream.LogStream:
         say("stream")
         return real_enter(self)
 
-    stream.LogStream.__enter__ = enter  # type: ignore[method-assign]
+    binlog_stream.LogStream.__enter__ = enter  # type: ignore[method-assign]
 
 
 def join_batches() -> None:

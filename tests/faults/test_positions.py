@@ -19,7 +19,7 @@ from servers import Server
 from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.tables import Limits, TableName
-from myrepetl_dagster.core.source import MySQLSource
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 MYSQL_GTID, MYSQL_FILE, MARIADB = SOURCES
 

@@ -19,7 +19,7 @@ from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.mysql import bulk_connection
 from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
 from myrepetl_dagster.core.rows.bulk_encoder import BulkRows
-from myrepetl_dagster.core.source import MySQLSource
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 ROUTES = [Route("mariadb", True, "mariadb"), Route("mysql", True, "mariadb")]
 AS_TEXT = {"geometry", "point", "linestring", "polygon", "vector", "multipoint", "multilinestring", "multipolygon"}

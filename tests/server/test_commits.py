@@ -26,7 +26,7 @@ from myrepetl_dagster.core.model.errors import RowRejected, SchemaDrift, StaleRu
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.rows.pending_rows import Part
 from myrepetl_dagster.core.seams import Target
-from myrepetl_dagster.core.snapshot import keys_condition
+from myrepetl_dagster.core.source.snapshot_reader import keys_condition
 from myrepetl_dagster.core.write import DELETE_KEYS_MAX
 
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]

@@ -25,8 +25,8 @@ from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.mysql import server as server_module
 from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
-from myrepetl_dagster.core.source import MySQLSource
-from myrepetl_dagster.core.stream import LogStream
+from myrepetl_dagster.core.source.binlog_stream import LogStream
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 LIMITS = Limits(connect_timeout_s=1.0, control_timeout_s=2.0, stream_heartbeat_s=0.3, stream_timeout_s=1.0)
 

@@ -40,8 +40,8 @@ from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, parameters, query, translate, translated
 from myrepetl_dagster.core.mysql.error_codes import ERROR_CODES, ErrorClass, classify
-from myrepetl_dagster.core.source import MySQLSource
-from myrepetl_dagster.core.stream import LogStream
+from myrepetl_dagster.core.source.binlog_stream import LogStream
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 LIMITS = Limits(connect_timeout_s=2, control_timeout_s=5, apply_timeout_s=10, lock_wait_timeout_s=1)
 SECRET = "zyxw-secret-value"

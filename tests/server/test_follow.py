@@ -18,8 +18,8 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.replicate import SourceRun
 from myrepetl_dagster.core.result import MappingResult
-from myrepetl_dagster.core.source import MySQLSource
-from myrepetl_dagster.core.stream import LogStream
+from myrepetl_dagster.core.source.binlog_stream import LogStream
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 PATIENCE_S = 20.0
 

@@ -24,8 +24,8 @@ from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.model.tables import Column, Limits, Row, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
-from myrepetl_dagster.core.snapshot import Relation, read_chunk
-from myrepetl_dagster.core.source import MySQLSource
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
+from myrepetl_dagster.core.source.snapshot_reader import Relation, read_chunk
 from myrepetl_dagster.core.values.cells import decode_text, to_python
 
 SAME = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]

@@ -27,7 +27,7 @@ from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replay import Replay
 from myrepetl_dagster.core.rows.event_encoder import RowChanges
-from myrepetl_dagster.core.source import MySQLSource
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 

@@ -19,7 +19,7 @@ from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pa
 from server_farm import Servers
 
 from myrepetl_dagster.core.model.tables import Progress
-from myrepetl_dagster.core.source import MySQLSource
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 
 @pytest.fixture(params=SOURCES, ids=str)

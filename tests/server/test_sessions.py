@@ -17,8 +17,8 @@ from myrepetl_dagster.core.config.pipeline import Endpoint, Pipeline
 from myrepetl_dagster.core.model.errors import PrerequisiteError, RowRejected, SourceLost
 from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
-from myrepetl_dagster.core.source import MySQLSource
-from myrepetl_dagster.core.stream import LogStream
+from myrepetl_dagster.core.source.binlog_stream import LogStream
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 TABLE = {"a.t": {"target_table": "b.t"}}
 

@@ -23,7 +23,7 @@ from servers import Flavour, Server
 from myrepetl_dagster.core.binlog.events import Committed, KnownTable, RowsRead
 from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
 from myrepetl_dagster.core.model.tables import TableName
-from myrepetl_dagster.core.source import MySQLSource
+from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 WRITERS = 8
 

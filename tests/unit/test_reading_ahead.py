@@ -13,8 +13,8 @@ from myrepetl_dagster.core.binlog.events import Idle, KnownTable, LogEvent, Move
 from myrepetl_dagster.core.binlog.reader import LogReader
 from myrepetl_dagster.core.model.errors import SourceLost, UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Column, TableName
-from myrepetl_dagster.core.source import _log_events
-from myrepetl_dagster.core.stream import LogStream
+from myrepetl_dagster.core.source.binlog_stream import LogStream
+from myrepetl_dagster.core.source.mysql_source import _log_events
 
 USERS = TableName("shop", "users")
 

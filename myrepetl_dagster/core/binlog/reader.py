@@ -1,6 +1,6 @@
 """Binlog events, from the bytes of the protocol's packets to what happened to the mapped tables. Pure.
 
-mysql-replication opens the stream (`stream.py`); from an event's header on the reading is ours, because
+mysql-replication opens the stream (`binlog_stream.py`); from an event's header on the reading is ours, because
 that library drops event types that it does not know without a word. Here every type is either understood,
 known to change no row, or a reason to stop.
 """

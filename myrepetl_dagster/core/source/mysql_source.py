@@ -9,19 +9,19 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from . import snapshot
-from .binlog.events import Idle, KnownTable, LogEvent, Moved
-from .binlog.reader import LogReader
-from .concurrency.read_ahead import ahead
-from .config.pipeline import Endpoint
-from .model.position import Position
-from .model.tables import Column, Limits, Row, Table, TableName
-from .mysql.connect import Use, close_quietly, connect, query, quote_name
-from .mysql.describe import columns_of
-from .plan.table_plan import TablePlan
-from .seams import RowLists
-from .source_log import SourceLog
-from .stream import LogStream
+from ..binlog.events import Idle, KnownTable, LogEvent, Moved
+from ..binlog.reader import LogReader
+from ..concurrency.read_ahead import ahead
+from ..config.pipeline import Endpoint
+from ..model.position import Position
+from ..model.tables import Column, Limits, Row, Table, TableName
+from ..mysql.connect import Use, close_quietly, connect, query, quote_name
+from ..mysql.describe import columns_of
+from ..plan.table_plan import TablePlan
+from ..seams import RowLists
+from . import snapshot_reader
+from .binlog_stream import LogStream
+from .log_position import SourceLog
 
 
 class MySQLSource(SourceLog):
@@ -35,7 +35,7 @@ class MySQLSource(SourceLog):
         super().__init__(endpoint, limits)
         self._server_id = server_id
         self._snapshot: Connection[Any] | None = None
-        self._relations: dict[tuple[str, Table], snapshot.Relation] = {}
+        self._relations: dict[tuple[str, Table], snapshot_reader.Relation] = {}
 
     # ---- connections ----
     @property
@@ -90,12 +90,12 @@ class MySQLSource(SourceLog):
         with self.doing(f"describing {name}"):
             return columns_of(self.control, name)
 
-    def relation(self, plan: TablePlan) -> snapshot.Relation:
+    def relation(self, plan: TablePlan) -> snapshot_reader.Relation:
         """What a snapshot of the mapping reads."""
         asked = (plan.name, plan.source)  # a table that was altered is another relation
         if asked not in self._relations:
             with self.doing(f"planning the snapshot of {plan.name}"):
-                self._relations[asked] = snapshot.relation_of(self.snapshot_connection, plan)
+                self._relations[asked] = snapshot_reader.relation_of(self.snapshot_connection, plan)
         return self._relations[asked]
 
     def layout(self, plan: TablePlan) -> tuple[Column, ...]:
@@ -106,25 +106,25 @@ class MySQLSource(SourceLog):
         """Whether the snapshot can go by key; else it is one consistent read."""
         return bool(self.relation(plan).key)
 
-    def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> snapshot.Chunk:
+    def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> snapshot_reader.Chunk:
         with self.doing(f"reading a chunk of {plan.source.name}"):
-            return snapshot.read_chunk(self.snapshot_connection, self.relation(plan), after, rows_max)
+            return snapshot_reader.read_chunk(self.snapshot_connection, self.relation(plan), after, rows_max)
 
     def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]:
         relation = self.relation(plan)
         connection = connect(self.endpoint, Use.SNAPSHOT, self.limits, self.info)  # its own: it streams
         try:
             with self.doing(f"reading {plan.name}"):
-                yield from snapshot.read_all(connection, relation, rows_max)
+                yield from snapshot_reader.read_all(connection, relation, rows_max)
         finally:
             connection._force_close()
 
     def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> RowLists:
         """The rows whose key (source column names) is among the given literals, in lists."""
-        condition = snapshot.keys_condition(key, keys)
+        condition = snapshot_reader.keys_condition(key, keys)
         with self.doing(f"looking for keys of {plan.source.name}"):
             try:
-                yield from snapshot.read_keys(self.snapshot_connection, self.relation(plan), condition)
+                yield from snapshot_reader.read_keys(self.snapshot_connection, self.relation(plan), condition)
             except BaseException:  # also where the caller stops early
                 self.discard_snapshot_connection()
                 raise

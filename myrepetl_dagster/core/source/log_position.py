@@ -16,15 +16,15 @@ from typing import Any
 
 from pymysql.cursors import SSCursor
 
-from .config.pipeline import Endpoint
-from .model.errors import PositionLost, PrerequisiteError, SourceLost
-from .model.position import GtidSet, Position
-from .model.tables import Limits, TableName
-from .mysql.connect import query, quote_name
-from .mysql.server import Server
-from .mysql.session import lock_wait_s
-from .same_log import SameLog
-from .stream import LogStream
+from ..config.pipeline import Endpoint
+from ..model.errors import PositionLost, PrerequisiteError, SourceLost
+from ..model.position import GtidSet, Position
+from ..model.tables import Limits, TableName
+from ..mysql.connect import query, quote_name
+from ..mysql.server import Server
+from ..mysql.session import lock_wait_s
+from .binlog_stream import LogStream
+from .log_identity import SameLog
 
 _EXECUTED_WAIT_S = 2.0
 _FIRST_OFFSET = 4  # where the first event of every binlog file begins

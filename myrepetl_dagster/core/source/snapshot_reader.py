@@ -15,11 +15,11 @@ from typing import Any
 from pymysql.connections import Connection
 from pymysql.constants import FLAG
 
-from .model.errors import SchemaDrift
-from .model.tables import Column, Row
-from .mysql.protocol import fields, row_packets
-from .plan.table_plan import TablePlan, not_null_keys
-from .values.cells import (
+from ..model.errors import SchemaDrift
+from ..model.tables import Column, Row
+from ..mysql.protocol import fields, row_packets
+from ..plan.table_plan import TablePlan, not_null_keys
+from ..values.cells import (
     ENUM_ERROR,
     FLOAT_TYPES,
     INTEGER_TYPES,
@@ -30,7 +30,7 @@ from .values.cells import (
     sql_name,
     sql_text,
 )
-from .values.collations import charset_of
+from ..values.collations import charset_of
 
 CHUNK_BYTES_MAX = 4 * 2**20  # with the last row of a chunk on top, however long it is
 

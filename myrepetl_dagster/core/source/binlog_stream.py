@@ -18,12 +18,12 @@ from typing import Any
 from pymysql.connections import Connection
 from pymysqlreplication import BinLogStreamReader
 
-from .config.pipeline import Endpoint
-from .model.position import GtidSet, Position
-from .model.tables import Limits
-from .mysql.connect import ServerInfo, Use, close_quietly, connect, parameters, query, translated
-from .mysql.protocol import packet_batches
-from .mysql.session import heartbeat_s
+from ..config.pipeline import Endpoint
+from ..model.position import GtidSet, Position
+from ..model.tables import Limits
+from ..mysql.connect import ServerInfo, Use, close_quietly, connect, parameters, query, translated
+from ..mysql.protocol import packet_batches
+from ..mysql.session import heartbeat_s
 
 _COM_BINLOG_DUMP_GTID = 0x1E
 _NON_BLOCKING, _THROUGH_GTID = 0x01, 0x04

@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from .binlog.event_format import KIND_AT, event_crc32, event_offset_bytes
-from .binlog.events import Committed, Decided, Moved, Prepared, RolledBack
-from .binlog.reader import LogReader
-from .event_kinds import FORMAT_DESCRIPTION
-from .model.errors import PositionLost, ReplicationError, UnsupportedEvent
-from .model.position import Mark, Position, Transaction
+from ..binlog.event_format import KIND_AT, event_crc32, event_offset_bytes
+from ..binlog.events import Committed, Decided, Moved, Prepared, RolledBack
+from ..binlog.reader import LogReader
+from ..event_kinds import FORMAT_DESCRIPTION
+from ..model.errors import PositionLost, ReplicationError, UnsupportedEvent
+from ..model.position import Mark, Position, Transaction
 
 _BEGINNING_BYTES_MAX = 2**20
 _FIRST_OFFSET = 4
