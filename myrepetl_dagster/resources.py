@@ -21,8 +21,8 @@ from .core.model.errors import ConfigError
 if TYPE_CHECKING:
     import pandas
 
-    from .core.apply import MySQLTarget
     from .core.source.mysql_source import MySQLSource
+    from .core.target.mysql_target import MySQLTarget
 
 
 class MySQLResource(dg.ConfigurableResource[Any]):
@@ -133,7 +133,7 @@ class MySQLTargetResource(MySQLResource):
     @contextmanager
     def server(self) -> Iterator[MySQLTarget]:
         """The server, connected to when it is first asked something."""
-        from .core.apply import MySQLTarget
+        from .core.target.mysql_target import MySQLTarget
 
         with self._opened(MySQLTarget) as server:
             yield server

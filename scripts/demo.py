@@ -27,7 +27,7 @@ from rich.table import Table
 from servers import Flavour, Server, ServerFailed, ServerUnavailable
 
 from myrepetl_dagster.core import ReplicationError, load, status
-from myrepetl_dagster.core.apply import MySQLTarget
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ROOT / "demo"

@@ -29,7 +29,6 @@ from .binlog.events import (
     XaBegun,
 )
 from .binlog.map_columns import TableMap
-from .checkpoint import columns_from_json
 from .commit_queue import CommitQueue
 from .layout import layout_of
 from .log_cursor import LogCursor
@@ -41,6 +40,7 @@ from .plan.schema_change import Answer, Decision, concerned, decide
 from .rows.image_shaper import ImageShaper, only_last_images
 from .rows.shaper import Shaper
 from .seams import Source
+from .target.checkpoint_table import columns_from_json
 from .xa_transactions import XaTransactions
 
 FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses

@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .checkpoint import Checkpoint
 from .commits import LANES, Commit, Piece, piece_of, placed
 from .joining import EARLY_BYTES_MAX, Batch, Joining
 from .log_cursor import LogCursor
@@ -20,6 +19,7 @@ from .mapping_state import MappingState, Report, Work
 from .model.position import Position
 from .model.tables import Limits, Phase
 from .seams import Target
+from .target.checkpoint_table import Checkpoint
 
 ALONE_FIRST = 32
 

@@ -13,8 +13,8 @@ states in the same order as if one had come after the other:
 * A delete that finds no row leaves no lock, and might miss one that an earlier transaction is about to insert. So where
   keys are not as distinct to the target as they are here, a batch with deletes waits as a whole.
 * Of a small table servers look at all rows to find a few, and a delete waits for rows that are not its own: there,
-  nothing is written beside one. Not so where a target takes the log's own images (`replay.py`), for which it looks by
-  the key alone.
+  nothing is written beside one. Not so where a target takes the log's own images (`event_replay.py`), for which it
+  looks by the key alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .checkpoint import Checkpoint
 from .concurrency.background import Waiting
 from .mapping_state import MappingState, Work, blamed
 from .model.errors import TargetBusy, UnsupportedEvent
@@ -33,6 +32,7 @@ from .plan.table_plan import TablePlan, UniqueKeys
 from .rows.event_encoder import STRETCH_ROWS, RowChanges
 from .rows.pending_rows import LiteralOrder, Part, Rendered, Shaped, Stretches
 from .seams import Target
+from .target.checkpoint_table import Checkpoint
 
 LANES = 3
 

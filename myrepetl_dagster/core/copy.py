@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from .checkpoint import Checkpoint, CopyState
 from .mapping_state import MappingState, Report, blamed
 from .model.errors import StaleRun
 from .model.position import Position
@@ -22,6 +21,7 @@ from .plan.table_plan import TablePlan
 from .rows.pending_rows import LiteralKey, Shaped
 from .rows.shaper import Shaper
 from .seams import Source, Target
+from .target.checkpoint_table import Checkpoint, CopyState
 from .values.cells import INTEGER_TYPES, TEMPORAL_TYPES
 
 log = logging.getLogger("myrepetl")

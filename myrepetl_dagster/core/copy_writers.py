@@ -6,9 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
-from .apply import MySQLTarget
 from .mapping_state import MappingState, blamed
 from .model.errors import RowRejected
+from .target.mysql_target import MySQLTarget
 
 PENDING_BYTES_MAX = 8 * 2**20
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import checkpoint
-from .apply import MySQLTarget
 from .checks import ConnectionReport, State, account, common_checks, reach, set_variable, variables
 from .config.pipeline import Pipeline
 from .diagnose_mapping import mapping_checks
@@ -17,6 +15,8 @@ from .diagnose_source import source_report
 from .model.tables import TableName
 from .mysql.connect import query, quote_name, translated
 from .mysql.grants import missing, parse
+from .target import checkpoint_table
+from .target.mysql_target import MySQLTarget
 
 PACKET_BYTES_MIN = 4 * 2**20  # twice what one of our statements aims at
 
@@ -62,7 +62,7 @@ def _writable(report: ConnectionReport, writer: MySQLTarget) -> None:
 
 def _target_grants(report: ConnectionReport, pipeline: Pipeline, writer: MySQLTarget) -> None:
     grants = parse(str(row[0]) for row in query(writer.control, "SHOW GRANTS"))
-    wanted = {TableName(writer.endpoint.database, checkpoint.TABLE): False}
+    wanted = {TableName(writer.endpoint.database, checkpoint_table.TABLE): False}
     for mapping in pipeline.mappings_of_target(report.endpoint.name):
         evolves = mapping.schema_policy == "evolve" and mapping.columns is None
         wanted[mapping.target_name] = wanted.get(mapping.target_name, False) or evolves

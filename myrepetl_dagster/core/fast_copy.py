@@ -16,9 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import cast
 
-from .apply import MySQLTarget
 from .bulk_copy import NotAlike, bulk_select
-from .checkpoint import Checkpoint
 from .copy import Copies, Copy, ended, store
 from .copy_writers import Writers
 from .mapping_state import MappingState, Report, blamed
@@ -30,6 +28,8 @@ from .plan.table_plan import UniqueKeys
 from .rows.pending_rows import LiteralKey, Shaped
 from .source.mysql_source import MySQLSource
 from .source.snapshot_reader import keys_condition, keyset_condition
+from .target.checkpoint_table import Checkpoint
+from .target.mysql_target import MySQLTarget
 from .tuple_copy import tuple_select
 from .values.cells import cell_from_text, literal_of, sql_name
 

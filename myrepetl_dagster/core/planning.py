@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .apply import MySQLTarget
-from .checkpoint import Checkpoint, columns_from_json
 from .config.pipeline import Pipeline, TableMapping
 from .evolve import follow
 from .mapping_state import Place, SchemaChanged
@@ -22,6 +20,8 @@ from .plan.table_plan import TablePlan
 from .preflight import define, resolve
 from .result import MappingResult
 from .source.mysql_source import MySQLSource
+from .target.checkpoint_table import Checkpoint, columns_from_json
+from .target.mysql_target import MySQLTarget
 
 log = logging.getLogger("myrepetl")
 

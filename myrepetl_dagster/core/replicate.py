@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .apply import MySQLTarget
-from .checkpoint import Checkpoint
 from .concurrency.interrupts import interrupts_kept
 from .config.pipeline import Pipeline, TableMapping
 from .mapping_state import MappingState, Place, SchemaChanged
@@ -25,11 +23,13 @@ from .model.tables import Limits, Progress
 from .plan.table_plan import TablePlan
 from .planning import Planning, Servers
 from .preflight import check_source
-from .replay import Replay
 from .result import MappingResult
 from .run_pass import Pass, fast_copies
 from .source.mysql_source import MySQLSource
-from .target_control import Claims
+from .target.checkpoint_table import Checkpoint
+from .target.control import Claims
+from .target.event_replay import Replay
+from .target.mysql_target import MySQLTarget
 
 log = logging.getLogger("myrepetl")
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .catch_up import CatchUp
-from .checkpoint import Checkpoint, CopyState, columns_to_json
 from .copy import Copies, can_sweep, store
 from .fast_copy import FastCopies
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, blamed
@@ -17,6 +16,7 @@ from .model.tables import Limits, Phase
 from .plan.table_plan import Step, TablePlan, next_step
 from .seams import Source, Target
 from .source.mysql_source import MySQLSource
+from .target.checkpoint_table import Checkpoint, CopyState, columns_to_json
 
 log = logging.getLogger("myrepetl")
 

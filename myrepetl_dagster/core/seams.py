@@ -6,15 +6,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from .binlog.events import KnownTable, LogEvent
-from .checkpoint import Checkpoint
 from .concurrency.background import Waiting
 from .model.position import Position
 from .model.tables import Column, Row, TableName
 from .plan.table_plan import TablePlan
-from .prepared import PreparedRows
 from .rows.event_encoder import RowChanges
 from .rows.pending_rows import LiteralKey, Mutation, Rendered
 from .source.snapshot_reader import Chunk
+from .target.checkpoint_table import Checkpoint
+from .target.prepared_table import PreparedRows
 
 RowLists = Generator[list[Row], None, None]
 

@@ -9,7 +9,7 @@ from pymysql.connections import Connection
 from .model.tables import TableName
 from .mysql.connect import query
 from .plan.table_plan import TablePlan
-from .target_sql import table_sql
+from .target.statements import table_sql
 
 _TABLE_BYTES = (
     "SELECT data_length + index_length FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"

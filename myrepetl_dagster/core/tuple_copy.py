@@ -1,8 +1,8 @@
 """A copy whose rows the source renders as SQL tuples, but for the columns whose values pass through Python. Pure.
 
-A tuple is the text `(1,'a',NULL)` of a row, exactly what `shaper.py` and `write.py` would write for it. Where a column
-has a transform that looks at its own value only, that value is read beside the tuple, as Python reads it, and its
-literal is put at the tuple's end: the plan by which tuples are written has these columns last.
+A tuple is the text `(1,'a',NULL)` of a row, exactly what `shaper.py` and `row_writer.py` would write for it. Where a
+column has a transform that looks at its own value only, that value is read beside the tuple, as Python reads it, and
+its literal is put at the tuple's end: the plan by which tuples are written has these columns last.
 `tests/server/test_render.py` and `test_python_columns.py` compare the outcome with that of Python alone.
 """
 

@@ -1,5 +1,5 @@
-"""XA transactions during a pass: what one means is kept from its XA PREPARE on (`prepared.py` says how), and happens,
-or never does, where the log decides it.
+"""XA transactions during a pass: what one means is kept from its XA PREPARE on (`prepared_table.py` says how), and
+happens, or never does, where the log decides it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .binlog.events import Decided
 from .commit_queue import CommitQueue
 from .mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, blamed
 from .model.position import Transaction
-from .prepared import PARTS, keep, unpacked
+from .target.prepared_table import PARTS, keep, unpacked
 
 
 class XaTransactions:

@@ -28,12 +28,12 @@ from pipelines import REPLAY, Pair, pair_of
 from server_farm import Servers
 from servers import Flavour, Server
 
-from myrepetl_dagster.core import checkpoint as checkpoints
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import TransientError
 from myrepetl_dagster.core.model.tables import Phase
 from myrepetl_dagster.core.replicate import replicate
 from myrepetl_dagster.core.result import MappingResult
+from myrepetl_dagster.core.target import checkpoint_table as checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = Path(__file__).with_name("runner.py")

@@ -24,12 +24,13 @@ from typing import Any
 from pymysql.connections import Connection
 from pymysql.constants import COMMAND
 
-from myrepetl_dagster.core import apply, checkpoint, joining
+from myrepetl_dagster.core import joining
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import ReplicationError
 from myrepetl_dagster.core.model.tables import Progress
 from myrepetl_dagster.core.replicate import replicate
 from myrepetl_dagster.core.source import binlog_stream
+from myrepetl_dagster.core.target import checkpoint_table, mysql_target
 
 _out = threading.Lock()
 
@@ -54,7 +55,7 @@ def install_fault(text: str) -> None:
             say("fault", point=point, stored=storing)
             os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)
 
-    real_write, real_commit = checkpoint.write, apply.MySQLTarget.commit
+    real_write, real_commit = checkpoint_table.write, mysql_target.MySQLTarget.commit
 
     def write(*args: Any) -> None:
         reached("data-written")
@@ -66,15 +67,15 @@ def install_fault(text: str) -> None:
         reached("commit-sent")
         connection._read_ok_packet()
 
-    def commit(target: apply.MySQLTarget, stored: Any) -> None:
+    def commit(target: mysql_target.MySQLTarget, stored: Any) -> None:
         storing.clear()
         storing.update({c.mapping: c.sequence for c in stored})
         real_commit(target, stored)
         reached("committed")
 
-    checkpoint.write = write  # type: ignore[assignment]
+    checkpoint_table.write = write  # type: ignore[assignment]
     Connection.commit = commit_packet
-    apply.MySQLTarget.commit = commit  # type: ignore
+    mysql_target.MySQLTarget.commit = commit  # type: ignore
 
 
 def count_streams() -> None:
@@ -90,7 +91,7 @@ def count_streams() -> None:
 
 def join_batches() -> None:
     """As if no buffer pool held the tables: batches wait, and are joined."""
-    apply.MySQLTarget.buffer_pool_bytes = 1  # type: ignore[assignment, method-assign]
+    mysql_target.MySQLTarget.buffer_pool_bytes = 1  # type: ignore[assignment, method-assign]
     joining.JOIN_WAIT_S = 0.3
     real_begin = joining.Joining.begin
 

@@ -13,7 +13,7 @@ from faults.harness import LIMITS, MAPPING, OTHER, Run, World, fault_pair, scale
 from server_farm import Servers
 from servers import Flavour
 
-from myrepetl_dagster.core import checkpoint as checkpoints
+from myrepetl_dagster.core.target import checkpoint_table as checkpoints
 
 
 # ---- SIGKILL of the run --------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from pipelines import Pair, Route, pair, pair_of
 from server_farm import Servers
 from type_matrix import change_in_every_way, differences, fill, packed, tables
 
-from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.model.tables import TableName
@@ -20,6 +19,7 @@ from myrepetl_dagster.core.mysql import bulk_connection
 from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
 from myrepetl_dagster.core.rows.bulk_encoder import BulkRows
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 ROUTES = [Route("mariadb", True, "mariadb"), Route("mysql", True, "mariadb")]
 AS_TEXT = {"geometry", "point", "linestring", "polygon", "vector", "multipoint", "multilinestring", "multipolygon"}

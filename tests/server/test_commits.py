@@ -16,9 +16,7 @@ from faults.harness import retries
 from pipelines import Pair, Route, pair
 from server_farm import Servers
 
-from myrepetl_dagster.core import apply, joining
-from myrepetl_dagster.core.apply import MySQLTarget
-from myrepetl_dagster.core.checkpoint import TABLE
+from myrepetl_dagster.core import joining
 from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.joining import Joining
 from myrepetl_dagster.core.mapping_state import MappingState
@@ -27,7 +25,10 @@ from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.rows.pending_rows import Part
 from myrepetl_dagster.core.seams import Target
 from myrepetl_dagster.core.source.snapshot_reader import keys_condition
-from myrepetl_dagster.core.write import DELETE_KEYS_MAX
+from myrepetl_dagster.core.target import mysql_target
+from myrepetl_dagster.core.target.checkpoint_table import TABLE
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.target.row_writer import DELETE_KEYS_MAX
 
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 ACCOUNTS = 300
@@ -150,7 +151,7 @@ def test_a_trigger_that_turns_the_locks_around(
     world: Pair, done: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the earlier transaction waits for a lock of the later one, the later one gives way, and all arrives."""
-    monkeypatch.setattr(apply, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(mysql_target, "PATIENCE_S", 0.1)
     monkeypatch.setattr(joining, "JOIN_WAIT_S", 60.0)
     bank(world)
     world.run("bank")
@@ -271,7 +272,7 @@ def test_a_commit_that_takes_long_is_waited_for(
     world: Pair, done: Counter[str], way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer than a later transaction has patience for: it has its locks, so that nobody gives way to it."""
-    monkeypatch.setattr(apply, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(mysql_target, "PATIENCE_S", 0.3)
     bank(world)
     world.run("bank")
     move(world, 100, seed=14)
@@ -358,7 +359,7 @@ def test_deletes_of_a_small_table_wait_for_their_turn(
     """Of few rows a server looks at all to find some: no transaction waits for rows that another one has, gives way or
     ends in a deadlock, however many rows come and go.
     """
-    monkeypatch.setattr(apply, "PATIENCE_S", BUSY_S)
+    monkeypatch.setattr(mysql_target, "PATIENCE_S", BUSY_S)
     world.replays = False
     world.limits |= {"batch_rows_max": 1000, "joined_batches_max": 30}
     bank(world)
@@ -462,7 +463,7 @@ def test_what_cannot_go_as_events_is_written_beside_as_well(
     """Through a transform and a filter, by an account that may write events: of a large table, transactions write most
     of their rows at the same time, also rows that go.
     """
-    monkeypatch.setattr(apply, "PATIENCE_S", BUSY_S)
+    monkeypatch.setattr(mysql_target, "PATIENCE_S", BUSY_S)
     world.replays = True
     world.limits |= {"batch_rows_max": 400, "joined_batches_max": 30}
     (tmp_path / "t.py").write_text("def plus(value):\n    return value + 1\n")
@@ -509,7 +510,7 @@ def test_a_transform_that_takes_its_time_is_no_lock(
     """A transaction whose rows are being made asks nothing of the server for long: those behind it wait, and none gives
     way.
     """
-    monkeypatch.setattr(apply, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(mysql_target, "PATIENCE_S", 1.0)
     world.replays = False
     world.limits |= {"batch_rows_max": 300, "joined_batches_max": 30}
     (tmp_path / "t.py").write_text("import time\n\ndef slow(value):\n    time.sleep(0.006)\n    return value\n")

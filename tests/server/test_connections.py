@@ -17,7 +17,6 @@ from pipelines import PASSWORD, Pair, pair_of
 from server_farm import Servers
 from servers import FLAVOURS, Flavour
 
-from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Endpoint, Secret
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SourceLost, TargetLost, TransientError
@@ -27,6 +26,7 @@ from myrepetl_dagster.core.mysql import server as server_module
 from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
 from myrepetl_dagster.core.source.binlog_stream import LogStream
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 LIMITS = Limits(connect_timeout_s=1.0, control_timeout_s=2.0, stream_heartbeat_s=0.3, stream_timeout_s=1.0)
 
@@ -349,7 +349,7 @@ def test_an_idle_control_connection_is_checked_before_its_next_use(pair: Pair, m
 
 def test_a_transaction_is_not_begun_on_a_connection_that_died_idle(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The apply connection is checked after idleness, before its transaction, and replaced."""
-    monkeypatch.setattr("myrepetl_dagster.core.apply.PING_AFTER_IDLE_S", 0.05)
+    monkeypatch.setattr("myrepetl_dagster.core.target.mysql_target.PING_AFTER_IDLE_S", 0.05)
     target = MySQLTarget(writer(pair), LIMITS)
     try:
         target.create_checkpoint_table()

@@ -17,7 +17,6 @@ from type_matrix import COMMON, GEOMETRIES, Wide, charset_columns, fill, shown, 
 from type_values import ANY, MARIADB, MYSQL
 
 from myrepetl_dagster.core import fast_copy
-from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
 from myrepetl_dagster.core.binlog.map_columns import TableMap
 from myrepetl_dagster.core.layout import layout_of
@@ -26,6 +25,7 @@ from myrepetl_dagster.core.model.tables import Column, Limits, Row, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 from myrepetl_dagster.core.source.snapshot_reader import Relation, read_chunk
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 from myrepetl_dagster.core.values.cells import decode_text, to_python
 
 SAME = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]

@@ -17,8 +17,8 @@ from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core import fast_copy
-from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 from myrepetl_dagster.core.tuple_copy import TupleSelect, tuple_select
 
 SEED = int(os.environ.get("MYREPETL_TEST_SEED", "20250101"))

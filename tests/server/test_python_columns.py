@@ -12,9 +12,9 @@ from pipelines import ROUTES, Interrupted, Pair, Route, call_at, interrupt, pair
 from server_farm import Servers
 
 from myrepetl_dagster.core import fast_copy
-from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 TUPLES, PARAMETERS = "as tuples", "as parameters"
 

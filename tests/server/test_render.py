@@ -9,8 +9,8 @@ from pipelines import ROUTES, Pair, Route, pair
 from server_farm import Servers
 
 from myrepetl_dagster.core import fast_copy
-from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 HOSTILE = ["back`tick", "quo'te", 'dou"ble', "per%s", "sp ace", "üñí", "sel;ect", "a\\b", "-- c", "/*x*/", "{b}", "`"]
 TEXTS = ["''", "'it''s'", "'a\\\\b'", "'\\0\\n'", "'é😀'", "NULL", "REPEAT('''', 99)", "'),('", "'_utf8mb4'"]

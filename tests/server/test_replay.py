@@ -1,4 +1,4 @@
-"""Rows that a target takes as events of a binary log (`replay.py`): the same rows arrive, or statements are used."""
+"""Rows that a target takes as events of a binary log (`event_replay.py`): the same rows arrive, or statements are used."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from server_farm import Servers
 from servers import Flavour
 from type_matrix import change_in_every_way, differences, fill, packed, tables
 
-from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
 from myrepetl_dagster.core.model.errors import RowRejected, TargetLost
 from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.mysql import bulk_connection
 from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
 from myrepetl_dagster.core.plan.table_plan import TablePlan
-from myrepetl_dagster.core.replay import Replay
 from myrepetl_dagster.core.rows.event_encoder import RowChanges
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
+from myrepetl_dagster.core.target.event_replay import Replay
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 

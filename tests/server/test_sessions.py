@@ -11,7 +11,6 @@ from pipelines import ORIGINAL_DATABASE, Pair, pair_of
 from server_farm import Servers
 from servers import Flavour
 
-from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Endpoint, Pipeline
 from myrepetl_dagster.core.model.errors import PrerequisiteError, RowRejected, SourceLost
@@ -19,6 +18,7 @@ from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
 from myrepetl_dagster.core.source.binlog_stream import LogStream
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 TABLE = {"a.t": {"target_table": "b.t"}}
 

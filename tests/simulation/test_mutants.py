@@ -18,7 +18,6 @@ from simulation.world import World, Wrong, install, live
 
 from myrepetl_dagster.core.binlog.events import Decided, Idle, LogEvent
 from myrepetl_dagster.core.catch_up import CatchUp
-from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.commit_queue import CommitQueue
 from myrepetl_dagster.core.commits import Commit, Piece
 from myrepetl_dagster.core.concurrency.background import Waiting
@@ -35,6 +34,7 @@ from myrepetl_dagster.core.rows.pending_rows import Mutation, Shaped
 from myrepetl_dagster.core.rows.shaper import Change, Shaper
 from myrepetl_dagster.core.run_pass import Pass
 from myrepetl_dagster.core.seams import Target
+from myrepetl_dagster.core.target.checkpoint_table import Checkpoint
 from myrepetl_dagster.core.xa_transactions import XaTransactions
 
 SEEDS_MAX = 3_000

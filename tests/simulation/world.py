@@ -14,12 +14,12 @@ from simulation.fake_source import FakeSource, Kind, Logged
 from simulation.fake_target import Claims, Database, FakeTarget
 from simulation.specs import FILTERS, SOURCE_COLUMNS, Spec, expected, plan_of, written
 
-from myrepetl_dagster.core.checkpoint import Checkpoint, CopyState, columns_from_json, columns_to_json
 from myrepetl_dagster.core.model.errors import RowRejected, SourceLost, StaleRun, TargetBusy, TargetLost, TransientError
 from myrepetl_dagster.core.model.tables import Column, Limits, Phase
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.rows.shaper import Shaper
 from myrepetl_dagster.core.run_pass import Pass
+from myrepetl_dagster.core.target.checkpoint_table import Checkpoint, CopyState, columns_from_json, columns_to_json
 
 STEPS_MAX = 6_000
 WRITES_MAX = 25

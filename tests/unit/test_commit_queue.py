@@ -14,7 +14,6 @@ from simulation.specs import Spec, plan_of
 
 from myrepetl_dagster.core import commit_queue, joining
 from myrepetl_dagster.core.binlog.rows_event import ImageKey
-from myrepetl_dagster.core.checkpoint import Checkpoint
 from myrepetl_dagster.core.commit_queue import ALONE_FIRST, Alone, CommitQueue
 from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
@@ -25,6 +24,7 @@ from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Limits, Phase
 from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS, RowChanges
 from myrepetl_dagster.core.rows.pending_rows import LastImages, Mutation, Shaped
+from myrepetl_dagster.core.target.checkpoint_table import Checkpoint
 
 LIMITS = Limits(batch_rows_max=10, joined_batches_max=20, batch_interval_s_max=5.0)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from myrepetl_dagster.core.apply import MySQLTarget
 from myrepetl_dagster.core.commits import Commit
 from myrepetl_dagster.core.config.pipeline import Endpoint
 from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 
 class Lane(MySQLTarget):

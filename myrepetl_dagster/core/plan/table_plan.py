@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from ..checkpoint import Checkpoint
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Phase, Table
+from ..target.checkpoint_table import Checkpoint
 from ..transforms.filters import columns as filter_columns
 from ..transforms.functions import Transform
 from ..values.key_safety import require_kept_apart, require_unique_key

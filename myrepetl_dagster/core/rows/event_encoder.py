@@ -1,9 +1,10 @@
 """Rows as a server's own rows events, to be given back to a server by its BINLOG statement. Pure.
 
 A row image of the log is written to the target as it is: it is neither decoded here nor parsed there. That is exact
-only where an image means the same in both tables, which `event_form` and the target (`replay.py`) decide together, and
-where it is known which rows the target holds: the server refuses to insert a row that is there, and to change or delete
-one that is not. Every row of a key is found by the key alone, so that is all of it that a before image holds.
+only where an image means the same in both tables, which `event_form` and the target (`event_replay.py`) decide
+together, and where it is known which rows the target holds: the server refuses to insert a row that is there, and to
+change or delete one that is not. Every row of a key is found by the key alone, so that is all of it that a before image
+holds.
 
 The format: https://dev.mysql.com/doc/dev/mysql-server/latest/classbinary__log_1_1Rows__event.html
 """

@@ -1,6 +1,6 @@
 """Row images into what the target has to do: filter, map, transform. Pure, and the same for both readers.
 
-From here on a value is SQL text; all that `write.py` looks for in it is an ENUM's error value.
+From here on a value is SQL text; all that `row_writer.py` looks for in it is an ENUM's error value.
 """
 
 from __future__ import annotations

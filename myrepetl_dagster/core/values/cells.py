@@ -221,7 +221,7 @@ Literal = Callable[[Any], str]
 _QUOTABLE = frozenset({"utf8mb4", "utf8mb3", "latin1", "ascii", "binary"})
 
 
-# An ENUM's error value, for an ENUM. No strict mode lets it pass: `write.py` knows it by this text, which no
+# An ENUM's error value, for an ENUM. No strict mode lets it pass: `row_writer.py` knows it by this text, which no
 # other value has.
 ENUM_ERROR = "(0)"
 

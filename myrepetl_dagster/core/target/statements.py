@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .model.errors import RowRejected
-from .model.tables import Column
-from .plan.table_plan import TablePlan
-from .rows.literal_codegen import LiteralRow
-from .rows.pending_rows import LiteralKey, Mutation
-from .values.cells import any_literal, cell_from_text, from_python, literal_of, sql_name
+from ..model.errors import RowRejected
+from ..model.tables import Column
+from ..plan.table_plan import TablePlan
+from ..rows.literal_codegen import LiteralRow
+from ..rows.pending_rows import LiteralKey, Mutation
+from ..values.cells import any_literal, cell_from_text, from_python, literal_of, sql_name
 
 STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones
 BULK_BYTES_MAX = 512 * 1024

@@ -16,28 +16,28 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from . import checkpoint as checkpoints
-from . import prepared
-from .checkpoint import Checkpoint
-from .concurrency.background import Behind, Waiting, finished
-from .config.pipeline import Endpoint
-from .model.errors import ReplicationError, SchemaDrift, TargetLost
-from .model.tables import Limits, TableName
-from .mysql.bulk_connection import BulkConnection
-from .mysql.connect import Use, close_quietly, connect, query
-from .mysql.server import PING_AFTER_IDLE_S
-from .mysql.session import lock_wait_s
-from .plan.table_plan import TablePlan
-from .prepared import PreparedRows
-from .replay import Replay, describe_events, is_strict
-from .rows.bulk_encoder import BulkRows
-from .rows.event_encoder import RowChanges
-from .rows.pending_rows import LiteralKey, Mutation, Rendered
-from .source.snapshot_reader import keyset_condition
-from .target_control import Claims, TargetControl
-from .target_sql import key_literals, table_sql, where_sql
-from .values.cells import sql_name
-from .write import RowWriter
+from ..concurrency.background import Behind, Waiting, finished
+from ..config.pipeline import Endpoint
+from ..model.errors import ReplicationError, SchemaDrift, TargetLost
+from ..model.tables import Limits, TableName
+from ..mysql.bulk_connection import BulkConnection
+from ..mysql.connect import Use, close_quietly, connect, query
+from ..mysql.server import PING_AFTER_IDLE_S
+from ..mysql.session import lock_wait_s
+from ..plan.table_plan import TablePlan
+from ..rows.bulk_encoder import BulkRows
+from ..rows.event_encoder import RowChanges
+from ..rows.pending_rows import LiteralKey, Mutation, Rendered
+from ..source.snapshot_reader import keyset_condition
+from ..values.cells import sql_name
+from . import checkpoint_table as checkpoints
+from . import prepared_table
+from .checkpoint_table import Checkpoint
+from .control import Claims, TargetControl
+from .event_replay import Replay, describe_events, is_strict
+from .prepared_table import PreparedRows
+from .row_writer import RowWriter
+from .statements import key_literals, table_sql, where_sql
 
 _KILL_TIMEOUT_S = 3.0
 # For how long a transaction that was begun ahead waits for its predecessor, which may be waiting for its locks.
@@ -197,10 +197,10 @@ class MySQLTarget(TargetControl):
     def prepared(self) -> PreparedRows:
         """The rows of XA transactions in doubt, in the open transaction."""
         if not self._has_prepared_table:
-            if self.describe(TableName(self.endpoint.database, prepared.TABLE)) is None:
-                self._define(prepared.create_table_sql(self.endpoint.database))
+            if self.describe(TableName(self.endpoint.database, prepared_table.TABLE)) is None:
+                self._define(prepared_table.create_table_sql(self.endpoint.database))
             self._has_prepared_table = True
-        return prepared.PreparedTable(self.endpoint, self.connection)
+        return prepared_table.PreparedTable(self.endpoint, self.connection)
 
     def _begin(self) -> None:
         self._wake_apply()

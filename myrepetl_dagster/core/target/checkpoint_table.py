@@ -1,7 +1,7 @@
 """The checkpoint: one row for each mapping, in the target itself, written in the data's own transaction.
 
 It says up to where the target holds the source, and which run may write on (`run_id`, the fence). The
-statements here run inside a transaction that `apply.py` opens and commits.
+statements here run inside a transaction that `mysql_target.py` opens and commits.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from .model.errors import StaleRun
-from .model.position import GtidSet, Mark, Position
-from .model.tables import Column, Phase
-from .mysql.connect import query, quote_name
+from ..model.errors import StaleRun
+from ..model.position import GtidSet, Mark, Position
+from ..model.tables import Column, Phase
+from ..mysql.connect import query, quote_name
 
 TABLE = "_myrepetl_checkpoint"
 
@@ -45,7 +45,7 @@ class Checkpoint:
     whose table maps do not name them; `altered`: the log has altered the table since.
     `key`: the target columns that told the rows apart. `source_time_unix_s`
     is the commit time of the last applied transaction, in seconds by the source's clock. `in_doubt`: the XA
-    transactions that are prepared there and not decided, see `prepared.py`.
+    transactions that are prepared there and not decided, see `prepared_table.py`.
     """
 
     mapping: str

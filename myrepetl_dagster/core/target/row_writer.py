@@ -1,6 +1,6 @@
 """Writing rows in a target's open transaction, as statements or by MariaDB's bulk execution.
 
-What the target refuses is told by table and key. Nothing here begins, fences or commits: that is `apply.py`.
+What the target refuses is told by table and key. Nothing here begins, fences or commits: that is `mysql_target.py`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import Any, Protocol, cast
 
 from pymysql.connections import Connection
 
-from .config.pipeline import Endpoint
-from .model.errors import ReplicationError, RowRejected
-from .mysql.bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConnection
-from .mysql.connect import Use
-from .mysql.protocol import LONG_BYTES, send_statement
-from .mysql.session import lax_apply_mode, sql_mode
-from .plan.table_plan import TablePlan, UniqueKeys
-from .rows.bulk_encoder import BulkRows
-from .rows.event_encoder import binlog_sql
-from .rows.literal_codegen import LiteralRow
-from .rows.pending_rows import LiteralKey, Mutation, Rendered
-from .source.snapshot_reader import keys_condition
-from .target_sql import (
+from ..config.pipeline import Endpoint
+from ..model.errors import ReplicationError, RowRejected
+from ..mysql.bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConnection
+from ..mysql.connect import Use
+from ..mysql.protocol import LONG_BYTES, send_statement
+from ..mysql.session import lax_apply_mode, sql_mode
+from ..plan.table_plan import TablePlan, UniqueKeys
+from ..rows.bulk_encoder import BulkRows
+from ..rows.event_encoder import binlog_sql
+from ..rows.literal_codegen import LiteralRow
+from ..rows.pending_rows import LiteralKey, Mutation, Rendered
+from ..source.snapshot_reader import keys_condition
+from ..values.cells import ENUM_ERROR, sql_name
+from .statements import (
     BULK_BYTES_MAX,
     COLLISIONS,
     STATEMENT_BYTES_MAX,
@@ -36,7 +37,6 @@ from .target_sql import (
     upsert_sql,
     where_sql,
 )
-from .values.cells import ENUM_ERROR, sql_name
 
 DELETE_KEYS_MAX = 500
 _SET_EVENTS = b"SET @_myrepetl_events = ?, @_myrepetl_no_more = ?"

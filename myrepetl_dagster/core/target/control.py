@@ -11,19 +11,19 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from . import checkpoint as checkpoints
-from . import sizes
-from .checkpoint import Checkpoint
-from .config.pipeline import Endpoint
-from .model.tables import Limits, TableName
-from .mysql.connect import query
-from .mysql.describe import known_collations
-from .mysql.server import Server
-from .mysql.session import lock_wait_s
-from .plan.table_plan import TablePlan
-from .replay import Replay
-from .target_sql import fixed_where_sql, table_sql, where_sql
-from .values.cells import sql_name
+from .. import sizes
+from ..config.pipeline import Endpoint
+from ..model.tables import Limits, TableName
+from ..mysql.connect import query
+from ..mysql.describe import known_collations
+from ..mysql.server import Server
+from ..mysql.session import lock_wait_s
+from ..plan.table_plan import TablePlan
+from ..values.cells import sql_name
+from . import checkpoint_table as checkpoints
+from .checkpoint_table import Checkpoint
+from .event_replay import Replay
+from .statements import fixed_where_sql, table_sql, where_sql
 
 _NO_SUCH_TABLE = 1146
 # From here on a server looks for 500 keys by the index, and locks no other row (MySQL does from 3,000 rows on, MariaDB

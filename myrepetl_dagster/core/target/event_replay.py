@@ -15,14 +15,14 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from .model.errors import ReplicationError, TargetBusy, TargetLost
-from .model.tables import TableName
-from .mysql.connect import query
-from .mysql.describe import describe
-from .mysql.grants import missing, parse
-from .plan.table_plan import TablePlan
-from .rows.event_encoder import description_sql
-from .values.cells import sql_name
+from ..model.errors import ReplicationError, TargetBusy, TargetLost
+from ..model.tables import TableName
+from ..mysql.connect import query
+from ..mysql.describe import describe
+from ..mysql.grants import missing, parse
+from ..plan.table_plan import TablePlan
+from ..rows.event_encoder import description_sql
+from ..values.cells import sql_name
 
 # What is not to be bypassed, and an engine that undoes what it did when a transaction fails.
 _CHECKED = re.compile(rb"\bCHECK\b|\bSYSTEM VERSIONING\b|\bPERIOD FOR\b", re.IGNORECASE)
