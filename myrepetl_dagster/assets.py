@@ -15,7 +15,7 @@ from .progress import ProgressReport
 from .resources import MySQLTargetResource
 
 if TYPE_CHECKING:
-    from .core.result import MappingResult
+    from .core.replication.result import MappingResult
 
 POOL = "myrepetl"
 COUNT_S_MAX = 1.0  # for one table
@@ -100,7 +100,9 @@ class GroupRun:
 
     def run(self, source: str) -> None:
         """Replicate the chosen mappings of a source; errors are kept, so that the other sources go on."""
-        from .core.replicate import SourceRun  # here, since Dagster loads definitions far more often than it runs them
+        from .core.replication.run import (
+            SourceRun,  # here, since Dagster loads definitions far more often than it runs them
+        )
 
         own = {m.name: key for key, mappings in self.chosen.items() for m in mappings if m.source == source}
         if not own:

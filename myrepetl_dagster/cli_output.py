@@ -13,7 +13,7 @@ from rich.text import Text
 
 from .core.checks import ConnectionReport, State
 from .core.model.tables import Progress
-from .core.result import MappingResult
+from .core.replication.result import MappingResult
 from .core.status import Status
 
 _WIDE = 400  # columns where nobody looks: a table in a file must not be cut

@@ -19,8 +19,8 @@ from .cli_output import console, print_results, progress_table, rate
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
 from .core.model.tables import Phase, Progress
-from .core.replicate import SourceRun
-from .core.result import MappingResult
+from .core.replication.result import MappingResult
+from .core.replication.run import SourceRun
 
 log = logging.getLogger("myrepetl")
 

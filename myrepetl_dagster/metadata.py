@@ -16,7 +16,7 @@ from .core.model.tables import Column, Progress, Table
 from .core.transforms.filters import And, Compare, Expression, Not
 
 if TYPE_CHECKING:
-    from .core.result import MappingResult
+    from .core.replication.result import MappingResult
 
 Metadata = dict[str, Any]
 

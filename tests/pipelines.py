@@ -17,8 +17,8 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.errors import ReplicationError
 from myrepetl_dagster.core.model.tables import Phase, Progress
-from myrepetl_dagster.core.replicate import replicate
-from myrepetl_dagster.core.result import MappingResult
+from myrepetl_dagster.core.replication.result import MappingResult
+from myrepetl_dagster.core.replication.run import replicate
 
 PASSWORD = "least"
 _numbers = itertools.count(1)

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from .config.load import from_dict, load
     from .config.pipeline import Pipeline, TableMapping
     from .model.errors import ReplicationError
-    from .replicate import SourceRun, replicate
-    from .result import MappingResult
+    from .replication.result import MappingResult
+    from .replication.run import SourceRun, replicate
     from .status import Status, status
 
 _HOMES = {
-    "MappingResult": "result",
+    "MappingResult": "replication.result",
     "Pipeline": "config.pipeline",
     "ReplicationError": "model.errors",
-    "SourceRun": "replicate",
+    "SourceRun": "replication.run",
     "Status": "status",
     "TableMapping": "config.pipeline",
     "from_dict": "config.load",
     "load": "config.load",
-    "replicate": "replicate",
+    "replicate": "replication.run",
     "status": "status",
 }
 

@@ -32,14 +32,14 @@ from .binlog.map_columns import TableMap
 from .commit_queue import CommitQueue
 from .layout import layout_of
 from .log_cursor import LogCursor
-from .mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, blamed
 from .model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
 from .model.position import Position, Transaction
 from .model.tables import Limits, TableName
 from .plan.schema_change import Answer, Decision, concerned, decide
+from .replication.mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, blamed
+from .replication.ports import Source
 from .rows.image_shaper import ImageShaper, only_last_images
 from .rows.shaper import Shaper
-from .seams import Source
 from .target.checkpoint_table import columns_from_json
 from .xa_transactions import XaTransactions
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from .commits import LANES, Commit, Piece, piece_of, placed
 from .joining import EARLY_BYTES_MAX, Batch, Joining
 from .log_cursor import LogCursor
-from .mapping_state import MappingState, Report, Work
 from .model.position import Position
 from .model.tables import Limits, Phase
-from .seams import Target
+from .replication.mapping_state import MappingState, Report, Work
+from .replication.ports import Target
 from .target.checkpoint_table import Checkpoint
 
 ALONE_FIRST = 32

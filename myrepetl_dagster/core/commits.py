@@ -25,13 +25,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from .concurrency.background import Waiting
-from .mapping_state import MappingState, Work, blamed
 from .model.errors import TargetBusy, UnsupportedEvent
 from .model.position import Position
 from .plan.table_plan import TablePlan, UniqueKeys
+from .replication.mapping_state import MappingState, Work, blamed
+from .replication.ports import Target
 from .rows.event_encoder import STRETCH_ROWS, RowChanges
 from .rows.pending_rows import LiteralOrder, Part, Rendered, Shaped, Stretches
-from .seams import Target
 from .target.checkpoint_table import Checkpoint
 
 LANES = 3

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from .mapping_state import MappingState, Report, blamed
 from .model.errors import StaleRun
 from .model.position import Position
 from .model.tables import Column, Limits, Phase, Row
 from .plan.table_plan import TablePlan
+from .replication.mapping_state import MappingState, Report, blamed
+from .replication.ports import Source, Target
 from .rows.pending_rows import LiteralKey, Shaped
 from .rows.shaper import Shaper
-from .seams import Source, Target
 from .target.checkpoint_table import Checkpoint, CopyState
 from .values.cells import INTEGER_TYPES, TEMPORAL_TYPES
 

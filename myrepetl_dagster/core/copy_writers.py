@@ -6,8 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
-from .mapping_state import MappingState, blamed
 from .model.errors import RowRejected
+from .replication.mapping_state import MappingState, blamed
 from .target.mysql_target import MySQLTarget
 
 PENDING_BYTES_MAX = 8 * 2**20

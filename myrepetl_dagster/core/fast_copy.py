@@ -19,12 +19,12 @@ from typing import cast
 from .bulk_copy import NotAlike, bulk_select
 from .copy import Copies, Copy, ended, store
 from .copy_writers import Writers
-from .mapping_state import MappingState, Report, blamed
 from .model.errors import ReplicationError, RowRejected, TransientError
 from .model.position import Position
 from .model.tables import Limits
 from .mysql.protocol import fields, row_packets
 from .plan.table_plan import UniqueKeys
+from .replication.mapping_state import MappingState, Report, blamed
 from .rows.pending_rows import LiteralKey, Shaped
 from .source.mysql_source import MySQLSource
 from .source.snapshot_reader import keys_condition, keyset_condition

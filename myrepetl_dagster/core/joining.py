@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from .commits import LANES, placed
-from .mapping_state import MappingState, Work
 from .model.position import Position
 from .model.tables import Limits, TableName
+from .replication.mapping_state import MappingState, Work
+from .replication.ports import Target
 from .rows.pending_rows import Images
-from .seams import Target
 from .target.checkpoint_table import Checkpoint
 
 JOIN_WAIT_S = 1.5  # of a target that has nothing to do, for more of the log

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from .binlog.events import Decided
 from .commit_queue import CommitQueue
-from .mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, blamed
 from .model.position import Transaction
+from .replication.mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, blamed
 from .target.prepared_table import PARTS, keep, unpacked
 
 

@@ -167,7 +167,7 @@ def test_what_a_retry_finds_done_is_not_copied_again(
 ) -> None:
     """A snapshot run that Dagster tries again copies only what the first attempt had not copied."""
     from myrepetl_dagster.core.model.errors import TargetLost
-    from myrepetl_dagster.core.replicate import SourceRun
+    from myrepetl_dagster.core.replication.run import SourceRun
 
     class Unlucky(SourceRun):
         attempts = 0

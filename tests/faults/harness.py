@@ -31,8 +31,8 @@ from servers import Flavour, Server
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import TransientError
 from myrepetl_dagster.core.model.tables import Phase
-from myrepetl_dagster.core.replicate import replicate
-from myrepetl_dagster.core.result import MappingResult
+from myrepetl_dagster.core.replication.result import MappingResult
+from myrepetl_dagster.core.replication.run import replicate
 from myrepetl_dagster.core.target import checkpoint_table as checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]

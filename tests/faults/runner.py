@@ -28,7 +28,7 @@ from myrepetl_dagster.core import joining
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import ReplicationError
 from myrepetl_dagster.core.model.tables import Progress
-from myrepetl_dagster.core.replicate import replicate
+from myrepetl_dagster.core.replication.run import replicate
 from myrepetl_dagster.core.source import binlog_stream
 from myrepetl_dagster.core.target import checkpoint_table, mysql_target
 

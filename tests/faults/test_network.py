@@ -16,7 +16,7 @@ from servers import Flavour
 
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.tables import Progress
-from myrepetl_dagster.core.replicate import replicate
+from myrepetl_dagster.core.replication.run import replicate
 
 
 # ---- the faults ----------------------------------------------------------------------------------------

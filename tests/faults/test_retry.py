@@ -28,9 +28,9 @@ from myrepetl_dagster.core.model.errors import (
     UnsupportedEvent,
 )
 from myrepetl_dagster.core.model.tables import Limits
-from myrepetl_dagster.core.replicate import SourceRun, backoff_s
+from myrepetl_dagster.core.replication.run import SourceRun, backoff_s
 
-module = importlib.import_module("myrepetl_dagster.core.replicate")  # `core.replicate` is also a function
+module = importlib.import_module("myrepetl_dagster.core.replication.run")  # `core.replicate` is also a function
 
 
 class Clock:

@@ -19,11 +19,11 @@ from server_farm import Servers
 from myrepetl_dagster.core import joining
 from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.joining import Joining
-from myrepetl_dagster.core.mapping_state import MappingState
 from myrepetl_dagster.core.model.errors import RowRejected, SchemaDrift, StaleRun
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.replication.mapping_state import MappingState
+from myrepetl_dagster.core.replication.ports import Target
 from myrepetl_dagster.core.rows.pending_rows import Part
-from myrepetl_dagster.core.seams import Target
 from myrepetl_dagster.core.source.snapshot_reader import keys_condition
 from myrepetl_dagster.core.target import mysql_target
 from myrepetl_dagster.core.target.checkpoint_table import TABLE

@@ -16,8 +16,8 @@ from servers import Flavour, Server
 
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
-from myrepetl_dagster.core.replicate import SourceRun
-from myrepetl_dagster.core.result import MappingResult
+from myrepetl_dagster.core.replication.result import MappingResult
+from myrepetl_dagster.core.replication.run import SourceRun
 from myrepetl_dagster.core.source.binlog_stream import LogStream
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 

@@ -15,7 +15,7 @@ from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
-from myrepetl_dagster.core.run_pass import Pass
+from myrepetl_dagster.core.replication.attempt import Pass
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 HUNDRED = "INSERT INTO t (id, a, b) VALUES " + ", ".join(f"({n}, {n}, 'row {n}')" for n in range(1, 101))

@@ -33,7 +33,7 @@ from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
 from myrepetl_dagster.core.model.tables import Column, Row, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
-from myrepetl_dagster.core.seams import RowLists
+from myrepetl_dagster.core.replication.ports import RowLists
 from myrepetl_dagster.core.source.snapshot_reader import Chunk
 
 Change = tuple[Row | None, Row | None]

@@ -17,8 +17,8 @@ from simulation.specs import FILTERS, SOURCE_COLUMNS, Spec, expected, plan_of, w
 from myrepetl_dagster.core.model.errors import RowRejected, SourceLost, StaleRun, TargetBusy, TargetLost, TransientError
 from myrepetl_dagster.core.model.tables import Column, Limits, Phase
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.replication.attempt import Pass
 from myrepetl_dagster.core.rows.shaper import Shaper
-from myrepetl_dagster.core.run_pass import Pass
 from myrepetl_dagster.core.target.checkpoint_table import Checkpoint, CopyState, columns_from_json, columns_to_json
 
 STEPS_MAX = 6_000
@@ -61,10 +61,9 @@ class Token:
 
 
 CLOCK = Clock()
-# By name, since the package exports a function `replicate`, too.
 _PASS, _COPY, _CATCH_UP, _XA, _COMMIT_QUEUE, _JOINING = (
     sys.modules[f"myrepetl_dagster.core.{name}"]
-    for name in ("run_pass", "copy", "catch_up", "xa_transactions", "commit_queue", "joining")
+    for name in ("replication.attempt", "copy", "catch_up", "xa_transactions", "commit_queue", "joining")
 )
 
 

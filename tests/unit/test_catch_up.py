@@ -28,10 +28,10 @@ from myrepetl_dagster.core.binlog.events import (
     XaBegun,
 )
 from myrepetl_dagster.core.catch_up import CatchUp
-from myrepetl_dagster.core.mapping_state import MappingState
 from myrepetl_dagster.core.model.errors import PositionLost, SourceLost
 from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
 from myrepetl_dagster.core.model.tables import Limits, Phase, Row, TableName
+from myrepetl_dagster.core.replication.mapping_state import MappingState
 from myrepetl_dagster.core.target.checkpoint_table import Checkpoint, columns_to_json
 
 TABLE = SOURCE_TABLES[0]

@@ -18,10 +18,10 @@ from myrepetl_dagster.core.commit_queue import ALONE_FIRST, Alone, CommitQueue
 from myrepetl_dagster.core.commits import LANES, Piece
 from myrepetl_dagster.core.joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
 from myrepetl_dagster.core.log_cursor import LogCursor
-from myrepetl_dagster.core.mapping_state import MappingState, Work
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Limits, Phase
+from myrepetl_dagster.core.replication.mapping_state import MappingState, Work
 from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS, RowChanges
 from myrepetl_dagster.core.rows.pending_rows import LastImages, Mutation, Shaped
 from myrepetl_dagster.core.target.checkpoint_table import Checkpoint

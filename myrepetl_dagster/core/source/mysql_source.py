@@ -18,7 +18,7 @@ from ..model.tables import Column, Limits, Row, Table, TableName
 from ..mysql.connect import Use, close_quietly, connect, query, quote_name
 from ..mysql.describe import columns_of
 from ..plan.table_plan import TablePlan
-from ..seams import RowLists
+from ..replication.ports import RowLists
 from . import snapshot_reader
 from .binlog_stream import LogStream
 from .log_position import SourceLog

@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .config.pipeline import Pipeline, TableMapping
-from .evolve import follow
+from ..config.pipeline import Pipeline, TableMapping
+from ..model.errors import PositionLost, ReplicationError, StaleRun, TransientError
+from ..model.tables import Phase, Table, TableName
+from ..plan.schema_change import Answer
+from ..plan.table_plan import TablePlan
+from ..source.mysql_source import MySQLSource
+from ..target.checkpoint_table import Checkpoint, columns_from_json
+from ..target.mysql_target import MySQLTarget
 from .mapping_state import Place, SchemaChanged
-from .model.errors import PositionLost, ReplicationError, StaleRun, TransientError
-from .model.tables import Phase, Table, TableName
-from .plan.schema_change import Answer
-from .plan.table_plan import TablePlan
 from .preflight import define, resolve
 from .result import MappingResult
-from .source.mysql_source import MySQLSource
-from .target.checkpoint_table import Checkpoint, columns_from_json
-from .target.mysql_target import MySQLTarget
+from .schema_evolution import follow
 
 log = logging.getLogger("myrepetl")
 

@@ -10,20 +10,20 @@ import logging
 import re
 from collections.abc import Sequence
 
-from .config.pipeline import TableMapping
-from .evolve import conform
-from .model.errors import PrerequisiteError, SchemaDrift
-from .model.tables import Column, Table
-from .mysql.connect import query, translated
-from .mysql.describe import column_definition, create_table_sql
-from .plan.table_plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
-from .source.mysql_source import MySQLSource
-from .target.mysql_target import MySQLTarget
-from .transforms.filters import check_types
-from .transforms.filters import columns as filter_columns
-from .transforms.functions import Transform
-from .values.cells import sample_of
-from .values.rounding import require_exact
+from ..config.pipeline import TableMapping
+from ..model.errors import PrerequisiteError, SchemaDrift
+from ..model.tables import Column, Table
+from ..mysql.connect import query, translated
+from ..mysql.describe import column_definition, create_table_sql
+from ..plan.table_plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
+from ..source.mysql_source import MySQLSource
+from ..target.mysql_target import MySQLTarget
+from ..transforms.filters import check_types
+from ..transforms.filters import columns as filter_columns
+from ..transforms.functions import Transform
+from ..values.cells import sample_of
+from ..values.rounding import require_exact
+from .schema_evolution import conform
 
 log = logging.getLogger("myrepetl")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .model.errors import ReplicationError
-from .model.tables import Phase
-from .plan.table_plan import TablePlan
+from ..model.errors import ReplicationError
+from ..model.tables import Phase
+from ..plan.table_plan import TablePlan
 
 
 @dataclass(slots=True)

@@ -6,17 +6,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from .catch_up import CatchUp
-from .copy import Copies, can_sweep, store
-from .fast_copy import FastCopies
+from ..catch_up import CatchUp
+from ..copy import Copies, can_sweep, store
+from ..fast_copy import FastCopies
+from ..model.errors import PrerequisiteError, SourceLost
+from ..model.position import Position, Transaction
+from ..model.tables import Limits, Phase
+from ..plan.table_plan import Step, TablePlan, next_step
+from ..source.mysql_source import MySQLSource
+from ..target.checkpoint_table import Checkpoint, CopyState, columns_to_json
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, blamed
-from .model.errors import PrerequisiteError, SourceLost
-from .model.position import Position, Transaction
-from .model.tables import Limits, Phase
-from .plan.table_plan import Step, TablePlan, next_step
-from .seams import Source, Target
-from .source.mysql_source import MySQLSource
-from .target.checkpoint_table import Checkpoint, CopyState, columns_to_json
+from .ports import Source, Target
 
 log = logging.getLogger("myrepetl")
 

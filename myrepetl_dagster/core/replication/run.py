@@ -14,22 +14,22 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .concurrency.interrupts import interrupts_kept
-from .config.pipeline import Pipeline, TableMapping
+from ..concurrency.interrupts import interrupts_kept
+from ..config.pipeline import Pipeline, TableMapping
+from ..model.errors import PositionLost, ReplicationError, TransientError
+from ..model.position import Position
+from ..model.tables import Limits, Progress
+from ..plan.table_plan import TablePlan
+from ..source.mysql_source import MySQLSource
+from ..target.checkpoint_table import Checkpoint
+from ..target.control import Claims
+from ..target.event_replay import Replay
+from ..target.mysql_target import MySQLTarget
+from .attempt import Pass, fast_copies
 from .mapping_state import MappingState, Place, SchemaChanged
-from .model.errors import PositionLost, ReplicationError, TransientError
-from .model.position import Position
-from .model.tables import Limits, Progress
-from .plan.table_plan import TablePlan
-from .planning import Planning, Servers
+from .planner import Planning, Servers
 from .preflight import check_source
 from .result import MappingResult
-from .run_pass import Pass, fast_copies
-from .source.mysql_source import MySQLSource
-from .target.checkpoint_table import Checkpoint
-from .target.control import Claims
-from .target.event_replay import Replay
-from .target.mysql_target import MySQLTarget
 
 log = logging.getLogger("myrepetl")
 
