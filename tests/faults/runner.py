@@ -24,10 +24,10 @@ from typing import Any
 from pymysql.connections import Connection
 from pymysql.constants import COMMAND
 
-from myrepetl_dagster.core import joining
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import ReplicationError
 from myrepetl_dagster.core.model.tables import Progress
+from myrepetl_dagster.core.replication.catchup import batch_joining
 from myrepetl_dagster.core.replication.run import replicate
 from myrepetl_dagster.core.source import binlog_stream
 from myrepetl_dagster.core.target import checkpoint_table, mysql_target
@@ -92,15 +92,15 @@ def count_streams() -> None:
 def join_batches() -> None:
     """As if no buffer pool held the tables: batches wait, and are joined."""
     mysql_target.MySQLTarget.buffer_pool_bytes = 1  # type: ignore[assignment, method-assign]
-    joining.JOIN_WAIT_S = 0.3
-    real_begin = joining.Joining.begin
+    batch_joining.JOIN_WAIT_S = 0.3
+    real_begin = batch_joining.Joining.begin
 
-    def begin(self: joining.Joining) -> list[joining.Group]:
+    def begin(self: batch_joining.Joining) -> list[batch_joining.Group]:
         groups = real_begin(self)
         say("joined", groups=len(groups))
         return groups
 
-    joining.Joining.begin = begin  # type: ignore[method-assign]
+    batch_joining.Joining.begin = begin  # type: ignore[method-assign]
 
 
 class RetryLog(logging.Handler):

@@ -1,4 +1,4 @@
-"""Transactions of a target open at once (`core/commits.py`): what a reader sees is one after the other."""
+"""Transactions of a target open at once (`commits.py`): what a reader sees is one after the other."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from faults.harness import retries
 from pipelines import Pair, Route, pair
 from server_farm import Servers
 
-from myrepetl_dagster.core import joining
-from myrepetl_dagster.core.commits import LANES, Piece
-from myrepetl_dagster.core.joining import Joining
 from myrepetl_dagster.core.model.errors import RowRejected, SchemaDrift, StaleRun
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.replication.catchup import batch_joining
+from myrepetl_dagster.core.replication.catchup.batch_joining import Joining
+from myrepetl_dagster.core.replication.catchup.commits import LANES, Piece
 from myrepetl_dagster.core.replication.mapping_state import MappingState
 from myrepetl_dagster.core.replication.ports import Target
 from myrepetl_dagster.core.rows.pending_rows import Part
@@ -152,7 +152,7 @@ def test_a_trigger_that_turns_the_locks_around(
 ) -> None:
     """Where the earlier transaction waits for a lock of the later one, the later one gives way, and all arrives."""
     monkeypatch.setattr(mysql_target, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(joining, "JOIN_WAIT_S", 60.0)
+    monkeypatch.setattr(batch_joining, "JOIN_WAIT_S", 60.0)
     bank(world)
     world.run("bank")
     count = "UPDATE counted SET n = n + 1"

@@ -17,25 +17,25 @@ from simulation.fake_target import FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
 from myrepetl_dagster.core.binlog.events import Decided, Idle, LogEvent
-from myrepetl_dagster.core.catch_up import CatchUp
-from myrepetl_dagster.core.commit_queue import CommitQueue
-from myrepetl_dagster.core.commits import Commit, Piece
 from myrepetl_dagster.core.concurrency.background import Waiting
 from myrepetl_dagster.core.copy import Copy
-from myrepetl_dagster.core.joining import Batch, Group, Joining
-from myrepetl_dagster.core.log_cursor import LogCursor
 from myrepetl_dagster.core.model.errors import TransientError
 from myrepetl_dagster.core.model.position import GtidSet, Position
 from myrepetl_dagster.core.model.tables import Phase, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.attempt import Pass
+from myrepetl_dagster.core.replication.catchup.batch_joining import Batch, Group, Joining
+from myrepetl_dagster.core.replication.catchup.catch_up import CatchUp
+from myrepetl_dagster.core.replication.catchup.commit_queue import CommitQueue
+from myrepetl_dagster.core.replication.catchup.commits import Commit, Piece
+from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
+from myrepetl_dagster.core.replication.catchup.xa_transactions import XaTransactions
 from myrepetl_dagster.core.replication.mapping_state import MappingState, Work
 from myrepetl_dagster.core.replication.ports import Target
 from myrepetl_dagster.core.rows import pending_rows
 from myrepetl_dagster.core.rows.pending_rows import Mutation, Shaped
 from myrepetl_dagster.core.rows.shaper import Change, Shaper
 from myrepetl_dagster.core.target.checkpoint_table import Checkpoint
-from myrepetl_dagster.core.xa_transactions import XaTransactions
 
 SEEDS_MAX = 3_000
 

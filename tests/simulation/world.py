@@ -63,7 +63,14 @@ class Token:
 CLOCK = Clock()
 _PASS, _COPY, _CATCH_UP, _XA, _COMMIT_QUEUE, _JOINING = (
     sys.modules[f"myrepetl_dagster.core.{name}"]
-    for name in ("replication.attempt", "copy", "catch_up", "xa_transactions", "commit_queue", "joining")
+    for name in (
+        "replication.attempt",
+        "copy",
+        "replication.catchup.catch_up",
+        "replication.catchup.xa_transactions",
+        "replication.catchup.commit_queue",
+        "replication.catchup.batch_joining",
+    )
 )
 
 

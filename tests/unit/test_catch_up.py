@@ -27,10 +27,10 @@ from myrepetl_dagster.core.binlog.events import (
     TableChanged,
     XaBegun,
 )
-from myrepetl_dagster.core.catch_up import CatchUp
 from myrepetl_dagster.core.model.errors import PositionLost, SourceLost
 from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
 from myrepetl_dagster.core.model.tables import Limits, Phase, Row, TableName
+from myrepetl_dagster.core.replication.catchup.catch_up import CatchUp
 from myrepetl_dagster.core.replication.mapping_state import MappingState
 from myrepetl_dagster.core.target.checkpoint_table import Checkpoint, columns_to_json
 
@@ -152,7 +152,7 @@ def test_nothing_is_committed_while_the_rest_of_a_transaction_is_to_come(
     recorder: Recorder, xa: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream that is followed may fall silent within a transaction of which a part is written."""
-    monkeypatch.setattr("myrepetl_dagster.core.catch_up.IDLE_CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("myrepetl_dagster.core.replication.catchup.catch_up.IDLE_CHECKPOINT_S", 0.0)
     end: list[LogEvent] = [Prepared("x", at(40)), Decided("x", True, at(50))] if xa else [Committed(at(50))]
     begin: list[LogEvent] = [XaBegun()] if xa else []
     parts: list[LogEvent] = [inserted(20, 1, 2), Idle(), Idle(), inserted(30, 3, 4), Idle()]

@@ -12,15 +12,15 @@ import pytest
 from simulation.fake_target import Database, FakeTarget
 from simulation.specs import Spec, plan_of
 
-from myrepetl_dagster.core import commit_queue, joining
 from myrepetl_dagster.core.binlog.rows_event import ImageKey
-from myrepetl_dagster.core.commit_queue import ALONE_FIRST, Alone, CommitQueue
-from myrepetl_dagster.core.commits import LANES, Piece
-from myrepetl_dagster.core.joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
-from myrepetl_dagster.core.log_cursor import LogCursor
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Limits, Phase
+from myrepetl_dagster.core.replication.catchup import batch_joining, commit_queue
+from myrepetl_dagster.core.replication.catchup.batch_joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
+from myrepetl_dagster.core.replication.catchup.commit_queue import ALONE_FIRST, Alone, CommitQueue
+from myrepetl_dagster.core.replication.catchup.commits import LANES, Piece
+from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
 from myrepetl_dagster.core.replication.mapping_state import MappingState, Work
 from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS, RowChanges
 from myrepetl_dagster.core.rows.pending_rows import LastImages, Mutation, Shaped
@@ -41,7 +41,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (commit_queue, joining):
+    for module in (commit_queue, batch_joining):
         monkeypatch.setattr(module, "time", made)
     return made
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from myrepetl_dagster.core.commits import Commit
 from myrepetl_dagster.core.config.pipeline import Endpoint
 from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.replication.catchup.commits import Commit
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ..catch_up import CatchUp
 from ..copy import Copies, can_sweep, store
 from ..fast_copy import FastCopies
 from ..model.errors import PrerequisiteError, SourceLost
@@ -15,6 +14,7 @@ from ..model.tables import Limits, Phase
 from ..plan.table_plan import Step, TablePlan, next_step
 from ..source.mysql_source import MySQLSource
 from ..target.checkpoint_table import Checkpoint, CopyState, columns_to_json
+from .catchup.catch_up import CatchUp
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, blamed
 from .ports import Source, Target
 

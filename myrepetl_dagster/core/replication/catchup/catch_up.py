@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
-from .binlog.ddl.statement import Action, TableChange
-from .binlog.events import (
+from ...binlog.ddl.statement import Action, TableChange
+from ...binlog.events import (
     Committed,
     Decided,
     Idle,
@@ -28,19 +28,19 @@ from .binlog.events import (
     Undescribed,
     XaBegun,
 )
-from .binlog.map_columns import TableMap
+from ...binlog.map_columns import TableMap
+from ...layout import layout_of
+from ...model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
+from ...model.position import Position, Transaction
+from ...model.tables import Limits, TableName
+from ...plan.schema_change import Answer, Decision, concerned, decide
+from ...rows.image_shaper import ImageShaper, only_last_images
+from ...rows.shaper import Shaper
+from ...target.checkpoint_table import columns_from_json
+from ..mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, blamed
+from ..ports import Source
 from .commit_queue import CommitQueue
-from .layout import layout_of
 from .log_cursor import LogCursor
-from .model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
-from .model.position import Position, Transaction
-from .model.tables import Limits, TableName
-from .plan.schema_change import Answer, Decision, concerned, decide
-from .replication.mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, blamed
-from .replication.ports import Source
-from .rows.image_shaper import ImageShaper, only_last_images
-from .rows.shaper import Shaper
-from .target.checkpoint_table import columns_from_json
 from .xa_transactions import XaTransactions
 
 FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .model.errors import PositionLost
-from .model.position import Position, Transaction, earliest
-from .replication.mapping_state import MappingState
+from ...model.errors import PositionLost
+from ...model.position import Position, Transaction, earliest
+from ..mapping_state import MappingState
 
 
 class LogCursor:

@@ -24,15 +24,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .concurrency.background import Waiting
-from .model.errors import TargetBusy, UnsupportedEvent
-from .model.position import Position
-from .plan.table_plan import TablePlan, UniqueKeys
-from .replication.mapping_state import MappingState, Work, blamed
-from .replication.ports import Target
-from .rows.event_encoder import STRETCH_ROWS, RowChanges
-from .rows.pending_rows import LiteralOrder, Part, Rendered, Shaped, Stretches
-from .target.checkpoint_table import Checkpoint
+from ...concurrency.background import Waiting
+from ...model.errors import TargetBusy, UnsupportedEvent
+from ...model.position import Position
+from ...plan.table_plan import TablePlan, UniqueKeys
+from ...rows.event_encoder import STRETCH_ROWS, RowChanges
+from ...rows.pending_rows import LiteralOrder, Part, Rendered, Shaped, Stretches
+from ...target.checkpoint_table import Checkpoint
+from ..mapping_state import MappingState, Work, blamed
+from ..ports import Target
 
 LANES = 3
 

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from ...model.position import Position
+from ...model.tables import Limits, TableName
+from ...rows.pending_rows import Images
+from ...target.checkpoint_table import Checkpoint
+from ..mapping_state import MappingState, Work
+from ..ports import Target
 from .commits import LANES, placed
-from .model.position import Position
-from .model.tables import Limits, TableName
-from .replication.mapping_state import MappingState, Work
-from .replication.ports import Target
-from .rows.pending_rows import Images
-from .target.checkpoint_table import Checkpoint
 
 JOIN_WAIT_S = 1.5  # of a target that has nothing to do, for more of the log
 FIRST_JOINED_MAX = 4 * LANES  # batches: it is not known yet how long they take

@@ -8,11 +8,11 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .binlog.events import Decided
+from ...binlog.events import Decided
+from ...model.position import Transaction
+from ...target.prepared_table import PARTS, keep, unpacked
+from ..mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, blamed
 from .commit_queue import CommitQueue
-from .model.position import Transaction
-from .replication.mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, blamed
-from .target.prepared_table import PARTS, keep, unpacked
 
 
 class XaTransactions:

@@ -2,8 +2,8 @@
 
 Transactions of the log become batches of `batch_rows_max` rows. One is given to its target as soon as there is a
 connection for it; but for a target whose tables are larger than its buffer pool, batches wait until it has done all
-that came before, and are joined (`joining.py`), up to `joined_batches_max` of them. Not so while a copy settles, or
-where a batch has very long rows.
+that came before, and are joined (`batch_joining.py`), up to `joined_batches_max` of them. Not so while a copy settles,
+or where a batch has very long rows.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ...model.position import Position
+from ...model.tables import Limits, Phase
+from ...target.checkpoint_table import Checkpoint
+from ..mapping_state import MappingState, Report, Work
+from ..ports import Target
+from .batch_joining import EARLY_BYTES_MAX, Batch, Joining
 from .commits import LANES, Commit, Piece, piece_of, placed
-from .joining import EARLY_BYTES_MAX, Batch, Joining
 from .log_cursor import LogCursor
-from .model.position import Position
-from .model.tables import Limits, Phase
-from .replication.mapping_state import MappingState, Report, Work
-from .replication.ports import Target
-from .target.checkpoint_table import Checkpoint
 
 ALONE_FIRST = 32
 
