@@ -20,9 +20,9 @@ from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pa
 from server_farm import Servers
 from servers import Flavour
 
-from myrepetl_dagster.core import copy_writers
 from myrepetl_dagster.core.model.errors import RowRejected, StaleRun
 from myrepetl_dagster.core.model.tables import Limits, Phase, Progress
+from myrepetl_dagster.core.replication.snapshot import writer_pool
 
 NAMES = [f"t{n}" for n in range(8)]
 TABLES = " ".join(NAMES)
@@ -181,16 +181,16 @@ def test_tables_share_a_bounded_number_of_connections(world: Pair) -> None:
 
 def test_the_bytes_that_wait_are_bounded_over_all_tables(world: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are read and not yet written hold no more than `PENDING_BYTES_MAX`, of whatever tables they are."""
-    monkeypatch.setattr(copy_writers, "PENDING_BYTES_MAX", 900)  # a window of 20 rows has about 600 bytes
+    monkeypatch.setattr(writer_pool, "PENDING_BYTES_MAX", 900)  # a window of 20 rows has about 600 bytes
     held: list[int] = []
-    submit = copy_writers.Writers.submit
+    submit = writer_pool.Writers.submit
 
-    def noted(self: copy_writers.Writers, *args: Any) -> Any:
+    def noted(self: writer_pool.Writers, *args: Any) -> Any:
         future = submit(self, *args)
         held.append(self._bytes_held())
         return future
 
-    monkeypatch.setattr(copy_writers.Writers, "submit", noted)
+    monkeypatch.setattr(writer_pool.Writers, "submit", noted)
     world.run(TABLES)
     assert_all_same(world)
     assert len(held) > len(NAMES)

@@ -16,13 +16,13 @@ from servers import Flavour, Server
 from type_matrix import COMMON, GEOMETRIES, Wide, charset_columns, fill, shown, tables
 from type_values import ANY, MARIADB, MYSQL
 
-from myrepetl_dagster.core import fast_copy
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
 from myrepetl_dagster.core.binlog.map_columns import TableMap
 from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.model.tables import Column, Limits, Row, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.replication.snapshot import window_copy
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 from myrepetl_dagster.core.source.snapshot_reader import Relation, read_chunk
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
@@ -106,10 +106,12 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         write(target, plan, tuples)
 
     monkeypatch.setattr(MySQLTarget, "write_tuples", spy)
-    monkeypatch.setattr(fast_copy, "bulk_select", lambda *_: None)  # that is `test_bulk.py`
+    monkeypatch.setattr(window_copy, "bulk_select", lambda *_: None)  # that is `test_bulk.py`
     # The source could do their filter, too.
-    in_sql = fast_copy.tuple_select  # type: ignore[attr-defined]
-    monkeypatch.setattr(fast_copy, "tuple_select", lambda p, *a: None if p.name.endswith("-python") else in_sql(p, *a))
+    in_sql = window_copy.tuple_select  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        window_copy, "tuple_select", lambda p, *a: None if p.name.endswith("-python") else in_sql(p, *a)
+    )
     return names
 
 

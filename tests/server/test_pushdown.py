@@ -16,10 +16,10 @@ from pipelines import ROUTES, Pair, Route, pair
 from server_farm import Servers
 from servers import Flavour
 
-from myrepetl_dagster.core import fast_copy
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.replication.snapshot import window_copy
+from myrepetl_dagster.core.replication.snapshot.tuple_select import TupleSelect, tuple_select
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
-from myrepetl_dagster.core.tuple_copy import TupleSelect, tuple_select
 
 SEED = int(os.environ.get("MYREPETL_TEST_SEED", "20250101"))
 EXAMPLES = int(os.environ.get("MYREPETL_TEST_EXAMPLES", "8"))
@@ -142,7 +142,7 @@ def pushed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         found.append(select is not None)
         return select
 
-    monkeypatch.setattr(fast_copy, "tuple_select", spy)
+    monkeypatch.setattr(window_copy, "tuple_select", spy)
     return found
 
 
@@ -201,7 +201,7 @@ def test_random_filters_and_transforms(
             }
             held = copied(world, mapping, "sql")
             with monkeypatch.context() as patch:
-                patch.setattr(fast_copy, "tuple_select", lambda *_: None)
+                patch.setattr(window_copy, "tuple_select", lambda *_: None)
                 expected = copied(world, mapping, "python")
             differences = [
                 (name, *values)
@@ -244,7 +244,7 @@ def test_only_the_rows_that_sql_cannot_do_go_through_python(
 
 def test_many_rows_that_sql_cannot_do(servers: Servers, flavour: Flavour, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the source can render too few rows, the table goes through Python, and nothing is lost or counted twice."""
-    monkeypatch.setattr(fast_copy, "ODD_ROWS_MAX", 3)
+    monkeypatch.setattr(window_copy, "ODD_ROWS_MAX", 3)
     world = pair(servers, Route(flavour, True, flavour))
     world.limits["copy_window_rows"] = 10
     rows = ", ".join(f"({n}, '{'ж' if n > 20 else 'z'}{n}', {n % 3})" for n in range(45))

@@ -11,9 +11,9 @@ import pytest
 from pipelines import ROUTES, Interrupted, Pair, Route, call_at, interrupt, pair
 from server_farm import Servers
 
-from myrepetl_dagster.core import fast_copy
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.replication.snapshot import window_copy
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 TUPLES, PARAMETERS = "as tuples", "as parameters"
@@ -112,7 +112,7 @@ def form(request: pytest.FixtureRequest, world: Pair, monkeypatch: pytest.Monkey
     if request.param == PARAMETERS and world.target.flavour != "mariadb":
         pytest.skip("only MariaDB takes parameters in bulk")
     if request.param == TUPLES:
-        monkeypatch.setattr(fast_copy, "bulk_select", lambda *_: None)
+        monkeypatch.setattr(window_copy, "bulk_select", lambda *_: None)
     return str(request.param)
 
 
@@ -137,8 +137,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 def in_python(world: Pair, monkeypatch: pytest.MonkeyPatch, mapping: dict[str, Any], base: Path) -> Any:
     with monkeypatch.context() as patch:
-        patch.setattr(fast_copy, "tuple_select", lambda *_: None)
-        patch.setattr(fast_copy, "bulk_select", lambda *_: None)
+        patch.setattr(window_copy, "tuple_select", lambda *_: None)
+        patch.setattr(window_copy, "bulk_select", lambda *_: None)
         return world.try_run(world.pipeline(mapping, base_dir=base))
 
 

@@ -8,8 +8,8 @@ import pytest
 from pipelines import ROUTES, Pair, Route, pair
 from server_farm import Servers
 
-from myrepetl_dagster.core import fast_copy
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.replication.snapshot import window_copy
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 HOSTILE = ["back`tick", "quo'te", 'dou"ble', "per%s", "sp ace", "üñí", "sel;ect", "a\\b", "-- c", "/*x*/", "{b}", "`"]
@@ -36,14 +36,14 @@ def rendered(request: pytest.FixtureRequest, world: Pair, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(MySQLTarget, "write_parameters" if bulk else "write_tuples", spy)
     if not bulk:
-        monkeypatch.setattr(fast_copy, "bulk_select", lambda *_: None)
+        monkeypatch.setattr(window_copy, "bulk_select", lambda *_: None)
     return names
 
 
 def through_python(world: Pair, monkeypatch: pytest.MonkeyPatch, mapping: dict[str, Any] | str) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(fast_copy, "tuple_select", lambda *_: None)
-        patch.setattr(fast_copy, "bulk_select", lambda *_: None)
+        patch.setattr(window_copy, "tuple_select", lambda *_: None)
+        patch.setattr(window_copy, "bulk_select", lambda *_: None)
         world.run(mapping)
 
 

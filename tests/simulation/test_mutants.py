@@ -18,7 +18,6 @@ from simulation.world import World, Wrong, install, live
 
 from myrepetl_dagster.core.binlog.events import Decided, Idle, LogEvent
 from myrepetl_dagster.core.concurrency.background import Waiting
-from myrepetl_dagster.core.copy import Copy
 from myrepetl_dagster.core.model.errors import TransientError
 from myrepetl_dagster.core.model.position import GtidSet, Position
 from myrepetl_dagster.core.model.tables import Phase, TableName
@@ -32,6 +31,7 @@ from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
 from myrepetl_dagster.core.replication.catchup.xa_transactions import XaTransactions
 from myrepetl_dagster.core.replication.mapping_state import MappingState, Work
 from myrepetl_dagster.core.replication.ports import Target
+from myrepetl_dagster.core.replication.snapshot.copy import Copy
 from myrepetl_dagster.core.rows import pending_rows
 from myrepetl_dagster.core.rows.pending_rows import Mutation, Shaped
 from myrepetl_dagster.core.rows.shaper import Change, Shaper

@@ -65,7 +65,7 @@ _PASS, _COPY, _CATCH_UP, _XA, _COMMIT_QUEUE, _JOINING = (
     sys.modules[f"myrepetl_dagster.core.{name}"]
     for name in (
         "replication.attempt",
-        "copy",
+        "replication.snapshot.copy",
         "replication.catchup.catch_up",
         "replication.catchup.xa_transactions",
         "replication.catchup.commit_queue",

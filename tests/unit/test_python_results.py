@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.bulk_copy import NotAlike, _alike
+from myrepetl_dagster.core.replication.snapshot.bulk_select import NotAlike, _alike
+from myrepetl_dagster.core.replication.snapshot.tuple_select import _literal_of_result
 from myrepetl_dagster.core.rows.bulk_encoder import BLOB, TEXT
 from myrepetl_dagster.core.rows.value_transforms import read_columns, row_by_row
-from myrepetl_dagster.core.tuple_copy import _literal_of_result
 from myrepetl_dagster.core.values.cells import any_literal, from_python
 
 

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ..copy import Copies, can_sweep, store
-from ..fast_copy import FastCopies
 from ..model.errors import PrerequisiteError, SourceLost
 from ..model.position import Position, Transaction
 from ..model.tables import Limits, Phase
@@ -17,6 +15,8 @@ from ..target.checkpoint_table import Checkpoint, CopyState, columns_to_json
 from .catchup.catch_up import CatchUp
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, blamed
 from .ports import Source, Target
+from .snapshot.copy import Copies, can_sweep, store
+from .snapshot.window_copy import FastCopies
 
 log = logging.getLogger("myrepetl")
 

@@ -3,7 +3,7 @@
 The next window, of the same table or of the next one, is read while those before it are still being written. A
 table's checkpoint is stored when a window is written whole, and all before it are, so that it never names a key with
 a gap before it; a window that was interrupted is copied again.
-Where the source can render rows as SQL tuples (`tuple_copy.py`), they pass through here as bytes; the few that it
+Where the source can render rows as SQL tuples (`tuple_select.py`), they pass through here as bytes; the few that it
 cannot are read again by their keys and go through Python.
 """
 
@@ -16,22 +16,22 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import cast
 
-from .bulk_copy import NotAlike, bulk_select
+from ...model.errors import ReplicationError, RowRejected, TransientError
+from ...model.position import Position
+from ...model.tables import Limits
+from ...mysql.protocol import fields, row_packets
+from ...plan.table_plan import UniqueKeys
+from ...rows.pending_rows import LiteralKey, Shaped
+from ...source.mysql_source import MySQLSource
+from ...source.snapshot_reader import keys_condition, keyset_condition
+from ...target.checkpoint_table import Checkpoint
+from ...target.mysql_target import MySQLTarget
+from ...values.cells import cell_from_text, literal_of, sql_name
+from ..mapping_state import MappingState, Report, blamed
+from .bulk_select import NotAlike, bulk_select
 from .copy import Copies, Copy, ended, store
-from .copy_writers import Writers
-from .model.errors import ReplicationError, RowRejected, TransientError
-from .model.position import Position
-from .model.tables import Limits
-from .mysql.protocol import fields, row_packets
-from .plan.table_plan import UniqueKeys
-from .replication.mapping_state import MappingState, Report, blamed
-from .rows.pending_rows import LiteralKey, Shaped
-from .source.mysql_source import MySQLSource
-from .source.snapshot_reader import keys_condition, keyset_condition
-from .target.checkpoint_table import Checkpoint
-from .target.mysql_target import MySQLTarget
-from .tuple_copy import tuple_select
-from .values.cells import cell_from_text, literal_of, sql_name
+from .tuple_select import tuple_select
+from .writer_pool import Writers
 
 BATCH_BYTES = 2**20
 # Of a window; where there are more, the rest of the table goes through Python as a whole.

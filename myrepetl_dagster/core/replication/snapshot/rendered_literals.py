@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from .model.tables import Column
-from .plan.table_plan import PlannedColumn, TablePlan
-from .transforms.pushdown import THROUGH_UTF8, transformed_sql
-from .values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
+from ...model.tables import Column
+from ...plan.table_plan import PlannedColumn, TablePlan
+from ...transforms.pushdown import THROUGH_UTF8, transformed_sql
+from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
 
 _AS_TEXT = frozenset({"uuid", "inet4", "inet6"})
 _AS_HEX = frozenset({

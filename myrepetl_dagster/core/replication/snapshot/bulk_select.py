@@ -5,7 +5,7 @@ follows"), its length and its text. An empty field is one zero byte. So of `SELE
 those of its parameters, as long as no value is NULL; where one is, they are put together here.
 Columns with a transform that looks at its own value only are read before the others, as Python reads them, and their
 parameters are a row's last. `tests/server/test_bulk.py` and `test_python_columns.py` compare the outcome with that of
-`render.py` and of Python.
+`rendered_literals.py` and of Python.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .model.tables import Cell, Column
-from .mysql.protocol import LENGTH_BYTES, NULL
-from .plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
-from .render import float_text
-from .rows.bulk_encoder import BLOB, DECIMAL, NULL_PARAMETER, TEXT, UTF8, BulkRows, parameter
-from .rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
-from .source.snapshot_reader import whole_value
-from .transforms.pushdown import condition_sql, transformed_sql, unsure_sql
-from .values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
+from ...model.tables import Cell, Column
+from ...mysql.protocol import LENGTH_BYTES, NULL
+from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
+from ...rows.bulk_encoder import BLOB, DECIMAL, NULL_PARAMETER, TEXT, UTF8, BulkRows, parameter
+from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
+from ...source.snapshot_reader import whole_value
+from ...transforms.pushdown import condition_sql, transformed_sql, unsure_sql
+from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
+from .rendered_literals import float_text
 
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "enum", "set"})
 _BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob"})

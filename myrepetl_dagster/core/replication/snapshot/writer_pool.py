@@ -6,9 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
-from .model.errors import RowRejected
-from .replication.mapping_state import MappingState, blamed
-from .target.mysql_target import MySQLTarget
+from ...model.errors import RowRejected
+from ...target.mysql_target import MySQLTarget
+from ..mapping_state import MappingState, blamed
 
 PENDING_BYTES_MAX = 8 * 2**20
 
