@@ -147,7 +147,7 @@ class GroupRun:
     def _metadata(
         self, table: ReplicatedTable, results: "Sequence[MappingResult]", resource: MySQLTargetResource
     ) -> metadata.Metadata:
-        from .core.reading import count_within
+        from .core.diagnostics.queries import count_within
 
         found = metadata.result_metadata(results)
         found["dagster/column_lineage"] = metadata.column_lineage(results, table.source_keys)

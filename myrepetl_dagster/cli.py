@@ -98,7 +98,7 @@ def _validate(given: argparse.Namespace) -> int:
 
 def _test_connection(given: argparse.Namespace) -> int:
     from .cli_output import print_report
-    from .core.diagnose import diagnose
+    from .core.diagnostics.connection_test import diagnose
 
     pipeline = _load(given)
     _one_of("source", given.source, pipeline.sources)
@@ -115,7 +115,7 @@ def _test_connection(given: argparse.Namespace) -> int:
 
 def _status(given: argparse.Namespace) -> int:
     from .cli_output import print_status
-    from .core.status import status
+    from .core.diagnostics.status import status
 
     pipeline = _load(given)
     _one_of("source", given.source, pipeline.sources)

@@ -52,7 +52,7 @@ class MySQLResource(dg.ConfigurableResource[Any]):
         """
         import pandas  # here, since most runs never need it
 
-        from .core.reading import read_rows
+        from .core.diagnostics.queries import read_rows
 
         pipeline = self.pipeline()
         names, rows = read_rows(self._endpoint(pipeline), pipeline.limits, query_or_table, parameters)

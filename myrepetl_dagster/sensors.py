@@ -18,7 +18,7 @@ from .core.config.pipeline import Pipeline
 from .lineage import SourceGroup, identifier
 
 if TYPE_CHECKING:
-    from .core.movement import Movement
+    from .core.diagnostics.pending_changes import Movement
 
 TAG = "myrepetl/source"
 INTERVAL_S = 5
@@ -58,7 +58,9 @@ def build_sensor(
         busy = _active_run(context.instance, own, job.name)
         if busy is not None:
             return dg.SkipReason(f"run {busy} is under way")
-        from .core.movement import movements  # here, since what only loads definitions needs no driver
+        from .core.diagnostics.pending_changes import (
+            movements,  # here, since what only loads definitions needs no driver
+        )
 
         found = movements(pipeline, group.mappings, CONNECT_TIMEOUT_S)
         due = frozenset(keys[one.mapping.name] for one in found if one.due)

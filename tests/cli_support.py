@@ -13,7 +13,7 @@ from typing import Any
 from servers import Server
 
 from myrepetl_dagster.core.config.load import load
-from myrepetl_dagster.core.diagnose import diagnose
+from myrepetl_dagster.core.diagnostics.connection_test import diagnose
 
 PASSWORD = "s3cret-Pa55word"
 ROOT = Path(__file__).resolve().parent.parent

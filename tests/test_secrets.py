@@ -23,11 +23,11 @@ from servers import Flavour, Server
 
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
+from myrepetl_dagster.core.diagnostics.status import status
 from myrepetl_dagster.core.model.errors import ReplicationError, SourceLost
 from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.mysql.connect import Use, parameters
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
-from myrepetl_dagster.core.status import status
 
 ROOT = Path(__file__).resolve().parents[1]
 READER, WRITER = "reader-pass-7f3a", "writer-pass-9c1e"  # what must never be seen

@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .config.load import from_dict, load
     from .config.pipeline import Pipeline, TableMapping
+    from .diagnostics.status import Status, status
     from .model.errors import ReplicationError
     from .replication.result import MappingResult
     from .replication.run import SourceRun, replicate
-    from .status import Status, status
 
 _HOMES = {
     "MappingResult": "replication.result",
     "Pipeline": "config.pipeline",
     "ReplicationError": "model.errors",
     "SourceRun": "replication.run",
-    "Status": "status",
+    "Status": "diagnostics.status",
     "TableMapping": "config.pipeline",
     "from_dict": "config.load",
     "load": "config.load",
     "replicate": "replication.run",
-    "status": "status",
+    "status": "diagnostics.status",
 }
 
 __all__ = [

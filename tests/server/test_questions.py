@@ -10,7 +10,7 @@ import pytest
 from pipelines import SOURCES, Pair, Route, pair
 from server_farm import Servers
 
-from myrepetl_dagster.core.movement import movements
+from myrepetl_dagster.core.diagnostics.pending_changes import movements
 
 TABLES = [f"t{n}" for n in range(6)]
 

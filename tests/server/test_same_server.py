@@ -7,7 +7,7 @@ from pipelines import SOURCES, Pair, Route, pair_of
 from server_farm import Servers
 
 from myrepetl_dagster.core.config.pipeline import Pipeline
-from myrepetl_dagster.core.movement import SCAN_BYTES_MAX, movements
+from myrepetl_dagster.core.diagnostics.pending_changes import SCAN_BYTES_MAX, movements
 
 
 @pytest.fixture(params=SOURCES, ids=lambda route: str(route).partition("-to-")[0])

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .checks import ConnectionReport, State, account, common_checks, reach, set_variable, variables
-from .config.pipeline import Pipeline
-from .diagnose_mapping import mapping_checks
-from .diagnose_source import source_report
-from .model.tables import TableName
-from .mysql.connect import query, quote_name, translated
-from .mysql.grants import missing, parse
-from .target import checkpoint_table
-from .target.mysql_target import MySQLTarget
+from ..config.pipeline import Pipeline
+from ..model.tables import TableName
+from ..mysql.connect import query, quote_name, translated
+from ..mysql.grants import missing, parse
+from ..target import checkpoint_table
+from ..target.mysql_target import MySQLTarget
+from .mapping_checks import mapping_checks
+from .report import ConnectionReport, State, account, common_checks, reach, set_variable, variables
+from .source_checks import source_report
 
 PACKET_BYTES_MIN = 4 * 2**20  # twice what one of our statements aims at
 

@@ -13,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from .binlog.events import Decided, KnownTable, RowsRead, TableChanged
-from .config.pipeline import Endpoint, Pipeline, TableMapping
-from .model.errors import ReplicationError, TransientError
-from .model.position import Position, earliest
-from .model.tables import Limits, Phase
-from .source.mysql_source import MySQLSource
+from ..binlog.events import Decided, KnownTable, RowsRead, TableChanged
+from ..config.pipeline import Endpoint, Pipeline, TableMapping
+from ..model.errors import ReplicationError, TransientError
+from ..model.position import Position, earliest
+from ..model.tables import Limits, Phase
+from ..source.mysql_source import MySQLSource
+from ..target.checkpoint_table import Checkpoint
+from ..target.mysql_target import MySQLTarget
 from .status import lag_s
-from .target.checkpoint_table import Checkpoint
-from .target.mysql_target import MySQLTarget
 
 SCAN_BYTES_MAX = 2**20
 _SERVERS_AT_ONCE = 16

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from .config.pipeline import Endpoint
-from .model.errors import ReplicationError
-from .model.tables import Limits, TableName
-from .mysql.connect import Use, close_quietly, connect, query, quote_name, translated
-from .target.mysql_target import MySQLTarget
+from ..config.pipeline import Endpoint
+from ..model.errors import ReplicationError
+from ..model.tables import Limits, TableName
+from ..mysql.connect import Use, close_quietly, connect, query, quote_name, translated
+from ..target.mysql_target import MySQLTarget
 
 _TOOK_TOO_LONG = frozenset({1317, 1969, 3024})  # interrupted; the statement time limits of MariaDB and MySQL
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from .config.pipeline import Endpoint
-from .model.errors import ReplicationError
-from .mysql.connect import ServerInfo, query, quote_name, translated
+from ..config.pipeline import Endpoint
+from ..model.errors import ReplicationError
+from ..mysql.connect import ServerInfo, query, quote_name, translated
 
 CLOCK_SKEW_S_MAX = 5.0
 

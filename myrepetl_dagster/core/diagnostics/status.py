@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .config.pipeline import Endpoint, Pipeline, TableMapping
-from .model.errors import ReplicationError, TransientError
-from .model.position import Position
-from .source.mysql_source import MySQLSource
-from .target.checkpoint_table import Checkpoint
-from .target.mysql_target import MySQLTarget
+from ..config.pipeline import Endpoint, Pipeline, TableMapping
+from ..model.errors import ReplicationError, TransientError
+from ..model.position import Position
+from ..source.mysql_source import MySQLSource
+from ..target.checkpoint_table import Checkpoint
+from ..target.mysql_target import MySQLTarget
 
 
 @dataclass(slots=True)
