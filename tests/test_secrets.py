@@ -183,7 +183,7 @@ def test_secrets_are_not_pickled_into_text(pair: Pair) -> None:
 
 # ---- the command line ----------------------------------------------------------------------------------
 def command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    code = "import sys; from myrepetl_dagster.cli import main; sys.exit(main())"
+    code = "import sys; from myrepetl_dagster.cli.main import main; sys.exit(main())"
     environ = {**os.environ, "READER_PASSWORD": READER, "WRITER_PASSWORD": WRITER, "PYTHONPATH": f"{ROOT}:{folder}"}
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],

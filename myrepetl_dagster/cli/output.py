@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .core.diagnostics.report import ConnectionReport, State
-from .core.diagnostics.status import Status
-from .core.model.tables import Progress
-from .core.replication.result import MappingResult
+from ..core.diagnostics.report import ConnectionReport, State
+from ..core.diagnostics.status import Status
+from ..core.model.tables import Progress
+from ..core.replication.result import MappingResult
 
 _WIDE = 400  # columns where nobody looks: a table in a file must not be cut
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red", State.SKIPPED: "dim"}

@@ -11,10 +11,10 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from .core.config.load import load
-from .core.config.pipeline import Pipeline
-from .core.config.section import closest
-from .core.model.errors import ConfigError, ReplicationError
+from ..core.config.load import load
+from ..core.config.pipeline import Pipeline
+from ..core.config.section import closest
+from ..core.model.errors import ConfigError, ReplicationError
 
 USAGE = 2
 
@@ -97,8 +97,8 @@ def _validate(given: argparse.Namespace) -> int:
 
 
 def _test_connection(given: argparse.Namespace) -> int:
-    from .cli_output import print_report
-    from .core.diagnostics.connection_test import diagnose
+    from ..core.diagnostics.connection_test import diagnose
+    from .output import print_report
 
     pipeline = _load(given)
     _one_of("source", given.source, pipeline.sources)
@@ -114,8 +114,8 @@ def _test_connection(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    from .cli_output import print_status
-    from .core.diagnostics.status import status
+    from ..core.diagnostics.status import status
+    from .output import print_status
 
     pipeline = _load(given)
     _one_of("source", given.source, pipeline.sources)
@@ -129,7 +129,7 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from .cli_run import run
+    from .run import run
 
     pipeline = _load(given)
     for name in given.mapping or ():
@@ -173,7 +173,3 @@ def _print_error(error: ReplicationError) -> None:
     print(f"myrepetl: {error.message}{code}", file=sys.stderr)
     if error.hint:
         print(f"  hint: {error.hint}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,12 +15,12 @@ from rich.live import Live
 from rich.logging import RichHandler
 from rich.text import Text
 
-from .cli_output import console, print_results, progress_table, rate
-from .core.config.pipeline import Pipeline
-from .core.model.errors import ReplicationError
-from .core.model.tables import Phase, Progress
-from .core.replication.result import MappingResult
-from .core.replication.run import SourceRun
+from ..core.config.pipeline import Pipeline
+from ..core.model.errors import ReplicationError
+from ..core.model.tables import Phase, Progress
+from ..core.replication.result import MappingResult
+from ..core.replication.run import SourceRun
+from .output import console, print_results, progress_table, rate
 
 log = logging.getLogger("myrepetl")
 

@@ -1,0 +1,5 @@
+"""The command-line tool, `myrepetl`."""
+
+from .main import main
+
+__all__ = ["main"]
