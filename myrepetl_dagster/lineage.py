@@ -16,7 +16,8 @@ import dagster as dg
 
 from . import metadata
 from .core.config.pipeline import Monitoring, Pipeline, Replication, TableMapping
-from .core.model.tables import Limits, TableName
+from .core.model.limits import Limits
+from .core.model.tables import TableName
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.diagnostics.status import status
 from myrepetl_dagster.core.model.errors import ReplicationError, SourceLost
-from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.mysql.connect import Use, parameters
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 

@@ -29,8 +29,8 @@ from server_farm import Servers
 from servers import Flavour, Server
 
 from myrepetl_dagster.core.config.load import from_dict
+from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.errors import TransientError
-from myrepetl_dagster.core.model.tables import Phase
 from myrepetl_dagster.core.replication.result import MappingResult
 from myrepetl_dagster.core.replication.run import replicate
 from myrepetl_dagster.core.target import checkpoint_table as checkpoints
@@ -278,7 +278,7 @@ class Watcher:
         self.samples = 0
         self.positions = 0  # how often a checkpoint was seen to have moved
         self.failure: str | None = None
-        self._last: dict[str, checkpoints.Checkpoint] = {}
+        self._last: dict[str, Checkpoint] = {}
         self._thread = threading.Thread(target=self._work, daemon=True, name="watcher")
 
     def start(self) -> None:
@@ -321,7 +321,7 @@ class Watcher:
                 cursor.execute("ROLLBACK")
         self.see(found, bank)
 
-    def see(self, found: dict[str, checkpoints.Checkpoint], bank: Any) -> None:
+    def see(self, found: dict[str, Checkpoint], bank: Any) -> None:
         self.samples += 1
         for name, now in found.items():
             before = self._last.get(name)

@@ -18,7 +18,8 @@ from servers import Server
 
 from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.errors import PositionLost
-from myrepetl_dagster.core.model.tables import Limits, TableName
+from myrepetl_dagster.core.model.limits import Limits
+from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 MYSQL_GTID, MYSQL_FILE, MARIADB = SOURCES

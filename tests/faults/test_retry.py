@@ -27,7 +27,7 @@ from myrepetl_dagster.core.model.errors import (
     TransientError,
     UnsupportedEvent,
 )
-from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.replication.run import SourceRun, backoff_s
 
 module = importlib.import_module("myrepetl_dagster.core.replication.run")  # `core.replicate` is also a function

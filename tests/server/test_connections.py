@@ -20,8 +20,8 @@ from servers import FLAVOURS, Flavour
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Endpoint, Secret
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SourceLost, TargetLost, TransientError
+from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.position import Position
-from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.mysql import server as server_module
 from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
 from myrepetl_dagster.core.source.binlog_stream import LogStream

@@ -36,8 +36,8 @@ from myrepetl_dagster.core.model.errors import (
     TargetBusy,
     TargetLost,
 )
+from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.position import Position
-from myrepetl_dagster.core.model.tables import Limits
 from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, parameters, query, translate, translated
 from myrepetl_dagster.core.mysql.error_codes import ERROR_CODES, ErrorClass, classify
 from myrepetl_dagster.core.source.binlog_stream import LogStream

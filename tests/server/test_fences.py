@@ -13,7 +13,8 @@ from pipelines import SOURCES, Pair, pair
 from server_farm import Servers
 
 from myrepetl_dagster.core.model.errors import StaleRun, TransientError
-from myrepetl_dagster.core.model.tables import Limits, Progress
+from myrepetl_dagster.core.model.limits import Limits
+from myrepetl_dagster.core.model.tables import Progress
 from myrepetl_dagster.core.replication.result import MappingResult
 
 FILL = "INSERT INTO t WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i+1 FROM n WHERE i < 60) SELECT i, 0 FROM n"

@@ -10,8 +10,9 @@ import pytest
 from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pair
 from server_farm import Servers
 
+from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.model.errors import PrerequisiteError, RowRejected, SchemaDrift
-from myrepetl_dagster.core.model.tables import Phase, Progress
+from myrepetl_dagster.core.model.tables import Progress
 
 
 @pytest.fixture(params=SOURCES, ids=str)

@@ -20,7 +20,8 @@ from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
 from myrepetl_dagster.core.binlog.map_columns import TableMap
 from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.model.errors import RowRejected
-from myrepetl_dagster.core.model.tables import Column, Limits, Row, TableName
+from myrepetl_dagster.core.model.limits import Limits
+from myrepetl_dagster.core.model.tables import Column, Row, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.snapshot import window_copy
 from myrepetl_dagster.core.source.mysql_source import MySQLSource

@@ -21,7 +21,8 @@ from server_farm import Servers
 from servers import Flavour, Server
 
 from myrepetl_dagster.core.binlog.events import Committed, KnownTable, RowsRead
-from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
+from myrepetl_dagster.core.model.gtid import GtidSet
+from myrepetl_dagster.core.model.position import Position, Transaction
 from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 

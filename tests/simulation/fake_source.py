@@ -30,7 +30,8 @@ from myrepetl_dagster.core.binlog.events import (
     XaBegun,
 )
 from myrepetl_dagster.core.model.errors import PositionLost
-from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
+from myrepetl_dagster.core.model.gtid import GtidSet
+from myrepetl_dagster.core.model.position import Position, Transaction
 from myrepetl_dagster.core.model.tables import Column, Row, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.ports import RowLists

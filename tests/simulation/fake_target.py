@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from myrepetl_dagster.core.concurrency.background import Waiting
+from myrepetl_dagster.core.model.checkpoint import Checkpoint
 from myrepetl_dagster.core.model.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.plan.table_plan import TablePlan, UniqueKeys
 from myrepetl_dagster.core.rows.event_encoder import RowChanges
 from myrepetl_dagster.core.rows.literal_codegen import LiteralRow
 from myrepetl_dagster.core.rows.pending_rows import LiteralKey, Mutation, Rendered
-from myrepetl_dagster.core.target.checkpoint_table import Checkpoint
 
 Held = dict[LiteralKey, LiteralRow]
 Committed = Callable[["Database", "FakeTarget", Sequence[Checkpoint]], None]

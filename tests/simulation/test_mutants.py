@@ -18,9 +18,11 @@ from simulation.world import World, Wrong, install, live
 
 from myrepetl_dagster.core.binlog.events import Decided, Idle, LogEvent
 from myrepetl_dagster.core.concurrency.background import Waiting
+from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.errors import TransientError
-from myrepetl_dagster.core.model.position import GtidSet, Position
-from myrepetl_dagster.core.model.tables import Phase, TableName
+from myrepetl_dagster.core.model.gtid import GtidSet
+from myrepetl_dagster.core.model.position import Position
+from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.attempt import Pass
 from myrepetl_dagster.core.replication.catchup.batch_joining import Batch, Group, Joining
@@ -35,7 +37,6 @@ from myrepetl_dagster.core.replication.snapshot.copy import Copy
 from myrepetl_dagster.core.rows import pending_rows
 from myrepetl_dagster.core.rows.pending_rows import Mutation, Shaped
 from myrepetl_dagster.core.rows.shaper import Change, Shaper
-from myrepetl_dagster.core.target.checkpoint_table import Checkpoint
 
 SEEDS_MAX = 3_000
 

@@ -14,12 +14,13 @@ from simulation.fake_source import FakeSource, Kind, Logged
 from simulation.fake_target import Claims, Database, FakeTarget
 from simulation.specs import FILTERS, SOURCE_COLUMNS, Spec, expected, plan_of, written
 
+from myrepetl_dagster.core.model.checkpoint import Checkpoint, CopyState, Phase, columns_from_json, columns_to_json
 from myrepetl_dagster.core.model.errors import RowRejected, SourceLost, StaleRun, TargetBusy, TargetLost, TransientError
-from myrepetl_dagster.core.model.tables import Column, Limits, Phase
+from myrepetl_dagster.core.model.limits import Limits
+from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.attempt import Pass
 from myrepetl_dagster.core.rows.shaper import Shaper
-from myrepetl_dagster.core.target.checkpoint_table import Checkpoint, CopyState, columns_from_json, columns_to_json
 
 STEPS_MAX = 6_000
 WRITES_MAX = 25

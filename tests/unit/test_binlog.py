@@ -28,7 +28,7 @@ from myrepetl_dagster.core.binlog.events import (
 from myrepetl_dagster.core.binlog.gtid_event import mariadb_group, tagged_group
 from myrepetl_dagster.core.binlog.reader import LogReader
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
-from myrepetl_dagster.core.model.position import GtidSet
+from myrepetl_dagster.core.model.gtid import GtidSet
 from myrepetl_dagster.core.model.tables import Column, TableName
 
 UUID = "65552d93-e875-11f1-99db-02fc00000001"

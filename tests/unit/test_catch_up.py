@@ -27,12 +27,14 @@ from myrepetl_dagster.core.binlog.events import (
     TableChanged,
     XaBegun,
 )
+from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase, columns_to_json
 from myrepetl_dagster.core.model.errors import PositionLost, SourceLost
-from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction
-from myrepetl_dagster.core.model.tables import Limits, Phase, Row, TableName
+from myrepetl_dagster.core.model.gtid import GtidSet
+from myrepetl_dagster.core.model.limits import Limits
+from myrepetl_dagster.core.model.position import Position, Transaction
+from myrepetl_dagster.core.model.tables import Row, TableName
 from myrepetl_dagster.core.replication.catchup.catch_up import CatchUp
 from myrepetl_dagster.core.replication.mapping_state import MappingState
-from myrepetl_dagster.core.target.checkpoint_table import Checkpoint, columns_to_json
 
 TABLE = SOURCE_TABLES[0]
 FILE, SERVER = "binlog.000001", "the-source"

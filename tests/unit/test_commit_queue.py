@@ -13,9 +13,10 @@ from simulation.fake_target import Database, FakeTarget
 from simulation.specs import Spec, plan_of
 
 from myrepetl_dagster.core.binlog.rows_event import ImageKey
+from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
+from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.position import Position
-from myrepetl_dagster.core.model.tables import Limits, Phase
 from myrepetl_dagster.core.replication.catchup import batch_joining, commit_queue
 from myrepetl_dagster.core.replication.catchup.batch_joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
 from myrepetl_dagster.core.replication.catchup.commit_queue import ALONE_FIRST, Alone, CommitQueue
@@ -24,7 +25,6 @@ from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
 from myrepetl_dagster.core.replication.mapping_state import MappingState, Work
 from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS, RowChanges
 from myrepetl_dagster.core.rows.pending_rows import LastImages, Mutation, Shaped
-from myrepetl_dagster.core.target.checkpoint_table import Checkpoint
 
 LIMITS = Limits(batch_rows_max=10, joined_batches_max=20, batch_interval_s_max=5.0)
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from myrepetl_dagster.core.config.load import ColumnMapping, Endpoint, Pipeline, Secret, from_dict, load
 from myrepetl_dagster.core.model.errors import ConfigError
-from myrepetl_dagster.core.model.tables import Limits, TableName
+from myrepetl_dagster.core.model.limits import Limits
+from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.transforms.filters import And, Compare
 
 yaml = pytest.importorskip("yaml")

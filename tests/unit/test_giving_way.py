@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from myrepetl_dagster.core.config.pipeline import Endpoint
-from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.replication.catchup.commits import Commit
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 

@@ -8,11 +8,11 @@ import pytest
 
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import TableMapping
+from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
 from myrepetl_dagster.core.model.position import Position
-from myrepetl_dagster.core.model.tables import Column, Phase, Table, TableName
+from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.plan.table_plan import Step, TablePlan, UniqueKeys, next_step, plan_table
-from myrepetl_dagster.core.target.checkpoint_table import Checkpoint
 from myrepetl_dagster.core.values.key_safety import tells_all_apart
 
 BIN, CI = "utf8mb4_0900_bin", "utf8mb4_0900_ai_ci"

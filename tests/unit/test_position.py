@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.model.position import GtidSet, Position, Transaction, earliest, with_mariadb_gtid
+from myrepetl_dagster.core.model.gtid import GtidSet, with_mariadb_gtid
+from myrepetl_dagster.core.model.position import Position, Transaction, earliest
 
 UUIDS = ("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222")
 NAMES = (*UUIDS, f"{UUIDS[0]}:blue")

@@ -8,10 +8,11 @@ import zlib
 import pytest
 
 from myrepetl_dagster.core.event_kinds import FORMAT_DESCRIPTION, QUERY, ROTATE, XID
-from myrepetl_dagster.core.model.position import GtidSet, Mark, Position
-from myrepetl_dagster.core.model.tables import Phase
+from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
+from myrepetl_dagster.core.model.gtid import GtidSet
+from myrepetl_dagster.core.model.position import Mark, Position
 from myrepetl_dagster.core.source.log_identity import beginning, is_same
-from myrepetl_dagster.core.target.checkpoint_table import Checkpoint, _from_row, _to_row
+from myrepetl_dagster.core.target.checkpoint_table import _from_row, _to_row
 
 FILE, BIRTH_S = "binlog.000001", 1_700_000_000
 UUID = "11111111-2222-3333-4444-555555555555"

@@ -10,7 +10,7 @@ from pipelines import ORIGINAL_DATABASE
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Endpoint, Pipeline
 from myrepetl_dagster.core.model.errors import ConfigError
-from myrepetl_dagster.core.model.tables import Limits
+from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.mysql.session import (
     Use,
     file_sql,

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from myrepetl_dagster.core.model.limits import LONG_BYTES
 from myrepetl_dagster.core.mysql import protocol
 from myrepetl_dagster.core.mysql.protocol import fields, packet_batches, send_statement, views_at
 
@@ -152,7 +153,7 @@ def test_fields_of_a_row(values: list[bytes | None], skip: int) -> None:
 
 def test_a_long_first_field_is_not_copied() -> None:
     """A rendered row of megabytes is passed on as a part of its packet."""
-    long = b"x" * protocol.LONG_BYTES
+    long = b"x" * LONG_BYTES
     packet = field(long) + field(b"key")
 
     (found, short, null) = views_at([packet, field(b"short"), b"\xfb"], [0, 0, 0])

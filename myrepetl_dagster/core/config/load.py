@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ..model.errors import ConfigError
-from ..model.tables import Limits
+from ..model.limits import Limits
 from . import file_format
 from .endpoints import SERVER_ID_MAX, read_defaults, read_endpoints
 from .mappings import Surroundings, read_mappings

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..model.tables import Limits, TableName
+from ..model.limits import Limits
+from ..model.tables import TableName
 from ..transforms.filters import Expression
 from ..transforms.functions import Transform
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 from ..binlog.events import Decided, KnownTable, RowsRead, TableChanged
 from ..config.pipeline import Endpoint, Pipeline, TableMapping
+from ..model.checkpoint import Checkpoint, Phase
 from ..model.errors import ReplicationError, TransientError
+from ..model.limits import Limits
 from ..model.position import Position, earliest
-from ..model.tables import Limits, Phase
 from ..source.mysql_source import MySQLSource
-from ..target.checkpoint_table import Checkpoint
 from ..target.mysql_target import MySQLTarget
 from .status import lag_s
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError
-from ..model.tables import Limits, TableName
+from ..model.limits import Limits
+from ..model.tables import TableName
 from ..mysql.connect import Use, close_quietly, connect, query, quote_name, translated
 from ..target.mysql_target import MySQLTarget
 

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..config.pipeline import Endpoint, Pipeline, TableMapping
+from ..model.checkpoint import Checkpoint
 from ..model.errors import ReplicationError, TransientError
 from ..model.position import Position
 from ..source.mysql_source import MySQLSource
-from ..target.checkpoint_table import Checkpoint
 from ..target.mysql_target import MySQLTarget
 
 

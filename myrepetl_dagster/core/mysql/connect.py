@@ -31,7 +31,7 @@ from ..model.errors import (
     TargetBusy,
     TargetLost,
 )
-from ..model.tables import Limits
+from ..model.limits import Limits
 from .bulk_connection import BulkConnection
 from .error_codes import ErrorClass, classify, classify_without_number
 from .session import Use as Use

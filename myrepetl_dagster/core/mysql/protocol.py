@@ -15,7 +15,8 @@ from pymysql.constants import COMMAND, CR
 from pymysql.err import InterfaceError, OperationalError
 from pymysql.protocol import MysqlPacket
 
-LONG_BYTES = 2**20  # from here on a copy costs more than what avoids it
+from ..model.limits import LONG_BYTES
+
 _PACKET_MAX = 0xFFFFFF
 _EOF, _ERROR, NULL = 0xFE, 0xFF, 0xFB
 _LAST_BYTES = 9  # a packet that begins like the last one is a row if it is as long as this

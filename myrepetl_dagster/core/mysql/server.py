@@ -12,7 +12,8 @@ from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError, TransientError
-from ..model.tables import Limits, Table, TableName
+from ..model.limits import Limits
+from ..model.tables import Table, TableName
 from .connect import ServerInfo, Use, close_quietly, connect, server_info, translated
 from .describe import describe, describe_all
 

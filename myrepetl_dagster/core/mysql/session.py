@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from ..config.pipeline import Endpoint
-from ..model.tables import Limits
+from ..model.limits import Limits
 
 
 class Use(StrEnum):

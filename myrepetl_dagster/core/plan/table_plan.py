@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from ..config.pipeline import TableMapping
+from ..model.checkpoint import Checkpoint, Phase
 from ..model.errors import PrerequisiteError, SchemaDrift
-from ..model.tables import Column, Phase, Table
-from ..target.checkpoint_table import Checkpoint
+from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
 from ..transforms.functions import Transform
 from ..values.key_safety import require_kept_apart, require_unique_key

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from ..model.checkpoint import Checkpoint, CopyState, Phase, columns_to_json
 from ..model.errors import PrerequisiteError, SourceLost
+from ..model.limits import Limits
 from ..model.position import Position, Transaction
-from ..model.tables import Limits, Phase
 from ..plan.table_plan import Step, TablePlan, next_step
 from ..source.mysql_source import MySQLSource
-from ..target.checkpoint_table import Checkpoint, CopyState, columns_to_json
 from .catchup.catch_up import CatchUp
 from .mapping_state import CommittedUnseen, MappingState, Place, Report, blamed
 from .ports import Source, Target

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ..model.checkpoint import Checkpoint, Phase
 from ..model.errors import ReplicationError
 from ..model.position import Position, Transaction
-from ..model.tables import Phase
 from ..plan.schema_change import Decision
 from ..plan.table_plan import TablePlan
 from ..rows.image_shaper import ImageShaper
 from ..rows.pending_rows import Shaped
 from ..rows.shaper import Shaper
-from ..target.checkpoint_table import Checkpoint
 from ..target.prepared_table import InDoubt
 from .ports import Target
 

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..config.pipeline import Pipeline, TableMapping
+from ..model.checkpoint import Checkpoint, Phase, columns_from_json
 from ..model.errors import PositionLost, ReplicationError, StaleRun, TransientError
-from ..model.tables import Phase, Table, TableName
+from ..model.tables import Table, TableName
 from ..plan.schema_change import Answer
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
-from ..target.checkpoint_table import Checkpoint, columns_from_json
 from ..target.mysql_target import MySQLTarget
 from .mapping_state import Place, SchemaChanged
 from .preflight import define, resolve

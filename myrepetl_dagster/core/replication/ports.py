@@ -7,13 +7,13 @@ from typing import Protocol
 
 from ..binlog.events import KnownTable, LogEvent
 from ..concurrency.background import Waiting
+from ..model.checkpoint import Checkpoint
 from ..model.position import Position
 from ..model.tables import Column, Row, TableName
 from ..plan.table_plan import TablePlan
 from ..rows.event_encoder import RowChanges
 from ..rows.pending_rows import LiteralKey, Mutation, Rendered
 from ..source.snapshot_reader import Chunk
-from ..target.checkpoint_table import Checkpoint
 from ..target.prepared_table import PreparedRows
 
 RowLists = Generator[list[Row], None, None]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..model.checkpoint import Phase
 from ..model.errors import ReplicationError
-from ..model.tables import Phase
 from ..plan.table_plan import TablePlan
 
 

@@ -16,12 +16,13 @@ from functools import partial
 
 from ..concurrency.interrupts import interrupts_kept
 from ..config.pipeline import Pipeline, TableMapping
+from ..model.checkpoint import Checkpoint
 from ..model.errors import PositionLost, ReplicationError, TransientError
+from ..model.limits import Limits
 from ..model.position import Position
-from ..model.tables import Limits, Progress
+from ..model.tables import Progress
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
-from ..target.checkpoint_table import Checkpoint
 from ..target.control import Claims
 from ..target.event_replay import Replay
 from ..target.mysql_target import MySQLTarget

@@ -24,8 +24,8 @@ from ..binlog.event_format import HEADER
 from ..binlog.map_columns import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
 from ..binlog.missing_metadata import fits
 from ..binlog.rows_event import ImageKey, length_at
+from ..model.limits import LONG_BYTES
 from ..model.tables import Column, TableName
-from ..mysql.protocol import LONG_BYTES
 from ..plan.table_plan import TablePlan
 
 _FORMAT_DESCRIPTION, _TABLE_MAP = 15, 19

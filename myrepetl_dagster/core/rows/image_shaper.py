@@ -16,8 +16,8 @@ from ..binlog.events import Images, RowsRead, Verb
 from ..binlog.map_columns import TableMap, Type
 from ..binlog.rows_event import ImageKey, Renderer, compile_decoder, compile_renderer, compile_scanner
 from ..model.errors import RowRejected, UnsupportedEvent
+from ..model.limits import LONG_BYTES
 from ..model.tables import Column, Row
-from ..mysql.protocol import LONG_BYTES
 from ..plan.table_plan import TablePlan, UniqueKeys
 from ..transforms.filters import columns as filter_columns
 from ..values.cells import literal_of

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ..binlog.rows_event import ImageKey
-from ..mysql.protocol import LONG_BYTES
+from ..model.limits import LONG_BYTES
 from .bulk_encoder import BulkRows
 from .event_encoder import STRETCH_ROWS, RowChanges
 from .literal_codegen import LiteralRow

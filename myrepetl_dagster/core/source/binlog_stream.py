@@ -19,8 +19,9 @@ from pymysql.connections import Connection
 from pymysqlreplication import BinLogStreamReader
 
 from ..config.pipeline import Endpoint
-from ..model.position import GtidSet, Position
-from ..model.tables import Limits
+from ..model.gtid import GtidSet
+from ..model.limits import Limits
+from ..model.position import Position
 from ..mysql.connect import ServerInfo, Use, close_quietly, connect, parameters, query, translated
 from ..mysql.protocol import packet_batches
 from ..mysql.session import heartbeat_s

@@ -18,8 +18,10 @@ from pymysql.cursors import SSCursor
 
 from ..config.pipeline import Endpoint
 from ..model.errors import PositionLost, PrerequisiteError, SourceLost
-from ..model.position import GtidSet, Position
-from ..model.tables import Limits, TableName
+from ..model.gtid import GtidSet
+from ..model.limits import Limits
+from ..model.position import Position
+from ..model.tables import TableName
 from ..mysql.connect import query, quote_name
 from ..mysql.server import Server
 from ..mysql.session import lock_wait_s

@@ -13,8 +13,9 @@ from ..binlog.events import Idle, KnownTable, LogEvent, Moved
 from ..binlog.reader import LogReader
 from ..concurrency.read_ahead import ahead
 from ..config.pipeline import Endpoint
+from ..model.limits import Limits
 from ..model.position import Position
-from ..model.tables import Column, Limits, Row, Table, TableName
+from ..model.tables import Column, Row, Table, TableName
 from ..mysql.connect import Use, close_quietly, connect, query, quote_name
 from ..mysql.describe import columns_of
 from ..plan.table_plan import TablePlan

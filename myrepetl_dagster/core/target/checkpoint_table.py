@@ -8,63 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from pymysql.connections import Connection
 
+from ..model.checkpoint import Checkpoint, CopyState, Phase
 from ..model.errors import StaleRun
-from ..model.position import GtidSet, Mark, Position
-from ..model.tables import Column, Phase
+from ..model.gtid import GtidSet
+from ..model.position import Mark, Position
 from ..mysql.connect import query, quote_name
 
 TABLE = "_myrepetl_checkpoint"
-
-
-@dataclass(frozen=True, slots=True)
-class CopyState:
-    """How far a copy has come.
-
-    `after_key` is the last copied key as SQL literals, None at the start. `sweep` says that the target
-    held rows when the copy began, so that rows which the source no longer has must be deleted once all
-    chunks are read (`sweeping`, up to `sweep_after` in the target's keys).
-    """
-
-    after_key: tuple[str, ...] | None = None
-    sweep: bool = False
-    sweeping: bool = False
-    sweep_after: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """What the target holds of one mapping.
-
-    `position`: every source transaction up to here is applied. `high_watermark`: where a copy that has
-    ended becomes exact. `source_columns_json` are the source table's columns when the copy began, for logs
-    whose table maps do not name them; `altered`: the log has altered the table since.
-    `key`: the target columns that told the rows apart. `source_time_unix_s`
-    is the commit time of the last applied transaction, in seconds by the source's clock. `in_doubt`: the XA
-    transactions that are prepared there and not decided, see `prepared_table.py`.
-    """
-
-    mapping: str
-    phase: Phase
-    position: Position
-    copy: CopyState | None = None
-    high_watermark: Position | None = None
-    rows_snapshotted: int = 0
-    changes_applied: int = 0
-    rows_filtered: int = 0
-    source_time_unix_s: float | None = None
-    source_columns_json: str = "[]"
-    altered: bool = False
-    in_doubt: dict[str, str] = field(default_factory=dict)
-    fingerprint: str = ""
-    sequence: int = 0
-    updated_at: str = ""
-    last_error: str = ""
-    key: tuple[str, ...] = ()
 
 
 _COLUMNS = (
@@ -295,16 +250,3 @@ def _mark(data: dict[str, Any] | None) -> Mark | None:
 def _position(data: dict[str, Any]) -> Position:
     gtid_set = data["gtid_set"]
     return Position(**{**data, "gtid_set": None if gtid_set is None else GtidSet.parse(gtid_set)})
-
-
-def columns_to_json(columns: Sequence[Column]) -> str:
-    """Columns as the checkpoint keeps them."""
-    return json.dumps([{**asdict(c), "members": [member.hex() for member in c.members]} for c in columns])
-
-
-def columns_from_json(text: str) -> tuple[Column, ...]:
-    return tuple(_column(data) for data in json.loads(text))
-
-
-def _column(data: dict[str, Any]) -> Column:
-    return Column(**{**data, "members": tuple(bytes.fromhex(member) for member in data["members"])})

@@ -13,7 +13,9 @@ from pymysql.connections import Connection
 
 from .. import sizes
 from ..config.pipeline import Endpoint
-from ..model.tables import Limits, TableName
+from ..model.checkpoint import Checkpoint
+from ..model.limits import Limits
+from ..model.tables import TableName
 from ..mysql.connect import query
 from ..mysql.describe import known_collations
 from ..mysql.server import Server
@@ -21,7 +23,6 @@ from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
 from ..values.cells import sql_name
 from . import checkpoint_table as checkpoints
-from .checkpoint_table import Checkpoint
 from .event_replay import Replay
 from .statements import fixed_where_sql, table_sql, where_sql
 

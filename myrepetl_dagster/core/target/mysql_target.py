@@ -18,8 +18,10 @@ from pymysql.connections import Connection
 
 from ..concurrency.background import Behind, Waiting, finished
 from ..config.pipeline import Endpoint
+from ..model.checkpoint import Checkpoint
 from ..model.errors import ReplicationError, SchemaDrift, TargetLost
-from ..model.tables import Limits, TableName
+from ..model.limits import Limits
+from ..model.tables import TableName
 from ..mysql.bulk_connection import BulkConnection
 from ..mysql.connect import Use, close_quietly, connect, query
 from ..mysql.server import PING_AFTER_IDLE_S
@@ -32,7 +34,6 @@ from ..source.snapshot_reader import keyset_condition
 from ..values.cells import sql_name
 from . import checkpoint_table as checkpoints
 from . import prepared_table
-from .checkpoint_table import Checkpoint
 from .control import Claims, TargetControl
 from .event_replay import Replay, describe_events, is_strict
 from .prepared_table import PreparedRows

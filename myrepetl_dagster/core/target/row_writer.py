@@ -14,9 +14,10 @@ from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError, RowRejected
+from ..model.limits import LONG_BYTES
 from ..mysql.bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConnection
 from ..mysql.connect import Use
-from ..mysql.protocol import LONG_BYTES, send_statement
+from ..mysql.protocol import send_statement
 from ..mysql.session import lax_apply_mode, sql_mode
 from ..plan.table_plan import TablePlan, UniqueKeys
 from ..rows.bulk_encoder import BulkRows

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from ...model.checkpoint import Checkpoint
+from ...model.limits import Limits
 from ...model.position import Position
-from ...model.tables import Limits, TableName
+from ...model.tables import TableName
 from ...rows.pending_rows import Images
-from ...target.checkpoint_table import Checkpoint
 from ..mapping_state import MappingState, Work
 from ..ports import Target
 from .commits import LANES, placed

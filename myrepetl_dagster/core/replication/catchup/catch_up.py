@@ -30,13 +30,14 @@ from ...binlog.events import (
 )
 from ...binlog.map_columns import TableMap
 from ...layout import layout_of
+from ...model.checkpoint import columns_from_json
 from ...model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
+from ...model.limits import Limits
 from ...model.position import Position, Transaction
-from ...model.tables import Limits, TableName
+from ...model.tables import TableName
 from ...plan.schema_change import Answer, Decision, concerned, decide
 from ...rows.image_shaper import ImageShaper, only_last_images
 from ...rows.shaper import Shaper
-from ...target.checkpoint_table import columns_from_json
 from ..mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, blamed
 from ..ports import Source
 from .commit_queue import CommitQueue

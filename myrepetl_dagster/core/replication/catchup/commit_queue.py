@@ -12,9 +12,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ...model.checkpoint import Checkpoint, Phase
+from ...model.limits import Limits
 from ...model.position import Position
-from ...model.tables import Limits, Phase
-from ...target.checkpoint_table import Checkpoint
 from ..mapping_state import MappingState, Report, Work
 from ..ports import Target
 from .batch_joining import EARLY_BYTES_MAX, Batch, Joining

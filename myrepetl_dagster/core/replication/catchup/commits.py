@@ -25,12 +25,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ...concurrency.background import Waiting
+from ...model.checkpoint import Checkpoint
 from ...model.errors import TargetBusy, UnsupportedEvent
 from ...model.position import Position
 from ...plan.table_plan import TablePlan, UniqueKeys
 from ...rows.event_encoder import STRETCH_ROWS, RowChanges
 from ...rows.pending_rows import LiteralOrder, Part, Rendered, Shaped, Stretches
-from ...target.checkpoint_table import Checkpoint
 from ..mapping_state import MappingState, Work, blamed
 from ..ports import Target
 

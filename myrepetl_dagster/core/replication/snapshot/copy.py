@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
+from ...model.checkpoint import Checkpoint, CopyState, Phase
 from ...model.errors import StaleRun
+from ...model.limits import Limits
 from ...model.position import Position
-from ...model.tables import Column, Limits, Phase, Row
+from ...model.tables import Column, Row
 from ...plan.table_plan import TablePlan
 from ...rows.pending_rows import LiteralKey, Shaped
 from ...rows.shaper import Shaper
-from ...target.checkpoint_table import Checkpoint, CopyState
 from ...values.cells import INTEGER_TYPES, TEMPORAL_TYPES
 from ..mapping_state import MappingState, Report, blamed
 from ..ports import Source, Target

@@ -16,15 +16,15 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import cast
 
+from ...model.checkpoint import Checkpoint
 from ...model.errors import ReplicationError, RowRejected, TransientError
+from ...model.limits import Limits
 from ...model.position import Position
-from ...model.tables import Limits
 from ...mysql.protocol import fields, row_packets
 from ...plan.table_plan import UniqueKeys
 from ...rows.pending_rows import LiteralKey, Shaped
 from ...source.mysql_source import MySQLSource
 from ...source.snapshot_reader import keys_condition, keyset_condition
-from ...target.checkpoint_table import Checkpoint
 from ...target.mysql_target import MySQLTarget
 from ...values.cells import cell_from_text, literal_of, sql_name
 from ..mapping_state import MappingState, Report, blamed
