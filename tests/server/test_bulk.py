@@ -17,9 +17,9 @@ from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.mysql import bulk_connection
 from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
-from myrepetl_dagster.core.rows.bulk_encoder import BulkRows
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.values.bulk_parameters import BulkRows
 
 ROUTES = [Route("mariadb", True, "mariadb"), Route("mysql", True, "mariadb")]
 AS_TEXT = {"geometry", "point", "linestring", "polygon", "vector", "multipoint", "multilinestring", "multipolygon"}

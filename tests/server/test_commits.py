@@ -24,11 +24,11 @@ from myrepetl_dagster.core.replication.catchup.commits import LANES, Piece
 from myrepetl_dagster.core.replication.mapping_state import MappingState
 from myrepetl_dagster.core.replication.ports import Target
 from myrepetl_dagster.core.rows.pending_rows import Part
-from myrepetl_dagster.core.source.snapshot_reader import keys_condition
 from myrepetl_dagster.core.target import mysql_target
 from myrepetl_dagster.core.target.checkpoint_table import TABLE
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 from myrepetl_dagster.core.target.row_writer import DELETE_KEYS_MAX
+from myrepetl_dagster.core.values.sql import keys_condition
 
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 ACCOUNTS = 300

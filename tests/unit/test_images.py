@@ -19,12 +19,12 @@ from myrepetl_dagster.core.model.errors import RowRejected, UnsupportedEvent
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
-from myrepetl_dagster.core.rows.bulk_encoder import BulkRows
 from myrepetl_dagster.core.rows.image_shaper import ImageShaper, only_last_images
 from myrepetl_dagster.core.rows.pending_rows import Rendered, Shaped
 from myrepetl_dagster.core.rows.shaper import Shaper
 from myrepetl_dagster.core.transforms import filters
 from myrepetl_dagster.core.transforms.functions import Transform
+from myrepetl_dagster.core.values.bulk_parameters import BulkRows
 
 NAME = TableName("shop", "people")
 COLUMNS = (

@@ -6,7 +6,7 @@ import pytest
 
 from myrepetl_dagster.core.model.tables import Cell, Column
 from myrepetl_dagster.core.rows.literal_codegen import row_writer
-from myrepetl_dagster.core.values.cells import literal_of
+from myrepetl_dagster.core.values.literals import literal_of
 
 TEXTS: list[Cell] = [None, b"", b"plain", b"it's", b"back\\slash", b"\\'", bytes(range(256)), "é".encode()]
 COLUMNS: list[tuple[Column, list[Cell]]] = [

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from myrepetl_dagster.core.replication.snapshot.bulk_select import NotAlike, _alike
 from myrepetl_dagster.core.replication.snapshot.tuple_select import _literal_of_result
-from myrepetl_dagster.core.rows.bulk_encoder import BLOB, TEXT
 from myrepetl_dagster.core.rows.value_transforms import read_columns, row_by_row
-from myrepetl_dagster.core.values.cells import any_literal, from_python
+from myrepetl_dagster.core.values.bulk_parameters import BLOB, TEXT
+from myrepetl_dagster.core.values.cells import from_python
+from myrepetl_dagster.core.values.literals import any_literal
 
 
 def field(value: bytes | None) -> bytes:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.model.tables import Column
-from myrepetl_dagster.core.source.snapshot_reader import Relation, keys_condition, keyset_condition, reads_one_table
+from myrepetl_dagster.core.source.snapshot_reader import Relation, reads_one_table
+from myrepetl_dagster.core.values.sql import keys_condition, keyset_condition
 
 
 @pytest.mark.parametrize(

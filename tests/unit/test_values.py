@@ -12,16 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.model.tables import Cell, Column
-from myrepetl_dagster.core.values.cells import (
-    any_literal,
-    cell_from_text,
-    decode_text,
-    float_literal,
-    from_python,
-    literal_of,
-    sql_name,
-    to_python,
-)
+from myrepetl_dagster.core.values.cells import cell_from_text, decode_text, from_python, to_python
+from myrepetl_dagster.core.values.literals import any_literal, float_literal, literal_of
+from myrepetl_dagster.core.values.sql import sql_name
 
 
 def text_column(charset: str) -> Column:

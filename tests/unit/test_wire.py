@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from myrepetl_dagster.core.model.limits import LONG_BYTES
 from myrepetl_dagster.core.mysql import protocol
-from myrepetl_dagster.core.mysql.protocol import fields, packet_batches, send_statement, views_at
+from myrepetl_dagster.core.mysql.protocol import packet_batches, send_statement
+from myrepetl_dagster.core.values.text_rows import fields, views_at
 
 EOF = b"\xfe\0\0\x02\0"
 MAX = 0xFFFFFF

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 from ..config.pipeline import Pipeline
 from ..model.tables import TableName
-from ..mysql.connect import query, quote_name, translated
+from ..mysql.connect import query, translated
 from ..mysql.grants import missing, parse
 from ..target import checkpoint_table
 from ..target.mysql_target import MySQLTarget
+from ..values.sql import quote_name
 from .mapping_checks import mapping_checks
 from .report import ConnectionReport, State, account, common_checks, reach, set_variable, variables
 from .source_checks import source_report

@@ -13,8 +13,9 @@ from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError
 from ..model.limits import Limits
 from ..model.tables import TableName
-from ..mysql.connect import Use, close_quietly, connect, query, quote_name, translated
+from ..mysql.connect import Use, close_quietly, connect, query, translated
 from ..target.mysql_target import MySQLTarget
+from ..values.sql import quote_name
 
 _TOOK_TOO_LONG = frozenset({1317, 1969, 3024})  # interrupted; the statement time limits of MariaDB and MySQL
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ..config.pipeline import Pipeline
 from ..model.errors import ReplicationError
-from ..mysql.connect import query, quote_name, translated
+from ..mysql.connect import query, translated
 from ..mysql.grants import missing, parse
 from ..source.binlog_stream import LogStream
 from ..source.mysql_source import MySQLSource
+from ..values.sql import quote_name
 from .report import ConnectionReport, State, account, common_checks, reach, set_variable, variables
 
 RETENTION_S_MIN = 24 * 3600.0

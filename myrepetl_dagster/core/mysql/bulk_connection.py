@@ -14,7 +14,7 @@ from pymysql.connections import Connection
 from pymysql.constants import COMMAND
 from pymysql.protocol import MysqlPacket
 
-from ..rows.bulk_encoder import BLOB, BulkRows, length
+from ..values.bulk_parameters import BLOB, BulkRows, length
 from .protocol import send_statement
 
 # Of the greeting, after the server's version and its end: where the capabilities' two halves and MariaDB's own are.

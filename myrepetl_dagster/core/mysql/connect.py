@@ -226,11 +226,6 @@ def server_info(connection: Connection[Any]) -> ServerInfo:
     return ServerInfo("mysql", version, version_text, uuid, server_id, str(gtid_mode).upper() == "ON")
 
 
-def quote_name(name: str) -> str:
-    """An identifier as SQL text: a name from the source can never become anything else."""
-    return "`" + name.replace("`", "``") + "`"
-
-
 @contextmanager
 def translated(endpoint: Endpoint, doing: str = "") -> Iterator[None]:
     """Turn the driver's errors into ours, most specific first."""

@@ -12,7 +12,8 @@ from typing import Any
 from pymysql.connections import Connection
 
 from ..model.tables import Column, Table, TableName
-from .connect import query, quote_name
+from ..values.sql import quote_name
+from .connect import query
 
 _TEXT_TYPES = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
 _BYTE_TYPES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})

@@ -6,7 +6,7 @@ of every field is most of a snapshot's CPU time, and a snapshot mostly does not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -15,10 +15,8 @@ from pymysql.constants import COMMAND, CR
 from pymysql.err import InterfaceError, OperationalError
 from pymysql.protocol import MysqlPacket
 
-from ..model.limits import LONG_BYTES
-
 _PACKET_MAX = 0xFFFFFF
-_EOF, _ERROR, NULL = 0xFE, 0xFF, 0xFB
+_EOF, _ERROR = 0xFE, 0xFF
 _LAST_BYTES = 9  # a packet that begins like the last one is a row if it is as long as this
 _READ_BYTES = 256 * 1024
 
@@ -164,72 +162,3 @@ def send_statement(
         number += 1
     connection._next_seq_id = number % 256
     connection._read_query_result()
-
-
-def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
-    """The fields of a row's packet, NULL as None; without the first `skip`."""
-    found: list[bytes | None] = []
-    at, end = 0, len(packet)
-    while at < end:
-        length = packet[at]
-        if length < NULL:
-            at += 1
-        elif length == NULL:
-            at += 1
-            if skip:
-                skip -= 1
-            else:
-                found.append(None)
-            continue
-        else:
-            size = LENGTH_BYTES[length]
-            length = int.from_bytes(packet[at + 1 : at + 1 + size], "little")
-            at += 1 + size
-        if skip:
-            skip -= 1
-        else:
-            found.append(packet[at : at + length])
-        at += length
-    return found
-
-
-LENGTH_BYTES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
-
-
-def fields_at(packets: Sequence[bytes], starts: Sequence[int]) -> tuple[list[bytes | None], list[int]]:
-    """One field of each row's packet, NULL as None, and where the next one is."""
-    found: list[bytes | None] = []
-    ends: list[int] = []
-    add, add_end = found.append, ends.append
-    for packet, start in zip(packets, starts, strict=True):
-        length = packet[start]
-        start += 1
-        if length == NULL:
-            add(None)
-            add_end(start)
-            continue
-        if length > NULL:
-            size = LENGTH_BYTES[length]
-            length = int.from_bytes(packet[start : start + size], "little")
-            start += size
-        end = start + length
-        add(packet[start:end])
-        add_end(end)
-    return found, ends
-
-
-def views_at(packets: Sequence[bytes], starts: Sequence[int]) -> list[bytes | memoryview | None]:
-    """A field of each row's packet, NULL as None; where it is long, as a part of the packet."""
-    found: list[bytes | memoryview | None] = []
-    add = found.append
-    for packet, at in zip(packets, starts, strict=True):
-        length = packet[at]
-        if length < NULL:
-            add(packet[at + 1 : at + 1 + length])
-        elif length == NULL:
-            add(None)
-        else:
-            start = at + 1 + LENGTH_BYTES[length]
-            end = start + int.from_bytes(packet[at + 1 : start], "little")
-            add(packet[start:end] if end < LONG_BYTES else memoryview(packet)[start:end])
-    return found

@@ -12,12 +12,13 @@ from dataclasses import replace
 from ..binlog.ddl.alter_table import Clause, Effect
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from ..model.tables import Column, Table, TableName
-from ..mysql.connect import query, quote_name, translated
+from ..mysql.connect import query, translated
 from ..mysql.describe import column_definition
 from ..plan.schema_change import Answer, Decision, follows
 from ..plan.table_plan import TablePlan
 from ..target.mysql_target import MySQLTarget
 from ..values.key_safety import tells_all_apart
+from ..values.sql import quote_name
 from ..values.widening import family, widens
 
 _HINT = "Correct the target's column by hand, then run the `snapshot` job for this mapping."

@@ -18,6 +18,7 @@ from ..binlog.column_decoders import Reading
 from ..binlog.decoder_codegen import Emit
 from ..binlog.map_columns import TableMap
 from ..model.tables import Cell, Column
+from ..values.bulk_parameters import _SHORT, _SHORT_MAX, _VALUE, BLOB, DECIMAL, NULL_PARAMETER, TEXT, parameter
 from ..values.cells import TEMPORAL_TYPES, decode_text
 from .literal_codegen import Form, Made
 
@@ -33,26 +34,9 @@ _PACKED = {
     "float": (5, struct.Struct("<d").pack),
     "double": (5, struct.Struct("<d").pack),
 }
-DECIMAL, BLOB, TEXT = 246, 252, 253
 # Text travels in the connection's character set, utf8mb4, of which the others are a part.
 UTF8 = frozenset({"utf8mb4", "utf8mb3", "ascii"})
 _WITH_LENGTH = frozenset({"text", "blob", "json", "enum", "set"})
-_SHORT_MAX = 250  # up to here a length is one byte
-
-_VALUE, NULL_PARAMETER = b"\0", b"\1"
-# What stands before a short value: that there is one, and its length.
-_SHORT = tuple(_VALUE + bytes([size]) for size in range(_SHORT_MAX + 1))
-
-
-@dataclass(frozen=True, slots=True)
-class BulkRows:
-    """Rows for one statement. `values` are what stands in its VALUES: `?`, or a literal that all rows share; `types`
-    the parameters' types as they are sent, `rows` the bytes of each row.
-    """
-
-    values: tuple[str, ...]
-    types: bytes
-    rows: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +163,3 @@ def _elements(column: Column, cell: str, names: dict[str, Any]) -> list[str]:
 def _utf8(value: bytes) -> bytes:
     """latin1 as UTF-8, in which it travels; the server has the same characters for all 256 bytes."""
     return decode_text(value, "latin1").encode()
-
-
-def parameter(value: bytes) -> bytes:
-    """A value of any length, with what stands before it."""
-    size = len(value)
-    return _SHORT[size] + value if size <= _SHORT_MAX else _VALUE + length(size) + value
-
-
-def length(size: int) -> bytes:
-    """What stands before a value of so many bytes, in a statement that is executed once."""
-    if size <= _SHORT_MAX:
-        return bytes([size])
-    for mark, length_bytes in ((0xFC, 2), (0xFD, 3)):
-        if size < 1 << 8 * length_bytes:
-            return bytes([mark]) + size.to_bytes(length_bytes, "little")
-    return b"\xfe" + size.to_bytes(8, "little")

@@ -20,8 +20,9 @@ from ..model.limits import LONG_BYTES
 from ..model.tables import Column, Row
 from ..plan.table_plan import TablePlan, UniqueKeys
 from ..transforms.filters import columns as filter_columns
-from ..values.cells import literal_of
-from .bulk_encoder import BulkForm, BulkRows, bulk_form
+from ..values.bulk_parameters import BulkRows
+from ..values.literals import literal_of
+from .bulk_encoder import BulkForm, bulk_form
 from .event_encoder import RowChanges, event_form
 from .literal_codegen import Form, row_writer, tuple_text
 from .pending_rows import LastImages, LiteralKey, Mutation, Rendered, Shaped

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..binlog.decoder_codegen import Emit
 from ..model.tables import Cell, Column, Row
-from ..values.cells import INTEGER_TYPES, TEMPORAL_TYPES, literal_of
+from ..values.cells import INTEGER_TYPES, TEMPORAL_TYPES
+from ..values.literals import literal_of
 
 
 @dataclass(frozen=True, slots=True)

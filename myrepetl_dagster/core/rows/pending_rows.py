@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..binlog.rows_event import ImageKey
 from ..model.limits import LONG_BYTES
-from .bulk_encoder import BulkRows
+from ..values.bulk_parameters import BulkRows
 from .event_encoder import STRETCH_ROWS, RowChanges
 from .literal_codegen import LiteralRow
 

@@ -16,7 +16,8 @@ from ..model.tables import Column, Row
 from ..plan.table_plan import PlannedColumn, TablePlan
 from ..transforms.filters import columns as filter_columns
 from ..transforms.filters import compile_filter
-from ..values.cells import any_literal, from_python, literal_for, to_python
+from ..values.cells import from_python, to_python
+from ..values.literals import any_literal, literal_for
 from .literal_codegen import Form, LiteralRow, Made, Writer, row_writer
 from .pending_rows import LiteralKey, Shaped
 from .value_transforms import filter_failed, made_of, passes_alone, transform_failed

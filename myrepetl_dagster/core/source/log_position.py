@@ -22,9 +22,10 @@ from ..model.gtid import GtidSet
 from ..model.limits import Limits
 from ..model.position import Position
 from ..model.tables import TableName
-from ..mysql.connect import query, quote_name
+from ..mysql.connect import query
 from ..mysql.server import Server
 from ..mysql.session import lock_wait_s
+from ..values.sql import quote_name
 from .binlog_stream import LogStream
 from .log_identity import SameLog
 

@@ -16,10 +16,11 @@ from ..config.pipeline import Endpoint
 from ..model.limits import Limits
 from ..model.position import Position
 from ..model.tables import Column, Row, Table, TableName
-from ..mysql.connect import Use, close_quietly, connect, query, quote_name
+from ..mysql.connect import Use, close_quietly, connect, query
 from ..mysql.describe import columns_of
 from ..plan.table_plan import TablePlan
 from ..replication.ports import RowLists
+from ..values.sql import keys_condition, quote_name
 from . import snapshot_reader
 from .binlog_stream import LogStream
 from .log_position import SourceLog
@@ -122,7 +123,7 @@ class MySQLSource(SourceLog):
 
     def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> RowLists:
         """The rows whose key (source column names) is among the given literals, in lists."""
-        condition = snapshot_reader.keys_condition(key, keys)
+        condition = keys_condition(key, keys)
         with self.doing(f"looking for keys of {plan.source.name}"):
             try:
                 yield from snapshot_reader.read_keys(self.snapshot_connection, self.relation(plan), condition)

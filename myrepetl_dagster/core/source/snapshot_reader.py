@@ -17,20 +17,13 @@ from pymysql.constants import FLAG
 
 from ..model.errors import SchemaDrift
 from ..model.tables import Column, Row
-from ..mysql.protocol import fields, row_packets
+from ..mysql.protocol import row_packets
 from ..plan.table_plan import TablePlan, not_null_keys
-from ..values.cells import (
-    ENUM_ERROR,
-    FLOAT_TYPES,
-    INTEGER_TYPES,
-    LABEL_BYTES_MAX,
-    TEMPORAL_TYPES,
-    cell_from_text,
-    literal_of,
-    sql_name,
-    sql_text,
-)
+from ..values.cells import FLOAT_TYPES, INTEGER_TYPES, LABEL_BYTES_MAX, TEMPORAL_TYPES, cell_from_text
 from ..values.collations import charset_of
+from ..values.literals import literal_of
+from ..values.sql import keyset_condition, sql_name, sql_text
+from ..values.text_rows import fields
 
 CHUNK_BYTES_MAX = 4 * 2**20  # with the last row of a chunk on top, however long it is
 
@@ -209,22 +202,3 @@ def _cells(relation: Relation, packets: list[bytes]) -> list[Row]:
     while packets:
         rows.append(tuple([f(value) for f, value in zip(convert, fields(packets.pop()), strict=True)]))
     return rows
-
-
-# ---- conditions ---------------------------------------------------------------------------------------
-def keyset_condition(key: Sequence[str], after: Sequence[str]) -> str:
-    """`key > after` for a composite key, in the form that MySQL and MariaDB can both find by an index."""
-    parts = []
-    for i in range(len(key)):
-        equal = [f"{sql_name(name)} = {value}" for name, value in zip(key[:i], after, strict=False)]
-        parts.append("(" + " AND ".join([*equal, f"{sql_name(key[i])} > {after[i]}"]) + ")")
-    first = f"{sql_name(key[0])} >= {after[0]} AND " if len(key) > 1 else ""
-    return first + "(" + " OR ".join(parts) + ")"
-
-
-def keys_condition(key: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
-    """`key IN keys`, in the form that both servers can find by an index."""
-    if len(key) == 1 and (ENUM_ERROR,) not in keys:  # IN a list of texts and a number compares numbers
-        return f"{sql_name(key[0])} IN ({', '.join(k[0] for k in keys)})"
-    rows = (" AND ".join(f"{sql_name(name)} = {value}" for name, value in zip(key, k, strict=True)) for k in keys)
-    return "(" + " OR ".join(f"({row})" for row in rows) + ")"

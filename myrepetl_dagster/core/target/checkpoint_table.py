@@ -17,7 +17,8 @@ from ..model.checkpoint import Checkpoint, CopyState, Phase
 from ..model.errors import StaleRun
 from ..model.gtid import GtidSet
 from ..model.position import Mark, Position
-from ..mysql.connect import query, quote_name
+from ..mysql.connect import query
+from ..values.sql import quote_name
 
 TABLE = "_myrepetl_checkpoint"
 

@@ -21,7 +21,7 @@ from ..mysql.describe import known_collations
 from ..mysql.server import Server
 from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
-from ..values.cells import sql_name
+from ..values.sql import sql_name
 from . import checkpoint_table as checkpoints
 from .event_replay import Replay
 from .statements import fixed_where_sql, table_sql, where_sql

@@ -22,7 +22,7 @@ from ..mysql.describe import describe
 from ..mysql.grants import missing, parse
 from ..plan.table_plan import TablePlan
 from ..rows.event_encoder import description_sql
-from ..values.cells import sql_name
+from ..values.sql import sql_name
 
 # What is not to be bypassed, and an engine that undoes what it did when a transaction fails.
 _CHECKED = re.compile(rb"\bCHECK\b|\bSYSTEM VERSIONING\b|\bPERIOD FOR\b", re.IGNORECASE)

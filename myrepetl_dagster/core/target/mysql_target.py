@@ -27,11 +27,10 @@ from ..mysql.connect import Use, close_quietly, connect, query
 from ..mysql.server import PING_AFTER_IDLE_S
 from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
-from ..rows.bulk_encoder import BulkRows
 from ..rows.event_encoder import RowChanges
 from ..rows.pending_rows import LiteralKey, Mutation, Rendered
-from ..source.snapshot_reader import keyset_condition
-from ..values.cells import sql_name
+from ..values.bulk_parameters import BulkRows
+from ..values.sql import keyset_condition, sql_name
 from . import checkpoint_table as checkpoints
 from . import prepared_table
 from .control import Claims, TargetControl

@@ -17,9 +17,10 @@ from typing import Any, Protocol
 from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
-from ..mysql.connect import query, quote_name, translated
+from ..mysql.connect import query, translated
 from ..plan.table_plan import PlannedColumn, TablePlan
 from ..rows.pending_rows import Mutation, Shaped
+from ..values.sql import quote_name
 
 TABLE = "_myrepetl_prepared"
 # What the name of a transaction's rows begins with: they were few enough to be in memory, or were not.

@@ -20,12 +20,12 @@ from ..mysql.connect import Use
 from ..mysql.protocol import send_statement
 from ..mysql.session import lax_apply_mode, sql_mode
 from ..plan.table_plan import TablePlan, UniqueKeys
-from ..rows.bulk_encoder import BulkRows
 from ..rows.event_encoder import binlog_sql
 from ..rows.literal_codegen import LiteralRow
 from ..rows.pending_rows import LiteralKey, Mutation, Rendered
-from ..source.snapshot_reader import keys_condition
-from ..values.cells import ENUM_ERROR, sql_name
+from ..values.bulk_parameters import BulkRows
+from ..values.literals import ENUM_ERROR
+from ..values.sql import keys_condition, sql_name
 from .statements import (
     BULK_BYTES_MAX,
     COLLISIONS,

@@ -11,7 +11,9 @@ from ..model.tables import Column
 from ..plan.table_plan import TablePlan
 from ..rows.literal_codegen import LiteralRow
 from ..rows.pending_rows import LiteralKey, Mutation
-from ..values.cells import any_literal, cell_from_text, from_python, literal_of, sql_name
+from ..values.cells import cell_from_text, from_python
+from ..values.literals import any_literal, literal_of
+from ..values.sql import sql_name
 
 STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones
 BULK_BYTES_MAX = 512 * 1024

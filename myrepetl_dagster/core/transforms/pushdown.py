@@ -22,7 +22,9 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 
 from ..model.tables import Column
-from ..values.cells import DATETIME_TYPES, FLOAT_TYPES, INTEGER_TYPES, float_literal, sql_name
+from ..values.cells import DATETIME_TYPES, FLOAT_TYPES, INTEGER_TYPES
+from ..values.literals import float_literal
+from ..values.sql import sql_name
 from .comparison import Operand
 from .filters import And, Compare, Expression, Not, Or, columns
 from .functions import Transform

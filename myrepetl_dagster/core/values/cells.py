@@ -22,13 +22,11 @@ import codecs
 import datetime as dt
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from ..model.tables import Cell, Column
 from .charsets import CORRECTED, EIGHT_BIT
-from .json_literals import json_literal
 
 ToPython = Callable[[Any], Any]
 
@@ -211,91 +209,6 @@ def _time_text(span: dt.timedelta) -> str:
     minutes, seconds = divmod(span.days * 86_400 + span.seconds, 60)
     fraction = f".{span.microseconds:06}" if span.microseconds else ""
     return f"{sign}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{fraction}"
-
-
-# ---- cell -> SQL literal ------------------------------------------------------------------------------
-Literal = Callable[[Any], str]
-
-# Character sets whose bytes may stand in a quoted literal as they are. In the others (sjis, gbk, utf16 …)
-# a byte may look like a quote or a backslash, or the whole is no text for a scanner: they go as hex.
-_QUOTABLE = frozenset({"utf8mb4", "utf8mb3", "latin1", "ascii", "binary"})
-
-
-# An ENUM's error value, for an ENUM. No strict mode lets it pass: `row_writer.py` knows it by this text, which no
-# other value has.
-ENUM_ERROR = "(0)"
-
-
-def literal_for(column: Column, target: Column | None) -> Literal | None:
-    """How cells are written where the target's type makes a difference; None: as `literal_of` has it."""
-    if column.type == "enum" and (target is None or target.type != "enum"):
-        literal = literal_of(column)
-        return lambda cell: "''" if cell == 0 else literal(cell)
-    if column.type == "json" and target is not None and target.type == "json":
-        return lambda cell: "NULL" if cell is None else json_literal(cell, _utf8_literal)
-    return None
-
-
-def literal_of(column: Column | None) -> Literal:
-    """How cells of a source column are written in SQL; None: of a static value or a transform's result."""
-    if column is None:
-        return any_literal
-    if column.type in INTEGER_TYPES or column.type == "decimal":
-        return lambda cell: "NULL" if cell is None else str(cell)
-    if column.type in FLOAT_TYPES:
-        return lambda cell: "NULL" if cell is None else float_literal(cell)
-    if column.type in TEMPORAL_TYPES:
-        return lambda cell: "NULL" if cell is None else f"'{cell}'"
-    charset = column.charset or "binary"
-    if column.type == "enum":
-        label = literal_of(replace(column, type="char"))
-        return lambda cell: ENUM_ERROR if cell == 0 else label(cell)
-    if charset in _QUOTABLE:
-        return _quoted(f"_{charset}")
-    return lambda cell: "NULL" if cell is None else f"_{charset} x'{cell.hex()}'"
-
-
-def _quoted(introducer: str) -> Literal:
-    def quoted(cell: bytes | None) -> str:
-        if cell is None:
-            return "NULL"
-        return f"{introducer}'" + cell.decode("latin-1").replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-    return quoted
-
-
-_utf8_literal = _quoted("_utf8mb4")
-_binary_literal = _quoted("_binary")
-
-
-def any_literal(cell: Cell) -> str:
-    """A cell as SQL, by its Python type alone."""
-    match cell:
-        case None:
-            return "NULL"
-        case float():
-            return float_literal(cell)
-        case int():
-            return str(cell)
-        case str():
-            return _utf8_literal(cell.encode("utf-8", errors="surrogatepass"))
-    return _binary_literal(cell)
-
-
-def float_literal(value: float) -> str:
-    """The shortest text that reads back as the same double; with an exponent, since `0.1` is a DECIMAL."""
-    text = repr(value)
-    return text if "e" in text else text + "e0"
-
-
-def sql_text(text: str) -> str:
-    """SQL of our own or of the pipeline file in the form of literals: each character a byte of its UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
-def sql_name(name: str) -> str:
-    """A quoted identifier in the form of literals: a name can never become anything else."""
-    return sql_text("`" + name.replace("`", "``") + "`")
 
 
 def sample_of(column: Column) -> object:

@@ -16,13 +16,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...model.tables import Cell, Column
-from ...mysql.protocol import LENGTH_BYTES, NULL
 from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
-from ...rows.bulk_encoder import BLOB, DECIMAL, NULL_PARAMETER, TEXT, UTF8, BulkRows, parameter
+from ...rows.bulk_encoder import UTF8
 from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
 from ...source.snapshot_reader import whole_value
 from ...transforms.pushdown import condition_sql, transformed_sql, unsure_sql
-from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
+from ...values.bulk_parameters import BLOB, DECIMAL, NULL_PARAMETER, TEXT, BulkRows, parameter
+from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, from_python
+from ...values.literals import any_literal
+from ...values.sql import sql_name
+from ...values.text_rows import LENGTH_BYTES, NULL
 from .rendered_literals import float_text
 
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "enum", "set"})

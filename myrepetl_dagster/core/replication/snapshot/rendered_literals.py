@@ -8,7 +8,9 @@ from __future__ import annotations
 from ...model.tables import Column
 from ...plan.table_plan import PlannedColumn, TablePlan
 from ...transforms.pushdown import THROUGH_UTF8, transformed_sql
-from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, any_literal, from_python, sql_name
+from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, from_python
+from ...values.literals import any_literal
+from ...values.sql import sql_name
 
 _AS_TEXT = frozenset({"uuid", "inet4", "inet6"})
 _AS_HEX = frozenset({

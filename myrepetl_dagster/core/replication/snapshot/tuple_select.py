@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from itertools import compress
 
 from ...model.tables import Column
-from ...mysql.protocol import views_at
 from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
 from ...source.snapshot_reader import whole_value
 from ...transforms.pushdown import condition_sql, unsure_sql
-from ...values.cells import any_literal, cell_from_text, from_python, literal_for, literal_of
+from ...values.cells import cell_from_text, from_python
+from ...values.literals import any_literal, literal_for, literal_of
+from ...values.text_rows import views_at
 from .rendered_literals import column_sql
 
 Literal = Callable[[bytes | None], bytes]  # of a field, as the server sent it

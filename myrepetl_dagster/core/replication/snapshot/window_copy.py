@@ -20,13 +20,15 @@ from ...model.checkpoint import Checkpoint
 from ...model.errors import ReplicationError, RowRejected, TransientError
 from ...model.limits import Limits
 from ...model.position import Position
-from ...mysql.protocol import fields, row_packets
+from ...mysql.protocol import row_packets
 from ...plan.table_plan import UniqueKeys
 from ...rows.pending_rows import LiteralKey, Shaped
 from ...source.mysql_source import MySQLSource
-from ...source.snapshot_reader import keys_condition, keyset_condition
 from ...target.mysql_target import MySQLTarget
-from ...values.cells import cell_from_text, literal_of, sql_name
+from ...values.cells import cell_from_text
+from ...values.literals import literal_of
+from ...values.sql import keys_condition, keyset_condition, sql_name
+from ...values.text_rows import fields
 from ..mapping_state import MappingState, Report, blamed
 from .bulk_select import NotAlike, bulk_select
 from .copy import Copies, Copy, ended, store
