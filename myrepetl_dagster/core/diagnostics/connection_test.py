@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from ..config.pipeline import Pipeline
 from ..model.tables import TableName
-from ..mysql.connect import query, translated
+from ..mysql.connect import query
+from ..mysql.errors import translated
 from ..mysql.grants import missing, parse
 from ..target import checkpoint_table
 from ..target.mysql_target import MySQLTarget

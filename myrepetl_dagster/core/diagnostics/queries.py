@@ -13,7 +13,8 @@ from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError
 from ..model.limits import Limits
 from ..model.tables import TableName
-from ..mysql.connect import Use, close_quietly, connect, query, translated
+from ..mysql.connect import Use, close_quietly, connect, query
+from ..mysql.errors import translated
 from ..target.mysql_target import MySQLTarget
 from ..values.sql import quote_name
 

@@ -12,7 +12,8 @@ from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError
-from ..mysql.connect import ServerInfo, query, translated
+from ..mysql.connect import ServerInfo, query
+from ..mysql.errors import translated
 from ..values.sql import quote_name
 
 CLOCK_SKEW_S_MAX = 5.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..config.pipeline import Pipeline
 from ..model.errors import ReplicationError
-from ..mysql.connect import query, translated
+from ..mysql.connect import query
+from ..mysql.errors import translated
 from ..mysql.grants import missing, parse
 from ..source.binlog_stream import LogStream
 from ..source.mysql_source import MySQLSource

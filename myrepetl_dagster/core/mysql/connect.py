@@ -7,7 +7,6 @@ file opens connections, and only here do PyMySQL's exceptions become ours.
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,18 +21,14 @@ from pymysql.converters import conversions
 
 from ..config.pipeline import Endpoint
 from ..model.errors import (
-    PositionLost,
     PrerequisiteError,
     ReplicationError,
-    RowRejected,
-    SchemaDrift,
     SourceLost,
-    TargetBusy,
     TargetLost,
 )
 from ..model.limits import Limits
 from .bulk_connection import BulkConnection
-from .error_codes import ErrorClass, classify, classify_without_number
+from .errors import translated
 from .session import Use as Use
 from .session import file_sql, own_sql, read_timeout_s
 
@@ -224,97 +219,3 @@ def server_info(connection: Connection[Any]) -> ServerInfo:
         return ServerInfo("mariadb", version, version_text, f"server_id={server_id}", server_id, False)
     uuid, gtid_mode = query(connection, "SELECT @@global.server_uuid, @@global.gtid_mode")[0]
     return ServerInfo("mysql", version, version_text, uuid, server_id, str(gtid_mode).upper() == "ON")
-
-
-@contextmanager
-def translated(endpoint: Endpoint, doing: str = "") -> Iterator[None]:
-    """Turn the driver's errors into ours, most specific first."""
-    try:
-        yield
-    except pymysql.MySQLError as error:
-        ours = translate(error, endpoint, doing)
-        ours.operation = doing
-        # The text of the driver's error would be in every traceback, and may quote the refused row.
-        raise ours from None if _may_quote_values(ours, endpoint) else error
-    except Exception as error:  # PyMySQL raises nearly anything; what is not from there passes as it is
-        if not _from_driver(error):
-            raise
-        ours = translate(error, endpoint, doing)
-        ours.operation = doing
-        raise ours from error
-
-
-def _from_driver(error: BaseException) -> bool:
-    """Whether PyMySQL raised it: a closed file, a socket error, a missing crypto library, a mistake in a call."""
-    if isinstance(error, ReplicationError):
-        return False
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return False
-    file = traceback.tb_frame.f_code.co_filename
-    return isinstance(error, (OSError, EOFError)) or "pymysql" in file or file.endswith(("socket.py", "ssl.py"))
-
-
-# Server texts may quote values ("Duplicate entry '…'", "near '…'"); of a refused row only the column's name
-# is kept.
-_COLUMN_IN_TEXT = re.compile(r"(?:for )?column '([^']+)'", re.IGNORECASE)
-_SYNTAX = frozenset({1064, 1149})
-# What the modes that a pipeline file may add refuse: wrong dates, division by zero.
-_BY_MODE = frozenset({1292, 1365, 1411})
-
-
-def _may_quote_values(error: ReplicationError, endpoint: Endpoint) -> bool:
-    return isinstance(error, RowRejected) or (error.code in _SYNTAX and endpoint.role == "target")
-
-
-def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> ReplicationError:
-    """One driver exception as one of ours."""
-    where = f"{endpoint.role} {endpoint.name!r}" + (f", {doing}" if doing else "")
-    lost = SourceLost if endpoint.role == "source" else TargetLost
-    code, text = _code_and_text(error)
-    if code == 0:
-        # Where the connection is broken its state is unknown, and the outcome of what was under way too.
-        numberless = classify_without_number(error)
-        broken = numberless.error_class is ErrorClass.AMBIGUOUS_COMMIT
-        # Of an unknown error's text nobody knows what it quotes.
-        said = f"{type(error).__name__}: {text}" if broken else type(error).__name__
-        return (lost if broken else PrerequisiteError)(f"{where}: {numberless.symbol} ({said})", hint=numberless.hint)
-    known = classify(code, text)
-    where = f"{where}: {known.symbol}"
-    match known.error_class:
-        case ErrorClass.NEW_CONNECTION | ErrorClass.AMBIGUOUS_COMMIT | ErrorClass.FAILOVER:
-            hint = known.hint
-            if code == 2013 and "timed out" in text and endpoint.read_timeout_s is not None:
-                hint = "Raise this connection's read_timeout where the server needs longer for an answer."
-            return lost(f"{where}: {text}", hint=hint, code=code)
-        case ErrorClass.TRANSIENT:
-            kind = SourceLost if endpoint.role == "source" else TargetBusy
-            return kind(f"{where}: {text}", hint=known.hint, code=code)
-        case ErrorClass.POSITION_LOST:
-            return PositionLost(f"{where}: {text}", hint=known.hint, code=code)
-        case ErrorClass.DATA:
-            column = _COLUMN_IN_TEXT.search(text)
-            named = f" (column {column.group(1)!r})" if column else ""
-            hint = known.hint
-            if code in _BY_MODE and endpoint.sql_mode and endpoint.role == "target":
-                hint += " Or leave out of this target's sql_mode what refuses it (TRADITIONAL holds NO_ZERO_DATE)."
-            return RowRejected(f"{where}{named}", hint=hint, code=code)
-        case ErrorClass.SCHEMA:
-            return SchemaDrift(f"{where}: {text}", hint=known.hint, code=code)
-    said = "" if code in _SYNTAX and endpoint.role == "target" else f": {text}"
-    return PrerequisiteError(f"{where}{said}", hint=known.hint, code=code)
-
-
-def _code_and_text(error: BaseException) -> tuple[int, str]:
-    """The number that tells most. PyMySQL gives 2003 for whatever goes wrong while it connects."""
-    cause = getattr(error, "original_exception", error)
-    if isinstance(cause, socket.gaierror):
-        return 2005, str(cause)
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return 2026, str(cause)
-    if isinstance(cause, OSError) and not isinstance(error, pymysql.MySQLError):
-        return 0, str(cause)  # args[0] is an errno, not one of the numbers that the table knows
-    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    return code, str(error.args[1]) if len(error.args) > 1 else str(error)

@@ -14,8 +14,9 @@ from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError, TransientError
 from ..model.limits import Limits
 from ..model.tables import Table, TableName
-from .connect import ServerInfo, Use, close_quietly, connect, server_info, translated
+from .connect import ServerInfo, Use, close_quietly, connect, server_info
 from .describe import describe, describe_all
+from .errors import translated
 
 
 @dataclass(frozen=True, slots=True)

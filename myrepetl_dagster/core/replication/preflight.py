@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table
-from ..mysql.connect import query, translated
+from ..mysql.connect import query
 from ..mysql.describe import column_definition, create_table_sql
+from ..mysql.errors import translated
 from ..plan.table_plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget

@@ -12,8 +12,9 @@ from dataclasses import replace
 from ..binlog.ddl.alter_table import Clause, Effect
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from ..model.tables import Column, Table, TableName
-from ..mysql.connect import query, translated
+from ..mysql.connect import query
 from ..mysql.describe import column_definition
+from ..mysql.errors import translated
 from ..plan.schema_change import Answer, Decision, follows
 from ..plan.table_plan import TablePlan
 from ..target.mysql_target import MySQLTarget

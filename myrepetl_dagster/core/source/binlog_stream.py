@@ -22,7 +22,8 @@ from ..config.pipeline import Endpoint
 from ..model.gtid import GtidSet
 from ..model.limits import Limits
 from ..model.position import Position
-from ..mysql.connect import ServerInfo, Use, close_quietly, connect, parameters, query, translated
+from ..mysql.connect import ServerInfo, Use, close_quietly, connect, parameters, query
+from ..mysql.errors import translated
 from ..mysql.protocol import packet_batches
 from ..mysql.session import heartbeat_s
 

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
-from ..mysql.connect import query, translated
+from ..mysql.connect import query
+from ..mysql.errors import translated
 from ..plan.table_plan import PlannedColumn, TablePlan
 from ..rows.pending_rows import Mutation, Shaped
 from ..values.sql import quote_name
