@@ -5,10 +5,10 @@ from __future__ import annotations
 from ..config.pipeline import Pipeline, TableMapping
 from ..model.checkpoint import Checkpoint
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
+from ..plan.exactness import require_exact
 from ..plan.table_plan import TablePlan, plan_table
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
-from ..values.rounding import require_exact
 from .report import ConnectionReport, State
 
 

@@ -16,6 +16,7 @@ from ..model.tables import Column, Table
 from ..mysql.connect import query
 from ..mysql.describe import column_definition, create_table_sql
 from ..mysql.errors import translated
+from ..plan.exactness import require_exact
 from ..plan.table_plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
@@ -23,7 +24,6 @@ from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
 from ..transforms.functions import Transform
 from ..values.cells import sample_of
-from ..values.rounding import require_exact
 from .schema_evolution import conform
 
 log = logging.getLogger("myrepetl")

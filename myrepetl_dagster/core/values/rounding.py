@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import re
 
-from ..model.errors import PrerequisiteError
 from ..model.tables import Column
-from ..plan.table_plan import TablePlan
 
 _INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _MANTISSA_BITS = {"float": 24, "double": 53}
@@ -40,24 +38,6 @@ def rounds(source: Column, target: Column) -> bool:
     if source.type in _BYTES and target.type == "binary":
         return (source.type, _numbers(source)) != (target.type, _numbers(target))
     return False
-
-
-def require_exact(plan: TablePlan) -> None:
-    """Refuse a plan that would change values without a word.
-
-    Raises:
-        PrerequisiteError: names the column and both types.
-    """
-    for column in plan.columns:
-        source = plan.source.column(column.source) if column.source and not column.transform else None
-        target = plan.target.column(column.target)
-        if source is not None and target is not None and rounds(source, target):
-            raise PrerequisiteError(
-                f"mapping {plan.name!r}: column {column.target} is {target.column_type} in the target and"
-                f" {source.column_type} in the source: values would be rounded or cut without an error",
-                hint=f"Give the target's column the type {source.column_type}, or map it with a transform that does"
-                " the rounding.",
-            )
 
 
 def _rounds_temporal(source: Column, target: Column) -> bool:
