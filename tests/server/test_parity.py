@@ -17,8 +17,7 @@ from type_matrix import COMMON, GEOMETRIES, Wide, charset_columns, fill, shown, 
 from type_values import ANY, MARIADB, MYSQL
 
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
-from myrepetl_dagster.core.binlog.map_columns import TableMap
-from myrepetl_dagster.core.layout import layout_of
+from myrepetl_dagster.core.binlog.map_columns import TableMap, layout_of
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.tables import Column, Row, TableName

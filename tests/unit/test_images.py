@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.binlog.events import Images, RowsRead, Verb
-from myrepetl_dagster.core.binlog.map_columns import MapColumn, TableMap, Type
+from myrepetl_dagster.core.binlog.map_columns import MapColumn, TableMap, Type, layout_of
 from myrepetl_dagster.core.binlog.rows_event import compile_decoder
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
-from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.model.errors import RowRejected, UnsupportedEvent
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Column, Table, TableName

@@ -14,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.binlog.events import Images, RowsRead, Verb
-from myrepetl_dagster.core.binlog.map_columns import TableMap
+from myrepetl_dagster.core.binlog.map_columns import TableMap, layout_of
 from myrepetl_dagster.core.binlog.rows_event import RowsHeader, compile_decoder, parse_rows_header
 from myrepetl_dagster.core.binlog.table_map import parse_table_map
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
-from myrepetl_dagster.core.layout import layout_of
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Cell, Column, Table, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from myrepetl_dagster.core.event_kinds import FORMAT_DESCRIPTION, QUERY, ROTATE, XID
+from myrepetl_dagster.core.binlog.event_types import FORMAT_DESCRIPTION, QUERY, ROTATE, XID
 from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.gtid import GtidSet
 from myrepetl_dagster.core.model.position import Mark, Position

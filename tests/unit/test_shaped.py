@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit.test_images import PLANS, TABLE_MAP, Person, event, images_of
 
 from myrepetl_dagster.core.binlog.events import Verb
-from myrepetl_dagster.core.layout import layout_of
+from myrepetl_dagster.core.binlog.map_columns import layout_of
 from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS
 from myrepetl_dagster.core.rows.image_shaper import ImageShaper
 from myrepetl_dagster.core.rows.literal_codegen import LiteralRow

@@ -15,10 +15,10 @@ from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
-from .. import event_kinds as kinds
 from ..model.errors import UnsupportedEvent
 from ..model.position import Mark, Transaction
 from ..model.tables import TableName
+from . import event_types as kinds
 from .compression import events_of, inflated
 from .event_format import (
     ARTIFICIAL,

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from ..binlog.event_format import KIND_AT, event_crc32, event_offset_bytes
+from ..binlog.event_types import FORMAT_DESCRIPTION
 from ..binlog.events import Committed, Decided, Moved, Prepared, RolledBack
 from ..binlog.reader import LogReader
-from ..event_kinds import FORMAT_DESCRIPTION
 from ..model.errors import PositionLost, ReplicationError, UnsupportedEvent
 from ..model.position import Mark, Position, Transaction
 

@@ -28,8 +28,7 @@ from ...binlog.events import (
     Undescribed,
     XaBegun,
 )
-from ...binlog.map_columns import TableMap
-from ...layout import layout_of
+from ...binlog.map_columns import TableMap, layout_of
 from ...model.checkpoint import columns_from_json
 from ...model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
 from ...model.limits import Limits
