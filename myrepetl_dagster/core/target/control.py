@@ -11,7 +11,6 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from .. import sizes
 from ..config.pipeline import Endpoint
 from ..model.checkpoint import Checkpoint
 from ..model.limits import Limits
@@ -23,6 +22,7 @@ from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
 from ..values.sql import sql_name
 from . import checkpoint_table as checkpoints
+from . import table_sizes
 from .event_replay import Replay
 from .statements import fixed_where_sql, table_sql, where_sql
 
@@ -142,19 +142,19 @@ class TargetControl(Server):
         """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
         mariadb = self.info.is_mariadb
         rows = self._size(
-            f"rows of {plan.target.name}", lambda control: sizes.rows_about(control, plan, mariadb=mariadb)
+            f"rows of {plan.target.name}", lambda control: table_sizes.rows_about(control, plan, mariadb=mariadb)
         )
         return rows >= _LARGE_ROWS
 
     def table_bytes(self, plan: TablePlan) -> int:
         """About how much of the disk the table takes."""
         name, cached = plan.target.name, not self.info.is_mariadb and self.info.version >= (8, 0, 0)
-        return self._size(f"bytes of {name}", lambda control: sizes.table_bytes(control, name, cached=cached))
+        return self._size(f"bytes of {name}", lambda control: table_sizes.table_bytes(control, name, cached=cached))
 
     @property
     def buffer_pool_bytes(self) -> int:
         """How much of its tables it keeps in memory."""
-        return self._size("bytes of its buffer pool", sizes.buffer_pool_bytes)
+        return self._size("bytes of its buffer pool", table_sizes.buffer_pool_bytes)
 
     def _size(self, what: str, ask: Callable[[Connection[Any]], int]) -> int:
         """Asks once."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from .model.tables import TableName
-from .mysql.connect import query
-from .plan.table_plan import TablePlan
-from .target.statements import table_sql
+from ..model.tables import TableName
+from ..mysql.connect import query
+from ..plan.table_plan import TablePlan
+from .statements import table_sql
 
 _TABLE_BYTES = (
     "SELECT data_length + index_length FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
