@@ -12,7 +12,8 @@ import dagster as dg
 
 from .core.config.pipeline import ColumnMapping, TableMapping
 from .core.model.errors import ReplicationError
-from .core.model.tables import Column, Progress, Table
+from .core.model.tables import Column, Table
+from .core.replication.result import Progress
 from .core.transforms.filters import And, Compare, Expression, Not
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import dagster as dg
 
 from . import metadata
 from .core.config.pipeline import Monitoring
-from .core.model.tables import Progress
+from .core.replication.result import Progress
 
 LOG_INTERVAL_S = 5.0
 OBSERVE_INTERVAL_S_MIN = 15.0

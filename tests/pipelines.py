@@ -17,8 +17,7 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.model.errors import ReplicationError
-from myrepetl_dagster.core.model.tables import Progress
-from myrepetl_dagster.core.replication.result import MappingResult
+from myrepetl_dagster.core.replication.result import MappingResult, Progress
 from myrepetl_dagster.core.replication.run import replicate
 
 PASSWORD = "least"

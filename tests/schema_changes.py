@@ -10,7 +10,7 @@ from pipelines import Pair, pair_of
 from server_farm import Servers
 from servers import Flavour
 
-from myrepetl_dagster.core.model.tables import Progress
+from myrepetl_dagster.core.replication.result import Progress
 
 CREATE = "CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(40))"
 

@@ -13,8 +13,7 @@ from rich.text import Text
 
 from ..core.diagnostics.report import ConnectionReport, State
 from ..core.diagnostics.status import Status
-from ..core.model.tables import Progress
-from ..core.replication.result import MappingResult
+from ..core.replication.result import MappingResult, Progress
 
 _WIDE = 400  # columns where nobody looks: a table in a file must not be cut
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red", State.SKIPPED: "dim"}

@@ -18,8 +18,7 @@ from rich.text import Text
 from ..core.config.pipeline import Pipeline
 from ..core.model.checkpoint import Phase
 from ..core.model.errors import ReplicationError
-from ..core.model.tables import Progress
-from ..core.replication.result import MappingResult
+from ..core.replication.result import MappingResult, Progress
 from ..core.replication.run import SourceRun
 from .output import console, print_results, progress_table, rate
 

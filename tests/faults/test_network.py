@@ -15,7 +15,7 @@ from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.config.load import from_dict
-from myrepetl_dagster.core.model.tables import Progress
+from myrepetl_dagster.core.replication.result import Progress
 from myrepetl_dagster.core.replication.run import replicate
 
 

@@ -16,7 +16,7 @@ from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.model.errors import PositionLost, ReplicationError, RowRejected
-from myrepetl_dagster.core.model.tables import Progress
+from myrepetl_dagster.core.replication.result import Progress
 
 
 def codes(run: Run) -> list[int]:

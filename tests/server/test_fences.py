@@ -14,8 +14,7 @@ from server_farm import Servers
 
 from myrepetl_dagster.core.model.errors import StaleRun, TransientError
 from myrepetl_dagster.core.model.limits import Limits
-from myrepetl_dagster.core.model.tables import Progress
-from myrepetl_dagster.core.replication.result import MappingResult
+from myrepetl_dagster.core.replication.result import MappingResult, Progress
 
 FILL = "INSERT INTO t WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i+1 FROM n WHERE i < 60) SELECT i, 0 FROM n"
 

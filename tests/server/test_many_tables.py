@@ -23,7 +23,7 @@ from servers import Flavour
 from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.model.errors import RowRejected, StaleRun
 from myrepetl_dagster.core.model.limits import Limits
-from myrepetl_dagster.core.model.tables import Progress
+from myrepetl_dagster.core.replication.result import Progress
 from myrepetl_dagster.core.replication.snapshot import writer_pool
 
 NAMES = [f"t{n}" for n in range(8)]

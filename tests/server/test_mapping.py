@@ -12,7 +12,7 @@ from server_farm import Servers
 
 from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.model.errors import PrerequisiteError, RowRejected, SchemaDrift
-from myrepetl_dagster.core.model.tables import Progress
+from myrepetl_dagster.core.replication.result import Progress
 
 
 @pytest.fixture(params=SOURCES, ids=str)

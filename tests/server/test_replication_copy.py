@@ -18,7 +18,7 @@ import pytest
 from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pair
 from server_farm import Servers
 
-from myrepetl_dagster.core.model.tables import Progress
+from myrepetl_dagster.core.replication.result import Progress
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 

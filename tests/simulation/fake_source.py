@@ -34,8 +34,7 @@ from myrepetl_dagster.core.model.gtid import GtidSet
 from myrepetl_dagster.core.model.position import Position, Transaction
 from myrepetl_dagster.core.model.tables import Column, Row, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
-from myrepetl_dagster.core.replication.ports import RowLists
-from myrepetl_dagster.core.source.snapshot_reader import Chunk
+from myrepetl_dagster.core.source.snapshot_reader import Chunk, RowLists
 
 Change = tuple[Row | None, Row | None]
 Rows = dict[object, Row]

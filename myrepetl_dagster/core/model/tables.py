@@ -15,10 +15,7 @@ Snapshot and binlog produce identical cells for the same value (`tests/server/te
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-from .checkpoint import Phase
+from dataclasses import dataclass
 
 Cell = int | float | str | bytes | None
 Row = tuple[Cell, ...]
@@ -121,18 +118,3 @@ class Counts:
     rows_upserted: int = 0
     rows_deleted: int = 0
     rows_filtered: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One report of a run, made after each commit."""
-
-    mapping: str
-    phase: Phase
-    position: str
-    rows_snapshotted: int
-    changes_applied: int
-    rows_filtered: int
-    elapsed_s: float
-    lag_s: float | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)

@@ -12,7 +12,6 @@ from typing import Any
 from pymysql.connections import Connection
 
 from ..model.tables import Column, Table, TableName
-from ..values.sql import quote_name
 from .connect import query
 
 _TEXT_TYPES = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
@@ -168,46 +167,7 @@ def _keys(connection: Connection[Any], schema: str, tables: Sequence[str]) -> di
     return found
 
 
-def create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
-    """CREATE TABLE with these (column, type, nullable) and this primary key."""
-    lines = []
-    for column, definition, nullable in columns:
-        null = "NULL" if nullable and column not in key else "NOT NULL"
-        generated = " AS (" in definition  # a generated column takes no NULL clause on MariaDB
-        lines.append(f"  {quote_name(column)} {definition}" + ("" if generated else f" {null}"))
-    lines.append("  PRIMARY KEY (" + ", ".join(quote_name(column) for column in key) + ")")
-    body = ",\n".join(lines)
-    return f"CREATE TABLE IF NOT EXISTS {quote_name(name.schema)}.{quote_name(name.table)} (\n{body}\n) ENGINE=InnoDB"
-
-
 _MARIADB_ONLY = {"uuid": "char(36)", "inet6": "varchar(39)", "inet4": "varchar(15)"}
-
-
-def column_definition(column: Column, *, collations: frozenset[str], mariadb: bool, keep_generated: bool) -> str:
-    """A source column's type as the target understands it; `collations` are those the target knows."""
-    kind = re.sub(r"\s+/\*.*?\*/", "", column.column_type)
-    if not mariadb:
-        kind = _MARIADB_ONLY.get(column.type, kind)
-    elif column.type == "geomcollection":
-        kind = "geometrycollection"
-    if column.charset and column.type in _TEXT_TYPES:
-        kind += f" CHARACTER SET {column.charset} COLLATE {_collation(column, collations)}"
-    if column.srid is not None:
-        kind += f" REF_SYSTEM_ID={column.srid}" if mariadb else f" SRID {column.srid}"
-    if column.generated and keep_generated:
-        kind += f" AS ({column.generation_expression}) STORED"
-    return kind
-
-
-def _collation(column: Column, collations: frozenset[str]) -> str:
-    if column.collation in collations:
-        return str(column.collation)
-    # A collation that the target lacks: one that tells all strings apart, so that no two rows of the
-    # source can become one. Without padding first, since a padding one takes 'a' and 'a ' for equal.
-    for candidate in ("_0900_bin", "_nopad_bin", "_bin"):
-        if f"{column.charset}{candidate}" in collations:
-            return f"{column.charset}{candidate}"
-    return f"{column.charset}_bin"
 
 
 def known_collations(connection: Connection[Any]) -> frozenset[str]:

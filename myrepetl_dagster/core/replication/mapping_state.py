@@ -13,7 +13,7 @@ from ..plan.table_plan import TablePlan
 from ..rows.image_shaper import ImageShaper
 from ..rows.pending_rows import Shaped
 from ..rows.shaper import Shaper
-from ..target.prepared_table import InDoubt
+from .catchup.in_doubt import InDoubt
 from .ports import Target
 
 

@@ -13,10 +13,7 @@ from ..model.tables import Column, Row, TableName
 from ..plan.table_plan import TablePlan
 from ..rows.event_encoder import RowChanges
 from ..rows.pending_rows import LiteralKey, Mutation, Rendered
-from ..source.snapshot_reader import Chunk
-from ..target.prepared_table import PreparedRows
-
-RowLists = Generator[list[Row], None, None]
+from ..source.snapshot_reader import Chunk, RowLists
 
 
 class Source(Protocol):
@@ -74,3 +71,11 @@ class Target(Protocol):
     def asking(self) -> bool: ...
     def record_error(self, mapping: str, error: str) -> None: ...
     def close(self) -> None: ...
+
+
+class PreparedRows(Protocol):
+    """The table of kept rows, inside the target's open transaction. `token` names one transaction's rows."""
+
+    def keep(self, mapping: str, token: str, payload: bytes) -> None: ...
+    def kept(self, mapping: str, token: str) -> Iterator[bytes]: ...
+    def drop_all_but(self, mapping: str, tokens: Sequence[str]) -> None: ...

@@ -14,17 +14,16 @@ from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table
 from ..mysql.connect import query
-from ..mysql.describe import column_definition, create_table_sql
 from ..mysql.errors import translated
 from ..plan.exactness import require_exact
-from ..plan.table_plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
+from ..plan.table_plan import TablePlan, plan_table, planned_columns
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
 from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
-from ..transforms.functions import Transform
 from ..values.cells import sample_of
 from .schema_evolution import conform
+from .target_table import _definition
 
 log = logging.getLogger("myrepetl")
 
@@ -179,55 +178,3 @@ def _require_comparable(mapping: TableMapping, table: Table) -> None:
         for problem in check_types(mapping.filter, samples):
             problem.mapping = mapping.name
             raise problem
-
-
-def _definition(mapping: TableMapping, source: Table, columns: Sequence[PlannedColumn], target: MySQLTarget) -> str:
-    collations = target.collations()
-    mariadb = target.info.is_mariadb
-    own_names = mapping.columns is None
-    key = planned_key(mapping, source, columns)
-    lines = []
-    for planned in columns:
-        column = source.column(planned.source) if planned.source else None
-        if planned.source and column is None and not mapping.init_query:
-            raise SchemaDrift(
-                f"mapping {mapping.name!r}: {source.name} has no column {planned.source}",
-                hint=f"{source.name} has: {', '.join(source.column_names)}.",
-            )
-        if planned.transform is not None:
-            lines.append((planned.target, _result_type(planned.transform, column, collations, mariadb), True))
-        elif column is None:
-            lines.append((planned.target, _fixed_type(planned.value), planned.value is None))
-        else:
-            definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
-            lines.append((planned.target, definition, column.nullable))
-    return create_table_sql(mapping.target_name, lines, key)
-
-
-def _fixed_type(value: object) -> str:
-    match value:
-        case bool() | int():
-            return "BIGINT"
-        case float():
-            return "DOUBLE"
-    return "VARCHAR(255)"
-
-
-_ANNOTATED = {
-    "str": "LONGTEXT", "int": "BIGINT", "float": "DOUBLE", "bool": "TINYINT(1)", "bytes": "LONGBLOB",
-    "Decimal": "DECIMAL(65,30)", "date": "DATE", "datetime": "DATETIME(6)", "timedelta": "TIME(6)",
-    "time": "TIME(6)", "dict": "LONGTEXT", "list": "LONGTEXT",
-}  # fmt: skip
-
-
-def _result_type(transform: Transform, column: Column | None, collations: frozenset[str], mariadb: bool) -> str:
-    """A column for a transform's results: by its annotated return type, else the source column's own."""
-    if transform.builtin == "length":
-        return "BIGINT"
-    annotated = getattr(transform.function, "__annotations__", {}).get("return")
-    name = getattr(annotated, "__name__", str(annotated)).rpartition(".")[2].split("[")[0]
-    if transform.builtin is None and name in _ANNOTATED:
-        return _ANNOTATED[name]
-    if column is None:
-        return "LONGTEXT"
-    return column_definition(column, collations=collations, mariadb=mariadb, keep_generated=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ..model.checkpoint import Phase
 from ..model.errors import ReplicationError
@@ -24,3 +25,18 @@ class MappingResult:
     elapsed_s: float = 0.0
     error: ReplicationError | None = None
     plan: TablePlan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One report of a run, made after each commit."""
+
+    mapping: str
+    phase: Phase
+    position: str
+    rows_snapshotted: int
+    changes_applied: int
+    rows_filtered: int
+    elapsed_s: float
+    lag_s: float | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)

@@ -20,7 +20,6 @@ from ..model.checkpoint import Checkpoint
 from ..model.errors import PositionLost, ReplicationError, TransientError
 from ..model.limits import Limits
 from ..model.position import Position
-from ..model.tables import Progress
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.control import Claims
@@ -30,7 +29,7 @@ from .attempt import Pass, fast_copies
 from .mapping_state import MappingState, Place, SchemaChanged
 from .planner import Planning, Servers
 from .preflight import check_source
-from .result import MappingResult
+from .result import MappingResult, Progress
 
 log = logging.getLogger("myrepetl")
 

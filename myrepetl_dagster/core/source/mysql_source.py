@@ -19,11 +19,11 @@ from ..model.tables import Column, Row, Table, TableName
 from ..mysql.connect import Use, close_quietly, connect, query
 from ..mysql.describe import columns_of
 from ..plan.table_plan import TablePlan
-from ..replication.ports import RowLists
 from ..values.sql import keys_condition, quote_name
 from . import snapshot_reader
 from .binlog_stream import LogStream
 from .log_position import SourceLog
+from .snapshot_reader import RowLists
 
 
 class MySQLSource(SourceLog):

@@ -8,7 +8,7 @@ collation has to be understood here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,3 +202,6 @@ def _cells(relation: Relation, packets: list[bytes]) -> list[Row]:
     while packets:
         rows.append(tuple([f(value) for f, value in zip(convert, fields(packets.pop()), strict=True)]))
     return rows
+
+
+RowLists = Generator[list[Row], None, None]

@@ -27,6 +27,7 @@ from ..mysql.connect import Use, close_quietly, connect, query
 from ..mysql.server import PING_AFTER_IDLE_S
 from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
+from ..replication.ports import PreparedRows
 from ..rows.event_encoder import RowChanges
 from ..rows.pending_rows import LiteralKey, Mutation, Rendered
 from ..values.bulk_parameters import BulkRows
@@ -35,7 +36,6 @@ from . import checkpoint_table as checkpoints
 from . import prepared_table
 from .control import Claims, TargetControl
 from .event_replay import Replay, describe_events, is_strict
-from .prepared_table import PreparedRows
 from .row_writer import RowWriter
 from .statements import key_literals, table_sql, where_sql
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from ...binlog.events import Decided
 from ...model.position import Transaction
-from ...target.prepared_table import PARTS, keep, unpacked
 from ..mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, blamed
 from .commit_queue import CommitQueue
+from .in_doubt import PARTS, keep, unpacked
 
 
 class XaTransactions:

@@ -1,0 +1,106 @@
+"""The definition of a target table that does not exist yet. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..config.pipeline import TableMapping
+from ..model.errors import SchemaDrift
+from ..model.tables import Column, Table, TableName
+from ..mysql.describe import _MARIADB_ONLY, _TEXT_TYPES
+from ..plan.table_plan import PlannedColumn, planned_key
+from ..target.mysql_target import MySQLTarget
+from ..transforms.functions import Transform
+from ..values.sql import quote_name
+
+
+def create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
+    """CREATE TABLE with these (column, type, nullable) and this primary key."""
+    lines = []
+    for column, definition, nullable in columns:
+        null = "NULL" if nullable and column not in key else "NOT NULL"
+        generated = " AS (" in definition  # a generated column takes no NULL clause on MariaDB
+        lines.append(f"  {quote_name(column)} {definition}" + ("" if generated else f" {null}"))
+    lines.append("  PRIMARY KEY (" + ", ".join(quote_name(column) for column in key) + ")")
+    body = ",\n".join(lines)
+    return f"CREATE TABLE IF NOT EXISTS {quote_name(name.schema)}.{quote_name(name.table)} (\n{body}\n) ENGINE=InnoDB"
+
+
+def column_definition(column: Column, *, collations: frozenset[str], mariadb: bool, keep_generated: bool) -> str:
+    """A source column's type as the target understands it; `collations` are those the target knows."""
+    kind = re.sub(r"\s+/\*.*?\*/", "", column.column_type)
+    if not mariadb:
+        kind = _MARIADB_ONLY.get(column.type, kind)
+    elif column.type == "geomcollection":
+        kind = "geometrycollection"
+    if column.charset and column.type in _TEXT_TYPES:
+        kind += f" CHARACTER SET {column.charset} COLLATE {_collation(column, collations)}"
+    if column.srid is not None:
+        kind += f" REF_SYSTEM_ID={column.srid}" if mariadb else f" SRID {column.srid}"
+    if column.generated and keep_generated:
+        kind += f" AS ({column.generation_expression}) STORED"
+    return kind
+
+
+def _collation(column: Column, collations: frozenset[str]) -> str:
+    if column.collation in collations:
+        return str(column.collation)
+    # A collation that the target lacks: one that tells all strings apart, so that no two rows of the
+    # source can become one. Without padding first, since a padding one takes 'a' and 'a ' for equal.
+    for candidate in ("_0900_bin", "_nopad_bin", "_bin"):
+        if f"{column.charset}{candidate}" in collations:
+            return f"{column.charset}{candidate}"
+    return f"{column.charset}_bin"
+
+
+def _definition(mapping: TableMapping, source: Table, columns: Sequence[PlannedColumn], target: MySQLTarget) -> str:
+    collations = target.collations()
+    mariadb = target.info.is_mariadb
+    own_names = mapping.columns is None
+    key = planned_key(mapping, source, columns)
+    lines = []
+    for planned in columns:
+        column = source.column(planned.source) if planned.source else None
+        if planned.source and column is None and not mapping.init_query:
+            raise SchemaDrift(
+                f"mapping {mapping.name!r}: {source.name} has no column {planned.source}",
+                hint=f"{source.name} has: {', '.join(source.column_names)}.",
+            )
+        if planned.transform is not None:
+            lines.append((planned.target, _result_type(planned.transform, column, collations, mariadb), True))
+        elif column is None:
+            lines.append((planned.target, _fixed_type(planned.value), planned.value is None))
+        else:
+            definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
+            lines.append((planned.target, definition, column.nullable))
+    return create_table_sql(mapping.target_name, lines, key)
+
+
+def _fixed_type(value: object) -> str:
+    match value:
+        case bool() | int():
+            return "BIGINT"
+        case float():
+            return "DOUBLE"
+    return "VARCHAR(255)"
+
+
+_ANNOTATED = {
+    "str": "LONGTEXT", "int": "BIGINT", "float": "DOUBLE", "bool": "TINYINT(1)", "bytes": "LONGBLOB",
+    "Decimal": "DECIMAL(65,30)", "date": "DATE", "datetime": "DATETIME(6)", "timedelta": "TIME(6)",
+    "time": "TIME(6)", "dict": "LONGTEXT", "list": "LONGTEXT",
+}  # fmt: skip
+
+
+def _result_type(transform: Transform, column: Column | None, collations: frozenset[str], mariadb: bool) -> str:
+    """A column for a transform's results: by its annotated return type, else the source column's own."""
+    if transform.builtin == "length":
+        return "BIGINT"
+    annotated = getattr(transform.function, "__annotations__", {}).get("return")
+    name = getattr(annotated, "__name__", str(annotated)).rpartition(".")[2].split("[")[0]
+    if transform.builtin is None and name in _ANNOTATED:
+        return _ANNOTATED[name]
+    if column is None:
+        return "LONGTEXT"
+    return column_definition(column, collations=collations, mariadb=mariadb, keep_generated=False)
