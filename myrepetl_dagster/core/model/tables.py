@@ -10,7 +10,7 @@ A *cell* is one column's value in the form in which it can be written to a targe
                         UTF-8), UUID, INET4, INET6 (as text), BINARY, VARBINARY, BLOB, GEOMETRY (SRID +
                         WKB), VECTOR; an ENUM's error value, which is no label, is the int 0
 
-Snapshot and binlog produce identical cells for the same value (`tests/server/test_parity.py`).
+Snapshot and binlog produce identical cells for the same value (`tests/server/values/test_parity.py`).
 """
 
 from __future__ import annotations

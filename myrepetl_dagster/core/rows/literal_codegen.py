@@ -1,6 +1,6 @@
 """One generated function that writes a whole row as literals, without a call for each value. Pure.
 
-It gives what `values.literal_of` gives, column by column (`tests/unit/test_literal_code.py`); that is where a
+It gives what `values.literal_of` gives, column by column (`tests/unit/rows/test_literal_codegen.py`); that is where a
 literal's form is decided and explained.
 """
 

@@ -1,7 +1,7 @@
 """Filters and built-in transforms as SQL of the source, where its result is Python's, byte for byte. Pure.
 
 Whatever is not certain is None here and is done in Python (`filters.py`, `functions.py`), which decide what is
-right; `tests/server/test_pushdown.py` compares the two. Certain are
+right; `tests/server/snapshot/test_pushdown.py` compares the two. Certain are
 
     whole numbers, DECIMAL      with numbers of up to 30 digits
     FLOAT, DOUBLE               with numbers that a double holds exactly

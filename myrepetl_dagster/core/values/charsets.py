@@ -1,6 +1,6 @@
 """What MySQL's character sets mean in Unicode where Python has no codec, or another opinion. Data, from a server.
 
-`tests/server/test_parity.py` compares every character with the server's own conversion.
+`tests/server/values/test_parity.py` compares every character with the server's own conversion.
 """
 
 from __future__ import annotations

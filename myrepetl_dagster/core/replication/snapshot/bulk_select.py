@@ -4,8 +4,8 @@ In a result row each field is its length and its text; in a bulk execution each 
 follows"), its length and its text. An empty field is one zero byte. So of `SELECT '', a, '', b` the bytes of a row are
 those of its parameters, as long as no value is NULL; where one is, they are put together here.
 Columns with a transform that looks at its own value only are read before the others, as Python reads them, and their
-parameters are a row's last. `tests/server/test_bulk.py` and `test_python_columns.py` compare the outcome with that of
-`rendered_literals.py` and of Python.
+parameters are a row's last. `tests/server/snapshot/test_bulk.py` and `test_value_transforms_on_servers.py` compare the
+outcome with that of `rendered_literals.py` and of Python.
 """
 
 from __future__ import annotations

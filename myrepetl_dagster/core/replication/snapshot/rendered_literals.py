@@ -1,6 +1,6 @@
 """Literals that the source itself renders, exactly what `cells.py` would write. Pure.
 
-`tests/server/test_render.py` compares the two for every type.
+`tests/server/snapshot/test_rendered_literals.py` compares the two for every type.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A tuple is the text `(1,'a',NULL)` of a row, exactly what `shaper.py` and `row_writer.py` would write for it. Where a
 column has a transform that looks at its own value only, that value is read beside the tuple, as Python reads it, and
 its literal is put at the tuple's end: the plan by which tuples are written has these columns last.
-`tests/server/test_render.py` and `test_python_columns.py` compare the outcome with that of Python alone.
+`tests/server/snapshot/test_rendered_literals.py` and `test_value_transforms_on_servers.py` compare the outcome with
+that of Python alone.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.mysql.connect import Use, parameters
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 READER, WRITER = "reader-pass-7f3a", "writer-pass-9c1e"  # what must never be seen
 VALUE = "row-value-5d2b"
 QUICK: dict[str, float] = {"attempts_max": 2, "backoff_max_s": 0.05, "connect_timeout_s": 2, "stream_timeout_s": 3}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "myrepetl_dagster"
+PACKAGE = Path(__file__).parents[2] / "myrepetl_dagster"
 CORE = sorted((PACKAGE / "core").rglob("*.py"))
 RIM = sorted(set(PACKAGE.rglob("*.py")) - set(CORE))
 # What each of them does without the others.

@@ -7,7 +7,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.test_images import PLANS, TABLE_MAP, Person, event, images_of
+from unit.rows.test_image_shaper import PLANS, TABLE_MAP, Person, event, images_of
 
 from myrepetl_dagster.core.binlog.events import Verb
 from myrepetl_dagster.core.binlog.map_columns import layout_of

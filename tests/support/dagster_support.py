@@ -109,7 +109,7 @@ def offline(mapping: dict[str, Any], **sections: Any) -> dg.Definitions:
     return build_replication_defs(from_dict(data | sections))
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def environment(home: Path, pipeline: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
 import pytest
-from unit.test_binlog import rows_event, table_map_event
+from unit.binlog.test_reader import rows_event, table_map_event
 
 from myrepetl_dagster.core.binlog.events import Idle, KnownTable, LogEvent, Moved, RowsRead
 from myrepetl_dagster.core.binlog.reader import LogReader

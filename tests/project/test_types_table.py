@@ -14,7 +14,7 @@ def test_the_table_names_tests_that_exist() -> None:
     named = set(re.findall(r"(test_\w+)\.(test_\w+)", text))
     assert named
     for file, test in named:
-        found = list(ROOT.glob(f"tests/*/{file}.py"))
+        found = list(ROOT.glob(f"tests/**/{file}.py"))
         assert found, file
         assert f"def {test}(" in found[0].read_text(), f"{file}.{test}"
     notes = set(re.findall(r"^\[(\w)\]: ", text, re.MULTILINE))

@@ -134,7 +134,7 @@ def test_a_killed_copy_of_tables_resumes(world: Pair, tmp_path: Path) -> None:
         "def slow(p): print(p.mapping, flush=True); time.sleep(0.02)\n"
         f"replicate(from_dict({world.config(mapping)!r}), on_progress=slow)\n"
     )
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout is not None
         while process.stdout.readline() not in ("a.t4\n", ""):

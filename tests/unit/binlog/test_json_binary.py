@@ -1,4 +1,4 @@
-"""Binary JSON, byte by byte; `tests/server/test_decode_types.py` compares random documents with a server's."""
+"""Binary JSON, byte by byte; `tests/server/values/test_decode_types.py` compares random documents with a server's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows events, byte by byte; `tests/server/test_decode_types.py` compares every type with what a server prints."""
+"""Rows events, byte by byte; `tests/server/values/test_decode_types.py` compares every type with what a server prints."""
 
 from __future__ import annotations
 

@@ -736,7 +736,7 @@ def test_fingerprint_is_the_same_in_every_process(tmp_path: Path) -> None:
     code = "import sys; from myrepetl_dagster.core.config.load import load; print(load(sys.argv[1]).fingerprint())"
     answers = set()
     for seed in ("1", "2"):
-        env = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
+        env = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[3])}
         answers.add(subprocess.check_output([sys.executable, "-c", code, tmp_path / "p.json"], env=env, text=True))
     assert len(answers) == 1
 
@@ -745,7 +745,7 @@ def test_import_is_light() -> None:
     """Reading a pipeline imports neither a driver nor Dagster, and YAML only where it is read."""
     heavy = ("pymysql", "dagster", "yaml")
     code = f"import sys, myrepetl_dagster.core.config.load; print([m for m in {heavy} if m in sys.modules])"
-    env = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    env = {"PYTHONPATH": str(Path(__file__).parents[3])}
     assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True).strip() == "[]"
 
 

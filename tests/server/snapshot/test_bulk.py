@@ -29,7 +29,7 @@ LONG = {"mediumtext", "longtext", "mediumblob", "longblob", "json"}  # copied as
 
 @pytest.fixture(autouse=True)
 def no_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not as events (`test_replay.py`), whatever the account may do."""
+    """Not as events (`test_event_replay.py`), whatever the account may do."""
     monkeypatch.setattr(MySQLTarget, "takes_changes", lambda *_, **__: False)
 
 

@@ -145,7 +145,7 @@ def test_killed_process(world: Pair, tmp_path: Path) -> None:
         "def slow(p): print(p.rows_snapshotted, flush=True); time.sleep(0.05)\n"
         f"replicate(from_dict({world.config({'a.t': {'target_table': 'b.t'}})!r}), on_progress=slow)\n"
     )
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(program)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout is not None
