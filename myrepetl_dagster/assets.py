@@ -115,7 +115,7 @@ class GroupRun:
             follow_s=self.follow_s,
         )
         # Tried again by Dagster: what this Dagster run has copied already is not copied once more.
-        run.forget -= {name for name, key in own.items() if self._done_before(key)}
+        run.copy_again -= {name for name, key in own.items() if self._done_before(key)}
         try:
             run.run()
         except ReplicationError as error:

@@ -18,7 +18,7 @@ from .core.config.pipeline import Pipeline
 from .lineage import SourceGroup, identifier
 
 if TYPE_CHECKING:
-    from .core.diagnostics.pending_changes import Movement
+    from .core.diagnostics.pending_changes import PendingChanges
 
 TAG = "myrepetl/source"
 INTERVAL_S = 5
@@ -59,10 +59,10 @@ def build_sensor(
         if busy is not None:
             return dg.SkipReason(f"run {busy} is under way")
         from .core.diagnostics.pending_changes import (
-            movements,  # here, since what only loads definitions needs no driver
+            pending_changes,  # here, since what only loads definitions needs no driver
         )
 
-        found = movements(pipeline, group.mappings, CONNECT_TIMEOUT_S)
+        found = pending_changes(pipeline, group.mappings, CONNECT_TIMEOUT_S)
         due = frozenset(keys[one.mapping.name] for one in found if one.due)
         if not due:
             return dg.SkipReason(f"caught up, at {_heads(found)}")
@@ -136,11 +136,11 @@ def what_to_ask(due: Keys, failed: Sequence[Failed], now_unix_s: float) -> Asked
 
 
 # ---- words ---------------------------------------------------------------------------------------------
-def lag_text(found: Sequence[Movement]) -> str:
+def lag_text(found: Sequence[PendingChanges]) -> str:
     lags = [one.lag_s for one in found if one.lag_s is not None]
     behind = sum(one.due for one in found)
     return f"{behind} of {len(found)} mappings behind" + (f", by {max(lags):.1f} s at most" if lags else "")
 
 
-def _heads(found: Sequence[Movement]) -> str:
+def _heads(found: Sequence[PendingChanges]) -> str:
     return "; ".join(dict.fromkeys(f"{one.mapping.source} {one.source_head}" for one in found))

@@ -95,7 +95,7 @@ def join_batches() -> None:
     batch_joining.JOIN_WAIT_S = 0.3
     real_begin = batch_joining.Joining.begin
 
-    def begin(self: batch_joining.Joining) -> list[batch_joining.Group]:
+    def begin(self: batch_joining.Joining) -> list[batch_joining.QueuedBatches]:
         groups = real_begin(self)
         say("joined", groups=len(groups))
         return groups

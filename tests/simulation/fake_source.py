@@ -18,16 +18,16 @@ from simulation.specs import ID, SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, U
 from myrepetl_dagster.core.binlog.ddl.statement import Action, TableChange
 from myrepetl_dagster.core.binlog.events import (
     Committed,
-    Decided,
     Idle,
     KnownTable,
+    LogAdvanced,
     LogEvent,
-    Moved,
-    Prepared,
     RolledBack,
     RowsRead,
     TableChanged,
     XaBegun,
+    XaDecided,
+    XaPrepared,
 )
 from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.gtid import GtidSet
@@ -236,7 +236,7 @@ class FakeSource:
         if truncates is not None:
             events.append(TableChanged((TableChange(Action.TRUNCATE, truncates),), identity))
         if prepares:
-            events.append(Prepared(xid, identity))
+            events.append(XaPrepared(xid, identity))
         else:
             events.append(RolledBack(identity) if rolled_back else Committed(identity))
         self._append(Logged(identity, start, self.end, events, changes, truncates, touched, rolled_back, xid, prepares))
@@ -253,7 +253,7 @@ class FakeSource:
         self.offset += 30
         identity = ending(at, self.offset)
         changes = prepared.changes if commits else []
-        events: list[LogEvent] = [Decided(xid, commits, identity)]
+        events: list[LogEvent] = [XaDecided(xid, commits, identity)]
         self._append(Logged(identity, start, self.end, events, changes, touched=prepared.touched, xid=xid))
 
     def _finish(self, entry: Logged) -> None:
@@ -329,7 +329,7 @@ class FakeSource:
             self.offset += 30
             entry.identity, entry.end = ending(at, self.offset), self.end
             for j, event in enumerate(entry.events):
-                if not isinstance(event, RowsRead | XaBegun | Moved | Idle):
+                if not isinstance(event, RowsRead | XaBegun | LogAdvanced | Idle):
                     entry.events[j] = replace(event, transaction=entry.identity)
             self.ends[i] = entry.end
             self.places.add(entry.end)
@@ -465,7 +465,7 @@ class FakeSource:
         else:
             number, offset = start.order
             assert (number, offset) in self.places, f"{start} is inside a transaction"
-        yield Moved(file_name(number), offset)
+        yield LogAdvanced(file_name(number), offset)
         while True:
             self.tick()
             if at < len(self.log):
@@ -473,18 +473,18 @@ class FakeSource:
                 at += 1
                 if entry.start[0] != number:
                     number, offset = entry.start[0], FIRST_OFFSET
-                    yield Moved(file_name(number), offset)
+                    yield LogAdvanced(file_name(number), offset)
                 if start.gtid_set is None or not start.gtid_set.contains(*(entry.identity.gtid or ("", 0))):
                     yield from self._deliver(entry, known, follow)
                     offset = entry.identity.end_offset_bytes
             else:
                 if number != self.number:
                     number, offset = self.number, FIRST_OFFSET
-                    yield Moved(file_name(number), offset)
+                    yield LogAdvanced(file_name(number), offset)
                 if not follow:
                     break
                 yield Idle()
-        yield Moved(file_name(number), offset)
+        yield LogAdvanced(file_name(number), offset)
 
     def _deliver(self, entry: Logged, known: dict[TableName, KnownTable], follow: bool) -> Iterator[LogEvent]:
         for event in entry.events:

@@ -65,11 +65,11 @@ class FakeTarget:
         self.waits: threading.Event | None = None  # what was started, for this predecessor
         self.failed: Exception | None = None
         self.all_lanes: list[FakeTarget] = [self]
-        self.steps = 0
-        self.asking = True
+        self.progress_count = 0
+        self.in_statement = True
 
     # ---- in the background ----
-    def lanes(self, number: int) -> list[FakeTarget]:
+    def apply_connections(self, number: int) -> list[FakeTarget]:
         while len(self.all_lanes) < number:
             one = type(self)(self.database, self.run_id, self.claims, self.fault, self.committed)
             one.all_lanes = self.all_lanes
@@ -165,10 +165,10 @@ class FakeTarget:
     # ---- the transaction ----
     def begin(self, mappings: Iterable[str]) -> None:
         names = list(mappings)
-        self.begin_ahead()
+        self.begin_unfenced()
         self.fence(names)
 
-    def begin_ahead(self) -> None:
+    def begin_unfenced(self) -> None:
         self.fault("begin")
         assert not self.undo, "a transaction is open"
         self.database.open.append(self)

@@ -16,7 +16,7 @@ from simulation.fake_source import FakeSource, Kind
 from simulation.fake_target import FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
-from myrepetl_dagster.core.binlog.events import Decided, Idle, LogEvent
+from myrepetl_dagster.core.binlog.events import Idle, LogEvent, XaDecided
 from myrepetl_dagster.core.concurrency.background import Waiting
 from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.errors import TransientError
@@ -24,18 +24,18 @@ from myrepetl_dagster.core.model.gtid import GtidSet
 from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
-from myrepetl_dagster.core.replication.attempt import Pass
-from myrepetl_dagster.core.replication.catchup.batch_joining import Batch, Group, Joining
+from myrepetl_dagster.core.replication.attempt import Attempt
+from myrepetl_dagster.core.replication.catchup.batch_joining import Batch, Joining, QueuedBatches
 from myrepetl_dagster.core.replication.catchup.catch_up import CatchUp
 from myrepetl_dagster.core.replication.catchup.commit_queue import CommitQueue
-from myrepetl_dagster.core.replication.catchup.commits import Commit, Piece
+from myrepetl_dagster.core.replication.catchup.commits import Commit, MappingWrites
 from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
 from myrepetl_dagster.core.replication.catchup.xa_transactions import XaTransactions
 from myrepetl_dagster.core.replication.mapping_state import MappingState, Work
 from myrepetl_dagster.core.replication.ports import Target
 from myrepetl_dagster.core.replication.snapshot.copy import Copy
 from myrepetl_dagster.core.rows import pending_rows
-from myrepetl_dagster.core.rows.pending_rows import Mutation, Shaped
+from myrepetl_dagster.core.rows.pending_rows import Mutation, PendingRows
 from myrepetl_dagster.core.rows.shaper import Change, Shaper
 
 SEEDS_MAX = 3_000
@@ -130,7 +130,7 @@ def no_high_watermark(self: Copy) -> None:
     self._commit(replace(self.state.checkpoint, phase=Phase.REPLICATING, copy=None))
 
 
-def watermark_at_head(self: Pass, plan: TablePlan) -> Checkpoint:
+def watermark_at_head(self: Attempt, plan: TablePlan) -> Checkpoint:
     """Of GTIDs the executed ones, but of the file the end: as if the log were read up to there."""
     first = FIRST(self, plan)
     head = self.source.head()
@@ -145,12 +145,12 @@ def no_sweep(self: Copy) -> Iterator[None]:
 
 
 # ---- shaping -------------------------------------------------------------------------------------------
-def key_kept(self: Shaper, changes: Iterable[Change], into: Shaped) -> None:
+def key_kept(self: Shaper, changes: Iterable[Change], into: PendingRows) -> None:
     """A row that moves to another key stays under its old one as well."""
     SHAPE(self, [(before if after is None else None, after) for before, after in changes], into)
 
 
-def filtered_kept(self: Shaper, changes: Iterable[Change], into: Shaped) -> None:
+def filtered_kept(self: Shaper, changes: Iterable[Change], into: PendingRows) -> None:
     """A row that leaves the filter is no longer looked at."""
     leaving: list[Change] = []
     for before, after in changes:
@@ -239,7 +239,9 @@ def idle_commits(self: CatchUp, event: LogEvent, report: Callable[[MappingState]
         self.queue.commit(report, everyone=True)
 
 
-def late_checkpoint(self: CommitQueue, target: Target, pieces: Sequence[Piece], before: Sequence[Commit]) -> None:
+def late_checkpoint(
+    self: CommitQueue, target: Target, pieces: Sequence[MappingWrites], before: Sequence[Commit]
+) -> None:
     """What is committed while the log is read on gets the checkpoint of when it is committed, not of its rows."""
     START_COMMIT(self, target, pieces, before)
 
@@ -250,7 +252,7 @@ def late_checkpoint(self: CommitQueue, target: Target, pieces: Sequence[Piece], 
     self.under_way[-1][1].stored = Late()
 
 
-def joined_too_far(self: Joining, groups: Sequence[Group], target: Target, parts_max: int) -> list[list[Batch]]:
+def joined_too_far(self: Joining, groups: Sequence[QueuedBatches], target: Target, parts_max: int) -> list[list[Batch]]:
     """Of batches that were joined and parted, each part gets the checkpoint of the last one."""
     parts = PARTED(self, groups, target, parts_max)
     newest = {one.state.name: one.checkpoint for part in parts for one in part}
@@ -260,7 +262,9 @@ def joined_too_far(self: Joining, groups: Sequence[Group], target: Target, parts
     return parts
 
 
-def joined_backwards(self: Joining, groups: Sequence[Group], target: Target, parts_max: int) -> list[list[Batch]]:
+def joined_backwards(
+    self: Joining, groups: Sequence[QueuedBatches], target: Target, parts_max: int
+) -> list[list[Batch]]:
     """What is joined to a batch goes before it."""
     parts = PARTED(self, [], target, parts_max)
     for group in groups:
@@ -280,7 +284,7 @@ def joined_backwards(self: Joining, groups: Sequence[Group], target: Target, par
 def not_waiting(self: Commit, before: Sequence[Commit]) -> Waiting:
     """A commit that was begun ahead does not wait for the one before it."""
     self.lane.begin([state.name for state in self.states])
-    for piece in self.pieces:
+    for piece in self.mapping_writes:
         piece.write(self.lane)
     self.lane.commit(self.stored)
     for one in before:
@@ -305,7 +309,7 @@ class Forgetful(FakeTarget):
             self.rollback()
 
 
-def decided_elsewhere(self: XaTransactions, event: Decided, report: Callable[[MappingState], None]) -> None:
+def decided_elsewhere(self: XaTransactions, event: XaDecided, report: Callable[[MappingState], None]) -> None:
     """The commit of an XA transaction that was prepared before the copy is taken for one without rows."""
     for state in self.states:
         state.xa.tokens.setdefault(event.xid, "")
@@ -314,7 +318,7 @@ def decided_elsewhere(self: XaTransactions, event: Decided, report: Callable[[Ma
 
 PARTED = Joining.parted
 START_COMMIT = CommitQueue._start_commit
-END, FIRST, SHAPE = Copy._end, Pass._first, Shaper.shape
+END, FIRST, SHAPE = Copy._end, Attempt._first, Shaper.shape
 START, WRITE_PART, TAKE, DECIDED = LogCursor._start, CatchUp._write_part, CatchUp._take, XaTransactions.decided
 
 MUTANTS = [
@@ -327,7 +331,7 @@ MUTANTS = [
     Mutant("truncation done after the part that follows it", [(CatchUp, "_write_part", clear_last)]),
     Mutant("low watermark late", [(Copy, "_end", late_watermark)]),
     Mutant("low watermark unsafe", source=UnsafeWatermark),
-    Mutant("low watermark with the head's place", [(Pass, "_first", watermark_at_head)]),
+    Mutant("low watermark with the head's place", [(Attempt, "_first", watermark_at_head)]),
     Mutant("high watermark ignored", [(Copy, "_end", no_high_watermark)]),
     Mutant("no wait for visibility", source=NoWaiting),
     Mutant("no sweep", [(Copy, "_sweep", no_sweep)]),

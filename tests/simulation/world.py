@@ -19,7 +19,7 @@ from myrepetl_dagster.core.model.errors import RowRejected, SourceLost, StaleRun
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.plan.table_plan import TablePlan
-from myrepetl_dagster.core.replication.attempt import Pass
+from myrepetl_dagster.core.replication.attempt import Attempt
 from myrepetl_dagster.core.rows.shaper import Shaper
 
 STEPS_MAX = 6_000
@@ -118,7 +118,7 @@ class Run:
     """One process: it may try several times. `crash_at`, `zombie_at`: steps of the world, 0 for never."""
 
     claims: dict[int, Claims]
-    forget: set[str]
+    copy_again: set[str]
     crash_at: int = 0
     zombie_at: int = 0
     follow_s: float = 0.0
@@ -271,11 +271,11 @@ class World:
 
     def _new_run(self, chosen: list[str]) -> Run:
         rng = self.rng
-        forget = set(rng.sample(chosen, 1)) if rng.random() < 0.15 else set()
+        copy_again = set(rng.sample(chosen, 1)) if rng.random() < 0.15 else set()
         crash_at = self.steps + rng.randint(1, 150) if rng.random() < 0.4 else 0
         zombie_at = self.steps + rng.randint(1, 100) if rng.random() < 0.25 else 0
         follow_s = rng.random() * 20 if rng.random() < 0.3 else 0.0
-        return Run({0: {}, 1: {}}, forget, crash_at, zombie_at, follow_s)
+        return Run({0: {}, 1: {}}, copy_again, crash_at, zombie_at, follow_s)
 
     def start(self, run: Run, names: list[str]) -> None:
         """A process: attempts until one gets through, or until it dies."""
@@ -300,7 +300,7 @@ class World:
         before = self.source.reader, self.source.connected_to
         self.source.reader, self.source.connected_to = run_id, self.source.server
         try:
-            attempt = Pass(self.source, plans, self.limits, lambda *_: None, forget=run.forget)
+            attempt = Attempt(self.source, plans, self.limits, lambda *_: None, copy_again=run.copy_again)
             until_s = CLOCK.now_s + run.follow_s
             attempt.run(follow_ended=(lambda: CLOCK.monotonic() >= until_s) if run.follow_s else None)
         except TransientError:

@@ -39,7 +39,7 @@ ENVIRONMENT: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ColumnDecoder:
     """How one column is read.
 
     `form` are struct codes, one for each raw value; `size` their bytes. A column of varying size has the
@@ -60,7 +60,7 @@ _SIZES = {"b": 1, "h": 2, "i": 4, "q": 8}
 _PREFIX_FORMS = {1: "B", 2: "H", 4: "I"}
 
 
-def reading(table_map: TableMap, ordinal: int) -> Reading:
+def reading(table_map: TableMap, ordinal: int) -> ColumnDecoder:
     """How the column is read; refuses one that the log and the description leave open."""
     column = table_map.columns[ordinal]
     if gap := column.gap:
@@ -70,23 +70,23 @@ def reading(table_map: TableMap, ordinal: int) -> Reading:
             hint="Set binlog_row_metadata=FULL on the source, and mysql56_temporal_format=ON if it is MariaDB.",
         )
     if letter := _INTEGERS.get(column.type):
-        return Reading(letter.upper() if column.unsigned else letter, _SIZES[letter])
+        return ColumnDecoder(letter.upper() if column.unsigned else letter, _SIZES[letter])
     try:
         return _READINGS[column.type](column)
     except ValueError as error:
         raise UnsupportedEvent(f"{table_map.name}: column {ordinal + 1}: {error}") from None
 
 
-def _int24(column: MapColumn) -> Reading:
-    return Reading("HB" if column.unsigned else "Hb", 3, cell="$ + ($b << 16)")
+def _int24(column: MapColumn) -> ColumnDecoder:
+    return ColumnDecoder("HB" if column.unsigned else "Hb", 3, cell="$ + ($b << 16)")
 
 
-def _bit(column: MapColumn) -> Reading:
+def _bit(column: MapColumn) -> ColumnDecoder:
     size = (column.meta + 7) // 8
-    return Reading("B", 1) if size == 1 else Reading(f"{size}s", size, cell="from_bytes($, 'big')")
+    return ColumnDecoder("B", 1) if size == 1 else ColumnDecoder(f"{size}s", size, cell="from_bytes($, 'big')")
 
 
-def _decimal(column: MapColumn) -> Reading:
+def _decimal(column: MapColumn) -> ColumnDecoder:
     precision, scale = column.meta >> 8, column.meta & 0xFF
     whole_size, whole_groups, _ = packed_values.decimal_pieces(precision - scale)
     fraction_size, fraction_groups, fraction_rest = packed_values.decimal_pieces(scale)
@@ -111,7 +111,7 @@ def _decimal(column: MapColumn) -> Reading:
         f"if $ < 0: $ = ~$; $ = f'-{text}'",
         f"else: $ = f'{text}'",
     )
-    return Reading(f"{size}s", size, lines=lines)
+    return ColumnDecoder(f"{size}s", size, lines=lines)
 
 
 def _joined(shifts: Sequence[int], digits: int, first_masked: bool = False) -> str:
@@ -141,16 +141,16 @@ def _fraction(column: MapColumn) -> tuple[int, str]:
     return size, f".{{{part}:0{digits}d}}"
 
 
-def _datetime2(column: MapColumn) -> Reading:
+def _datetime2(column: MapColumn) -> ColumnDecoder:
     size, fraction = _fraction(column)
     low = 8 * size
     clock = f"{{HOUR_MINUTE[$ >> {low + 6} & 2047]}}{{SECONDS[$ >> {low} & 63]}}"
     bias = 1 << 39 + low
     text = f"f'{{DAY[$ >> {low + 17}]}}{clock}{fraction}'"
-    return Reading(f"{5 + size}s", 5 + size, cell=text, lines=(f"$ = from_bytes($, 'big') - {bias}",))
+    return ColumnDecoder(f"{5 + size}s", 5 + size, cell=text, lines=(f"$ = from_bytes($, 'big') - {bias}",))
 
 
-def _time2(column: MapColumn) -> Reading:
+def _time2(column: MapColumn) -> ColumnDecoder:
     size, fraction = _fraction(column)
     low = 8 * size
     text = f"{{HOUR_MINUTE[$ >> {low + 6}]}}{{SECONDS[$ >> {low} & 63]}}{fraction}"
@@ -159,14 +159,14 @@ def _time2(column: MapColumn) -> Reading:
         f"if $ < 0: $ = -$; $ = f'-{text}'",
         f"else: $ = f'{text}'",
     )
-    return Reading(f"{3 + size}s", 3 + size, lines=lines)
+    return ColumnDecoder(f"{3 + size}s", 3 + size, lines=lines)
 
 
-def _timestamp2(column: MapColumn) -> Reading:
+def _timestamp2(column: MapColumn) -> ColumnDecoder:
     size, fraction = _fraction(column)
     zero = "0000-00-00 00:00:00" + ("." + "0" * column.meta if column.meta else "")
     seconds = f"($ >> {8 * size})" if size else "$"
-    return Reading(
+    return ColumnDecoder(
         f"{4 + size}s",
         4 + size,
         cell=f"{_utc(seconds, fraction)} if $ else '{zero}'",
@@ -179,10 +179,10 @@ def _utc(seconds: str, fraction: str) -> str:
     return f"f'{{EPOCH_DAY[{seconds} // 86400]}}{clock}{fraction}'"
 
 
-def _old(reading: Reading) -> Callable[[MapColumn], Reading]:
+def _old(reading: ColumnDecoder) -> Callable[[MapColumn], ColumnDecoder]:
     """A temporal type of before MySQL 5.6; its fraction digits (MariaDB only) are not in the log."""
 
-    def read(column: MapColumn) -> Reading:
+    def read(column: MapColumn) -> ColumnDecoder:
         if re.search(r"\([1-6]\)", column.hint):
             raise ValueError(
                 f"{column.hint} in the format of mysql56_temporal_format=OFF; set it ON, rebuild the table"
@@ -198,38 +198,38 @@ def _old(reading: Reading) -> Callable[[MapColumn], Reading]:
 _FIXED_BINARY = {"uuid": "uuid_text($)", "inet4": "inet4_text($)", "inet6": "inet6_text($)"}
 
 
-def _string(column: MapColumn) -> Reading:
+def _string(column: MapColumn) -> ColumnDecoder:
     """CHAR and BINARY: the log drops the padding; a server prints BINARY's and drops CHAR's."""
     cell = "$"
     if column.charset == "binary":
         cell = _FIXED_BINARY.get(column.hint, f"$.ljust({column.meta}, b'\\0')")
-    return Reading(prefix=2 if column.meta > 255 else 1, cell=cell)
+    return ColumnDecoder(prefix=2 if column.meta > 255 else 1, cell=cell)
 
 
-def _varchar(column: MapColumn) -> Reading:
+def _varchar(column: MapColumn) -> ColumnDecoder:
     cell = "inflate($)" if column.type is Type.VARCHAR_COMPRESSED else "$"
-    return Reading(prefix=2 if column.meta > 255 else 1, cell=cell)
+    return ColumnDecoder(prefix=2 if column.meta > 255 else 1, cell=cell)
 
 
-def _blob(cell: str) -> Callable[[MapColumn], Reading]:
-    def read(column: MapColumn) -> Reading:
+def _blob(cell: str) -> Callable[[MapColumn], ColumnDecoder]:
+    def read(column: MapColumn) -> ColumnDecoder:
         if not 1 <= column.meta <= 4:
             raise ValueError(f"{column.meta} length bytes")
-        return Reading(prefix=column.meta, cell=cell)
+        return ColumnDecoder(prefix=column.meta, cell=cell)
 
     return read
 
 
-def _enum(column: MapColumn) -> Reading:
+def _enum(column: MapColumn) -> ColumnDecoder:
     labels = (0, *(column.members or ()))  # number 0 is no label: the value that an invalid one became
-    return Reading("H" if column.meta == 2 else "B", column.meta, cell="L$[$]", bound={"L$": labels})
+    return ColumnDecoder("H" if column.meta == 2 else "B", column.meta, cell="L$[$]", bound={"L$": labels})
 
 
-def _set(column: MapColumn) -> Reading:
+def _set(column: MapColumn) -> ColumnDecoder:
     labels = _SetLabels(column.members or (), column.charset)
     if form := {1: "B", 2: "H", 4: "I", 8: "Q"}.get(column.meta):
-        return Reading(form, column.meta, cell="L$[$]", bound={"L$": labels})
-    return Reading("HB", column.meta, cell="L$[$ + ($b << 16)]", bound={"L$": labels})
+        return ColumnDecoder(form, column.meta, cell="L$[$]", bound={"L$": labels})
+    return ColumnDecoder("HB", column.meta, cell="L$[$ + ($b << 16)]", bound={"L$": labels})
 
 
 _COMMAS = {"ucs2": b"\0,", "utf16": b"\0,", "utf16le": b",\0", "utf32": b"\0\0\0,"}
@@ -253,18 +253,18 @@ class _SetLabels(dict[int, bytes]):
         return labels
 
 
-_READINGS: dict[Type, Callable[[MapColumn], Reading]] = {
+_READINGS: dict[Type, Callable[[MapColumn], ColumnDecoder]] = {
     Type.INT24: _int24,
-    Type.FLOAT: lambda _: Reading("f", 4),
-    Type.DOUBLE: lambda _: Reading("d", 8),
+    Type.FLOAT: lambda _: ColumnDecoder("f", 4),
+    Type.DOUBLE: lambda _: ColumnDecoder("d", 8),
     Type.NEWDECIMAL: _decimal,
     Type.BIT: _bit,
-    Type.YEAR: lambda _: Reading("B", 1, cell="$ and $ + 1900"),
-    Type.DATE: lambda _: Reading("HB", 3, cell="DATE[$ | $b << 16]"),
-    Type.NEWDATE: lambda _: Reading("HB", 3, cell="DATE[$ | $b << 16]"),
-    Type.TIME: _old(Reading("HB", 3, cell="old_time($ | $b << 16)")),
-    Type.DATETIME: _old(Reading("Q", 8, cell="old_datetime($)")),
-    Type.TIMESTAMP: _old(Reading("I", 4, cell=f"{_utc('$', '')} if $ else '0000-00-00 00:00:00'")),
+    Type.YEAR: lambda _: ColumnDecoder("B", 1, cell="$ and $ + 1900"),
+    Type.DATE: lambda _: ColumnDecoder("HB", 3, cell="DATE[$ | $b << 16]"),
+    Type.NEWDATE: lambda _: ColumnDecoder("HB", 3, cell="DATE[$ | $b << 16]"),
+    Type.TIME: _old(ColumnDecoder("HB", 3, cell="old_time($ | $b << 16)")),
+    Type.DATETIME: _old(ColumnDecoder("Q", 8, cell="old_datetime($)")),
+    Type.TIMESTAMP: _old(ColumnDecoder("I", 4, cell=f"{_utc('$', '')} if $ else '0000-00-00 00:00:00'")),
     Type.TIME2: _time2,
     Type.DATETIME2: _datetime2,
     Type.TIMESTAMP2: _timestamp2,

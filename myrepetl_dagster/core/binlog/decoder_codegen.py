@@ -10,14 +10,14 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .column_decoders import ENVIRONMENT, Reading
+from .column_decoders import ENVIRONMENT, ColumnDecoder
 
 # (data, position, end, append) -> position after the rows that were read.
 RowFunction = Callable[[bytes, int, int, Callable[[Any], None]], int]
 
 # What is appended for a row, as source of a statement: of each column the expression of its cell ("None" if it is NULL
 # or not wanted), whether that may still turn out to be None, and the names that the source may use.
-Emit = Callable[[Sequence[str], bool, dict[str, Any]], str]
+RowEmitter = Callable[[Sequence[str], bool, dict[str, Any]], str]
 
 # More columns at once are more often spoilt by a NULL among them.
 _SEGMENT_MAX = 6
@@ -51,7 +51,7 @@ class _Writer:
             self._skipped = ""
             self.offset -= further
 
-    def fixed(self, ordinal: int, reading: Reading, wanted: bool) -> None:
+    def fixed(self, ordinal: int, reading: ColumnDecoder, wanted: bool) -> None:
         if not wanted and not self._names:
             self.offset += reading.size
             return
@@ -65,7 +65,7 @@ class _Writer:
         self._names += [f"c{ordinal}", f"b{ordinal}"][: 2 if len(reading.form.lstrip("0123456789")) == 2 else 1]
         self._later += [_named(line, ordinal) for line in reading.lines]
 
-    def varying(self, ordinal: int, reading: Reading, wanted: bool) -> None:
+    def varying(self, ordinal: int, reading: ColumnDecoder, wanted: bool) -> None:
         if not wanted and not self._forms and reading.prefix <= 2:
             self._step(self.offset)  # what lies between two that are skipped is added once
             low, high = _place(self.offset), _place(self.offset + 1)
@@ -120,7 +120,7 @@ def as_cells(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> st
     return f"add(({', '.join(cells)},))"
 
 
-def as_keys(ordinals: Sequence[int], others: Sequence[int]) -> Emit:
+def as_keys(ordinals: Sequence[int], others: Sequence[int]) -> RowEmitter:
     """One after the other: these cells of the row, where it ends, and, if there are any, a tuple of other cells.
 
     One cell stands for itself: tuples are what takes longest.
@@ -134,7 +134,7 @@ def as_keys(ordinals: Sequence[int], others: Sequence[int]) -> Emit:
     return emit
 
 
-def any_rows(readings: Sequence[Reading], wanted: Sequence[bool], emit: Emit) -> RowFunction:
+def any_rows(readings: Sequence[ColumnDecoder], wanted: Sequence[bool], emit: RowEmitter) -> RowFunction:
     """A function that reads one row, whatever its NULLs."""
     environment = _environment(readings)
     size = (len(readings) + 7) // 8
@@ -153,7 +153,7 @@ def any_rows(readings: Sequence[Reading], wanted: Sequence[bool], emit: Emit) ->
     return _compile(lines, environment)
 
 
-def _segments(readings: Sequence[Reading]) -> Iterator[list[int]]:
+def _segments(readings: Sequence[ColumnDecoder]) -> Iterator[list[int]]:
     """Runs of columns that one `struct` call can read: fixed ones, up to one of varying size."""
     segment: list[int] = []
     for ordinal, reading in enumerate(readings):
@@ -167,7 +167,7 @@ def _segments(readings: Sequence[Reading]) -> Iterator[list[int]]:
 
 def _segment(
     segment: Sequence[int],
-    readings: Sequence[Reading],
+    readings: Sequence[ColumnDecoder],
     wanted: Sequence[bool],
     indent: str,
     environment: dict[str, Any],
@@ -182,7 +182,9 @@ def _segment(
     return writer.lines
 
 
-def same_rows(readings: Sequence[Reading], wanted: Sequence[bool], bitmap: bytes, emit: Emit) -> RowFunction:
+def same_rows(
+    readings: Sequence[ColumnDecoder], wanted: Sequence[bool], bitmap: bytes, emit: RowEmitter
+) -> RowFunction:
     """A function that reads rows for as long as their NULLs are those of `bitmap`."""
     environment = _environment(readings)
     size = len(bitmap)
@@ -205,7 +207,7 @@ def _place(offset: int) -> str:
     return f"p + {offset}" if offset else "p"
 
 
-def _read(writer: _Writer, ordinal: int, reading: Reading, wanted: bool) -> None:
+def _read(writer: _Writer, ordinal: int, reading: ColumnDecoder, wanted: bool) -> None:
     if reading.prefix:
         writer.varying(ordinal, reading, wanted)
     else:
@@ -216,7 +218,7 @@ def _named(text: str, ordinal: int) -> str:
     return text.replace("$b", f"b{ordinal}").replace("$", f"c{ordinal}")
 
 
-def _environment(readings: Sequence[Reading]) -> dict[str, Any]:
+def _environment(readings: Sequence[ColumnDecoder]) -> dict[str, Any]:
     environment = dict(ENVIRONMENT)
     for ordinal, reading in enumerate(readings):
         environment |= {_named(name, ordinal): value for name, value in reading.bound.items()}

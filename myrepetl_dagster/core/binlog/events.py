@@ -104,15 +104,15 @@ class XaBegun:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """The group ended here, but its rows are nobody's to see until `Decided`. `xid` as in XA statements."""
+class XaPrepared:
+    """The group ended here, but its rows are nobody's to see until `XaDecided`. `xid` as in XA statements."""
 
     xid: str
     transaction: Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class XaDecided:
     """A transaction that was prepared earlier is committed now, or never was. A group of its own."""
 
     xid: str
@@ -121,7 +121,7 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class LogAdvanced:
     """The log goes on at this place, outside any transaction: a new file, or a sign of life.
 
     `birth_unix_s`: when the file was begun, by the source's clock; 0 where this does not tell.
@@ -137,7 +137,7 @@ class Idle:
     """Nothing more has come from the source yet (only of a log that is followed)."""
 
 
-LogEvent = RowsRead | TableChanged | Committed | RolledBack | XaBegun | Prepared | Decided | Moved | Idle
+LogEvent = RowsRead | TableChanged | Committed | RolledBack | XaBegun | XaPrepared | XaDecided | LogAdvanced | Idle
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ _UUID, _NUMBER, _TAG, _COMMITTED_AT, _ORIGINATED_AT, _LAST_KNOWN = 1, 2, 3, 6, 7
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class GtidEvent:
     """`standalone`: no BEGIN and no commit event. `may_prepare`: an XA transaction up to its XA PREPARE.
 
     `idle`: the statement changes nothing yet, or never did (the parts of a two-phase ALTER TABLE).
@@ -39,17 +39,17 @@ def _uuid(data: bytes) -> str:
     return str(UUID(bytes=data))
 
 
-def mysql_group(body: bytes, named: bool, timestamp: int) -> Group:
+def mysql_group(body: bytes, named: bool, timestamp: int) -> GtidEvent:
     """A GTID or ANONYMOUS_GTID event. Since 8.0 it tells the microseconds of the commit at this server."""
     gtid = (_uuid(body[1:17]), int.from_bytes(body[17:25], "little")) if named else None
     if len(body) < 49 or body[25] != 2:
-        return Group(float(timestamp), gtid)
+        return GtidEvent(float(timestamp), gtid)
     here = int.from_bytes(body[42:49], "little")
     originated = int.from_bytes(body[49:56], "little") if here >> 55 else here
-    return Group((here & (2**55 - 1)) / 1e6, gtid, originated_at_us=originated)
+    return GtidEvent((here & (2**55 - 1)) / 1e6, gtid, originated_at_us=originated)
 
 
-def tagged_group(body: bytes) -> Group:
+def tagged_group(body: bytes) -> GtidEvent:
     """A tagged GTID event (since 8.3).
 
     Raises:
@@ -87,7 +87,7 @@ def tagged_group(body: bytes) -> Group:
         raise UnsupportedEvent("a malformed tagged GTID") from None
     if not (uuid and tag and number > 0):
         raise UnsupportedEvent("a malformed tagged GTID")
-    return Group(micros / 1e6, (f"{UUID(bytes=uuid)}:{tag}", number), originated_at_us=originated)
+    return GtidEvent(micros / 1e6, (f"{UUID(bytes=uuid)}:{tag}", number), originated_at_us=originated)
 
 
 def _varlen(data: bytes, at: int) -> tuple[int, int]:
@@ -105,10 +105,10 @@ def _varlen(data: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(data[at:end], "little") >> size, end
 
 
-def mariadb_group(body: bytes, server_id: int, timestamp: int) -> Group:
+def mariadb_group(body: bytes, server_id: int, timestamp: int) -> GtidEvent:
     """MariaDB's GTID event."""
     sequence, domain, flags = struct.unpack_from("<QIB", body)
-    return Group(
+    return GtidEvent(
         float(timestamp),
         mariadb_gtid=f"{domain}-{server_id}-{sequence}",
         standalone=bool(flags & _STANDALONE),

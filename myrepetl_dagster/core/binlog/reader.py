@@ -16,7 +16,7 @@ from functools import partial
 from typing import NoReturn
 
 from ..model.errors import UnsupportedEvent
-from ..model.position import Mark, Transaction
+from ..model.position import LogMark, Transaction
 from ..model.tables import TableName
 from . import event_types as kinds
 from .compression import events_of, inflated
@@ -34,24 +34,24 @@ from .event_format import (
 )
 from .events import (
     Committed,
-    Decided,
     KnownTable,
+    LogAdvanced,
     LogEvent,
-    Moved,
-    Prepared,
     RolledBack,
     RowsRead,
     TableChanged,
     XaBegun,
+    XaDecided,
+    XaPrepared,
 )
-from .gtid_event import Group, mariadb_group, mysql_group, tagged_group
+from .gtid_event import GtidEvent, mariadb_group, mysql_group, tagged_group
 from .map_columns import TableMap
 from .query_event import mapped_changes, statement_text
 from .table_maps import ROWS_EVENTS, TABLE_MAP, LogTables
 from .xa_event import decided_xid, prepared_xid
 
 _PIECE_BYTES = 256 * 1024
-_NO_GROUP = Group(0.0)
+_NO_GROUP = GtidEvent(0.0)
 _HINT = "Correct the setting, then run the `snapshot` job for the affected mappings."
 
 
@@ -230,11 +230,11 @@ class LogReader:
             self.tables.mariadb = b"MariaDB" in event[HEADER_BYTES:end][SERVER_VERSION]
             self.tables.forget_ids()
             if not self.in_transaction:
-                happened.append(Moved(self.file, self.offset_bytes, timestamp))
+                happened.append(LogAdvanced(self.file, self.offset_bytes, timestamp))
         elif kind == kinds.XA_PREPARE:
             self._xa_prepare(event[HEADER_BYTES:end], next_position, timestamp, happened)
         elif kind in (kinds.HEARTBEAT, kinds.HEARTBEAT_V2) and not self.in_transaction:
-            happened.append(Moved(self.file, self.offset_bytes))
+            happened.append(LogAdvanced(self.file, self.offset_bytes))
         elif kind not in kinds.WITHOUT_ROWS:
             raise UnsupportedEvent(kinds.STOPPING.get(kind, f"an event of unknown type {kind}"))
 
@@ -286,7 +286,7 @@ class LogReader:
         self.file = name
         self.offset_bytes = max(self.offset_bytes, position)
         if not self.in_transaction:
-            happened.append(Moved(self.file, self.offset_bytes))
+            happened.append(LogAdvanced(self.file, self.offset_bytes))
 
     # ---- transactions ----
     def _begin_group(self, kind: int, body: bytes, timestamp: int, server_id: int, happened: list[LogEvent]) -> None:
@@ -300,7 +300,7 @@ class LogReader:
         else:
             self._group = mysql_group(body, kind == kinds.GTID, timestamp)
 
-    def _transaction(self, end: int, mark: Mark | None = None) -> Transaction:
+    def _transaction(self, end: int, mark: LogMark | None = None) -> Transaction:
         return Transaction(
             self.file,
             max(end, self.offset_bytes),
@@ -310,10 +310,10 @@ class LogReader:
             mark=mark,
         )
 
-    def _mark(self, next_position: int) -> Mark:
+    def _mark(self, next_position: int) -> LogMark:
         begins = next_position - len(self._event)
         crc32 = event_crc32(self._event, self.checksums)
-        return Mark(self.file, begins, crc32, self._group.gtid, self._group.originated_at_us)
+        return LogMark(self.file, begins, crc32, self._group.gtid, self._group.originated_at_us)
 
     def _end(
         self,
@@ -332,7 +332,7 @@ class LogReader:
 
     def _xa_prepare(self, body: bytes, next_position: int, timestamp: int, happened: list[LogEvent]) -> None:
         xid = prepared_xid(body)
-        outcome = Committed if xid is None else partial(Prepared, xid)
+        outcome = Committed if xid is None else partial(XaPrepared, xid)
         self._end(next_position, timestamp, outcome, happened)
 
     # ---- statements ----
@@ -358,7 +358,7 @@ class LogReader:
         elif word == "ROLLBACK":
             self._end(next_position, timestamp, RolledBack, happened)
         elif word.startswith("XA ") and not word.startswith("XA END"):
-            self._end(next_position, timestamp, partial(Decided, *decided_xid(statement)), happened)
+            self._end(next_position, timestamp, partial(XaDecided, *decided_xid(statement)), happened)
         elif not word.startswith(("SAVEPOINT", "ROLLBACK TO", "RELEASE", "XA END")):
             self._definition(statement, schema, next_position, timestamp, happened)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from ..model.errors import UnsupportedEvent
 from ..model.tables import Cell, Row
-from .column_decoders import Reading, reading
-from .decoder_codegen import Emit, RowFunction, any_rows, as_cells, as_keys, same_rows
+from .column_decoders import ColumnDecoder, reading
+from .decoder_codegen import RowEmitter, RowFunction, any_rows, as_cells, as_keys, same_rows
 from .map_columns import TableMap
 
 INSERTS = frozenset({23, 30})
@@ -110,7 +110,9 @@ class Decoder:
 
     __slots__ = ("_any", "_emit", "_nulls_size", "_own", "_prefixes", "_readings", "_seen", "_wanted", "table_map")
 
-    def __init__(self, table_map: TableMap, readings: list[Reading], wanted: list[bool], emit: Emit = as_cells) -> None:
+    def __init__(
+        self, table_map: TableMap, readings: list[ColumnDecoder], wanted: list[bool], emit: RowEmitter = as_cells
+    ) -> None:
         self._emit = emit
         self.table_map = table_map
         self._readings = readings
@@ -192,7 +194,11 @@ class Scanner(Decoder):
     __slots__ = ("_others",)
 
     def __init__(
-        self, table_map: TableMap, reads: tuple[list[Reading], list[bool]], key: Sequence[int], others: Sequence[int]
+        self,
+        table_map: TableMap,
+        reads: tuple[list[ColumnDecoder], list[bool]],
+        key: Sequence[int],
+        others: Sequence[int],
     ) -> None:
         super().__init__(table_map, *reads, as_keys(key, others))
         self._others = bool(others)
@@ -225,7 +231,7 @@ def compile_scanner(table_map: TableMap, key: Sequence[int], others: Sequence[in
 
 
 def compile_renderer(
-    table_map: TableMap, wanted: frozenset[int], emit: Emit, raw: Mapping[int, Reading] | None = None
+    table_map: TableMap, wanted: frozenset[int], emit: RowEmitter, raw: Mapping[int, ColumnDecoder] | None = None
 ) -> Renderer:
     """A renderer for the table. `raw`: columns that are read otherwise than for their cells."""
     readings, flags = _readings(table_map, wanted)
@@ -234,7 +240,7 @@ def compile_renderer(
     return Renderer(table_map, readings, flags, emit)
 
 
-def _readings(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[Reading], list[bool]]:
+def _readings(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[ColumnDecoder], list[bool]]:
     flags = [wanted is None or ordinal in wanted for ordinal in range(len(table_map.columns))]
     # Of a column that is skipped only the size matters, and that is always in the log.
     columns = tuple(

@@ -28,7 +28,7 @@ def finished(work: Callable[[], Waiting], patience_s: float) -> None:
         pass
 
 
-class Behind:
+class Background:
     """A place where one piece of work at a time is done."""
 
     def __init__(self) -> None:

@@ -79,7 +79,7 @@ def _used_up(taken: list[tuple[T, int]], window: _Window[T]) -> Iterator[T]:
     window.used(used)
 
 
-def ahead(
+def read_ahead(
     items: Iterator[T],
     size: Callable[[T], int],
     bytes_max: int,

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from ..binlog.events import Decided, KnownTable, RowsRead, TableChanged
+from ..binlog.events import KnownTable, RowsRead, TableChanged, XaDecided
 from ..config.pipeline import Endpoint, Pipeline, TableMapping
 from ..model.checkpoint import Checkpoint, Phase
 from ..model.errors import ReplicationError, TransientError
@@ -28,7 +28,7 @@ _SERVERS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
+class PendingChanges:
     """One mapping. `due`: a run would find something to do. `lag_s` None: not known yet.
 
     `phase` and `position` are None before the mapping's first run.
@@ -42,7 +42,9 @@ class Movement:
     lag_s: float | None = None
 
 
-def movements(pipeline: Pipeline, mappings: Sequence[TableMapping], timeout_s: float = 3.0) -> list[Movement]:
+def pending_changes(
+    pipeline: Pipeline, mappings: Sequence[TableMapping], timeout_s: float = 3.0
+) -> list[PendingChanges]:
     """How far each of the mappings is behind its source. No server is waited for longer than `timeout_s`.
 
     Raises:
@@ -54,7 +56,7 @@ def movements(pipeline: Pipeline, mappings: Sequence[TableMapping], timeout_s: f
         names = [m.name for m in mappings if m.target == name]
         return _checkpoints(_quick(pipeline.targets[name], timeout_s), limits, names)
 
-    def moved(name: str) -> list[Movement]:
+    def moved(name: str) -> list[PendingChanges]:
         source = MySQLSource(_quick(pipeline.sources[name], timeout_s), limits)
         try:
             return list(_of_source(source, [m for m in mappings if m.source == name], held))
@@ -62,7 +64,7 @@ def movements(pipeline: Pipeline, mappings: Sequence[TableMapping], timeout_s: f
             source.close()
 
     held: dict[str, Checkpoint] = {}
-    found: dict[str, Movement] = {}
+    found: dict[str, PendingChanges] = {}
     with ThreadPoolExecutor(_SERVERS_AT_ONCE, thread_name_prefix="movement") as pool:  # most of it is waiting
         for told in pool.map(checkpoints, dict.fromkeys(m.target for m in mappings)):
             held |= told
@@ -86,18 +88,18 @@ def _checkpoints(endpoint: Endpoint, limits: Limits, names: Sequence[str]) -> di
 
 def _of_source(
     source: MySQLSource, mappings: Sequence[TableMapping], held: Mapping[str, Checkpoint]
-) -> Iterator[Movement]:
+) -> Iterator[PendingChanges]:
     head, now_unix_s = source.head(), source.now_unix_s()
     moved = {m.name: held[m.name].position for m in mappings if m.name in held and _is_short(held[m.name], head)}
     changed = _changed(source, [m for m in mappings if m.name in moved], moved)
     for mapping in mappings:
         checkpoint = held.get(mapping.name)
         if checkpoint is None:
-            yield Movement(mapping, True, str(head))
+            yield PendingChanges(mapping, True, str(head))
             continue
         due = mapping.name in changed if mapping.name in moved else not _reached(checkpoint, head)
         lag = lag_s(checkpoint, head, now_unix_s) if due else 0.0
-        yield Movement(mapping, due, str(head), checkpoint.phase, str(checkpoint.position), lag)
+        yield PendingChanges(mapping, due, str(head), checkpoint.phase, str(checkpoint.position), lag)
 
 
 def _reached(held: Checkpoint, head: Position) -> bool:
@@ -122,7 +124,7 @@ def _changed(source: MySQLSource, mappings: Sequence[TableMapping], places: Mapp
     try:
         with closing(source.read_log(earliest(list(places.values())), known)) as events:
             for event in events:
-                if not isinstance(event, (RowsRead, TableChanged, Decided)):
+                if not isinstance(event, (RowsRead, TableChanged, XaDecided)):
                     continue
                 for name in [n for n in left if not places[n].includes(event.transaction)]:
                     if not isinstance(event, RowsRead) or event.table == left[name].source_name:

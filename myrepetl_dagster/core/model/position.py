@@ -19,7 +19,7 @@ def _file_number(file: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class LogMark:
     """The last event of a transaction, by which a log is known again.
 
     `offset_bytes`: where the event begins; `crc32`: of its bytes. `gtid` and `originated_at_us` (where it was committed
@@ -46,7 +46,7 @@ class Transaction:
     gtid: tuple[str, int] | None = None
     mariadb_gtid: str = ""
     committed_at_unix_s: float = 0.0
-    mark: Mark | None = field(default=None, compare=False)  # once it has ended
+    mark: LogMark | None = field(default=None, compare=False)  # once it has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Position:
     mariadb_gtid: str = ""
     server: str = ""
     birth_unix_s: int = field(default=0, compare=False)
-    mark: Mark | None = field(default=None, compare=False)
+    mark: LogMark | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         gtids = f" {self.gtid_set}" if self.gtid_set else ""

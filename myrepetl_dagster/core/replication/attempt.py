@@ -13,7 +13,7 @@ from ..model.position import Position, Transaction
 from ..plan.table_plan import Step, TablePlan, next_step
 from ..source.mysql_source import MySQLSource
 from .catchup.catch_up import CatchUp
-from .mapping_state import CommittedUnseen, MappingState, Place, Report, blamed
+from .mapping_state import CommittedUnseen, MappingState, Place, Report, named_mapping
 from .ports import Source, Target
 from .snapshot.copy import Copies, can_sweep, store
 from .snapshot.window_copy import FastCopies
@@ -29,14 +29,14 @@ def fast_copies(source: Source, limits: Limits, report: Report) -> Copies:
     return FastCopies(source, limits, report)
 
 
-class Pass:
+class Attempt:
     """One attempt at bringing mappings of one source to its head. Uses the two seams only.
 
     Args:
         plans: mapping name to its plan and target.
         report: called after each commit with the mapping's state and the head that the run aims at.
         begun: called once for each mapping with the checkpoint found, before anything is done.
-        forget: mappings whose checkpoint counts as none; a name leaves the set when its new copy has begun.
+        copy_again: mappings whose checkpoint counts as none; a name leaves the set when its new copy has begun.
         start_at: where the log is read from for a target that is taken as it is; None: from now on.
     """
 
@@ -47,14 +47,14 @@ class Pass:
         limits: Limits,
         report: Callable[[MappingState, Position | None], None],
         begun: Callable[[str, Checkpoint | None], None] = lambda *_: None,
-        forget: set[str] | None = None,
+        copy_again: set[str] | None = None,
         copier: Copier = Copies,
         start_at: Callable[[], Position] | None = None,
     ) -> None:
         self.start_at = start_at
         self.begun = begun
         self.copier = copier
-        self.forget = set() if forget is None else forget
+        self.copy_again = set() if copy_again is None else copy_again
         self.source = source
         self.plans = plans
         self.limits = limits
@@ -62,7 +62,9 @@ class Pass:
         self._watermark: Position | None = None  # of the tables that are new
         self.report: Report = lambda state: report(state, self.head)
 
-    def run(self, answered: frozenset[Place] = frozenset(), follow_ended: Callable[[], bool] | None = None) -> None:
+    def run(
+        self, followed_changes: frozenset[Place] = frozenset(), follow_ended: Callable[[], bool] | None = None
+    ) -> None:
         """Copy what is due and apply the log, to the head of the source as it is when the copying is done.
 
         Args:
@@ -80,7 +82,7 @@ class Pass:
             copies.run_slice()
             self.head = self.source.head()
             try:
-                CatchUp(self.source, states, self.head, self.limits, answered).apply(self.report)
+                CatchUp(self.source, states, self.head, self.limits, followed_changes).apply(self.report)
             except CommittedUnseen as unseen:
                 for state in unseen.states:
                     self._copy_again(state, unseen.transaction)
@@ -88,16 +90,18 @@ class Pass:
             if not copies.due:
                 break
         if follow_ended is not None:
-            self._follow(states, answered, follow_ended)
+            self._follow(states, followed_changes, follow_ended)
 
-    def _follow(self, states: list[MappingState], answered: frozenset[Place], ended: Callable[[], bool]) -> None:
+    def _follow(
+        self, states: list[MappingState], followed_changes: frozenset[Place], ended: Callable[[], bool]
+    ) -> None:
         try:
             assert self.head is not None
-            CatchUp(self.source, states, self.head, self.limits, answered).follow(self.report, ended)
+            CatchUp(self.source, states, self.head, self.limits, followed_changes).follow(self.report, ended)
         except CommittedUnseen as unseen:
             for state in unseen.states:
                 self._copy_again(state, unseen.transaction)
-            self.run(answered, ended)
+            self.run(followed_changes, ended)
 
     # ---- starting ----
     def start(self) -> list[MappingState]:
@@ -107,13 +111,13 @@ class Pass:
         for target in {id(t): t for _, t in self.plans.values()}.values():
             own = {name: plan for name, (plan, t) in self.plans.items() if t is target}
             held = target.claim(sorted(own))
-            held = {name: checkpoint for name, checkpoint in held.items() if name not in self.forget}
+            held = {name: checkpoint for name, checkpoint in held.items() if name not in self.copy_again}
             first = []
             for name, plan in own.items():
                 begins_with = held.get(name) or self._first(plan)
                 state = MappingState(plan, target, begins_with, begins_with.position)
                 self.begun(name, held.get(name))
-                with blamed(state):
+                with named_mapping(state):
                     if name in held:
                         self._resume(state)
                     elif checkpoint := self._begin(state):
@@ -121,7 +125,7 @@ class Pass:
                 states.append(state)
             if first:
                 store(target, first)
-                self.forget.difference_update(state.name for state, _ in first)
+                self.copy_again.difference_update(state.name for state, _ in first)
         return states
 
     def _resume(self, state: MappingState) -> None:
@@ -136,7 +140,7 @@ class Pass:
         """The first checkpoint, to be stored with the others'; None: it is, since rows had to be cleared with it."""
         plan, target = state.plan, state.target
         empty = target.is_empty(plan)
-        take_as_it_is = plan.mapping.init_if_table_empty and plan.name not in self.forget
+        take_as_it_is = plan.mapping.init_if_table_empty and plan.name not in self.copy_again
         if next_step(None, init_if_table_empty=take_as_it_is, target_is_empty=empty) is Step.START_AT_HEAD:
             first, clear = replace(state.checkpoint, phase=Phase.REPLICATING), False
             if self.start_at is not None:
@@ -151,7 +155,7 @@ class Pass:
             target.clear(plan)
             target.commit([first])
             state.checkpoint = first
-            self.forget.discard(plan.name)
+            self.copy_again.discard(plan.name)
             return None
         return first
 
@@ -174,7 +178,7 @@ class Pass:
             high_watermark=None,
             sequence=state.checkpoint.sequence + 1,
         )
-        with blamed(state):
+        with named_mapping(state):
             target.begin([plan.name])
             if not can_sweep(plan):
                 target.clear(plan)

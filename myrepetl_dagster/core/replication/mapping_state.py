@@ -11,7 +11,7 @@ from ..model.position import Position, Transaction
 from ..plan.schema_change import Decision
 from ..plan.table_plan import TablePlan
 from ..rows.image_shaper import ImageShaper
-from ..rows.pending_rows import Shaped
+from ..rows.pending_rows import PendingRows
 from ..rows.shaper import Shaper
 from .catchup.in_doubt import InDoubt
 from .ports import Target
@@ -21,7 +21,7 @@ from .ports import Target
 class Work:
     """What has been read for one mapping and is not yet committed. `clear`: the table was truncated first."""
 
-    shaped: Shaped = field(default_factory=Shaped)
+    shaped: PendingRows = field(default_factory=PendingRows)
     clear: bool = False
 
     @property
@@ -119,7 +119,7 @@ class CommittedUnseen(Exception):
         self.transaction = transaction
 
 
-class blamed:
+class named_mapping:
     """Names the mapping on an error that passes, so that the others can go on without it."""
 
     def __init__(self, state: MappingState) -> None:

@@ -39,13 +39,13 @@ class Servers:
             target.close()
 
 
-class Planning:
+class Planner:
     """Plans the mappings of one source, in one attempt.
 
     Args:
-        results: by mapping; of the whole run, as `forget` and `answered` are.
-        forget: mappings whose checkpoint counts as none.
-        answered: changes of tables that the targets have followed.
+        results: by mapping; of the whole run, as `copy_again` and `followed_changes` are.
+        copy_again: mappings whose checkpoint counts as none.
+        followed_changes: changes of tables that the targets have followed.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Planning:
         pipeline: Pipeline,
         servers: Servers,
         results: Mapping[str, MappingResult],
-        forget: set[str],
-        answered: set[Place],
+        copy_again: set[str],
+        followed_changes: set[Place],
     ) -> None:
         self.pipeline = pipeline
         self.servers = servers
         self.results = results
-        self.forget = forget
-        self.answered = answered
+        self.copy_again = copy_again
+        self.followed_changes = followed_changes
         self.plans: dict[str, tuple[TablePlan, MySQLTarget]] = {}
 
     def plan(self, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]) -> None:
@@ -102,9 +102,9 @@ class Planning:
             answer = change.decision.answer if source is None else follow(target, plan, source, change.decision)
             log.info("mapping %s: source table changed, %s", name, answer, extra={"mapping": name})
             if answer is Answer.COPY_AGAIN:
-                self.forget.add(name)
+                self.copy_again.add(name)
             self._again(name)
-            self.answered.add(change.place)
+            self.followed_changes.add(change.place)
         except ReplicationError as error:
             error.mapping = name
             if isinstance(error, TransientError):
@@ -125,7 +125,7 @@ class Planning:
             each.discard_transaction()
         held = target.read_checkpoints([name]).get(name)
         if held is not None and held.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
-            self.forget.add(name)
+            self.copy_again.add(name)
         try:
             self._again(name)
         except ReplicationError as later:
@@ -147,7 +147,7 @@ class Planning:
             self.failed(error)
             return
         log.warning("%s: copying again: %s", ", ".join(willing), error, extra={"code": error.code})
-        self.forget.update(willing)
+        self.copy_again.update(willing)
         for name in willing:
             self._again(name, copying=True)
 
@@ -155,7 +155,7 @@ class Planning:
         """Plan a mapping by its tables as they are now."""
         (plan, target), source = self.plans[name], self.servers.source
         mapping = plan.mapping
-        copying = copying or name in self.forget
+        copying = copying or name in self.copy_again
         checkpoint = target.read_checkpoints([name]).get(name)
         held = target.describe(mapping.target_name)
         table = define(mapping, source, target, source.describe(mapping.source_name), held, copying=copying)
@@ -181,11 +181,11 @@ class Planning:
         shared = self.pipeline.sharing(mapping)
         plan = resolve(mapping, target, shared, table, held, copying=copying, known=known, past_key=past_key)
         if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
-            self.forget.add(mapping.name)  # its next chunk would be asked for by the old key
+            self.copy_again.add(mapping.name)  # its next chunk would be asked for by the old key
         return plan
 
     def _copying(self, mapping: TableMapping, checkpoint: Checkpoint | None) -> bool:
-        return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.forget
+        return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.copy_again
 
     # ---- what fails ----
     def failed(self, error: ReplicationError) -> None:

@@ -25,9 +25,9 @@ from ..source.mysql_source import MySQLSource
 from ..target.control import Claims
 from ..target.event_replay import Replay
 from ..target.mysql_target import MySQLTarget
-from .attempt import Pass, fast_copies
+from .attempt import Attempt, fast_copies
 from .mapping_state import MappingState, Place, SchemaChanged
-from .planner import Planning, Servers
+from .planner import Planner, Servers
 from .preflight import check_source
 from .result import MappingResult, Progress
 
@@ -108,8 +108,8 @@ class SourceRun:
         self.limits = pipeline.limits
         self.mappings = list(mappings)
         self.on_progress = on_progress
-        self.forget = {m.name for m in mappings} if copy_again else set()  # until their new copy has begun
-        self.answered: set[Place] = set()
+        self.copy_again = {m.name for m in mappings} if copy_again else set()  # until their new copy has begun
+        self.followed_changes: set[Place] = set()
         self.results = {m.name: MappingResult(m.name) for m in mappings}
         self._baselines: dict[str, Baseline] = {}
         self._claims: dict[str, Claims] = {}  # by target
@@ -187,7 +187,7 @@ class SourceRun:
             check_source(servers.source)
             mappings = [m for m in self.mappings if self.results[m.name].error is None]
             checkpoints = self._open_targets(servers, mappings)
-            planning = Planning(self.pipeline, servers, self.results, self.forget, self.answered)
+            planning = Planner(self.pipeline, servers, self.results, self.copy_again, self.followed_changes)
             planning.plan(mappings, checkpoints)
             plans = planning.plans
             replication = self.pipeline.replication
@@ -196,10 +196,10 @@ class SourceRun:
                 try:
                     limits = self._limits(plans)
                     start_at = partial(servers.source.position_at, *log_start) if log_start else None
-                    run = Pass(
-                        servers.source, plans, limits, self._report, self._begun, self.forget, fast_copies, start_at
+                    run = Attempt(
+                        servers.source, plans, limits, self._report, self._begun, self.copy_again, fast_copies, start_at
                     )
-                    run.run(frozenset(self.answered), self._follow_ended if self.follow_until_s else None)
+                    run.run(frozenset(self.followed_changes), self._follow_ended if self.follow_until_s else None)
                     self._note_lag(servers.source)
                     return
                 except SchemaChanged as change:

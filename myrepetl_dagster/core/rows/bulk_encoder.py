@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..binlog.column_decoders import Reading
-from ..binlog.decoder_codegen import Emit
+from ..binlog.column_decoders import ColumnDecoder
+from ..binlog.decoder_codegen import RowEmitter
 from ..binlog.map_columns import TableMap
 from ..model.tables import Cell, Column
 from ..values.bulk_parameters import _SHORT, _SHORT_MAX, _VALUE, BLOB, DECIMAL, NULL_PARAMETER, TEXT, parameter
@@ -45,8 +45,8 @@ class BulkForm:
 
     values: tuple[str, ...]
     types: bytes
-    emit: Emit
-    raw: dict[int, Reading]
+    emit: RowEmitter
+    raw: dict[int, ColumnDecoder]
 
 
 def bulk_form(
@@ -66,7 +66,7 @@ def bulk_form(
     """
     types: list[int] = []
     values: list[str] = []
-    raw: dict[int, Reading] = {}
+    raw: dict[int, ColumnDecoder] = {}
     parts: list[tuple[int, Column | Made]] = []
     for form, ordinal in zip(forms, ordinals, strict=True):
         if isinstance(form, str):
@@ -86,7 +86,7 @@ def bulk_form(
         parts.append((ordinal, form))
         if form.type in _AS_THEY_ARE:
             size = _AS_THEY_ARE[form.type][1]
-            raw[ordinal] = Reading(f"{size}s", size)
+            raw[ordinal] = ColumnDecoder(f"{size}s", size)
     if any(isinstance(form, Made) and ordinal in raw for form, ordinal in zip(forms, ordinals, strict=True)):
         return None  # what a transform sees is not the log's bytes
 

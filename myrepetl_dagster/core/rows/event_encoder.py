@@ -68,21 +68,21 @@ class EventForm:
     key_images: Callable[[Sequence[Any]], Iterator[bytes]]
     order: Callable[[Any], Any]
 
-    def changes(self, last: dict[ImageKey, bytes | None], fresh: Collection[ImageKey]) -> RowChanges | None:
-        """What these last images mean for a target that holds all of the keys but the `fresh` ones; None if one is
+    def changes(self, last: dict[ImageKey, bytes | None], new_keys: Collection[ImageKey]) -> RowChanges | None:
+        """What these last images mean for a target that holds all of the keys but the `new_keys` ones; None if one is
         so long that it is better sent in pieces.
         """
         longest = max(map(len, filter(None, last.values())), default=0)
-        return None if longest >= LONG_BYTES else RowChanges(self, last, fresh)
+        return None if longest >= LONG_BYTES else RowChanges(self, last, new_keys)
 
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """The last image of each key, None for a row that goes; `fresh`: keys that the target lacks."""
+    """The last image of each key, None for a row that goes; `new_keys`: keys that the target lacks."""
 
     form: EventForm
     last: dict[ImageKey, bytes | None]
-    fresh: Collection[ImageKey]
+    new_keys: Collection[ImageKey]
 
     def events(
         self, table: TableName, packet_bytes_max: int, *, mariadb: bool, descending: bool = False
@@ -114,10 +114,10 @@ class RowChanges:
     def _parts(self, keys: Sequence[ImageKey], kinds: tuple[int, int, int], bytes_max: int) -> Iterator[_Part]:
         """What becomes of some rows: those that go, those that change, those that are new."""
         insert, update, delete = kinds
-        form, last, fresh = self.form, self.last, self.fresh
+        form, last, new_keys = self.form, self.last, self.new_keys
         every = b"\xff" * ((form.width + 7) // 8)  # bits beyond the last column mean nothing
-        added = [image for key in keys if key in fresh and (image := last[key]) is not None]
-        held = [key for key in keys if key not in fresh]
+        added = [image for key in keys if key in new_keys and (image := last[key]) is not None]
+        held = [key for key in keys if key not in new_keys]
         gone = [key for key in held if last[key] is None]
         if gone:
             held = [key for key in held if last[key] is not None]

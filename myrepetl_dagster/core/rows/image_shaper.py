@@ -25,7 +25,7 @@ from ..values.literals import literal_of
 from .bulk_encoder import BulkForm, bulk_form
 from .event_encoder import RowChanges, event_form
 from .literal_codegen import Form, row_writer, tuple_text
-from .pending_rows import LastImages, LiteralKey, Mutation, Rendered, Shaped
+from .pending_rows import LastImageByKey, LiteralKey, Mutation, PendingRows, Rendered
 from .shaper import Shaper
 
 _verb = itemgetter(0)
@@ -126,7 +126,7 @@ class ImageShaper:
 
         return write
 
-    def shape(self, event: RowsRead, into: Shaped) -> None:
+    def shape(self, event: RowsRead, into: PendingRows) -> None:
         """Add what the images mean for the target.
 
         Raises:
@@ -138,7 +138,7 @@ class ImageShaper:
         except UnsupportedEvent as error:
             raise error.at(event.place) from None
 
-    def _shape(self, event: RowsRead, into: Shaped) -> None:
+    def _shape(self, event: RowsRead, into: PendingRows) -> None:
         into.images_of(self)
         # Long ones by themselves, so as not to copy them.
         alone = event.size_bytes > LONG_BYTES
@@ -174,7 +174,7 @@ class ImageShaper:
             raise self._scanner.misfit("a row that goes on in the next event")
         return _Rows(data, start, keys, ends, others)
 
-    def written_out(self, last: LastImages) -> Rendered | Sequence[Mutation]:
+    def written_out(self, last: LastImageByKey) -> Rendered | Sequence[Mutation]:
         """What is left to do, ready to be written, or as mutations where it takes a closer look at each row.
 
         Any thread may ask.
@@ -190,7 +190,7 @@ class ImageShaper:
                 rendered = None  # row by row it can be told which one
             return rendered or self._mutations(last)
 
-    def _rendered(self, last: LastImages) -> Rendered | None:
+    def _rendered(self, last: LastImageByKey) -> Rendered | None:
         if self._renderer is None:
             return None
         images = [image for image in last.values() if image is not None]
@@ -211,16 +211,16 @@ class ImageShaper:
         gone = [write_key(key) for key, image in last.items() if image is None] if len(images) < len(last) else []
         return Rendered(gone, tuples, lambda: self.mutations(last), rows)
 
-    def changes(self, last: LastImages, fresh: Collection[ImageKey]) -> RowChanges | None:
+    def changes(self, last: LastImageByKey, new_keys: Collection[ImageKey]) -> RowChanges | None:
         """The same as images, for a target that takes them; None where they are not the target table's own."""
-        return None if self._events is None else self._events.changes(last, fresh)
+        return None if self._events is None else self._events.changes(last, new_keys)
 
-    def mutations(self, last: LastImages) -> list[Mutation]:
+    def mutations(self, last: LastImageByKey) -> list[Mutation]:
         """What is left to do, once for each key. Any thread may ask."""
         with self._one_at_a_time:
             return self._mutations(last)
 
-    def _mutations(self, last: LastImages) -> list[Mutation]:
+    def _mutations(self, last: LastImageByKey) -> list[Mutation]:
         data = b"".join(image for image in last.values() if image is not None)
         rows: Sequence[Row] = self._decoder.inserts(data, 0, len(data))
         written = iter(map(self._row, rows))
@@ -228,9 +228,9 @@ class ImageShaper:
         return [(write_key(key), None if image is None else next(written)) for key, image in last.items()]
 
 
-def _add(verb: Verb, rows: _Rows, into: Shaped) -> None:
+def _add(verb: Verb, rows: _Rows, into: PendingRows) -> None:
     """Add what rows mean."""
-    last, fresh, keys = into.last, into.fresh, rows.keys
+    last, new_keys, keys = into.last, into.new_keys, rows.keys
     if verb is Verb.UPDATE:
         old, new = keys[::2], keys[1::2]
         if old == new:
@@ -240,7 +240,7 @@ def _add(verb: Verb, rows: _Rows, into: Shaped) -> None:
                 if before != after:  # it moved to another key, and has to leave its old one
                     last[before] = None
                     if after not in last:
-                        fresh.add(after)
+                        new_keys.add(after)
                 last[after] = image
         into.rows_read += len(new)
         into.rows_upserted += len(new)
@@ -248,16 +248,16 @@ def _add(verb: Verb, rows: _Rows, into: Shaped) -> None:
     into.rows_read += len(keys)
     if verb is Verb.INSERT:
         into.rows_upserted += len(keys)
-        fresh.update(set(keys).difference(last))
+        new_keys.update(set(keys).difference(last))
         last.update(zip(keys, rows.images(verb), strict=True))
     else:
         into.rows_deleted += len(keys)
         last.update(dict.fromkeys(keys))
 
 
-def _add_passing(passes: Callable[[Row], bool], verb: Verb, rows: _Rows, into: Shaped) -> None:
+def _add_passing(passes: Callable[[Row], bool], verb: Verb, rows: _Rows, into: PendingRows) -> None:
     """The same through a filter: what enters it is new to the target, what leaves it goes."""
-    last, fresh, keys = into.last, into.fresh, rows.keys
+    last, new_keys, keys = into.last, into.new_keys, rows.keys
     passed = list(map(passes, rows.others))
     nobody = [False] * len(keys)
     if verb is Verb.UPDATE:
@@ -271,7 +271,7 @@ def _add_passing(passes: Callable[[Row], bool], verb: Verb, rows: _Rows, into: S
                 if left:
                     last[before] = None
                 if after not in last:
-                    fresh.add(after)
+                    new_keys.add(after)
             last[after] = rows.data[begin:end]
             into.rows_upserted += 1
         elif left:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..binlog.decoder_codegen import Emit
+from ..binlog.decoder_codegen import RowEmitter
 from ..model.tables import Cell, Column, Row
 from ..values.cells import INTEGER_TYPES, TEMPORAL_TYPES
 from ..values.literals import literal_of
@@ -45,7 +45,7 @@ def row_writer(columns: Sequence[Column | Writer], indexes: Sequence[int]) -> Ca
     return names["write"]  # type: ignore[return-value]
 
 
-def tuple_text(columns: Sequence[Form], ordinals: Sequence[int]) -> Emit:
+def tuple_text(columns: Sequence[Form], ordinals: Sequence[int]) -> RowEmitter:
     """Source that adds a row's SQL tuple, `(1,'a',NULL)`, for `decoder_codegen.py`.
 
     Args:

@@ -23,7 +23,7 @@ from .literal_codegen import LiteralRow
 LiteralKey = tuple[str, ...]
 Mutation = tuple[LiteralKey, LiteralRow | None]
 # A key, and the last image of its row; None for a row that went.
-LastImages = dict[ImageKey, bytes | None]
+LastImageByKey = dict[ImageKey, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class LiteralOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretches:
+class SortedRows:
     """The last row of each key, None for one that goes: rows of which no two can collide, as images or literals.
 
     Args:
@@ -104,7 +104,7 @@ class Stretches:
 
 
 # What a mapping writes; mutations where rows may collide, and their order counts.
-Part = Stretches | RowChanges | Sequence[Mutation] | None
+RowsToWrite = SortedRows | RowChanges | Sequence[Mutation] | None
 
 
 class Images(Protocol):
@@ -112,17 +112,17 @@ class Images(Protocol):
 
     @property
     def order(self) -> Callable[[Any], Any] | None: ...
-    def mutations(self, last: LastImages) -> list[Mutation]: ...
-    def written_out(self, last: LastImages) -> Rendered | Sequence[Mutation]: ...
-    def changes(self, last: LastImages, fresh: Collection[ImageKey]) -> RowChanges | None: ...
+    def mutations(self, last: LastImageByKey) -> list[Mutation]: ...
+    def written_out(self, last: LastImageByKey) -> Rendered | Sequence[Mutation]: ...
+    def changes(self, last: LastImageByKey, new_keys: Collection[ImageKey]) -> RowChanges | None: ...
 
 
 @dataclass(slots=True)
-class Shaped:
+class PendingRows:
     """What is to be done, and where every row read went.
 
     First the mutations, in the order of the changes; then the last images of rows that came after them, each key
-    once, which `settle` makes mutations of. `fresh` are those of their keys whose rows were not there before.
+    once, which `to_mutations` makes mutations of. `new_keys` are those of their keys whose rows were not there before.
     """
 
     mutations: list[Mutation] = field(default_factory=list)
@@ -130,8 +130,8 @@ class Shaped:
     rows_upserted: int = 0
     rows_deleted: int = 0
     rows_filtered: int = 0
-    last: LastImages = field(default_factory=dict)
-    fresh: set[ImageKey] = field(default_factory=set)
+    last: LastImageByKey = field(default_factory=dict)
+    new_keys: set[ImageKey] = field(default_factory=set)
     images: Images | None = None
 
     @property
@@ -153,16 +153,16 @@ class Shaped:
         """The last images for a target that takes them; None where they cannot be written so."""
         if self.mutations or self.images is None:
             return None
-        return self.images.changes(self.last, self.fresh)
+        return self.images.changes(self.last, self.new_keys)
 
-    def images_of(self, images: Images) -> LastImages:
+    def images_of(self, images: Images) -> LastImageByKey:
         """Where these images go."""
         if images is not self.images:
-            self.settle()
+            self.to_mutations()
             self.images = images
         return self.last
 
-    def settle(self) -> list[Mutation]:
+    def to_mutations(self) -> list[Mutation]:
         """Everything as mutations.
 
         Raises:
@@ -170,10 +170,10 @@ class Shaped:
         """
         if self.images is not None and self.last:
             self.mutations += self.images.mutations(self.last)
-            self.last, self.fresh = {}, set()
+            self.last, self.new_keys = {}, set()
         return self.mutations
 
-    def by_key(self, order: LiteralOrder | None, *, as_changes: bool) -> Stretches | RowChanges:
+    def by_key(self, order: LiteralOrder | None, *, as_changes: bool) -> SortedRows | RowChanges:
         """Everything, where only the last row of each key counts.
 
         Args:
@@ -184,13 +184,13 @@ class Shaped:
             UnsupportedEvent: an image holds what no value of its column can be.
         """
         if self.mutations or self.images is None:
-            last = dict(self.settle())
+            last = dict(self.to_mutations())
             return _literals(last, order if order and order.fits(last) else None)
         return (self.as_changes() if as_changes else None) or _images(self.images, self.last)
 
     def apart(
-        self, taken: Sequence[Shaped], order: LiteralOrder | None, *, as_changes: bool, by_index: bool
-    ) -> tuple[Stretches | RowChanges | None, Stretches | RowChanges | None] | None:
+        self, taken: Sequence[PendingRows], order: LiteralOrder | None, *, as_changes: bool, by_index: bool
+    ) -> tuple[SortedRows | RowChanges | None, SortedRows | RowChanges | None] | None:
         """The same in two parts: rows of keys that none has `taken`, and the rest; None where it cannot be told.
 
         Where keys that differ may be one row to the target, and one goes, there is no first part.
@@ -207,7 +207,7 @@ class Shaped:
         if self.mutations or images is None or any(one.mutations for one in taken):
             if any(one.last for one in taken):
                 return None
-            last = dict(self.settle())
+            last = dict(self.to_mutations())
             held = {key for one in taken for key, _ in one.mutations}
             fits = order is not None and order.fits(last) and order.fits(held)
             known = order if fits else None
@@ -226,16 +226,16 @@ class Shaped:
 
     def drop(self) -> None:
         """Forget what is to be done."""
-        self.mutations, self.last, self.fresh = [], {}, set()
+        self.mutations, self.last, self.new_keys = [], {}, set()
 
-    def take(self, other: Shaped) -> None:
+    def take(self, other: PendingRows) -> None:
         """Add what comes after."""
         if other.mutations:
-            self.settle()
+            self.to_mutations()
             self.mutations += other.mutations
         if other.images is not None and other.last:
             last = self.images_of(other.images)
-            self.fresh |= other.fresh.difference(last)
+            self.new_keys |= other.new_keys.difference(last)
             last.update(other.last)
         self.rows_read += other.rows_read
         self.rows_upserted += other.rows_upserted
@@ -246,12 +246,12 @@ class Shaped:
         assert self.rows_read == self.rows_upserted + self.rows_deleted + self.rows_filtered, "a row went missing"
 
 
-def _literals(last: dict[LiteralKey, LiteralRow | None], order: LiteralOrder | None) -> Stretches:
-    return Stretches(last, lambda part: list(part.items()), lambda row: sum(map(len, row)), order)
+def _literals(last: dict[LiteralKey, LiteralRow | None], order: LiteralOrder | None) -> SortedRows:
+    return SortedRows(last, lambda part: list(part.items()), lambda row: sum(map(len, row)), order)
 
 
-def _images(images: Images, last: LastImages) -> Stretches:
-    return Stretches(last, images.written_out, len, images.order)
+def _images(images: Images, last: LastImageByKey) -> SortedRows:
+    return SortedRows(last, images.written_out, len, images.order)
 
 
 def _apart(

@@ -19,7 +19,7 @@ from ..transforms.filters import compile_filter
 from ..values.cells import from_python, to_python
 from ..values.literals import any_literal, literal_for
 from .literal_codegen import Form, LiteralRow, Made, Writer, row_writer
-from .pending_rows import LiteralKey, Shaped
+from .pending_rows import LiteralKey, PendingRows
 from .value_transforms import filter_failed, made_of, passes_alone, transform_failed
 
 Change = tuple[Row | None, Row | None]
@@ -60,13 +60,13 @@ class Shaper:
         self._key_of: Callable[[LiteralRow], LiteralKey] = key_getter(keys)
         self._passes = self.passes()
 
-    def shape(self, changes: Iterable[Change], into: Shaped) -> None:
+    def shape(self, changes: Iterable[Change], into: PendingRows) -> None:
         """Add what the changes mean for the target.
 
         Raises:
             RowRejected: a transform or the filter failed.
         """
-        into.settle()
+        into.to_mutations()
         add = into.mutations.append
         passes, row_of, key_of, old_key_of = self._passes, self.row, self._key_of, self._key
         for before, after in changes:

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from ..binlog.event_format import KIND_AT, event_crc32, event_offset_bytes
 from ..binlog.event_types import FORMAT_DESCRIPTION
-from ..binlog.events import Committed, Decided, Moved, Prepared, RolledBack
+from ..binlog.events import Committed, LogAdvanced, RolledBack, XaDecided, XaPrepared
 from ..binlog.reader import LogReader
 from ..model.errors import PositionLost, ReplicationError, UnsupportedEvent
-from ..model.position import Mark, Position, Transaction
+from ..model.position import LogMark, Position, Transaction
 
 _BEGINNING_BYTES_MAX = 2**20
 _FIRST_OFFSET = 4
@@ -32,10 +32,10 @@ class SameLog:
 
     def __init__(self, events: Callable[[Position], AbstractContextManager[Iterator[bytes]]]) -> None:
         self._events = events
-        self._beginnings: dict[str, tuple[int, Mark | None]] = {}  # by file
-        self._answers: dict[tuple[str, int, Mark | None], bool] = {}
+        self._beginnings: dict[str, tuple[int, LogMark | None]] = {}  # by file
+        self._answers: dict[tuple[str, int, LogMark | None], bool] = {}
 
-    def beginning(self, end: Position) -> tuple[int, Mark | None]:
+    def beginning(self, end: Position) -> tuple[int, LogMark | None]:
         """When a file was begun, and its first transaction, if that ends early and before the given place."""
         if end.file not in self._beginnings:
             with self._events(Position(end.file, _FIRST_OFFSET)) as events:
@@ -56,7 +56,7 @@ class SameLog:
         known = [one for one in asked if one[0] in files and (one[1] or one[2])]
         return next((one[0] for one in known if not self._is_same(*one)), "")
 
-    def _is_same(self, file: str, birth_unix_s: int, mark: Mark | None) -> bool:
+    def _is_same(self, file: str, birth_unix_s: int, mark: LogMark | None) -> bool:
         asked = (file, birth_unix_s, mark)
         if asked not in self._answers:
             try:
@@ -87,7 +87,7 @@ class SameLog:
         return False
 
 
-def beginning(events: Iterable[bytes], file: str, end_offset_bytes: int) -> tuple[int, Mark | None]:
+def beginning(events: Iterable[bytes], file: str, end_offset_bytes: int) -> tuple[int, LogMark | None]:
     """When a file was begun, and its first transaction, if that ends early and before the given place.
 
     Args:
@@ -99,9 +99,9 @@ def beginning(events: Iterable[bytes], file: str, end_offset_bytes: int) -> tupl
         for raw in events:
             size_bytes += len(raw)
             for event in reader.read(raw):
-                if isinstance(event, Moved):
+                if isinstance(event, LogAdvanced):
                     birth_unix_s = birth_unix_s or event.birth_unix_s
-                elif isinstance(event, (Committed, RolledBack, Prepared, Decided)):
+                elif isinstance(event, (Committed, RolledBack, XaPrepared, XaDecided)):
                     ended = event.transaction.end_offset_bytes <= end_offset_bytes
                     return birth_unix_s, event.transaction.mark if ended else None
             if size_bytes > _BEGINNING_BYTES_MAX:
@@ -111,7 +111,7 @@ def beginning(events: Iterable[bytes], file: str, end_offset_bytes: int) -> tupl
     return birth_unix_s, None
 
 
-def is_same(events: Iterable[bytes], file: str, birth_unix_s: int, mark: Mark | None) -> bool:
+def is_same(events: Iterable[bytes], file: str, birth_unix_s: int, mark: LogMark | None) -> bool:
     """Whether a file is the one that was begun then (0: not known), and holds the mark.
 
     Args:
@@ -120,7 +120,7 @@ def is_same(events: Iterable[bytes], file: str, birth_unix_s: int, mark: Mark | 
     reader = LogReader({}, file)
     for raw in events:
         if raw[KIND_AT] == FORMAT_DESCRIPTION:
-            begun = [e.birth_unix_s for e in reader.read(raw) if isinstance(e, Moved)]
+            begun = [e.birth_unix_s for e in reader.read(raw) if isinstance(e, LogAdvanced)]
             if birth_unix_s and any(second not in (0, birth_unix_s) for second in begun):
                 return False
             if mark is None:
@@ -138,7 +138,7 @@ def transactions(events: Iterable[bytes], count_max: int) -> Iterator[Transactio
     try:
         for raw in events:
             for event in reader.read(raw):
-                if isinstance(event, (Committed, RolledBack, Prepared, Decided)):
+                if isinstance(event, (Committed, RolledBack, XaPrepared, XaDecided)):
                     yield event.transaction
                     count += 1
             if count >= count_max:

@@ -9,9 +9,9 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from ..binlog.events import Idle, KnownTable, LogEvent, Moved
+from ..binlog.events import Idle, KnownTable, LogAdvanced, LogEvent
 from ..binlog.reader import LogReader
-from ..concurrency.read_ahead import ahead
+from ..concurrency.read_ahead import read_ahead
 from ..config.pipeline import Endpoint
 from ..model.limits import Limits
 from ..model.position import Position
@@ -151,13 +151,13 @@ def _log_events(
 ) -> Generator[LogEvent, None, None]:
     # What is read ahead are bytes alone: two threads that compute would take the interpreter from each other.
     idle: list[bytes] | None = [] if follow else None
-    with closing(ahead(stream.events(), _bytes_held, ahead_bytes_max, stream.interrupt, idle)) as batches:
+    with closing(read_ahead(stream.events(), _bytes_held, ahead_bytes_max, stream.interrupt, idle)) as batches:
         for batch in batches:
             if not batch:
                 yield Idle()
             for happened in reader.read_batch(_each_once(batch)):
                 yield from happened
-    yield Moved(reader.file, reader.offset_bytes)
+    yield LogAdvanced(reader.file, reader.offset_bytes)
 
 
 def _each_once(packets: list[bytes]) -> Iterator[bytes]:

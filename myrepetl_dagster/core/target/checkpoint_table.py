@@ -16,7 +16,7 @@ from pymysql.connections import Connection
 from ..model.checkpoint import Checkpoint, CopyState, Phase
 from ..model.errors import StaleRun
 from ..model.gtid import GtidSet
-from ..model.position import Mark, Position
+from ..model.position import LogMark, Position
 from ..mysql.connect import query
 from ..values.sql import quote_name
 
@@ -242,10 +242,10 @@ def _position_json(position: Position) -> dict[str, Any]:
     return {**asdict(replace(position, mark=None)), "gtid_set": gtid_set}
 
 
-def _mark(data: dict[str, Any] | None) -> Mark | None:
+def _mark(data: dict[str, Any] | None) -> LogMark | None:
     if not data:  # of a checkpoint from before there were marks, or where no transaction was read yet
         return None
-    return Mark(**{**data, "gtid": tuple(data["gtid"]) if data["gtid"] else None})
+    return LogMark(**{**data, "gtid": tuple(data["gtid"]) if data["gtid"] else None})
 
 
 def _position(data: dict[str, Any]) -> Position:

@@ -16,7 +16,7 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from ..concurrency.background import Behind, Waiting, finished
+from ..concurrency.background import Background, Waiting, finished
 from ..config.pipeline import Endpoint
 from ..model.checkpoint import Checkpoint
 from ..model.errors import ReplicationError, SchemaDrift, TargetLost
@@ -64,10 +64,10 @@ class MySQLTarget(TargetControl):
         self.packet_bytes_max = 0  # what the apply connection takes, once it is open
         self._writer = RowWriter(endpoint, self)
         self._has_prepared_table = False
-        self._behind = Behind()
+        self._behind = Background()
         self._others: list[MySQLTarget] = []
         self._under_way = 0  # operations
-        self.steps = 0  # operations begun and done: where it stays the same, it gets no further
+        self.progress_count = 0  # operations begun and done: where it stays the same, it gets no further
         self._described: Connection[Any] | None = None  # the connection that knows the events' format
         self._begun: Connection[Any] | None = None  # the connection that the transaction was begun on
         self._as_known: set[TableName] = set()  # tables of the open transaction that were looked at
@@ -91,7 +91,7 @@ class MySQLTarget(TargetControl):
         return isinstance(self._apply, BulkConnection) and self._apply.takes_bulk
 
     @property
-    def asking(self) -> bool:
+    def in_statement(self) -> bool:
         """Whether an operation is under way."""
         return self._under_way > 0
 
@@ -99,7 +99,7 @@ class MySQLTarget(TargetControl):
     def doing(self, what: str = "") -> Iterator[None]:
         """As of any server; what a signal has interrupted counts as under way."""
         self._under_way += 1
-        self.steps += 1
+        self.progress_count += 1
         try:
             with super().doing(what):
                 yield
@@ -107,7 +107,7 @@ class MySQLTarget(TargetControl):
             self._under_way -= 1
             raise
         self._under_way -= 1
-        self.steps += 1
+        self.progress_count += 1
 
     def close(self) -> None:
         """Close every connection; what was not committed is rolled back by the server."""
@@ -180,7 +180,7 @@ class MySQLTarget(TargetControl):
             self._begin()
             checkpoints.fence(self.connection, self.endpoint.database, mappings, self.run_id, alone=alone)
 
-    def begin_ahead(self) -> None:
+    def begin_unfenced(self) -> None:
         """Open the transaction, to take the `fence` later."""
         with self.doing("opening a transaction"):
             self._begin()
@@ -297,7 +297,7 @@ class MySQLTarget(TargetControl):
             raise self.replay.refusal(str(name), error) from None
 
     # ---- in the background ----
-    def lanes(self, number: int) -> list[MySQLTarget]:
+    def apply_connections(self, number: int) -> list[MySQLTarget]:
         """This and the same run on other connections, which are closed with this one."""
         while len(self._others) < number - 1:
             self._others.append(self.sibling())

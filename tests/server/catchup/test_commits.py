@@ -20,10 +20,10 @@ from myrepetl_dagster.core.model.errors import RowRejected, SchemaDrift, StaleRu
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.catchup import batch_joining
 from myrepetl_dagster.core.replication.catchup.batch_joining import Joining
-from myrepetl_dagster.core.replication.catchup.commits import LANES, Piece
+from myrepetl_dagster.core.replication.catchup.commits import APPLY_CONNECTIONS, MappingWrites
 from myrepetl_dagster.core.replication.mapping_state import MappingState
 from myrepetl_dagster.core.replication.ports import Target
-from myrepetl_dagster.core.rows.pending_rows import Part
+from myrepetl_dagster.core.rows.pending_rows import RowsToWrite
 from myrepetl_dagster.core.target import mysql_target
 from myrepetl_dagster.core.target.checkpoint_table import TABLE
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
@@ -166,20 +166,20 @@ def test_a_trigger_that_turns_the_locks_around(
     rng = random.Random(5)
     accounts = [n % ACCOUNTS for n in rng.sample(range(2 * ACCOUNTS), 2 * ACCOUNTS)]
     world.on_source(*(f"UPDATE bank SET balance = balance + {1 + n} WHERE id = {n}" for n in accounts))
-    begin, write_part = MySQLTarget.begin, Piece.write_part
+    begin, write_part = MySQLTarget.begin, MappingWrites.write_part
     written_ahead = threading.Event()
 
     def waiting(self: MySQLTarget, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **kwargs)
         assert written_ahead.wait(60), "one that comes later has written, and holds its lock"
 
-    def writing(self: Piece, lane: Target, part: Part) -> None:
+    def writing(self: MappingWrites, lane: Target, part: RowsToWrite) -> None:
         write_part(self, lane, part)
         if part and part is self.early:
             written_ahead.set()
 
     monkeypatch.setattr(MySQLTarget, "begin", waiting)
-    monkeypatch.setattr(Piece, "write_part", writing)
+    monkeypatch.setattr(MappingWrites, "write_part", writing)
     world.run("bank")
     assert 0 < done["rollback"] < 6, "it gives way, and is not tried again and again"
     world.assert_same("bank")
@@ -233,10 +233,10 @@ def test_as_many_at_once_as_there_are_lanes(world: Pair, way: str, monkeypatch: 
     move(world, 1000, seed=11)
     open_now: set[int] = set()
     most = [0]
-    begin_ahead, commit = MySQLTarget.begin_ahead, MySQLTarget.commit
+    begin_unfenced, commit = MySQLTarget.begin_unfenced, MySQLTarget.commit
 
     def beginning(self: MySQLTarget) -> None:
-        begin_ahead(self)
+        begin_unfenced(self)
         open_now.add(id(self))
         most[0] = max(most[0], len(open_now))
 
@@ -248,7 +248,7 @@ def test_as_many_at_once_as_there_are_lanes(world: Pair, way: str, monkeypatch: 
     monkeypatch.setattr(MySQLTarget, "begin_ahead", beginning)
     monkeypatch.setattr(MySQLTarget, "commit", committing)
     world.run("bank")
-    assert most[0] in (LANES - 1, LANES)
+    assert most[0] in (APPLY_CONNECTIONS - 1, APPLY_CONNECTIONS)
     world.assert_same("bank")
 
 
@@ -480,15 +480,15 @@ def test_what_cannot_go_as_events_is_written_beside_as_well(
     }  # fmt: skip
     pipeline = world.pipeline({"a.large": mapping}, base_dir=tmp_path)
     world.run(pipeline)
-    ahead: list[Piece] = []
-    write_part = Piece.write_part
+    ahead: list[MappingWrites] = []
+    write_part = MappingWrites.write_part
 
-    def writing(self: Piece, lane: Target, part: Part) -> None:
+    def writing(self: MappingWrites, lane: Target, part: RowsToWrite) -> None:
         if part is not None and part is self.early:
             ahead.append(self)
         write_part(self, lane, part)
 
-    monkeypatch.setattr(Piece, "write_part", writing)
+    monkeypatch.setattr(MappingWrites, "write_part", writing)
     for n in range(1, 6000, 10):
         world.on_source(
             f"UPDATE large SET a = a + 1 WHERE id BETWEEN {n} AND {n + 7}", f"DELETE FROM large WHERE id = {n + 8}"
@@ -539,9 +539,9 @@ def test_what_a_failed_transaction_has_left_is_not_committed_by_the_next(world: 
     world.run("t")
     pipeline = world.pipeline("t")
     with closing(MySQLTarget(pipeline.targets["b"], pipeline.limits)) as target:
-        target.begin_ahead()
+        target.begin_unfenced()
         target._writer.run("INSERT INTO t VALUES (1)")
-        target.begin_ahead()
+        target.begin_unfenced()
         target._writer.run("INSERT INTO t VALUES (2)")
         target.commit([])
     assert world.on_target("SELECT id FROM t") == ((2,),)

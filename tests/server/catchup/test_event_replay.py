@@ -351,7 +351,7 @@ def test_a_transaction_whose_connection_is_gone(world: Pair) -> None:
     pipeline = world.pipeline("t")
     target = MySQLTarget(pipeline.targets["b"], pipeline.limits)
     with closing(target):
-        target.begin_ahead()
+        target.begin_unfenced()
         target.discard_transaction()
         with pytest.raises(TargetLost):
             target.commit([])

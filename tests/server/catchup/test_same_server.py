@@ -7,7 +7,7 @@ from pipelines import SOURCES, Pair, Route, pair_of
 from server_farm import Servers
 
 from myrepetl_dagster.core.config.pipeline import Pipeline
-from myrepetl_dagster.core.diagnostics.pending_changes import SCAN_BYTES_MAX, movements
+from myrepetl_dagster.core.diagnostics.pending_changes import SCAN_BYTES_MAX, pending_changes
 
 
 @pytest.fixture(params=SOURCES, ids=lambda route: str(route).partition("-to-")[0])
@@ -22,7 +22,7 @@ def pair(request: pytest.FixtureRequest, servers: Servers) -> Pair:
 
 
 def due(pipeline: Pipeline) -> list[str]:
-    return [one.mapping.name for one in movements(pipeline, pipeline.mappings) if one.due]
+    return [one.mapping.name for one in pending_changes(pipeline, pipeline.mappings) if one.due]
 
 
 def test_a_run_is_asked_for_only_when_something_mapped_has_changed(pair: Pair) -> None:

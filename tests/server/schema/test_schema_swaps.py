@@ -15,7 +15,7 @@ from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
-from myrepetl_dagster.core.replication.attempt import Pass
+from myrepetl_dagster.core.replication.attempt import Attempt
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 HUNDRED = "INSERT INTO t (id, a, b) VALUES " + ", ".join(f"({n}, {n}, 'row {n}')" for n in range(1, 101))
@@ -142,7 +142,7 @@ def test_interrupted_before_the_new_copy(servers: Servers, flavour: Flavour, mon
     t.run()
     t.on_source("ALTER TABLE t ADD c DATETIME DEFAULT CURRENT_TIMESTAMP", "UPDATE t SET a=5 WHERE id=2")
     with monkeypatch.context() as patch:
-        patch.setattr(Pass, "_first", lambda *_: interrupt())
+        patch.setattr(Attempt, "_first", lambda *_: interrupt())
         with pytest.raises(Interrupted):
             t.run()
     assert t.copied(t.run())

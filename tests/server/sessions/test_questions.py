@@ -10,7 +10,7 @@ import pytest
 from pipelines import SOURCES, Pair, Route, pair
 from server_farm import Servers
 
-from myrepetl_dagster.core.diagnostics.pending_changes import movements
+from myrepetl_dagster.core.diagnostics.pending_changes import pending_changes
 
 TABLES = [f"t{n}" for n in range(6)]
 
@@ -47,7 +47,7 @@ def test_a_tick_asks_the_same_few_questions_for_any_number_of_tables(caught_up: 
     for tables in (TABLES[:1], TABLES):
         pipeline = caught_up.pipeline(" ".join(tables))
         with questions() as asked:
-            found = movements(pipeline, pipeline.mappings)
+            found = pending_changes(pipeline, pipeline.mappings)
         assert [one.due for one in found] == [False] * len(tables)
         counts.append(len(asked))
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from myrepetl_dagster.core.binlog.compression import events_of, inflated
 from myrepetl_dagster.core.binlog.events import (
     Committed,
-    Decided,
     KnownTable,
+    LogAdvanced,
     LogEvent,
-    Moved,
-    Prepared,
     RowsRead,
     XaBegun,
+    XaDecided,
+    XaPrepared,
 )
 from myrepetl_dagster.core.binlog.gtid_event import mariadb_group, tagged_group
 from myrepetl_dagster.core.binlog.reader import LogReader
@@ -103,7 +103,7 @@ def test_rotation_that_the_dump_made_up(checksum: bool) -> None:
     """The first event of a dump names the file, with or without a checksum; a real rotation needs its checksum."""
     one = reader()
     made_up = event(4, struct.pack("<Q", 4) + b"binlog.000008", flags=0x20, checksum=checksum)
-    assert read(one, made_up) == [Moved("binlog.000008", 4)]
+    assert read(one, made_up) == [LogAdvanced("binlog.000008", 4)]
     if not checksum:
         with pytest.raises(UnsupportedEvent, match="checksum"):
             read(reader(), event(4, struct.pack("<Q", 4) + b"binlog.000008", checksum=False))
@@ -215,14 +215,14 @@ def test_xa_on_mysql() -> None:
         event(2, query("XA COMMIT X'61',X'FF00',7"), position=1600),
     )
     assert isinstance(began, XaBegun)
-    assert isinstance(prepared, Prepared)
-    assert isinstance(decided, Decided)
+    assert isinstance(prepared, XaPrepared)
+    assert isinstance(decided, XaDecided)
     assert prepared.xid == decided.xid == "X'61',X'ff00',7"
     assert (prepared.transaction.end_offset_bytes, decided.transaction.end_offset_bytes) == (1500, 1600)
     assert decided.committed
     assert not one.in_transaction
     (rolled_back,) = read(one, event(2, query("XA ROLLBACK X'61',X'',1"), position=1700))
-    assert isinstance(rolled_back, Decided)
+    assert isinstance(rolled_back, XaDecided)
     assert not rolled_back.committed
     assert isinstance(read(one, event(38, b"\x01" + xid[1:], position=1800))[0], Committed)
     with pytest.raises(UnsupportedEvent, match="XA statement"):

@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from myrepetl_dagster.core.concurrency.background import Behind
+from myrepetl_dagster.core.concurrency.background import Background
 
 
 def assert_(happened: bool) -> None:
@@ -22,7 +22,7 @@ class Told(BaseException):
 
 def test_one_at_a_time_and_the_error_comes_once() -> None:
     """The next piece begins when the one before has ended well; an error is raised by the next call, once."""
-    behind = Behind()
+    behind = Background()
     seen: list[int] = []
 
     def slowly() -> None:
@@ -43,7 +43,7 @@ def test_one_at_a_time_and_the_error_comes_once() -> None:
 
 def test_a_wait_that_a_signal_ends_leaves_the_work_busy() -> None:
     """A signal ends the wait, not the work: it still counts as under way, and can be waited for again."""
-    behind, release = Behind(), threading.Event()
+    behind, release = Background(), threading.Event()
 
     def told(*_: int | FrameType | None) -> None:
         raise Told

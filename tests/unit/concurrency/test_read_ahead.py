@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from myrepetl_dagster.core.concurrency.read_ahead import ahead
+from myrepetl_dagster.core.concurrency.read_ahead import read_ahead
 
 
 def _nothing() -> None:
@@ -18,7 +18,7 @@ def test_all_items_arrive_in_order() -> None:
     """What is read ahead arrives complete and in order."""
     items = list(range(10_000))
 
-    assert list(ahead(iter(items), lambda _: 10, 1_000, _nothing)) == items
+    assert list(read_ahead(iter(items), lambda _: 10, 1_000, _nothing)) == items
 
 
 def test_an_error_arrives_after_what_came_before_it() -> None:
@@ -30,7 +30,7 @@ def test_an_error_arrives_after_what_came_before_it() -> None:
 
     seen = []
     with pytest.raises(ValueError, match="broken"):
-        for item in ahead(failing(), lambda _: 1, 10, _nothing):
+        for item in read_ahead(failing(), lambda _: 1, 10, _nothing):
             seen.append(item)
 
     assert seen == list(range(100))
@@ -46,7 +46,7 @@ def test_the_window_is_bounded() -> None:
             yield i
 
     ahead_most = 0
-    for item in ahead(counted(), lambda _: 1, 10, _nothing):
+    for item in read_ahead(counted(), lambda _: 1, 10, _nothing):
         ahead_most = max(ahead_most, len(read) - item)
 
     assert ahead_most <= 23
@@ -61,7 +61,7 @@ def test_a_consumer_that_stops_interrupts_the_reader() -> None:
         assert woken.wait(10)
 
     threads = threading.active_count()
-    events = ahead(waiting(), lambda _: 1, 10, woken.set)
+    events = read_ahead(waiting(), lambda _: 1, 10, woken.set)
     assert next(events) == 1
     events.close()
 
@@ -78,7 +78,7 @@ def test_the_last_items_do_not_wait_for_more() -> None:
         assert woken.wait(10)
 
     seen: list[int] = []
-    for item in ahead(pausing(), lambda _: 1, 1_000, woken.set, idle=-1):
+    for item in read_ahead(pausing(), lambda _: 1, 1_000, woken.set, idle=-1):
         seen.append(item)
         if seen.count(-1) >= 3 and 4 in seen:
             break

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 import pytest
 from unit.binlog.test_reader import rows_event, table_map_event
 
-from myrepetl_dagster.core.binlog.events import Idle, KnownTable, LogEvent, Moved, RowsRead
+from myrepetl_dagster.core.binlog.events import Idle, KnownTable, LogAdvanced, LogEvent, RowsRead
 from myrepetl_dagster.core.binlog.reader import LogReader
 from myrepetl_dagster.core.model.errors import SourceLost, UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Column, TableName
@@ -77,7 +77,7 @@ def test_what_came_before_the_stream_broke_is_told_before_the_error() -> None:
 def test_the_end_says_how_far_the_log_is_read() -> None:
     """Behind the last event comes the place that it ends at."""
     *_, last = told(Stream([batch(1), batch(2)]))
-    assert last == Moved("binlog.000007", 2200)
+    assert last == LogAdvanced("binlog.000007", 2200)
 
 
 def test_a_log_that_is_followed_says_when_nothing_more_has_come() -> None:

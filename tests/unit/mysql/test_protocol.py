@@ -116,9 +116,9 @@ def test_a_stream_that_ends_early_is_a_lost_connection(end: int) -> None:
 @given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 4))
 def test_a_statement_in_pieces_is_the_statement(sizes: list[int], packet_max: int) -> None:
     """However a statement is cut into pieces and packets, the server gets it whole, in packets in their order."""
-    sent, answered = bytearray(), []
+    sent, followed_changes = bytearray(), []
     one = SimpleNamespace(_sock=object(), _result=object(), _write_bytes=sent.extend, _next_seq_id=0)
-    one._read_query_result = lambda: answered.append(one._next_seq_id)
+    one._read_query_result = lambda: followed_changes.append(one._next_seq_id)
     pieces = [bytes([n]) * size for n, size in enumerate(sizes)]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -135,7 +135,7 @@ def test_a_statement_in_pieces_is_the_statement(sizes: list[int], packet_max: in
     assert b"".join(packets) == b"\x03" + b"".join(pieces)
     assert [len(packet) for packet in packets[:-1]] == [packet_max] * (len(packets) - 1)
     assert len(packets[-1]) < packet_max  # that is how the server knows the last one
-    assert answered == [len(packets)]
+    assert followed_changes == [len(packets)]
 
 
 def field(data: bytes | None) -> bytes:

@@ -16,16 +16,16 @@ from simulation.specs import SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, Spec, pl
 from myrepetl_dagster.core.binlog.ddl.statement import Action, TableChange
 from myrepetl_dagster.core.binlog.events import (
     Committed,
-    Decided,
     Idle,
     KnownTable,
+    LogAdvanced,
     LogEvent,
-    Moved,
-    Prepared,
     RolledBack,
     RowsRead,
     TableChanged,
     XaBegun,
+    XaDecided,
+    XaPrepared,
 )
 from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase, columns_to_json
 from myrepetl_dagster.core.model.errors import PositionLost, SourceLost
@@ -155,7 +155,7 @@ def test_nothing_is_committed_while_the_rest_of_a_transaction_is_to_come(
 ) -> None:
     """A stream that is followed may fall silent within a transaction of which a part is written."""
     monkeypatch.setattr("myrepetl_dagster.core.replication.catchup.catch_up.IDLE_CHECKPOINT_S", 0.0)
-    end: list[LogEvent] = [Prepared("x", at(40)), Decided("x", True, at(50))] if xa else [Committed(at(50))]
+    end: list[LogEvent] = [XaPrepared("x", at(40)), XaDecided("x", True, at(50))] if xa else [Committed(at(50))]
     begin: list[LogEvent] = [XaBegun()] if xa else []
     parts: list[LogEvent] = [inserted(20, 1, 2), Idle(), Idle(), inserted(30, 3, 4), Idle()]
     events: list[LogEvent] = [*begin, *parts, *end]
@@ -170,7 +170,7 @@ def test_nothing_is_committed_while_the_rest_of_a_transaction_is_to_come(
 def test_a_log_that_ends_before_the_head_is_another_log(recorder: Recorder) -> None:
     """A checkpoint that the source's log does not lead on from is no success without rows."""
     with pytest.raises(PositionLost):
-        catch_up(state(recorder, position(4)), [Moved(FILE, 20)], position(40))
+        catch_up(state(recorder, position(4)), [LogAdvanced(FILE, 20)], position(40))
 
     assert recorder.commits == []
 
@@ -178,7 +178,7 @@ def test_a_log_that_ends_before_the_head_is_another_log(recorder: Recorder) -> N
 def test_a_new_file_alone_is_a_position(recorder: Recorder) -> None:
     """Where nothing is written but the log moves on, so does the checkpoint: the old file may be purged."""
     one = state(recorder, position(4))
-    catch_up(one, [Moved("binlog.000002", 4)], Position("binlog.000002", 4, server=SERVER))
+    catch_up(one, [LogAdvanced("binlog.000002", 4)], Position("binlog.000002", 4, server=SERVER))
 
     assert one.checkpoint.position.file == "binlog.000002"
 
@@ -235,8 +235,8 @@ def test_parts_of_an_xa_transaction_outlive_another_tables_new_columns() -> None
         inserted(12, 3, 4),
         RowsRead(SOURCE_TABLES[1], before, [(None, (1, None, 0))], at(14), 10),
         inserted(16, 5),
-        Prepared("x", at(20)),
-        Decided("x", True, at(30)),
+        XaPrepared("x", at(20)),
+        XaDecided("x", True, at(30)),
     ]
     limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
     CatchUp(ScriptedSource(events), [one, other], position(30), limits).apply(lambda _: None)
@@ -268,7 +268,7 @@ def test_what_came_before_the_source_broke_is_committed(recorder: Recorder, wait
 def test_a_source_that_breaks_at_once_is_no_progress(recorder: Recorder) -> None:
     """Nothing is committed or reported where nothing was read, or the retry's bounds would always start afresh."""
     reports: list[MappingState] = []
-    for events in ([], [Moved(FILE, 20)], [inserted(10, 1)]):
+    for events in ([], [LogAdvanced(FILE, 20)], [inserted(10, 1)]):
         one = state(recorder, position(4))
         with pytest.raises(SourceLost):
             CatchUp(BreakingSource(events), [one], position(40), Limits()).apply(reports.append)

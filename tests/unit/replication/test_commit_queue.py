@@ -18,13 +18,13 @@ from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.replication.catchup import batch_joining, commit_queue
-from myrepetl_dagster.core.replication.catchup.batch_joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, Group
-from myrepetl_dagster.core.replication.catchup.commit_queue import ALONE_FIRST, Alone, CommitQueue
-from myrepetl_dagster.core.replication.catchup.commits import LANES, Piece
+from myrepetl_dagster.core.replication.catchup.batch_joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, QueuedBatches
+from myrepetl_dagster.core.replication.catchup.commit_queue import ALONE_FIRST, CommitQueue, SerialBackoff
+from myrepetl_dagster.core.replication.catchup.commits import APPLY_CONNECTIONS, MappingWrites
 from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
 from myrepetl_dagster.core.replication.mapping_state import MappingState, Work
 from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS, RowChanges
-from myrepetl_dagster.core.rows.pending_rows import LastImages, Mutation, Shaped
+from myrepetl_dagster.core.rows.pending_rows import LastImageByKey, Mutation, PendingRows
 
 LIMITS = Limits(batch_rows_max=10, joined_batches_max=20, batch_interval_s_max=5.0)
 
@@ -70,9 +70,9 @@ class World:
             ((str(n),), (str(n), "NULL", "0", "''")) for n in range(self.rows, self.rows + rows)
         ]
         self.rows += rows
-        self.state.current = Work(Shaped(mutations, rows_read=rows, rows_upserted=rows))
+        self.state.current = Work(PendingRows(mutations, rows_read=rows, rows_upserted=rows))
         self.queue.add(self.state)
-        self.queue.commit(lambda _: None, behind=True)
+        self.queue.commit(lambda _: None, in_background=True)
 
 
 def test_an_idle_target_is_given_work_soon(clock: Clock) -> None:
@@ -119,11 +119,11 @@ def test_nothing_waits_where_joining_brings_nothing(clock: Clock, joined_batches
     """
     world = World(replace(LIMITS, joined_batches_max=joined_batches_max))
     world.database.is_large = is_large
-    for number in range(LANES):
+    for number in range(APPLY_CONNECTIONS):
         world.read()
         assert len(world.queue.under_way) == number + 1
     world.queue.land(lambda _: None)
-    assert world.commits == [10] * LANES
+    assert world.commits == [10] * APPLY_CONNECTIONS
 
 
 def test_after_giving_way_commits_are_alone_for_a_while(clock: Clock) -> None:
@@ -140,7 +140,7 @@ def test_after_giving_way_commits_are_alone_for_a_while(clock: Clock) -> None:
             assert len(world.queue.under_way) == 1
         world.queue.land(report)
         alone *= 2
-    for number in range(LANES):
+    for number in range(APPLY_CONNECTIONS):
         world.read()
         assert len(world.queue.under_way) == number + 1
     world.queue.land(report)
@@ -158,14 +158,14 @@ def test_those_that_give_way_at_once_count_as_one(clock: Clock) -> None:
         world.queue._start_all_joined(report)
         return len(world.queue.under_way)
 
-    assert group() == LANES
+    assert group() == APPLY_CONNECTIONS
     for _, commit in world.queue.under_way[1:]:
         cast(FakeTarget, commit.lane).give_way()
     world.queue.land(report)
     for _ in range(ALONE_FIRST - 1):
         assert group() == 1
         world.queue.land(report)
-    assert group() == LANES
+    assert group() == APPLY_CONNECTIONS
     world.queue.land(report)
     assert sum(world.commits) == world.rows
 
@@ -195,7 +195,7 @@ def test_giving_way_is_a_matter_of_one_target(clock: Clock) -> None:
 
 def test_what_went_well_long_enough_is_as_new() -> None:
     """After as many commits side by side as the next time would cost, the next time costs as little as the first."""
-    alone = Alone()
+    alone = SerialBackoff()
     alone.landed(gave_way=True)
     alone.landed(gave_way=True)  # begun before that one had landed
     assert (alone.left, alone.next) == (ALONE_FIRST - 1, 2 * ALONE_FIRST)
@@ -219,7 +219,7 @@ def test_what_waits_may_be_more_than_is_joined(clock: Clock) -> None:
     assert world.queue.joining.begun_rows == 60
     assert world.queue.joining.rows == 50
     world.queue.land(lambda _: None)
-    assert not world.queue.joining.groups
+    assert not world.queue.joining.queued
     assert sum(world.commits) == 230
 
 
@@ -229,7 +229,7 @@ def test_as_many_as_may_be_joined_are_parted_evenly(clock: Clock) -> None:
     world.queue.joining.rows_max = 200
     for _ in range(20):
         world.read()
-    assert len(world.queue.under_way) == LANES
+    assert len(world.queue.under_way) == APPLY_CONNECTIONS
     world.queue.land(lambda _: None)
     assert sum(world.commits) == 200
     assert max(world.commits) - min(world.commits) <= 10
@@ -243,7 +243,7 @@ def test_no_connection_has_much_more_than_the_others(clock: Clock, sizes: list[i
     for rows in sizes:
         world.read(rows)
     world.queue.land(lambda _: None)
-    number = min(LANES, 1 + sum(sizes) // LIMITS.batch_rows_max)
+    number = min(APPLY_CONNECTIONS, 1 + sum(sizes) // LIMITS.batch_rows_max)
     assert max(world.commits) <= sum(sizes) / number + max(sizes)
     assert len(world.commits) <= number
     ends = list(accumulate(world.commits))
@@ -273,13 +273,15 @@ def test_rows_that_take_much_memory_do_not_wait(clock: Clock) -> None:
 def test_the_first_are_few(clock: Clock) -> None:
     """How long a target takes is not known yet: no more than four batches for each connection are joined."""
     world = World()
-    for _ in range(4 * LANES):
+    for _ in range(4 * APPLY_CONNECTIONS):
         assert not world.queue.under_way
         world.read()
     assert world.queue.under_way
 
 
-@pytest.mark.parametrize(("took_s", "rows_max"), [(1.0, 200), (5.0, 200), (10.0, 100), (1000.0, 10 * LANES)])
+@pytest.mark.parametrize(
+    ("took_s", "rows_max"), [(1.0, 200), (5.0, 200), (10.0, 100), (1000.0, 10 * APPLY_CONNECTIONS)]
+)
 def test_a_slow_target_is_given_less_at_once(clock: Clock, took_s: float, rows_max: int) -> None:
     """So that commits are no further apart than `batch_interval_s_max`, but never less than a batch a connection.
     Only what was joined tells: whatever else was committed before and after it took its own time.
@@ -303,11 +305,11 @@ def test_each_commit_has_the_checkpoint_of_its_own_end() -> None:
     world = World()
     groups = []
     for number in range(9):
-        work = Work(Shaped([((str(number),), None)] * 10, rows_read=10, rows_deleted=10))
+        work = Work(PendingRows([((str(number),), None)] * 10, rows_read=10, rows_deleted=10))
         checkpoint = world.state.checkpoint
         batch = Batch(world.state, work, checkpoint.position, replace(checkpoint, sequence=number))
-        groups.append(Group([batch], 10, 0))
-    parts = world.queue.joining.parted(groups, world.state.target, LANES)
+        groups.append(QueuedBatches([batch], 10, 0))
+    parts = world.queue.joining.parted(groups, world.state.target, APPLY_CONNECTIONS)
     assert [(len(one.work.shaped.mutations), one.checkpoint.sequence) for (one,) in parts] == [
         (30, 2),
         (30, 5),
@@ -320,15 +322,15 @@ class Unreadable:
 
     order = staticmethod(index)
 
-    def mutations(self, last: LastImages) -> list[Mutation]:
+    def mutations(self, last: LastImageByKey) -> list[Mutation]:
         raise AssertionError("nobody asks")
 
-    def written_out(self, last: LastImages) -> list[Mutation]:
+    def written_out(self, last: LastImageByKey) -> list[Mutation]:
         if b"bad" in last.values():
             raise UnsupportedEvent("a month that is none")
         return [((str(key),), (str(key), "NULL", "0", "''")) for key in last]
 
-    def changes(self, last: LastImages, fresh: Collection[ImageKey]) -> RowChanges | None:
+    def changes(self, last: LastImageByKey, new_keys: Collection[ImageKey]) -> RowChanges | None:
         return None
 
 
@@ -336,14 +338,14 @@ def test_what_cannot_be_read_is_told_with_the_place_before_it(clock: Clock) -> N
     """Of batches that were joined and parted, an image of the last part is after what the parts before it committed."""
     world = World()
     images = Unreadable()
-    for batch in range(2 * LANES):
-        last: LastImages = dict.fromkeys(range(10 * batch, 10 * batch + 10), b"good")
-        if batch == 2 * LANES - 1:
+    for batch in range(2 * APPLY_CONNECTIONS):
+        last: LastImageByKey = dict.fromkeys(range(10 * batch, 10 * batch + 10), b"good")
+        if batch == 2 * APPLY_CONNECTIONS - 1:
             last[59] = b"bad"
-        world.state.current = Work(Shaped(last=last, images=images, rows_read=10, rows_upserted=10))
+        world.state.current = Work(PendingRows(last=last, images=images, rows_read=10, rows_upserted=10))
         world.queue.add(world.state)
         world.queue.cursor.moved("binlog.000001", 1000 * (batch + 1), 0)
-        world.queue.commit(lambda _: None, behind=True)
+        world.queue.commit(lambda _: None, in_background=True)
     with pytest.raises(UnsupportedEvent, match=r"^after binlog\.000001:4000: a month that is none"):
         world.queue.land(lambda _: None)
     assert world.commits == [20, 20]
@@ -358,17 +360,17 @@ def test_a_batch_that_is_all_filtered_waits_with_the_others(clock: Clock) -> Non
     images = Unreadable()
 
     def read(n: int, filtered: int) -> None:
-        shaped = Shaped(rows_read=10, rows_upserted=10 - filtered, rows_filtered=filtered)
+        shaped = PendingRows(rows_read=10, rows_upserted=10 - filtered, rows_filtered=filtered)
         if filtered < 10:
             shaped.images_of(images)
             shaped.last = {n * 100 + m: b"x" for m in range(10 - filtered)}
         world.state.current = Work(shaped)
         world.queue.add(world.state)
-        world.queue.commit(lambda _: None, behind=True)
+        world.queue.commit(lambda _: None, in_background=True)
 
     for n, filtered in enumerate([0, 10, 10, 5, 10]):
         read(n, filtered)
-    assert len(world.queue.joining.groups) == 5
+    assert len(world.queue.joining.queued) == 5
     assert not world.queue.under_way
 
 
@@ -388,6 +390,6 @@ def test_rows_that_may_collide_are_written_a_stretch_at_a_time(clock: Clock, mon
     monkeypatch.setattr(FakeTarget, "write", lambda self, plan, mutations, *, exact: written.append(list(mutations)))
     rows: list[Mutation] = [((str(n % 700),), None if n % 3 else (str(n),)) for n in range(2 * STRETCH_ROWS + 1)]
     target = world.state.target
-    Piece(world.state, world.state.plan, clear=False, whole=rows).write(target)
+    MappingWrites(world.state, world.state.plan, clear=False, whole=rows).write(target)
     assert [one for stretch in written for one in stretch] == rows
     assert [len(stretch) for stretch in written] == [STRETCH_ROWS, STRETCH_ROWS, 1]

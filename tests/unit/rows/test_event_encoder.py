@@ -23,7 +23,7 @@ from myrepetl_dagster.core.model.tables import Cell, Column, Table, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
 from myrepetl_dagster.core.rows.event_encoder import RowChanges, binlog_sql, event_form
 from myrepetl_dagster.core.rows.image_shaper import ImageShaper
-from myrepetl_dagster.core.rows.pending_rows import LastImages, Shaped
+from myrepetl_dagster.core.rows.pending_rows import LastImageByKey, PendingRows
 from myrepetl_dagster.core.rows.shaper import Shaper
 
 SOURCE, TARGET = TableName("shop", "people"), TableName("dwh", "leute")
@@ -168,9 +168,9 @@ def test_a_strict_server_ends_up_with_the_sources_rows(
     decoder = compile_decoder(described)
     source: dict[tuple[Cell, ...], tuple[Cell, ...]] = {}
     for events in batches:
-        batch = Shaped()
+        batch = PendingRows()
         for part in (events[:cut], events[cut:]):
-            one = Shaped()
+            one = PendingRows()
             if part:
                 read = RowsRead(SOURCE, described, None, Transaction("binlog.1", 4), 9, part, decoder)
                 images.shape(read, one)
@@ -198,13 +198,13 @@ def test_events_are_cut_to_the_packet() -> None:
     form = event_form(planned(), described)
     assert form is not None
     server = Server()
-    held: LastImages = {(n, 7): image((b"", n, 7, 1)) for n in range(0, 1000, 2)}
+    held: LastImageByKey = {(n, 7): image((b"", n, 7, 1)) for n in range(0, 1000, 2)}
     first = form.changes(held, set(held))
     assert first is not None
     for one in first.events(TARGET, 2**20, mariadb=False):
         server.run(one)
     row = {n: image((b"x" * 60, n, 7, 1)) for n in range(1000)}
-    people: LastImages = {(n, 7): None if (n, 7) in held and n % 3 else row[n] for n in row}
+    people: LastImageByKey = {(n, 7): None if (n, 7) in held and n % 3 else row[n] for n in row}
     changes = form.changes(people, people.keys() - held.keys())
     assert changes is not None
     statements = list(changes.events(TARGET, 4096, mariadb=False))
@@ -224,9 +224,9 @@ def test_rows_are_written_in_the_order_of_the_targets_primary_key(descending: bo
     form = event_form(planned(key=key), described)
     assert form is not None
     numbers = random.Random(7).sample(range(6000), 6000)
-    last: LastImages = {(n % 77, n): image((b"x", n % 77, n, 1)) if n % 3 else None for n in numbers}
-    fresh = {one for one, row in last.items() if row and one[1] % 2}  # type: ignore[operator, index]
-    changes = form.changes(last, fresh)
+    last: LastImageByKey = {(n % 77, n): image((b"x", n % 77, n, 1)) if n % 3 else None for n in numbers}
+    new_keys = {one for one, row in last.items() if row and one[1] % 2}  # type: ignore[operator, index]
+    changes = form.changes(last, new_keys)
     assert changes is not None
     seen: list[list[tuple[int, int]]] = []
     for encoded in changes.events(TARGET, 2**20, mariadb=False, descending=descending):

@@ -19,7 +19,7 @@ from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
 from myrepetl_dagster.core.rows.image_shaper import ImageShaper, only_last_images
-from myrepetl_dagster.core.rows.pending_rows import Rendered, Shaped
+from myrepetl_dagster.core.rows.pending_rows import PendingRows, Rendered
 from myrepetl_dagster.core.rows.shaper import Shaper
 from myrepetl_dagster.core.transforms import filters
 from myrepetl_dagster.core.transforms.functions import Transform
@@ -146,9 +146,9 @@ def test_the_last_image_is_what_row_by_row_leaves(
     assert only_last_images(plan)
     shaper = Shaper(plan, layout_of(TABLE_MAP))
     images = ImageShaper(shaper, TABLE_MAP, bulk=bulk)
-    late, early = Shaped(), Shaped()
+    late, early = PendingRows(), PendingRows()
     for events in transactions:
-        one = Shaped()
+        one = PendingRows()
         if plan in IN_PYTHON.values():  # to which bytes that are no text are an error
             events = [(verb, data.replace(b"\xff", b"z"), start, end) for verb, data, start, end in events]
         if events:
@@ -159,7 +159,7 @@ def test_the_last_image_is_what_row_by_row_leaves(
     late.check()
     rendered = images.written_out(late.last) if late.last else None
     expected = dict(early.mutations)
-    assert dict(late.settle()) == expected
+    assert dict(late.to_mutations()) == expected
     counts = [(s.rows_read, s.rows_upserted, s.rows_deleted, s.rows_filtered) for s in (late, early)]
     assert counts[0] == counts[1]
     rows = [row for row in expected.values() if row is not None]
@@ -211,7 +211,7 @@ def test_parameters_are_the_values_of_the_literals(plan: TablePlan, people: list
         people = [(*person, note and note.replace(b"\xff", b"z")) for *person, note in people]  # type: ignore[misc]
     made = []
     for bulk in (False, True):
-        shaped = Shaped()
+        shaped = PendingRows()
         images = ImageShaper(shaper, TABLE_MAP, bulk=bulk)
         images.shape(event(images_of(Verb.INSERT, *people)), shaped)
         made.append(images.written_out(shaped.last))
@@ -257,7 +257,7 @@ def test_images_that_do_not_fit_stop_at_their_place(images: Images) -> None:
     plan = PLANS["every column"]
     shaper = Shaper(plan, layout_of(TABLE_MAP))
     with pytest.raises(UnsupportedEvent, match=r"after binlog\.7:4: shop\.people: a rows event does not fit"):
-        ImageShaper(shaper, TABLE_MAP).shape(event(images), Shaped())
+        ImageShaper(shaper, TABLE_MAP).shape(event(images), PendingRows())
     with pytest.raises(UnsupportedEvent, match=r"after binlog\.7:4: shop\.people: a rows event does not fit"):
         _ = event(images).changes
 
@@ -270,7 +270,7 @@ def test_a_row_never_goes_on_in_the_next_event(verb: Verb) -> None:
     shaper = Shaper(PLANS["every column"], layout_of(TABLE_MAP))
     parts = [(verb, whole[:cut], 0, cut), (verb, whole[cut:], 0, len(whole) - cut)]
     with pytest.raises(UnsupportedEvent, match=r"after binlog\.7:4: shop\.people: a rows event does not fit"):
-        ImageShaper(shaper, TABLE_MAP).shape(event(*parts), Shaped())
+        ImageShaper(shaper, TABLE_MAP).shape(event(*parts), PendingRows())
 
 
 @pytest.mark.parametrize("bulk", [False, True], ids=["text", "bulk"])
@@ -290,7 +290,7 @@ def test_a_transform_that_fails_names_its_row(bulk: bool, arity: int) -> None:
 
     plan = transformed(Transform("t.picky", picky, arity))
     images = ImageShaper(Shaper(plan, layout_of(TABLE_MAP)), TABLE_MAP, bulk=bulk)
-    shaped = Shaped()
+    shaped = PendingRows()
     images.shape(event(people(b"x", b"bad", b"y")), shaped)
     for write_out in (images.written_out, images.mutations):
         with pytest.raises(RowRejected) as raised:
@@ -307,7 +307,7 @@ def test_bytes_that_are_no_text_are_told_of_as_well() -> None:
     """A transform that asks for the whole row gets every column as Python has it; where that fails, the row is named."""
     plan = transformed(Transform("t.among", among, 2))
     images = ImageShaper(Shaper(plan, layout_of(TABLE_MAP)), TABLE_MAP)
-    shaped = Shaped()
+    shaped = PendingRows()
     images.shape(event(images_of(Verb.INSERT, (b"ann", 1, 1, b"x"), (b"\xff", 2, 1, b"x"))), shaped)
     with pytest.raises(RowRejected, match=r"'t.among' failed on column 'note' with \w*Error, row with id=2"):
         images.written_out(shaped.last)
@@ -319,7 +319,7 @@ def test_what_a_transform_makes_goes_in_bulk_while_it_is_text() -> None:
     images = ImageShaper(Shaper(plan, layout_of(TABLE_MAP)), TABLE_MAP, bulk=True)
 
     def made(note: bytes) -> Rendered:
-        shaped = Shaped()
+        shaped = PendingRows()
         images.shape(event(images_of(Verb.INSERT, (b"ann", 1, 1, note))), shaped)
         rendered = images.written_out(shaped.last)
         assert isinstance(rendered, Rendered)
@@ -336,7 +336,7 @@ def test_a_filter_that_cannot_read_a_value_names_the_row() -> None:
     read = event(images_of(Verb.INSERT, (b"ann", 1, 1, b"y"), (b"b\xffn", 2, 1, b"\xfe")))
     for shape in (ImageShaper(shaper, TABLE_MAP).shape, lambda one, into: shaper.shape(one.changes, into)):
         with pytest.raises(RowRejected) as raised:
-            shape(read, Shaped())
+            shape(read, PendingRows())
         said = r"mapping 'm': the filter failed with UnicodeDecodeError, row with id=2, name=b'b\xffn'"
         assert str(raised.value).startswith(said)
         assert "xfe" not in str(raised.value)
@@ -348,7 +348,7 @@ def test_what_cannot_be_written_is_told_as_of_a_row(bulk: bool) -> None:
     """A number with more digits than Python prints is the transform's error, as row by row, and not the log's."""
     plan = transformed(Transform("t.long", lambda value: 10**5000, 1))
     images = ImageShaper(Shaper(plan, layout_of(TABLE_MAP)), TABLE_MAP, bulk=bulk)
-    shaped = Shaped()
+    shaped = PendingRows()
     images.shape(event(images_of(Verb.INSERT, (b"ann", 1, 1, b"x"))), shaped)
     with pytest.raises(RowRejected, match=r"transform 't.long' failed on column 'note' with ValueError, row with id=1"):
         images.written_out(shaped.last)
@@ -361,7 +361,7 @@ def test_a_filter_of_another_type_names_the_column() -> None:
     read = event(images_of(Verb.INSERT, (b"ann", 1, 1, b"y")))
     for shape in (ImageShaper(shaper, TABLE_MAP).shape, lambda one, into: shaper.shape(one.changes, into)):
         with pytest.raises(filters.FilterTypeError, match=r"'id'") as raised:
-            shape(read, Shaped())
+            shape(read, PendingRows())
         assert raised.value.mapping == "m"
 
 
@@ -370,7 +370,7 @@ def test_a_column_that_is_also_transformed_goes_as_text() -> None:
     columns = (ColumnMapping("id", "id"), ColumnMapping("id", "note", Transform("t.str", str, 1)))
     shaper = Shaper(planned(columns, ("id",)), layout_of(TABLE_MAP))
     images = ImageShaper(shaper, TABLE_MAP, bulk=True)
-    shaped = Shaped()
+    shaped = PendingRows()
     images.shape(event(images_of(Verb.INSERT, (b"ann", 5, 1, b"y"))), shaped)
     rendered = images.written_out(shaped.last)
     assert isinstance(rendered, Rendered)

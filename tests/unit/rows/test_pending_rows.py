@@ -14,7 +14,14 @@ from myrepetl_dagster.core.binlog.map_columns import layout_of
 from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS
 from myrepetl_dagster.core.rows.image_shaper import ImageShaper
 from myrepetl_dagster.core.rows.literal_codegen import LiteralRow
-from myrepetl_dagster.core.rows.pending_rows import LiteralKey, LiteralOrder, Mutation, Rendered, Shaped, Stretches
+from myrepetl_dagster.core.rows.pending_rows import (
+    LiteralKey,
+    LiteralOrder,
+    Mutation,
+    PendingRows,
+    Rendered,
+    SortedRows,
+)
 from myrepetl_dagster.core.rows.shaper import Shaper
 
 ROWS = st.dictionaries(
@@ -25,9 +32,9 @@ ROWS = st.dictionaries(
 ORDERS = st.sampled_from([None, LiteralOrder((0,))])
 
 
-def stretches(shaped: Shaped, order: LiteralOrder | None, *, descending: bool) -> list[list[Mutation]]:
+def stretches(shaped: PendingRows, order: LiteralOrder | None, *, descending: bool) -> list[list[Mutation]]:
     part = shaped.by_key(order, as_changes=False)
-    assert isinstance(part, Stretches)
+    assert isinstance(part, SortedRows)
     found = []
     for stretch in part.written_out(descending=descending):
         assert not isinstance(stretch, Rendered)
@@ -40,7 +47,7 @@ def test_each_row_once_in_the_order_of_the_table(
     rows: dict[LiteralKey, LiteralRow | None], order: LiteralOrder | None, descending: bool
 ) -> None:
     """Every key comes exactly once, from either end; where keys are not as distinct to the target, all that go first."""
-    found = stretches(Shaped(list(rows.items())), order, descending=descending)
+    found = stretches(PendingRows(list(rows.items())), order, descending=descending)
     written = [one for stretch in found for one in stretch]
     assert dict(written) == rows
     assert len(written) == len(rows)
@@ -52,9 +59,9 @@ def test_each_row_once_in_the_order_of_the_table(
 
 def test_no_more_at_once_than_is_written_at_once() -> None:
     """Rows are written out a thousand at a time, or half a megabyte and one more: not all of a joined batch."""
-    rows = Shaped([((str(n),), ("x",)) for n in range(3 * STRETCH_ROWS)])
+    rows = PendingRows([((str(n),), ("x",)) for n in range(3 * STRETCH_ROWS)])
     assert [len(one) for one in stretches(rows, None, descending=False)] == [STRETCH_ROWS] * 3
-    long = Shaped([((str(n),), ("x" * 300_000,)) for n in range(6)])
+    long = PendingRows([((str(n),), ("x" * 300_000,)) for n in range(6)])
     assert [len(one) for one in stretches(long, None, descending=False)] == [2] * 3
 
 
@@ -68,8 +75,8 @@ def test_what_is_written_beside_another_commit(
     """Only rows whose keys no earlier commit writes; none, where one that goes may be one of theirs under another
     spelling, or where one of either goes that is looked for among all rows. All others come later; none is left out.
     """
-    shaped = Shaped(list(rows.items()))
-    before = [Shaped(list(one.items())) for one in taken]
+    shaped = PendingRows(list(rows.items()))
+    before = [PendingRows(list(one.items())) for one in taken]
     parts = shaped.apart(before, order, as_changes=False, by_index=by_index)
     assert parts is not None
     early, late = ({} if part is None else part.last for part in parts)
@@ -88,16 +95,16 @@ def test_keys_that_are_no_numbers_any_more_have_no_order(key: str) -> None:
     be one row, and all that go come first.
     """
     order = LiteralOrder((0,))
-    shaped = Shaped([((key,), ("1",)), (("8",), None)])
+    shaped = PendingRows([((key,), ("1",)), (("8",), None)])
     part = shaped.by_key(order, as_changes=False)
-    assert isinstance(part, Stretches)
+    assert isinstance(part, SortedRows)
     assert part.order is None
-    taken = Shaped([(("7",), ("1",))])
+    taken = PendingRows([(("7",), ("1",))])
     (early, late) = shaped.apart([taken], order, as_changes=False, by_index=True) or (None, None)
     assert early is None
     assert late is not None
     (early, _) = taken.apart([shaped], order, as_changes=False, by_index=True) or (None, None)
-    assert isinstance(early, Stretches)
+    assert isinstance(early, SortedRows)
     assert early.order is None
 
 
@@ -109,7 +116,7 @@ def test_connections_that_write_out_at_once_see_each_their_own_rows() -> None:
 
     def ask(kind: int) -> None:
         people: list[Person] = [(b"ann", n, kind, b"x") for n in range(50)]
-        shaped = Shaped()
+        shaped = PendingRows()
         images.shape(event(images_of(Verb.INSERT, *people)), shaped)
         for _ in range(200):
             if isinstance(images.written_out(shaped.last), Rendered) != (kind != 0):

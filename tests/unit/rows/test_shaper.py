@@ -10,7 +10,7 @@ from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.model.errors import RowRejected, SchemaDrift
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
-from myrepetl_dagster.core.rows.pending_rows import Mutation, Shaped
+from myrepetl_dagster.core.rows.pending_rows import Mutation, PendingRows
 from myrepetl_dagster.core.rows.shaper import Change, Shaper
 from myrepetl_dagster.core.transforms.filters import Compare, Expression
 from myrepetl_dagster.core.transforms.functions import Transform
@@ -34,8 +34,8 @@ def planned(
     return plan_table(mapping, source, Table(TableName("dwh", "people"), target, key), [])
 
 
-def shaped(plan: TablePlan, changes: list[Change], layout: tuple[Column, ...] = LAYOUT) -> Shaped:
-    result = Shaped()
+def shaped(plan: TablePlan, changes: list[Change], layout: tuple[Column, ...] = LAYOUT) -> PendingRows:
+    result = PendingRows()
     Shaper(plan, layout).shape(changes, result)
     result.check()
     return result

@@ -10,7 +10,7 @@ import pytest
 from myrepetl_dagster.core.binlog.event_types import FORMAT_DESCRIPTION, QUERY, ROTATE, XID
 from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.gtid import GtidSet
-from myrepetl_dagster.core.model.position import Mark, Position
+from myrepetl_dagster.core.model.position import LogMark, Position
 from myrepetl_dagster.core.source.log_identity import beginning, is_same
 from myrepetl_dagster.core.target.checkpoint_table import _from_row, _to_row
 
@@ -42,7 +42,7 @@ def commit(number: int) -> bytes:
     return event(XID, COMMIT_AT, struct.pack("<Q", number))
 
 
-def the_mark(log: list[bytes]) -> Mark:
+def the_mark(log: list[bytes]) -> LogMark:
     birth_unix_s, mark = beginning(log, FILE, 10**6)
     assert birth_unix_s == BIRTH_S
     assert mark is not None
@@ -86,8 +86,8 @@ def test_a_file_without_a_mark_is_known_by_its_second_alone() -> None:
     assert is_same(LOG, FILE, 0, MARK)
 
 
-@pytest.mark.parametrize("mark", [None, MARK, Mark(FILE, 9, 2**32 - 1, (f"{UUID}:tag", 3), 1_700_000_000_000_001)])
-def test_a_mark_is_stored_with_its_checkpoint(mark: Mark | None) -> None:
+@pytest.mark.parametrize("mark", [None, MARK, LogMark(FILE, 9, 2**32 - 1, (f"{UUID}:tag", 3), 1_700_000_000_000_001)])
+def test_a_mark_is_stored_with_its_checkpoint(mark: LogMark | None) -> None:
     """And comes back as it was."""
     position = Position(FILE, 99, GtidSet.parse(f"{UUID}:1-3"), birth_unix_s=BIRTH_S, mark=mark)
     row = _to_row(Checkpoint("m", Phase.SETTLING, position, high_watermark=position), "run")

@@ -17,7 +17,7 @@ class Lane(MySQLTarget):
         super().__init__(Endpoint("b", "target"), Limits())
         self.done: list[str] = []
 
-    def begin_ahead(self) -> None:
+    def begin_unfenced(self) -> None:
         self.done.append("begin ahead")
 
     def rollback(self) -> None:

@@ -22,10 +22,10 @@ from ...model.tables import TableName
 from ...rows.pending_rows import Images
 from ..mapping_state import MappingState, Work
 from ..ports import Target
-from .commits import LANES, placed
+from .commits import APPLY_CONNECTIONS, named_position
 
 JOIN_WAIT_S = 1.5  # of a target that has nothing to do, for more of the log
-FIRST_JOINED_MAX = 4 * LANES  # batches: it is not known yet how long they take
+FIRST_JOINED_MAX = 4 * APPLY_CONNECTIONS  # batches: it is not known yet how long they take
 EARLY_BYTES_MAX = 10 * 2**20  # of the log: more has long rows, and what came before is applied first
 
 
@@ -40,7 +40,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class QueuedBatches:
     """Batches of several mappings, up to the same place in the log; the rows in them and about their memory."""
 
     batches: Sequence[Batch]
@@ -62,7 +62,7 @@ class Joining:
         self.limits = limits
         self.wait_s = JOIN_WAIT_S
         self.rows_max = limits.batch_rows_max * min(FIRST_JOINED_MAX, limits.joined_batches_max)
-        self.groups: list[Group] = []
+        self.queued: list[QueuedBatches] = []
         self.rows = self.bytes = 0
         self.descending = False
         self._since_s = self._landed_at_s = 0.0
@@ -108,12 +108,12 @@ class Joining:
         """Keep what mappings have done up to the same place in the log."""
         if not batches:
             return
-        if not self.groups:
+        if not self.queued:
             self._since_s = time.monotonic()
         shaped = [one.work.shaped for one in batches]
-        group = Group(batches, sum(one.rows_pending for one in shaped), sum(one.held_bytes for one in shaped))
+        group = QueuedBatches(batches, sum(one.rows_pending for one in shaped), sum(one.held_bytes for one in shaped))
         self._images |= {one.state.name: one.work.shaped.images for one in batches if one.work.shaped.rows_pending}
-        self.groups.append(group)
+        self.queued.append(group)
         self.rows += group.rows
         self.bytes += group.bytes
 
@@ -128,18 +128,18 @@ class Joining:
             return True
         return not busy and time.monotonic() - max(self._since_s, self._landed_at_s) >= self.wait_s
 
-    def begin(self) -> list[Group]:
+    def begin(self) -> list[QueuedBatches]:
         """What is begun now: as much as may be joined, in the log's order."""
         self.descending = not self.descending  # where the last ones ended, pages are still there
-        begun: list[Group] = []
+        begun: list[QueuedBatches] = []
         self.begun_rows = 0
-        while self.groups and self.begun_rows < self.rows_max:
-            begun.append(group := self.groups.pop(0))
+        while self.queued and self.begun_rows < self.rows_max:
+            begun.append(group := self.queued.pop(0))
             self.begun_rows += group.rows
             self.rows -= group.rows
             self.bytes -= group.bytes
         self._begun_at_s = self._since_s = time.monotonic()
-        if not self.groups:
+        if not self.queued:
             self._images.clear()
         return begun
 
@@ -155,15 +155,15 @@ class Joining:
         self.rows_max = limits.batch_rows_max * limits.joined_batches_max
         if took_s > limits.batch_interval_s_max > 0:
             paced = int(self.begun_rows * limits.batch_interval_s_max / took_s)
-            self.rows_max = min(self.rows_max, max(paced, limits.batch_rows_max * LANES))
+            self.rows_max = min(self.rows_max, max(paced, limits.batch_rows_max * APPLY_CONNECTIONS))
 
-    def parted(self, groups: Sequence[Group], target: Target, parts_max: int) -> list[list[Batch]]:
+    def parted(self, queued: Sequence[QueuedBatches], target: Target, parts_max: int) -> list[list[Batch]]:
         """The target's batches as a few parts of about as many rows: in each, a mapping's batches have become one.
 
         Raises:
             UnsupportedEvent: an image holds what no value of its column can be.
         """
-        batches = [[one for one in group.batches if one.state.target is target] for group in groups]
+        batches = [[one for one in group.batches if one.state.target is target] for group in queued]
         rows = [sum(one.work.shaped.rows_pending for one in batch) for batch in batches]
         total = sum(rows)
         number = min(parts_max, 1 + total // self.limits.batch_rows_max)
@@ -174,7 +174,7 @@ class Joining:
             for one in batch:
                 known = part.setdefault(one.state.name, one)
                 if known is not one:
-                    with placed(known.since):
+                    with named_position(known.since):
                         known.work.take(one.work)
                     known.checkpoint = one.checkpoint
         return [list(part.values()) for part in parts if part]

@@ -16,17 +16,17 @@ from dataclasses import replace
 from ...binlog.ddl.statement import Action, TableChange
 from ...binlog.events import (
     Committed,
-    Decided,
     Idle,
     KnownTable,
+    LogAdvanced,
     LogEvent,
-    Moved,
-    Prepared,
     RolledBack,
     RowsRead,
     TableChanged,
     Undescribed,
     XaBegun,
+    XaDecided,
+    XaPrepared,
 )
 from ...binlog.map_columns import TableMap, layout_of
 from ...model.checkpoint import columns_from_json
@@ -37,7 +37,7 @@ from ...model.tables import TableName
 from ...plan.schema_change import Answer, Decision, concerned, decide
 from ...rows.image_shaper import ImageShaper, only_last_images
 from ...rows.shaper import Shaper
-from ..mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, blamed
+from ..mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, named_mapping
 from ..ports import Source
 from .commit_queue import CommitQueue
 from .log_cursor import LogCursor
@@ -53,7 +53,7 @@ class CatchUp:
     Args:
         states: the mappings of one source, any of them ahead of others.
         until: the source's head; the pass ends with the first transaction that ends there or later.
-        answered: changes of tables that the targets have followed already.
+        followed_changes: changes of tables that the targets have followed already.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class CatchUp:
         states: Sequence[MappingState],
         until: Position,
         limits: Limits,
-        answered: frozenset[Place] = frozenset(),
+        followed_changes: frozenset[Place] = frozenset(),
     ) -> None:
-        self.answered = answered
+        self.followed_changes = followed_changes
         self.source = source
         self.states = states
         self.limits = limits
@@ -93,7 +93,7 @@ class CatchUp:
             with closing(self.source.read_log(self.cursor.position, self._known())) as events:
                 for event in events:
                     self._take(event, report)
-                    ended = isinstance(event, (Committed, RolledBack, Prepared, Decided))
+                    ended = isinstance(event, (Committed, RolledBack, XaPrepared, XaDecided))
                     if ended and self.cursor.reached:
                         break
                 else:
@@ -180,13 +180,13 @@ class CatchUp:
                 self._table_changed(event, report)
             case XaBegun():
                 self.xa.begun()
-            case Prepared(xid, transaction):
+            case XaPrepared(xid, transaction):
                 self.xa.prepared(xid, transaction, report)
                 self._committed(transaction, report)
-            case Decided():
+            case XaDecided():
                 self.xa.decided(event, report)
                 self._committed(event.transaction, report)
-            case Moved(file, offset_bytes, birth_unix_s):
+            case LogAdvanced(file, offset_bytes, birth_unix_s):
                 self.cursor.moved(file, offset_bytes, birth_unix_s)
 
     def _wanted_by(self, table: TableName, transaction: Transaction) -> list[MappingState]:
@@ -204,7 +204,7 @@ class CatchUp:
             if shaper.plan.columns != state.written.columns:
                 # Rows of other columns are other statements; a definition lies between them, so that the
                 # rows so far are of whole transactions.
-                if state.done.touched or self.queue.joining.groups:
+                if state.done.touched or self.queue.joining.queued:
                     self.queue.commit(report)
                 state.written = shaper.plan
             shaped = self.current.work_of(state).shaped
@@ -213,7 +213,7 @@ class CatchUp:
                 images.shape(event, shaped)
             else:
                 changes = event.changes  # whoever's rows they are, that they cannot be read is nobody's fault
-                with blamed(state):
+                with named_mapping(state):
                     shaper.shape(changes, shaped)
             self.current.rows += shaped.rows_read - before
             self.current.bytes += event.size_bytes
@@ -225,7 +225,7 @@ class CatchUp:
         """The log does not tell what these rows are: a new copy has them, where there may be one."""
         if not self.queue.open:
             self.queue.commit(report, everyone=True)
-        with blamed(state):
+        with named_mapping(state):
             if state.plan.mapping.schema_policy != "evolve":
                 raise table.error
         place = (state.name, transaction.file, transaction.end_offset_bytes)
@@ -233,7 +233,7 @@ class CatchUp:
 
     def _shaper(self, state: MappingState, event: RowsRead, table_map: TableMap) -> tuple[Shaper, ImageShaper | None]:
         layout = layout_of(table_map)
-        with blamed(state):
+        with named_mapping(state):
             if state.plan.every_column and state.plan.mapping.schema_policy != "ignore":
                 held = set(state.plan.target.column_names)
                 current = set(state.plan.source.column_names)  # what has been dropped since counts no more
@@ -263,7 +263,7 @@ class CatchUp:
         if self.queue.open:
             self.queue.commit(report)
         elif self.queue.due():
-            self.queue.commit(report, behind=True)
+            self.queue.commit(report, in_background=True)
 
     def _rolled_back(self, transaction: Transaction) -> None:
         self.queue.roll_back()
@@ -297,7 +297,7 @@ class CatchUp:
         for table in self.by_table:
             changes = concerned(event.changes, table)
             for state in self._wanted_by(table, event.transaction) if changes else ():
-                with blamed(state):
+                with named_mapping(state):
                     self._change_table(state, changes, event.transaction, report)
 
     def _change_table(
@@ -310,7 +310,7 @@ class CatchUp:
             return
         place = (state.name, transaction.file, transaction.end_offset_bytes)
         state.altered = True  # from here on only a full table map tells the columns
-        if place in self.answered:
+        if place in self.followed_changes:
             return
         known = columns_from_json(state.checkpoint.source_columns_json)
         columns = self.source.columns(state.plan.source.name)

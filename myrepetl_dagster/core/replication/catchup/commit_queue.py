@@ -18,14 +18,14 @@ from ...model.position import Position
 from ..mapping_state import MappingState, Report, Work
 from ..ports import Target
 from .batch_joining import EARLY_BYTES_MAX, Batch, Joining
-from .commits import LANES, Commit, Piece, piece_of, placed
+from .commits import APPLY_CONNECTIONS, Commit, MappingWrites, named_position, piece_of
 from .log_cursor import LogCursor
 
 ALONE_FIRST = 32
 
 
 @dataclass(slots=True)
-class Alone:
+class SerialBackoff:
     """How many commits of a target, from now on, are begun beside no other one: none, until one has given way.
 
     Each time costs its patience (`apply.PATIENCE_S`). Where triggers of the target, say, make the locks meet, it would
@@ -62,7 +62,7 @@ class CommitQueue:
         self.committed_at_s = self.everyone_at_s = time.monotonic()
         self.source_time_unix_s: float | None = None
         self.under_way: list[tuple[Target, Commit]] = []
-        self.alone = {id(target): Alone() for target in self.targets}
+        self.alone = {id(target): SerialBackoff() for target in self.targets}
         self.sequences: dict[str, int] = {}  # the number of each mapping's newest commit
         self.stored: dict[str, Checkpoint] = {}  # each mapping's newest: committed, under way or waiting
         self.broken = False  # a commit has failed: nothing that came after it may be committed
@@ -76,12 +76,12 @@ class CommitQueue:
     @property
     def holds_work(self) -> bool:
         """Whether anything has happened since the last commit was begun."""
-        return bool(self.joining.groups) or any(s.done.touched or s.xa.unsaved for s in self.states)
+        return bool(self.joining.queued) or any(s.done.touched or s.xa.unsaved for s in self.states)
 
     def add(self, state: MappingState) -> None:
         """The mapping's part of the transaction that was read has happened."""
         pending = state.done.shaped.rows_pending
-        with placed(self._newest_of(state).position):
+        with named_position(self._newest_of(state).position):
             state.done.take(state.current)
         self.rows_pending += state.done.shaped.rows_pending - pending
         state.current = Work()
@@ -111,17 +111,17 @@ class CommitQueue:
             or self._joined_due()
         )
 
-    def commit(self, report: Report, *, everyone: bool = False, behind: bool = False) -> None:
+    def commit(self, report: Report, *, everyone: bool = False, in_background: bool = False) -> None:
         """Commit what is done. A mapping that nothing happened to keeps its older checkpoint for a while:
         its rows are those of the newer one as well.
 
         Args:
-            behind: it may happen while the log is read on; else it has happened when this returns.
+            in_background: it may happen while the log is read on; else it has happened when this returns.
         """
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
         beside = not self.open and not any(s.xa.unsaved for s in self.states)  # begun beside those under way
         self._land_ended(report)
-        joins = self.limits.joined_batches_max > 1 and beside and (behind or bool(self.joining.groups))
+        joins = self.limits.joined_batches_max > 1 and beside and (in_background or bool(self.joining.queued))
         if (
             joins
             and self.joining.pays(self.states)
@@ -138,7 +138,7 @@ class CommitQueue:
         self.committed_at_s = time.monotonic()
         if everyone:
             self.everyone_at_s = self.committed_at_s
-        if not (behind and beside):
+        if not (in_background and beside):
             self.land(report)
 
     def land(self, report: Report) -> None:
@@ -159,11 +159,11 @@ class CommitQueue:
         *,
         since: Position | None = None,
         joined: bool = False,
-    ) -> Piece:
+    ) -> MappingWrites:
         """What is to be written of this to the target. `since`: where it begins, if not where the last one ended."""
         since = since or self._newest_of(state).position
         begun = id(state.target) in self.open
-        with placed(since):
+        with named_position(since):
             piece = piece_of(state, work, before, begun=begun, joined=joined, descending=self.joining.descending)
         piece.since = since
         return piece
@@ -183,17 +183,17 @@ class CommitQueue:
             if states:
                 before = self._newest(target) if beside else []
                 ready.append((target, before, [self.piece(state, state.done, before) for state in states]))
-        apart = [before if all(p.apart for p in pieces) else [] for _, before, pieces in ready]
+        apart = [before if all(p.apart for p in mapping_writes) else [] for _, before, mapping_writes in ready]
         self._wait(report, but=[commit for before in apart for commit in before])
-        for (target, _, pieces), before in zip(ready, apart, strict=True):
-            self._start_commit(target, pieces, before)
+        for (target, _, mapping_writes), before in zip(ready, apart, strict=True):
+            self._start_commit(target, mapping_writes, before)
         self.broken = False
 
-    def _start_commit(self, target: Target, pieces: Sequence[Piece], before: Sequence[Commit]) -> None:
-        stored = [self._numbered(self._batch(piece.state)) for piece in pieces]
+    def _start_commit(self, target: Target, mapping_writes: Sequence[MappingWrites], before: Sequence[Commit]) -> None:
+        stored = [self._numbered(self._batch(piece.state)) for piece in mapping_writes]
         busy = [commit.lane for commit in before]
-        lane = next(lane for lane in target.lanes(LANES) if lane not in busy)
-        commit = Commit(lane, pieces, stored)
+        lane = next(lane for lane in target.apply_connections(APPLY_CONNECTIONS) if lane not in busy)
+        commit = Commit(lane, mapping_writes, stored)
         self.under_way.append((target, commit))
         lane.start(commit.after(before, begun=id(target) in self.open))
 
@@ -201,29 +201,35 @@ class CommitQueue:
         """The target's newest commits under way, if another one may be begun beside them (the others have to end)."""
         if self.alone[id(target)].left:
             return []
-        return [commit for to, commit in self.under_way if to is target][1 - LANES :]
+        return [commit for to, commit in self.under_way if to is target][1 - APPLY_CONNECTIONS :]
 
     # ---- batches that are joined ----
     def _joined_due(self) -> bool:
         busy = any(commit.lane.busy for _, commit in self.under_way)
-        return bool(self.joining.groups) and self.joining.due(busy=busy)
+        return bool(self.joining.queued) and self.joining.due(busy=busy)
 
     def _start_all_joined(self, report: Report) -> None:
-        while self.joining.groups:
+        while self.joining.queued:
             self._start_joined(report)
 
     def _start_joined(self, report: Report) -> None:
         """Begin to commit what waits, as much as may be joined, once all that came before is committed."""
         self.broken = True
         self._wait(report)
-        groups = self.joining.begin()
+        queued = self.joining.begin()
         for target in self.targets:
             commits: list[Commit] = []
-            lanes = 1 if self.alone[id(target)].left else LANES
-            for batches in self.joining.parted(groups, target, lanes):
-                pieces = [self.piece(one.state, one.work, commits, since=one.since, joined=True) for one in batches]
+            apply_connections = 1 if self.alone[id(target)].left else APPLY_CONNECTIONS
+            for batches in self.joining.parted(queued, target, apply_connections):
+                mapping_writes = [
+                    self.piece(one.state, one.work, commits, since=one.since, joined=True) for one in batches
+                ]
                 stored = [self._numbered(one) for one in batches]
-                commits.append(Commit(target.lanes(LANES)[len(commits)], pieces, stored, joined=True))
+                commits.append(
+                    Commit(
+                        target.apply_connections(APPLY_CONNECTIONS)[len(commits)], mapping_writes, stored, joined=True
+                    )
+                )
             for number, commit in enumerate(commits):
                 self.under_way.append((target, commit))
                 commit.lane.start(commit.after(commits[:number], begun=False))

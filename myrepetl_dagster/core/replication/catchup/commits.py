@@ -1,9 +1,9 @@
 """The commits of one pass: in the log's order, each with its checkpoints, the next begun before the last is through.
 
-A commit costs a target's answer to each statement and, at its end, the disk. So `LANES` transactions of one target may
-be open at once, each on its own connection. A later one writes the rows that no earlier one writes, waits for their
-commits, takes the fence, writes the rest, stores its checkpoints and commits. A reader of the target sees the same
-states in the same order as if one had come after the other:
+A commit costs a target's answer to each statement and, at its end, the disk. So `APPLY_CONNECTIONS` transactions of one
+target may be open at once, each on its own connection. A later one writes the rows that no earlier one writes, waits
+for their commits, takes the fence, writes the rest, stores its checkpoints and commits. A reader of the target sees the
+same states in the same order as if one had come after the other:
 
 * Nothing is committed before its predecessor; if that fails, or is another run's, nothing that comes after it is.
 * A row that two write has its later image: the later transaction writes it once the earlier one is committed. Should
@@ -30,15 +30,15 @@ from ...model.errors import TargetBusy, UnsupportedEvent
 from ...model.position import Position
 from ...plan.table_plan import TablePlan, UniqueKeys
 from ...rows.event_encoder import STRETCH_ROWS, RowChanges
-from ...rows.pending_rows import LiteralOrder, Part, Rendered, Shaped, Stretches
-from ..mapping_state import MappingState, Work, blamed
+from ...rows.pending_rows import LiteralOrder, PendingRows, Rendered, RowsToWrite, SortedRows
+from ..mapping_state import MappingState, Work, named_mapping
 from ..ports import Target
 
-LANES = 3
+APPLY_CONNECTIONS = 3
 
 
 @contextmanager
-def placed(since: Position | None) -> Iterator[None]:
+def named_position(since: Position | None) -> Iterator[None]:
     """Names on an error of the log the place that nothing has been applied after."""
     try:
         yield
@@ -47,41 +47,41 @@ def placed(since: Position | None) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class Piece:
+class MappingWrites:
     """What one mapping writes in a commit: all at once, or `early` and `late`, with the earlier commit's in between."""
 
     state: MappingState
     plan: TablePlan
     clear: bool
-    whole: Part = None
-    early: Part = None
-    late: Part = None
+    whole: RowsToWrite = None
+    early: RowsToWrite = None
+    late: RowsToWrite = None
     apart: bool = False
     descending: bool = False  # the order of rows, where it doesn't count
     since: Position | None = None  # all of it comes after that
-    written: Shaped | None = None  # what it writes, where only the last row of each key counts
+    written: PendingRows | None = None  # what it writes, where only the last row of each key counts
 
     def write(self, lane: Target) -> None:
         """Write all of it."""
-        with blamed(self.state):
+        with named_mapping(self.state):
             if self.clear:
                 lane.clear(self.state.plan)
             for part in (self.whole, self.late, self.early):  # deletes are in `late`
                 self.write_part(lane, part)
 
-    def write_part(self, lane: Target, part: Part) -> None:
+    def write_part(self, lane: Target, part: RowsToWrite) -> None:
         """Write `early` or `late`."""
-        with blamed(self.state):
+        with named_mapping(self.state):
             if isinstance(part, RowChanges):
                 lane.write_changes(self.plan, part, descending=self.descending)
-            elif isinstance(part, Stretches):
+            elif isinstance(part, SortedRows):
                 self._write_out(lane, part)
             else:  # in order, and as the others no more written out at once than is written at once
                 for start in range(0, len(part or ()), STRETCH_ROWS):
                     lane.write(self.plan, (part or ())[start : start + STRETCH_ROWS], exact=self.state.exact)
 
-    def _write_out(self, lane: Target, part: Stretches) -> None:
-        with placed(self.since):
+    def _write_out(self, lane: Target, part: SortedRows) -> None:
+        with named_position(self.since):
             for stretch in part.written_out(descending=self.descending):
                 if isinstance(stretch, Rendered):
                     lane.write_rendered(self.plan, stretch)
@@ -97,7 +97,7 @@ def piece_of(
     begun: bool = False,
     joined: bool = False,
     descending: bool = False,
-) -> Piece:
+) -> MappingWrites:
     """What is to be written for a mapping.
 
     Args:
@@ -111,7 +111,7 @@ def piece_of(
     """
     shaped = work.shaped
     shaped.check()
-    piece = Piece(state, state.written, work.clear, descending=descending)
+    piece = MappingWrites(state, state.written, work.clear, descending=descending)
     no_collisions = piece.plan.unique_keys is UniqueKeys.NONE
     order = literal_order(piece.plan)
     by_key = no_collisions and not work.clear
@@ -131,7 +131,7 @@ def piece_of(
             piece.early, piece.late = parts
             piece.apart = True
             return piece
-    piece.whole = shaped.by_key(order, as_changes=as_changes) if no_collisions else shaped.settle()
+    piece.whole = shaped.by_key(order, as_changes=as_changes) if no_collisions else shaped.to_mutations()
     if joined:
         piece.late, piece.whole, piece.apart = piece.whole, None, True
     return piece
@@ -149,7 +149,7 @@ class Commit:
     """One transaction of a target, on one of its lanes."""
 
     lane: Target
-    pieces: Sequence[Piece]
+    mapping_writes: Sequence[MappingWrites]
     stored: Sequence[Checkpoint]
     joined: bool = False  # of batches that waited
     ended: threading.Event = field(default_factory=threading.Event)
@@ -159,12 +159,12 @@ class Commit:
 
     @property
     def states(self) -> list[MappingState]:
-        return [piece.state for piece in self.pieces]
+        return [piece.state for piece in self.mapping_writes]
 
-    def written_for(self, state: MappingState) -> Shaped | None:
+    def written_for(self, state: MappingState) -> PendingRows | None:
         """The rows that it writes for a mapping; None where it cannot be told by their keys."""
-        piece = next((one for one in self.pieces if one.state is state), None)
-        return Shaped() if piece is None else piece.written
+        piece = next((one for one in self.mapping_writes if one.state is state), None)
+        return PendingRows() if piece is None else piece.written
 
     def after(self, before: Sequence[Commit], *, begun: bool) -> Callable[[], Waiting]:
         """What does it, for `Target.start`.
@@ -189,7 +189,7 @@ class Commit:
     def _alone(self, *, begun: bool) -> None:
         if not begun:
             self.lane.begin([state.name for state in self.states])
-        for piece in self.pieces:
+        for piece in self.mapping_writes:
             piece.write(self.lane)
             if piece.state.xa.unsaved:
                 piece.state.xa.save(piece.state.name, self.lane.prepared())
@@ -198,25 +198,25 @@ class Commit:
 
     def _beside(self, before: Sequence[Commit]) -> Waiting:
         lane = self.lane
-        lane.begin_ahead()
-        for piece in self.pieces:
+        lane.begin_unfenced()
+        for piece in self.mapping_writes:
             piece.write_part(lane, piece.early)
         for one in before:
-            steps = one.lane.steps
+            progress_count = one.lane.progress_count
             while not (yield one.ended):
                 # One that asks nothing of the server writes rows out, and waits for no lock.
-                stuck = one.lane.steps == steps and one.lane.asking
+                stuck = one.lane.progress_count == progress_count and one.lane.in_statement
                 if stuck and not (one.ending or self.gave_way):
                     lane.rollback()
                     self.gave_way = True
-                steps = one.lane.steps
+                progress_count = one.lane.progress_count
             if not one.done:
                 raise TargetBusy("what came before it was not committed")
         if self.gave_way:
             self._alone(begun=False)
             return
         lane.fence([state.name for state in self.states])
-        for piece in self.pieces:
+        for piece in self.mapping_writes:
             piece.write_part(lane, piece.late)
         self.ending = True
         lane.commit(self.stored)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ...plan.table_plan import PlannedColumn, TablePlan
-from ...rows.pending_rows import Mutation, Shaped
+from ...rows.pending_rows import Mutation, PendingRows
 from ..ports import PreparedRows
 
 # What the name of a transaction's rows begins with: they were few enough to be in memory, or were not.
 WHOLE, PARTS = "w", "p"
 PAYLOAD_BYTES_MAX = 2**20
-Recalled = tuple[TablePlan, Shaped]
+Recalled = tuple[TablePlan, PendingRows]
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class InDoubt:
     def unsaved(self) -> bool:
         return self.moved or bool(self.fresh)
 
-    def add(self, xid: str, token: str, plan: TablePlan, shaped: Shaped) -> None:
+    def add(self, xid: str, token: str, plan: TablePlan, shaped: PendingRows) -> None:
         """The transaction being read is prepared."""
         if self.in_parts:
             self.tokens[xid] = PARTS + token
@@ -52,7 +52,7 @@ class InDoubt:
             return None
         if token in self.fresh:
             return self.fresh[token]
-        plan, whole = now, Shaped()
+        plan, whole = now, PendingRows()
         for payload in table().kept(mapping, token):
             plan, piece = unpacked(now, payload)
             whole.take(piece)
@@ -79,19 +79,19 @@ class InDoubt:
         self.moved = False
 
 
-def keep(table: PreparedRows, mapping: str, token: str, plan: TablePlan, shaped: Shaped) -> None:
+def keep(table: PreparedRows, mapping: str, token: str, plan: TablePlan, shaped: PendingRows) -> None:
     """Store shaped rows."""
     for payload in payloads(plan, shaped):
         table.keep(mapping, token, payload)
 
 
-def payloads(plan: TablePlan, shaped: Shaped) -> Iterator[bytes]:
+def payloads(plan: TablePlan, shaped: PendingRows) -> Iterator[bytes]:
     """Shaped rows as bytes, in pieces of a bounded size (a row stays whole)."""
     counts = [shaped.rows_read, shaped.rows_upserted, shaped.rows_deleted, shaped.rows_filtered]
     columns = [c.target for c in plan.columns]
     piece: list[Mutation] = []
     size = 0
-    for mutation in shaped.settle():
+    for mutation in shaped.to_mutations():
         key, row = mutation
         length = sum(map(len, key)) + sum(map(len, row or ()))
         if piece and size + length > PAYLOAD_BYTES_MAX:
@@ -106,10 +106,10 @@ def _packed(columns: list[str], counts: list[int], mutations: list[Mutation]) ->
     return zlib.compress(json.dumps([columns, counts, mutations]).encode(), 1)
 
 
-def unpacked(plan: TablePlan, payload: bytes) -> tuple[TablePlan, Shaped]:
+def unpacked(plan: TablePlan, payload: bytes) -> tuple[TablePlan, PendingRows]:
     """Rows as they were shaped, and the plan for their columns."""
     columns, counts, mutations = json.loads(zlib.decompress(payload))
     rows: list[Mutation] = [(tuple(key), None if row is None else tuple(row)) for key, row in mutations]
     if columns != [c.target for c in plan.columns]:  # of every column; some have come or gone since
         plan = replace(plan, columns=tuple(PlannedColumn(name, name) for name in columns))
-    return plan, Shaped(rows, *counts)
+    return plan, PendingRows(rows, *counts)

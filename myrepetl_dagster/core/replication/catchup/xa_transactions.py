@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...binlog.events import Decided
+from ...binlog.events import XaDecided
 from ...model.position import Transaction
-from ..mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, blamed
+from ..mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, named_mapping
 from .commit_queue import CommitQueue
 from .in_doubt import PARTS, keep, unpacked
 
@@ -40,7 +40,7 @@ class XaTransactions:
             state.xa.add(xid, self.current.xa_token, state.written, state.current.shaped)
             state.current = Work()
 
-    def decided(self, event: Decided, report: Report) -> None:
+    def decided(self, event: XaDecided, report: Report) -> None:
         """What was kept happens now, or never did.
 
         Raises:
@@ -88,7 +88,7 @@ class XaTransactions:
         table = self.queue.opened(state).prepared()
         for payload in table.kept(state.name, token):
             plan, shaped = unpacked(state.plan, payload)
-            with blamed(state):
+            with named_mapping(state):
                 state.target.write(plan, shaped.mutations, exact=state.exact)
             self.current.work_of(state).take(Work(replace(shaped, mutations=[])))
         state.xa.in_parts = False

@@ -19,10 +19,10 @@ from ...model.limits import Limits
 from ...model.position import Position
 from ...model.tables import Column, Row
 from ...plan.table_plan import TablePlan
-from ...rows.pending_rows import LiteralKey, Shaped
+from ...rows.pending_rows import LiteralKey, PendingRows
 from ...rows.shaper import Shaper
 from ...values.cells import INTEGER_TYPES, TEMPORAL_TYPES
-from ..mapping_state import MappingState, Report, blamed
+from ..mapping_state import MappingState, Report, named_mapping
 from ..ports import Source, Target
 
 log = logging.getLogger("myrepetl")
@@ -40,7 +40,7 @@ def store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> 
         _store(target, stored)
     except StaleRun:
         for state, checkpoint in stored:
-            with blamed(state):
+            with named_mapping(state):
                 _store(target, [(state, checkpoint)])
 
 
@@ -67,7 +67,7 @@ class Copy:
         """Copy until done (True) or, where the copy goes by key, until `time.monotonic()` passes `until_s`."""
         state = self.state
         self._until_s = until_s
-        with blamed(state):
+        with named_mapping(state):
             # A chunk is written over whatever the log brought; so it must not be older than that.
             self.source.wait_visible(state.position, [state.plan.source.name])
             for _ in self._steps():
@@ -111,7 +111,7 @@ class Copy:
             self._store([], replace(self.copy, sweeping=True))
 
     def _store(self, rows: Sequence[Row], copy: CopyState) -> None:
-        shaped = Shaped()
+        shaped = PendingRows()
         self.shaper.shape(((None, row) for row in rows), shaped)
         shaped.check()
         checkpoint = replace(
@@ -122,7 +122,7 @@ class Copy:
         )
         self._commit(checkpoint, shaped)
 
-    def _commit(self, checkpoint: Checkpoint, shaped: Shaped | None = None) -> None:
+    def _commit(self, checkpoint: Checkpoint, shaped: PendingRows | None = None) -> None:
         state = self.state
         state.target.begin([state.name])
         if shaped is not None and shaped.mutations:
@@ -143,7 +143,7 @@ class Copy:
             gone = self._gone(keys)
             self.rows_swept += len(gone)
             copy = replace(self.copy, sweep_after=keys[-1])
-            shaped = Shaped(mutations=[(key, None) for key in gone])
+            shaped = PendingRows(mutations=[(key, None) for key in gone])
             self._commit(replace(state.checkpoint, copy=copy), shaped)
             yield
 
@@ -156,7 +156,7 @@ class Copy:
         present = set()
         with closing(self.source.read_keys(plan, names, asked)) as lists:
             for rows in lists:
-                found = Shaped()
+                found = PendingRows()
                 self.shaper.shape(((None, row) for row in rows), found)
                 present |= {tuple(key[i] for i, _ in own) for key, _ in found.mutations}
         return [key for key, short in zip(keys, asked, strict=True) if short not in present]
@@ -181,7 +181,7 @@ class Copies:
         self.due: dict[str, Copy] = {}  # by mapping
 
     def add(self, state: MappingState) -> None:
-        with blamed(state):
+        with named_mapping(state):
             self.due[state.name] = self._made(state)
 
     def _made(self, state: MappingState) -> Copy:

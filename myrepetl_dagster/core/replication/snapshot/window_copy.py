@@ -22,14 +22,14 @@ from ...model.limits import Limits
 from ...model.position import Position
 from ...mysql.protocol import row_packets
 from ...plan.table_plan import UniqueKeys
-from ...rows.pending_rows import LiteralKey, Shaped
+from ...rows.pending_rows import LiteralKey, PendingRows
 from ...source.mysql_source import MySQLSource
 from ...target.mysql_target import MySQLTarget
 from ...values.cells import cell_from_text
 from ...values.literals import literal_of
 from ...values.sql import keys_condition, keyset_condition, sql_name
 from ...values.text_rows import fields
-from ..mapping_state import MappingState, Report, blamed
+from ..mapping_state import MappingState, Report, named_mapping
 from .bulk_select import NotAlike, bulk_select
 from .copy import Copies, Copy, ended, store
 from .tuple_select import tuple_select
@@ -95,7 +95,7 @@ class FastCopies(Copies):
         until_s = self.until_s(copy, slice_end_s)
         if copy.by_windows:
             sweep = copy.copy.sweep
-            with blamed(copy.state):
+            with named_mapping(copy.state):
                 self.source.wait_visible(copy.state.position, [copy.state.plan.source.name])
             windows = copy.windows(writers)
             while copy.by_windows and (window := self._next(copy, windows)) is not None:
@@ -111,7 +111,7 @@ class FastCopies(Copies):
 
     def _next(self, copy: FastCopy, windows: Iterator[Window]) -> Window | None:
         try:
-            with blamed(copy.state):
+            with named_mapping(copy.state):
                 return next(windows, None)
         except RowRejected:
             copy.by_windows = False
@@ -307,7 +307,7 @@ class FastCopy(Copy):
 
     def _write_shaped(self, packets: list[bytes], window: Window, writers: Writers) -> None:
         convert = [cell_from_text(column) for column in self.relation.layout]
-        shaped = Shaped()
+        shaped = PendingRows()
         size = sum(map(len, packets))
         rows = (tuple([f(v) for f, v in zip(convert, fields(packet), strict=True)]) for packet in packets)
         self.shaper.shape(((None, row) for row in rows), shaped)

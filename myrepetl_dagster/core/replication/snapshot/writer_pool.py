@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 from ...model.errors import RowRejected
 from ...target.mysql_target import MySQLTarget
-from ..mapping_state import MappingState, blamed
+from ..mapping_state import MappingState, named_mapping
 
 PENDING_BYTES_MAX = 8 * 2**20
 
@@ -62,7 +62,7 @@ class Writers:
     def _work(self, state: MappingState, write: Callable[[MySQLTarget], None]) -> None:
         target = self._idle.get()
         try:
-            with blamed(state):
+            with named_mapping(state):
                 target.begin([state.name], alone=False)
                 write(target)
                 target.commit([])
