@@ -17,7 +17,7 @@ from rich.text import Text
 from ..core.config.pipeline import Pipeline
 from ..core.model.checkpoint import Phase
 from ..core.replication.result import Progress
-from ..core.source_runs import run_all, runs
+from ..core.replication.source_runs import run_all, runs
 from .output import console, print_results, progress_table, rate
 
 log = logging.getLogger("myrepetl")

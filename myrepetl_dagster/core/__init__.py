@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .model.errors import ReplicationError, RunFailed
     from .replication.result import MappingResult
     from .replication.run import SourceRun
-    from .source_runs import replicate, run_all, runs
+    from .replication.source_runs import replicate, run_all, runs
 
 _HOMES = {
     "MappingResult": "replication.result",
@@ -31,9 +31,9 @@ _HOMES = {
     "TableMapping": "config.pipeline",
     "from_dict": "config.load",
     "load": "config.load",
-    "replicate": "source_runs",
-    "run_all": "source_runs",
-    "runs": "source_runs",
+    "replicate": "replication.source_runs",
+    "run_all": "replication.source_runs",
+    "runs": "replication.source_runs",
     "status": "diagnostics.status",
 }
 

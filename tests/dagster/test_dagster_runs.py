@@ -167,8 +167,8 @@ def test_what_a_retry_finds_done_is_not_copied_again(
     mysql_pair: Pair, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot run that Dagster tries again copies only what the first attempt had not copied."""
-    from myrepetl_dagster.core import source_runs
     from myrepetl_dagster.core.model.errors import TargetLost
+    from myrepetl_dagster.core.replication import source_runs
     from myrepetl_dagster.core.replication.run import SourceRun
 
     class Unlucky(SourceRun):

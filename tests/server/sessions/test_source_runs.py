@@ -15,7 +15,7 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.model.errors import RunFailed, SchemaDrift, SourceLost
-from myrepetl_dagster.core.source_runs import replicate
+from myrepetl_dagster.core.replication.source_runs import replicate
 
 LIMITS = {"attempts_max": 2, "backoff_first_s": 0.01}
 

@@ -1,14 +1,14 @@
-"""A run of a pipeline's sources, for the API, the command line and Dagster: none waits in vain for another one."""
+"""All sources of a pipeline, for the API, the command line and Dagster alike: one that is down holds up no other."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from .config.pipeline import Pipeline
-from .model.errors import ReplicationError, RunFailed
-from .replication.result import MappingResult
-from .replication.run import OnProgress, SourceRun
+from ..config.pipeline import Pipeline
+from ..model.errors import ReplicationError, RunFailed
+from .result import MappingResult
+from .run import OnProgress, SourceRun
 
 
 def replicate(
