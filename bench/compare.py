@@ -133,7 +133,7 @@ class Bench:
                 }
             )
         )
-        return [sys.executable, "-m", "myrepetl_dagster.cli.main", "run", str(file)]
+        return [sys.executable, "-m", "myrepetl_dagster.cli", "run", str(file)]
 
     def dump_and_load(self, tables: list[str]) -> str | None:
         found = tools(self.flavour)

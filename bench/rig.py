@@ -97,7 +97,7 @@ class Rig:
         """What `run` (of `myrepetl`) and `job` (of Dagster) are, and their environment."""
         env = {"PYTHONPATH": str(ROOT), "MYREPETL_CONFIG": str(self.pipeline)}
         if by == "run":
-            return [sys.executable, "-m", "myrepetl_dagster.cli.main", "run"], env
+            return [sys.executable, "-m", "myrepetl_dagster.cli", "run"], env
         return dagster_job("myrepetl_dagster.definitions"), env | _home(self.folder)
 
     def check(self) -> None:

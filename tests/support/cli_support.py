@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "myrepetl_dagster.cli.main", *map(str, arguments)]
+    return [sys.executable, "-m", "myrepetl_dagster.cli", *map(str, arguments)]
 
 
 def myrepetl(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
