@@ -62,12 +62,13 @@ class Token:
 
 
 CLOCK = Clock()
-_PASS, _COPY, _CATCH_UP, _XA, _COMMIT_QUEUE, _JOINING = (
+_PASS, _COPY, _CATCH_UP, _SHAPERS, _XA, _COMMIT_QUEUE, _JOINING = (
     sys.modules[f"myrepetl_dagster.core.{name}"]
     for name in (
         "replication.attempt",
         "replication.snapshot.copy",
         "replication.catchup.catch_up",
+        "rows.shapers",
         "replication.catchup.xa_transactions",
         "replication.catchup.commit_queue",
         "replication.catchup.batch_joining",
@@ -96,7 +97,7 @@ def install() -> Callable[[], None]:
         (_XA, "uuid", CLOCK),
         (_PASS, "columns_to_json", lru_cache(columns_to_json)),
         (_CATCH_UP, "columns_from_json", lru_cache(columns_from_json)),
-        *((module, "Shaper", shapers) for module in (_COPY, _CATCH_UP)),
+        *((module, "Shaper", shapers) for module in (_COPY, _SHAPERS)),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in places]
     log = logging.getLogger("myrepetl")

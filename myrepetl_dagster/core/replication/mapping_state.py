@@ -10,9 +10,8 @@ from ..model.errors import ReplicationError
 from ..model.position import Position, Transaction
 from ..plan.schema_change import Decision
 from ..plan.table_plan import TablePlan
-from ..rows.image_shaper import ImageShaper
 from ..rows.pending_rows import PendingRows
-from ..rows.shaper import Shaper
+from ..rows.shapers import RowsShaper
 from .catchup.in_doubt import InDoubt
 from .ports import Target
 
@@ -52,7 +51,7 @@ class MappingState:
     joined: bool = False  # its position is the stream's
     done: Work = field(default_factory=Work)  # of whole transactions
     current: Work = field(default_factory=Work)  # of the transaction being read
-    shapers: dict[bytes, tuple[Shaper, ImageShaper | None]] = field(default_factory=dict)  # by raw table map
+    shapers: dict[bytes, RowsShaper] = field(default_factory=dict)  # by raw table map
     xa: InDoubt = field(init=False)
 
     def __post_init__(self) -> None:

@@ -68,7 +68,7 @@ class ImageShaper:
     """
 
     def __init__(self, shaper: Shaper, table_map: TableMap, *, bulk: bool = False) -> None:
-        plan = shaper.plan
+        self.plan = plan = shaper.plan
         ordinal_of = {column.name: ordinal for ordinal, column in enumerate(table_map.columns)}
         key = [plan.columns[i].source for i in plan.key_indexes]
         # The scanner gives the key's cells in the order of the table, each once; one cell alone.

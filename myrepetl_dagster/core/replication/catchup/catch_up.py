@@ -28,15 +28,13 @@ from ...binlog.events import (
     XaDecided,
     XaPrepared,
 )
-from ...binlog.map_columns import TableMap, layout_of
 from ...model.checkpoint import columns_from_json
 from ...model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
 from ...model.limits import Limits
 from ...model.position import Position, Transaction
 from ...model.tables import TableName
 from ...plan.schema_change import Answer, Decision, concerned, decide
-from ...rows.image_shaper import ImageShaper, only_last_images
-from ...rows.shaper import Shaper
+from ...rows.shapers import shaper_for
 from ..mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, named_mapping
 from ..ports import Source
 from .commit_queue import CommitQueue
@@ -197,10 +195,11 @@ class CatchUp:
             if isinstance(event.table_map, Undescribed):
                 self._unreadable(state, event.table_map, event.transaction, report)
                 continue
-            known = state.shapers.get(event.table_map.raw)
-            if known is None:
-                known = state.shapers[event.table_map.raw] = self._shaper(state, event, event.table_map)
-            shaper, images = known
+            shaper = state.shapers.get(event.table_map.raw)
+            if shaper is None:
+                with named_mapping(state):
+                    shaper = shaper_for(state.plan, event, bulk=state.target.takes_bulk)
+                state.shapers[event.table_map.raw] = shaper
             if shaper.plan.columns != state.written.columns:
                 # Rows of other columns are other statements; a definition lies between them, so that the
                 # rows so far are of whole transactions.
@@ -209,12 +208,7 @@ class CatchUp:
                 state.written = shaper.plan
             shaped = self.current.work_of(state).shaped
             before = shaped.rows_read
-            if images is not None:
-                images.shape(event, shaped)
-            else:
-                changes = event.changes  # whoever's rows they are, that they cannot be read is nobody's fault
-                with named_mapping(state):
-                    shaper.shape(changes, shaped)
+            shaper.shape(event, shaped)
             self.current.rows += shaped.rows_read - before
             self.current.bytes += event.size_bytes
         event.images, event.decoded = [], None  # they may have 32 MiB, and are written next
@@ -230,24 +224,6 @@ class CatchUp:
                 raise table.error
         place = (state.name, transaction.file, transaction.end_offset_bytes)
         raise SchemaChanged(place, Decision(Answer.COPY_AGAIN))
-
-    def _shaper(self, state: MappingState, event: RowsRead, table_map: TableMap) -> tuple[Shaper, ImageShaper | None]:
-        layout = layout_of(table_map)
-        with named_mapping(state):
-            if state.plan.every_column and state.plan.mapping.schema_policy != "ignore":
-                held = set(state.plan.target.column_names)
-                current = set(state.plan.source.column_names)  # what has been dropped since counts no more
-                strange = [c.name for c in layout if c.name not in held and c.name in current]
-                if strange:
-                    raise SchemaDrift(
-                        f"mapping {state.name!r}: the log has column {', '.join(strange)} of {event.table} at"
-                        f" {event.transaction.file}:{event.transaction.end_offset_bytes}, the target has not",
-                        hint=f"Add it to {state.plan.target.name}, then run the `snapshot` job for this mapping.",
-                    )
-            shaper = Shaper(state.plan, layout)
-            if not event.images or not only_last_images(shaper.plan):
-                return shaper, None
-            return shaper, ImageShaper(shaper, table_map, bulk=state.target.takes_bulk)
 
     def _committed(self, transaction: Transaction, report: Report) -> None:
         for state in self.current.touched.values():
