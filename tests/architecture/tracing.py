@@ -81,14 +81,15 @@ class Way:
 
 @dataclass
 class Tracer:
-    """Records calls while `recording`, in every thread that starts while the tracer is `installed`.
+    """Records calls in this thread, and in every thread that starts while the tracer is `installed`.
 
     Args:
-        inside: names of functions (`Class.method`); then only they, and what they call, are recorded.
+        recording: whether all calls are recorded.
+        inside: names of functions (`Class.method`) that are recorded in any case, with all that they call.
     """
 
-    inside: Collection[str] = ()
     recording: bool = False
+    inside: Collection[str] = ()
     calls: list[Call] = field(default_factory=list)
     _started: set[FrameType] = field(default_factory=set)  # generators
     _local: threading.local = field(default_factory=threading.local)
@@ -125,14 +126,15 @@ class Tracer:
         depth, within = local.setdefault("depth", 0), local.setdefault("within", 0)
         if event == "return":
             local["depth"] = depth - 1
-            local["within"] = within - (function in self.inside)
+            local["within"] = max(0, within - 1)
             return
         local["depth"] = depth + 1
-        local["within"] = within + (function in self.inside)
+        if within or function in self.inside:
+            local["within"] = within + 1
         if frame.f_code.co_flags & inspect.CO_GENERATOR:
             if frame in self._started:
                 return
             self._started.add(frame)
-        if self.recording and (local["within"] or not self.inside):
+        if self.recording or local["within"] > 0:
             file = str(Path(frame.f_code.co_filename).relative_to(CORE))
             self.calls.append(Call(threading.get_ident(), file, function, depth))

@@ -31,7 +31,7 @@ from myrepetl_dagster.core.replication.catchup.commit_queue import CommitQueue
 from myrepetl_dagster.core.replication.catchup.commits import Commit, MappingWrites
 from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
 from myrepetl_dagster.core.replication.catchup.xa_transactions import XaTransactions
-from myrepetl_dagster.core.replication.mapping_state import MappingState, Work
+from myrepetl_dagster.core.replication.mapping_state import MappingState
 from myrepetl_dagster.core.replication.ports import Target
 from myrepetl_dagster.core.replication.snapshot.copy import Copy
 from myrepetl_dagster.core.rows import pending_rows
@@ -74,28 +74,28 @@ class NoFence(FakeTarget):
 
 def partial(self: CatchUp, report: Callable[[MappingState], None]) -> None:
     """A part of a transaction that is too big to hold is committed, under the checkpoint before it."""
-    for state in self.states:
-        if state.current.shaped.rows_pending or state.current.clear:
+    for work in self.works:
+        state, rows = work.state, work.in_transaction
+        if rows.rows_pending or rows.clear_first:
             state.target.begin([state.name])
-            self.queue.piece(state, state.current).write(state.target)
+            self.queue.piece(work, rows).write(state.target)
             state.checkpoint = replace(state.checkpoint, sequence=state.checkpoint.sequence + 1)
             state.target.commit([state.checkpoint])
-            state.current.clear = False
-            state.current.shaped.drop()
+            rows.drop()
     self.current.rows = self.current.bytes = 0
 
 
 def clear_last(self: CatchUp, report: Callable[[MappingState], None]) -> None:
     """A truncation that no row followed yet is not taken for work to commit before a part is written."""
-    waiting = [(state, state.done) for state in self.states]
+    waiting = [(work, work.pending) for work in self.works]
     if not self.queue.rows_pending:
-        for state, _ in waiting:
-            state.done = Work()
+        for work, _ in waiting:
+            work.pending = PendingRows()
     WRITE_PART(self, report)
     if not self.queue.rows_pending:
-        for state, done in waiting:
-            if done.clear:
-                state.done = done
+        for work, pending in waiting:
+            if pending.clear_first:
+                work.pending = pending
 
 
 # ---- watermarks ----------------------------------------------------------------------------------------
@@ -198,26 +198,26 @@ class NeverEvicts(FakeTarget):
 def all_joined(self: LogCursor) -> Position:
     """Every mapping is taken to be where the stream begins."""
     position = START(self)
-    for state in self.states:
-        state.joined = True
+    for work in self.works:
+        work.at_stream = True
     return position
 
 
 def starts_at_latest(self: LogCursor) -> Position:
     """The stream begins where the mapping that is furthest ahead stands."""
     START(self)
-    latest = max((state.position for state in self.states), key=lambda p: p.order)
-    for state in self.states:
-        state.joined = True
+    latest = max((work.state.position for work in self.works), key=lambda p: p.order)
+    for work in self.works:
+        work.at_stream = True
     return latest
 
 
 def high_watermark_by_gtids(self: LogCursor) -> Position:
     """Behind a failover, a copy's high watermark is passed with its GTIDs, of which some may be missing."""
-    highs = [state.checkpoint.high_watermark for state in self.states]
+    highs = [work.state.checkpoint.high_watermark for work in self.works]
     position = START(self)
-    for state, high in zip(self.states, highs, strict=True):
-        state.checkpoint = replace(state.checkpoint, high_watermark=high)
+    for work, high in zip(self.works, highs, strict=True):
+        work.state.checkpoint = replace(work.state.checkpoint, high_watermark=high)
     return position
 
 
@@ -247,7 +247,7 @@ def late_checkpoint(
 
     class Late(list[Checkpoint]):
         def __iter__(late) -> Iterator[Checkpoint]:
-            return iter([self._checkpoint(piece.state) for piece in pieces])
+            return iter([self._checkpoint(piece.work) for piece in pieces])
 
     self.under_way[-1][1].stored = Late()
 
@@ -255,10 +255,10 @@ def late_checkpoint(
 def joined_too_far(self: Joining, groups: Sequence[QueuedBatches], target: Target, parts_max: int) -> list[list[Batch]]:
     """Of batches that were joined and parted, each part gets the checkpoint of the last one."""
     parts = PARTED(self, groups, target, parts_max)
-    newest = {one.state.name: one.checkpoint for part in parts for one in part}
+    newest = {one.work.state.name: one.checkpoint for part in parts for one in part}
     for part in parts:
         for one in part:
-            one.checkpoint = newest[one.state.name]
+            one.checkpoint = newest[one.work.state.name]
     return parts
 
 
@@ -269,15 +269,15 @@ def joined_backwards(
     parts = PARTED(self, [], target, parts_max)
     for group in groups:
         for one in group.batches:
-            if one.state.target is not target:
+            if one.work.state.target is not target:
                 continue
             parts = parts or [[]]
-            known = next((other for other in parts[0] if other.state is one.state), None)
+            known = next((other for other in parts[0] if other.work is one.work), None)
             if known is None:
                 parts[0].append(one)
             else:
-                one.work.take(known.work)
-                known.work, known.checkpoint = one.work, one.checkpoint
+                one.rows.take(known.rows)
+                known.rows, known.checkpoint = one.rows, one.checkpoint
     return parts
 
 
@@ -311,8 +311,8 @@ class Forgetful(FakeTarget):
 
 def decided_elsewhere(self: XaTransactions, event: XaDecided, report: Callable[[MappingState], None]) -> None:
     """The commit of an XA transaction that was prepared before the copy is taken for one without rows."""
-    for state in self.states:
-        state.xa.tokens.setdefault(event.xid, "")
+    for work in self.works:
+        work.in_doubt.tokens.setdefault(event.xid, "")
     DECIDED(self, event, report)
 
 

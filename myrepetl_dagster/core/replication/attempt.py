@@ -14,7 +14,9 @@ from ..model.position import Position, Transaction
 from ..plan.table_plan import Step, TablePlan, next_step
 from ..source.mysql_source import MySQLSource
 from .catchup.catch_up import CatchUp
-from .mapping_state import CommittedUnseen, MappingState, Place, Report, named_mapping
+from .catchup.outcomes import CommittedUnseen, Place
+from .catchup.work import MappingWork
+from .mapping_state import MappingState, Report, named_mapping
 from .ports import Source, Target
 from .snapshot.copy import Copies, can_sweep, store
 from .snapshot.window_copy import FastCopies
@@ -75,6 +77,7 @@ class Attempt:
             SchemaChanged: a target has to follow a change of its source table first; then run again.
         """
         states = self.start()
+        works = [MappingWork(state) for state in states]
         copies = self.copier(self.source, self.limits, self.report)
         for state in states:
             if state.checkpoint.phase is Phase.COPYING:
@@ -83,7 +86,7 @@ class Attempt:
             copies.run_slice()
             self.head = self.source.head()
             try:
-                CatchUp(self.source, states, self.head, self.limits, followed_changes).apply(self.report)
+                CatchUp(self.source, works, self.head, self.limits, followed_changes).apply(self.report)
             except CommittedUnseen as unseen:
                 for state in unseen.states:
                     self._copy_again(state, unseen.transaction)
@@ -91,14 +94,12 @@ class Attempt:
             if not copies.due:
                 break
         if follow_ended is not None:
-            self._follow(states, followed_changes, follow_ended)
+            self._follow(works, followed_changes, follow_ended)
 
-    def _follow(
-        self, states: list[MappingState], followed_changes: frozenset[Place], ended: Callable[[], bool]
-    ) -> None:
+    def _follow(self, works: list[MappingWork], followed_changes: frozenset[Place], ended: Callable[[], bool]) -> None:
         try:
             assert self.head is not None
-            CatchUp(self.source, states, self.head, self.limits, followed_changes).follow(self.report, ended)
+            CatchUp(self.source, works, self.head, self.limits, followed_changes).follow(self.report, ended)
         except CommittedUnseen as unseen:
             for state in unseen.states:
                 self._copy_again(state, unseen.transaction)

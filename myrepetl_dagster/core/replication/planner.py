@@ -18,7 +18,7 @@ from ..plan.schema_change import Answer
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
-from .mapping_state import Place, SchemaChanged
+from .catchup.outcomes import Place, SchemaChanged
 from .preflight import define, resolve
 from .result import MappingResult
 from .schema_evolution import follow

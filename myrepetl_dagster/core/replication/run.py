@@ -24,7 +24,8 @@ from ..target.control import Claims
 from ..target.event_replay import Replay
 from ..target.mysql_target import MySQLTarget
 from .attempt import Attempt, fast_copies
-from .mapping_state import MappingState, Place, SchemaChanged
+from .catchup.outcomes import Place, SchemaChanged
+from .mapping_state import MappingState
 from .planner import Planner, Servers
 from .preflight import check_source
 from .result import MappingResult, Progress

@@ -121,8 +121,9 @@ class Images(Protocol):
 class PendingRows:
     """What is to be done, and where every row read went.
 
-    First the mutations, in the order of the changes; then the last images of rows that came after them, each key
-    once, which `to_mutations` makes mutations of. `new_keys` are those of their keys whose rows were not there before.
+    First, with `clear_first`, all of the mapping's rows in the target go. Then come the mutations, in the order of the
+    changes; then the last images of rows that came after them, each key once, which `to_mutations` makes mutations of.
+    `new_keys` are those of their keys whose rows were not there before.
     """
 
     mutations: list[Mutation] = field(default_factory=list)
@@ -133,6 +134,12 @@ class PendingRows:
     last: LastImageByKey = field(default_factory=dict)
     new_keys: set[ImageKey] = field(default_factory=set)
     images: Images | None = None
+    clear_first: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be done, and no row was read that has to be counted."""
+        return not (self.clear_first or self.rows_read)
 
     @property
     def rows_pending(self) -> int:
@@ -226,10 +233,17 @@ class PendingRows:
 
     def drop(self) -> None:
         """Forget what is to be done."""
-        self.mutations, self.last, self.new_keys = [], {}, set()
+        self.mutations, self.last, self.new_keys, self.clear_first = [], {}, set(), False
+
+    def truncate(self) -> None:
+        """All rows go."""
+        self.drop()
+        self.clear_first = True
 
     def take(self, other: PendingRows) -> None:
         """Add what comes after."""
+        if other.clear_first:
+            self.truncate()
         if other.mutations:
             self.to_mutations()
             self.mutations += other.mutations

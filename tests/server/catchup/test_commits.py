@@ -21,7 +21,7 @@ from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.catchup import batch_joining
 from myrepetl_dagster.core.replication.catchup.batch_joining import Joining
 from myrepetl_dagster.core.replication.catchup.commits import APPLY_CONNECTIONS, MappingWrites
-from myrepetl_dagster.core.replication.mapping_state import MappingState
+from myrepetl_dagster.core.replication.catchup.work import MappingWork
 from myrepetl_dagster.core.replication.ports import Target
 from myrepetl_dagster.core.rows.pending_rows import RowsToWrite
 from myrepetl_dagster.core.target import mysql_target
@@ -433,9 +433,9 @@ def test_a_table_larger_than_the_buffer_pool_is_told_from_others(
     waited: set[bool] = set()
     pays = Joining.pays
 
-    def asking(self: Joining, states: Sequence[MappingState]) -> bool:
-        waited.add(answer := pays(self, states))
-        pools.update(cast(MySQLTarget, state.target).buffer_pool_bytes for state in states)
+    def asking(self: Joining, works: Sequence[MappingWork]) -> bool:
+        waited.add(answer := pays(self, works))
+        pools.update(cast(MySQLTarget, work.state.target).buffer_pool_bytes for work in works)
         return answer
 
     monkeypatch.setattr(Joining, "pays", asking)

@@ -34,6 +34,7 @@ from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.position import Position, Transaction
 from myrepetl_dagster.core.model.tables import Row, TableName
 from myrepetl_dagster.core.replication.catchup.catch_up import CatchUp
+from myrepetl_dagster.core.replication.catchup.work import MappingWork
 from myrepetl_dagster.core.replication.mapping_state import MappingState
 
 TABLE = SOURCE_TABLES[0]
@@ -101,7 +102,7 @@ def inserted(offset: int, *keys: int, number: int | None = None) -> RowsRead:
 
 def catch_up(one: MappingState, events: Sequence[LogEvent], until: Position, rows_max: int = 100) -> None:
     limits = Limits(batch_rows_max=rows_max, batch_interval_s_max=1e9)
-    CatchUp(ScriptedSource(events), [one], until, limits).apply(lambda _: None)
+    CatchUp(ScriptedSource(events), [MappingWork(one)], until, limits).apply(lambda _: None)
 
 
 TRUNCATED = TableChanged((TableChange(Action.TRUNCATE, TABLE),), at(20))
@@ -161,7 +162,7 @@ def test_nothing_is_committed_while_the_rest_of_a_transaction_is_to_come(
     events: list[LogEvent] = [*begin, *parts, *end]
     one = state(recorder, position(4))
     limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
-    CatchUp(ScriptedSource(events), [one], position(4), limits).follow(lambda _: None, lambda: False)
+    CatchUp(ScriptedSource(events), [MappingWork(one)], position(4), limits).follow(lambda _: None, lambda: False)
 
     assert all(keys in ([], ["1", "2", "3", "4"]) for _, keys in recorder.commits)
     assert recorder.commits[-1] == (50, ["1", "2", "3", "4"])
@@ -189,7 +190,9 @@ def test_a_copy_settles_where_its_high_watermark_is_passed(recorder: Recorder) -
     phases = []
     limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
     events: list[LogEvent] = [inserted(15, 1), Committed(at(20)), inserted(25, 2), Committed(at(30))]
-    CatchUp(ScriptedSource(events), [one], position(30), limits).apply(lambda s: phases.append(s.checkpoint.phase))
+    CatchUp(ScriptedSource(events), [MappingWork(one)], position(30), limits).apply(
+        lambda s: phases.append(s.checkpoint.phase)
+    )
 
     assert phases[:2] == [Phase.SETTLING, Phase.REPLICATING]
 
@@ -207,7 +210,7 @@ def test_a_copy_settles_no_earlier_behind_a_failover(recorder: Recorder) -> None
         inserted(35, 3, number=3),
         Committed(at(40, 3)),
     ]
-    pass_ = CatchUp(ScriptedSource(events), [one], position(40, f"{UUID}:1-3"), limits)
+    pass_ = CatchUp(ScriptedSource(events), [MappingWork(one)], position(40, f"{UUID}:1-3"), limits)
     pass_.apply(lambda s: phases.append(s.checkpoint.phase))
 
     assert phases[:2] == [Phase.SETTLING, Phase.REPLICATING]
@@ -239,7 +242,7 @@ def test_parts_of_an_xa_transaction_outlive_another_tables_new_columns() -> None
         XaDecided("x", True, at(30)),
     ]
     limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
-    CatchUp(ScriptedSource(events), [one, other], position(30), limits).apply(lambda _: None)
+    CatchUp(ScriptedSource(events), [MappingWork(one), MappingWork(other)], position(30), limits).apply(lambda _: None)
     assert sorted(database.tables["a"]) == [(str(key),) for key in range(1, 6)]
     assert len(database.tables["b"]) == 1
 
@@ -261,7 +264,7 @@ def test_what_came_before_the_source_broke_is_committed(recorder: Recorder, wait
     events: list[LogEvent] = [inserted(10, 1), Committed(at(20)), inserted(25, 2), Committed(at(30)), inserted(35, 3)]
     limits = Limits(batch_rows_max=2, batch_interval_s_max=1e9, joined_batches_max=30 if waits else 1)
     with pytest.raises(SourceLost):
-        CatchUp(BreakingSource(events), [one], position(40), limits).apply(lambda _: None)
+        CatchUp(BreakingSource(events), [MappingWork(one)], position(40), limits).apply(lambda _: None)
     assert recorder.commits[-1] == (30, ["1", "2"])
 
 
@@ -271,5 +274,5 @@ def test_a_source_that_breaks_at_once_is_no_progress(recorder: Recorder) -> None
     for events in ([], [LogAdvanced(FILE, 20)], [inserted(10, 1)]):
         one = state(recorder, position(4))
         with pytest.raises(SourceLost):
-            CatchUp(BreakingSource(events), [one], position(40), Limits()).apply(reports.append)
+            CatchUp(BreakingSource(events), [MappingWork(one)], position(40), Limits()).apply(reports.append)
     assert (recorder.commits, reports) == ([], [])

@@ -22,7 +22,8 @@ from myrepetl_dagster.core.replication.catchup.batch_joining import FIRST_JOINED
 from myrepetl_dagster.core.replication.catchup.commit_queue import ALONE_FIRST, CommitQueue, SerialBackoff
 from myrepetl_dagster.core.replication.catchup.commits import APPLY_CONNECTIONS, MappingWrites
 from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
-from myrepetl_dagster.core.replication.mapping_state import MappingState, Work
+from myrepetl_dagster.core.replication.catchup.work import MappingWork
+from myrepetl_dagster.core.replication.mapping_state import MappingState
 from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS, RowChanges
 from myrepetl_dagster.core.rows.pending_rows import LastImageByKey, Mutation, PendingRows
 
@@ -57,8 +58,8 @@ class World:
         start = Position("binlog.000001", 4, None, "", "the-source")
         checkpoint = Checkpoint(name, Phase.REPLICATING, start)
         self.state = MappingState(plan_of(Spec(name, 0, "people")), target, checkpoint, start)
-        self.state.joined = True
-        self.queue = CommitQueue([self.state], LogCursor([self.state], start), limits)
+        self.work = MappingWork(self.state, at_stream=True)
+        self.queue = CommitQueue([self.work], LogCursor([self.work], start), limits)
         self.rows = 0
 
     def note(self, database: Database, *_: object) -> None:
@@ -70,8 +71,8 @@ class World:
             ((str(n),), (str(n), "NULL", "0", "''")) for n in range(self.rows, self.rows + rows)
         ]
         self.rows += rows
-        self.state.current = Work(PendingRows(mutations, rows_read=rows, rows_upserted=rows))
-        self.queue.add(self.state)
+        self.work.in_transaction = PendingRows(mutations, rows_read=rows, rows_upserted=rows)
+        self.queue.add(self.work)
         self.queue.commit(lambda _: None, in_background=True)
 
 
@@ -174,8 +175,8 @@ def test_giving_way_is_a_matter_of_one_target(clock: Clock) -> None:
     """The other target's transactions go on side by side, and are not counted."""
     limits = replace(LIMITS, joined_batches_max=1)
     sick, well = World(limits, "sick"), World(limits, "well")
-    cursor = LogCursor([sick.state, well.state], sick.state.position)
-    sick.queue = well.queue = queue = CommitQueue([sick.state, well.state], cursor, limits)
+    cursor = LogCursor([sick.work, well.work], sick.state.position)
+    sick.queue = well.queue = queue = CommitQueue([sick.work, well.work], cursor, limits)
     sick.read()
     sick.read()
     cast(FakeTarget, queue.under_way[-1][1].lane).give_way()
@@ -294,7 +295,7 @@ def test_a_slow_target_is_given_less_at_once(clock: Clock, took_s: float, rows_m
     clock.now_s += took_s
     world.queue.land(lambda _: None)
     clock.now_s += 1000
-    world.state.done.truncate()
+    world.work.pending.truncate()
     world.queue.commit(lambda _: None)
     world.read()
     assert world.queue.joining.rows_max == rows_max
@@ -305,12 +306,12 @@ def test_each_commit_has_the_checkpoint_of_its_own_end() -> None:
     world = World()
     groups = []
     for number in range(9):
-        work = Work(PendingRows([((str(number),), None)] * 10, rows_read=10, rows_deleted=10))
+        rows = PendingRows([((str(number),), None)] * 10, rows_read=10, rows_deleted=10)
         checkpoint = world.state.checkpoint
-        batch = Batch(world.state, work, checkpoint.position, replace(checkpoint, sequence=number))
+        batch = Batch(world.work, rows, checkpoint.position, replace(checkpoint, sequence=number))
         groups.append(QueuedBatches([batch], 10, 0))
     parts = world.queue.joining.parted(groups, world.state.target, APPLY_CONNECTIONS)
-    assert [(len(one.work.shaped.mutations), one.checkpoint.sequence) for (one,) in parts] == [
+    assert [(len(one.rows.mutations), one.checkpoint.sequence) for (one,) in parts] == [
         (30, 2),
         (30, 5),
         (30, 8),
@@ -342,8 +343,8 @@ def test_what_cannot_be_read_is_told_with_the_place_before_it(clock: Clock) -> N
         last: LastImageByKey = dict.fromkeys(range(10 * batch, 10 * batch + 10), b"good")
         if batch == 2 * APPLY_CONNECTIONS - 1:
             last[59] = b"bad"
-        world.state.current = Work(PendingRows(last=last, images=images, rows_read=10, rows_upserted=10))
-        world.queue.add(world.state)
+        world.work.in_transaction = PendingRows(last=last, images=images, rows_read=10, rows_upserted=10)
+        world.queue.add(world.work)
         world.queue.cursor.moved("binlog.000001", 1000 * (batch + 1), 0)
         world.queue.commit(lambda _: None, in_background=True)
     with pytest.raises(UnsupportedEvent, match=r"^after binlog\.000001:4000: a month that is none"):
@@ -364,8 +365,8 @@ def test_a_batch_that_is_all_filtered_waits_with_the_others(clock: Clock) -> Non
         if filtered < 10:
             shaped.images_of(images)
             shaped.last = {n * 100 + m: b"x" for m in range(10 - filtered)}
-        world.state.current = Work(shaped)
-        world.queue.add(world.state)
+        world.work.in_transaction = shaped
+        world.queue.add(world.work)
         world.queue.commit(lambda _: None, in_background=True)
 
     for n, filtered in enumerate([0, 10, 10, 5, 10]):
@@ -390,6 +391,6 @@ def test_rows_that_may_collide_are_written_a_stretch_at_a_time(clock: Clock, mon
     monkeypatch.setattr(FakeTarget, "write", lambda self, plan, mutations, *, exact: written.append(list(mutations)))
     rows: list[Mutation] = [((str(n % 700),), None if n % 3 else (str(n),)) for n in range(2 * STRETCH_ROWS + 1)]
     target = world.state.target
-    MappingWrites(world.state, world.state.plan, clear=False, whole=rows).write(target)
+    MappingWrites(world.work, world.state.plan, clear=False, whole=rows).write(target)
     assert [one for stretch in written for one in stretch] == rows
     assert [len(stretch) for stretch in written] == [STRETCH_ROWS, STRETCH_ROWS, 1]

@@ -19,10 +19,10 @@ from ...model.checkpoint import Checkpoint
 from ...model.limits import Limits
 from ...model.position import Position
 from ...model.tables import TableName
-from ...rows.pending_rows import Images
-from ..mapping_state import MappingState, Work
+from ...rows.pending_rows import Images, PendingRows
 from ..ports import Target
 from .commits import APPLY_CONNECTIONS, named_position
+from .work import MappingWork
 
 JOIN_WAIT_S = 1.5  # of a target that has nothing to do, for more of the log
 FIRST_JOINED_MAX = 4 * APPLY_CONNECTIONS  # batches: it is not known yet how long they take
@@ -33,8 +33,8 @@ EARLY_BYTES_MAX = 10 * 2**20  # of the log: more has long rows, and what came be
 class Batch:
     """What a mapping has done in some transactions of the log, from its last checkpoint to that at their end."""
 
-    state: MappingState
-    work: Work
+    work: MappingWork
+    rows: PendingRows
     since: Position
     checkpoint: Checkpoint
 
@@ -72,37 +72,36 @@ class Joining:
         self.begun_rows = 0
         self._begun_at_s = 0.0
 
-    def pays(self, states: Sequence[MappingState]) -> bool:
+    def pays(self, works: Sequence[MappingWork]) -> bool:
         """Whether a target has to read its tables anew each time that it goes through them. It is asked how large those
         are when there are first rows to write.
         """
-        for state in states:
+        for work in works:
             if self._pays:
                 break
-            target, name = state.target, state.plan.target.name
+            target, name = work.state.target, work.state.plan.target.name
             sizes = self._sizes.setdefault(id(target), {})
-            if name not in sizes and state.done.shaped.rows_pending:
-                sizes[name] = target.table_bytes(state.written)
+            if name not in sizes and work.pending.rows_pending:
+                sizes[name] = target.table_bytes(work.plan_of_rows)
                 self._pays = sum(sizes.values()) > target.buffer_pool_bytes
         return self._pays
 
-    def may_wait(self, state: MappingState, size_bytes: int) -> bool:
+    def may_wait(self, work: MappingWork, size_bytes: int) -> bool:
         """Whether what the mapping has done, of so many bytes of the log, may be kept until its time has come."""
-        done = state.done
-        if not done.touched:
+        rows = work.pending
+        if rows.is_empty:
             return True
-        images = done.shaped.images
         return (
-            not done.clear
-            and state.exact
+            not rows.clear_first
+            and work.state.settled
             # Another table map's images are joined as literals. (Of rows that are all filtered there are none.)
-            and (not done.shaped.rows_pending or self._images.get(state.name, images) is images)
-            and (size_bytes <= EARLY_BYTES_MAX or self._as_changes(state))
+            and (not rows.rows_pending or self._images.get(work.state.name, rows.images) is rows.images)
+            and (size_bytes <= EARLY_BYTES_MAX or self._as_changes(work))
         )
 
-    def _as_changes(self, state: MappingState) -> bool:
-        takes = state.target.takes_changes(state.written, self.limits.batch_rows_max, begun=False)
-        return takes and state.done.shaped.as_changes() is not None
+    def _as_changes(self, work: MappingWork) -> bool:
+        takes = work.state.target.takes_changes(work.plan_of_rows, self.limits.batch_rows_max, begun=False)
+        return takes and work.pending.as_changes() is not None
 
     def add(self, batches: Sequence[Batch]) -> None:
         """Keep what mappings have done up to the same place in the log."""
@@ -110,9 +109,9 @@ class Joining:
             return
         if not self.queued:
             self._since_s = time.monotonic()
-        shaped = [one.work.shaped for one in batches]
-        group = QueuedBatches(batches, sum(one.rows_pending for one in shaped), sum(one.held_bytes for one in shaped))
-        self._images |= {one.state.name: one.work.shaped.images for one in batches if one.work.shaped.rows_pending}
+        rows = [one.rows for one in batches]
+        group = QueuedBatches(batches, sum(one.rows_pending for one in rows), sum(one.held_bytes for one in rows))
+        self._images |= {one.work.state.name: one.rows.images for one in batches if one.rows.rows_pending}
         self.queued.append(group)
         self.rows += group.rows
         self.bytes += group.bytes
@@ -163,8 +162,8 @@ class Joining:
         Raises:
             UnsupportedEvent: an image holds what no value of its column can be.
         """
-        batches = [[one for one in group.batches if one.state.target is target] for group in queued]
-        rows = [sum(one.work.shaped.rows_pending for one in batch) for batch in batches]
+        batches = [[one for one in group.batches if one.work.state.target is target] for group in queued]
+        rows = [sum(one.rows.rows_pending for one in batch) for batch in batches]
         total = sum(rows)
         number = min(parts_max, 1 + total // self.limits.batch_rows_max)
         parts: list[dict[str, Batch]] = [{} for _ in range(number)]
@@ -172,9 +171,9 @@ class Joining:
             # Where its middle lies, so that the parts are about alike: all begin at once, and the longest counts.
             part = parts[min((2 * end - count) * number // max(1, 2 * total), number - 1)]
             for one in batch:
-                known = part.setdefault(one.state.name, one)
+                known = part.setdefault(one.work.state.name, one)
                 if known is not one:
                     with named_position(known.since):
-                        known.work.take(one.work)
+                        known.rows.take(one.rows)
                     known.checkpoint = one.checkpoint
         return [list(part.values()) for part in parts if part]

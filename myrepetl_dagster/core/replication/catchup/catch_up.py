@@ -34,11 +34,14 @@ from ...model.limits import Limits
 from ...model.position import Position, Transaction
 from ...model.tables import TableName
 from ...plan.schema_change import Answer, Decision, concerned, decide
+from ...rows.pending_rows import PendingRows
 from ...rows.shapers import shaper_for
-from ..mapping_state import CurrentTransaction, MappingState, Place, Report, SchemaChanged, Work, named_mapping
+from ..mapping_state import Report, named_mapping
 from ..ports import Source
 from .commit_queue import CommitQueue
 from .log_cursor import LogCursor
+from .outcomes import Place, SchemaChanged
+from .work import CurrentTransaction, MappingWork
 from .xa_transactions import XaTransactions
 
 FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses
@@ -49,7 +52,7 @@ class CatchUp:
     """One pass. `apply` reads and applies until the log has reached `until`.
 
     Args:
-        states: the mappings of one source, any of them ahead of others.
+        works: the mappings of one source, any of them ahead of others.
         until: the source's head; the pass ends with the first transaction that ends there or later.
         followed_changes: changes of tables that the targets have followed already.
     """
@@ -57,22 +60,22 @@ class CatchUp:
     def __init__(
         self,
         source: Source,
-        states: Sequence[MappingState],
+        works: Sequence[MappingWork],
         until: Position,
         limits: Limits,
         followed_changes: frozenset[Place] = frozenset(),
     ) -> None:
         self.followed_changes = followed_changes
         self.source = source
-        self.states = states
+        self.works = works
         self.limits = limits
-        self.by_table: dict[TableName, list[MappingState]] = {}
-        for state in states:
-            self.by_table.setdefault(state.plan.source.name, []).append(state)
-        self.cursor = LogCursor(states, until)
-        self.queue = CommitQueue(states, self.cursor, limits)
+        self.by_table: dict[TableName, list[MappingWork]] = {}
+        for work in works:
+            self.by_table.setdefault(work.state.plan.source.name, []).append(work)
+        self.cursor = LogCursor(works, until)
+        self.queue = CommitQueue(works, self.cursor, limits)
         self.current = CurrentTransaction()
-        self.xa = XaTransactions(states, self.queue, self.current)
+        self.xa = XaTransactions(works, self.queue, self.current)
         self.taking = False  # an event is being looked at
 
     def apply(self, report: Report) -> None:
@@ -128,7 +131,7 @@ class CatchUp:
         self._finish(report)
 
     def _finish(self, report: Report) -> None:
-        self.cursor.check_joined()
+        self.cursor.check_at_stream()
         self.queue.commit(report, everyone=True)
 
     @contextmanager
@@ -153,7 +156,8 @@ class CatchUp:
     def _known(self) -> dict[TableName, KnownTable]:
         """Each table's columns as its earliest mapping's checkpoint has them."""
         known = {}
-        for name, states in self.by_table.items():
+        for name, works in self.by_table.items():
+            states = [work.state for work in works]
             first = min(states, key=lambda s: s.position.order).checkpoint
             altered = any(s.checkpoint.altered for s in states)
             now = states[0].plan.source.columns
@@ -187,50 +191,50 @@ class CatchUp:
             case LogAdvanced(file, offset_bytes, birth_unix_s):
                 self.cursor.moved(file, offset_bytes, birth_unix_s)
 
-    def _wanted_by(self, table: TableName, transaction: Transaction) -> list[MappingState]:
-        return [s for s in self.by_table.get(table, ()) if s.joined or not s.position.includes(transaction)]
+    def _wanted_by(self, table: TableName, transaction: Transaction) -> list[MappingWork]:
+        return [w for w in self.by_table.get(table, ()) if w.at_stream or not w.state.position.includes(transaction)]
 
     def _rows(self, event: RowsRead, report: Report) -> None:
-        for state in self._wanted_by(event.table, event.transaction):
+        for work in self._wanted_by(event.table, event.transaction):
             if isinstance(event.table_map, Undescribed):
-                self._unreadable(state, event.table_map, event.transaction, report)
+                self._unreadable(work, event.table_map, event.transaction, report)
                 continue
-            shaper = state.shapers.get(event.table_map.raw)
+            shaper = work.shapers.get(event.table_map.raw)
             if shaper is None:
-                with named_mapping(state):
-                    shaper = shaper_for(state.plan, event, bulk=state.target.takes_bulk)
-                state.shapers[event.table_map.raw] = shaper
-            if shaper.plan.columns != state.written.columns:
+                with named_mapping(work.state):
+                    shaper = shaper_for(work.state.plan, event, bulk=work.state.target.takes_bulk)
+                work.shapers[event.table_map.raw] = shaper
+            if shaper.plan.columns != work.plan_of_rows.columns:
                 # Rows of other columns are other statements; a definition lies between them, so that the
                 # rows so far are of whole transactions.
-                if state.done.touched or self.queue.joining.queued:
+                if not work.pending.is_empty or self.queue.joining.queued:
                     self.queue.commit(report)
-                state.written = shaper.plan
-            shaped = self.current.work_of(state).shaped
-            before = shaped.rows_read
-            shaper.shape(event, shaped)
-            self.current.rows += shaped.rows_read - before
+                work.plan_of_rows = shaper.plan
+            rows = self.current.rows_of(work)
+            before = rows.rows_read
+            shaper.shape(event, rows)
+            self.current.rows += rows.rows_read - before
             self.current.bytes += event.size_bytes
         event.images, event.decoded = [], None  # they may have 32 MiB, and are written next
         if self.current.rows > self.limits.batch_rows_max or self.current.bytes > self.limits.batch_bytes_max:
             self._write_part(report)
 
-    def _unreadable(self, state: MappingState, table: Undescribed, transaction: Transaction, report: Report) -> None:
+    def _unreadable(self, work: MappingWork, table: Undescribed, transaction: Transaction, report: Report) -> None:
         """The log does not tell what these rows are: a new copy has them, where there may be one."""
         if not self.queue.open:
             self.queue.commit(report, everyone=True)
-        with named_mapping(state):
-            if state.plan.mapping.schema_policy != "evolve":
+        with named_mapping(work.state):
+            if work.state.plan.mapping.schema_policy != "evolve":
                 raise table.error
-        place = (state.name, transaction.file, transaction.end_offset_bytes)
+        place = (work.state.name, transaction.file, transaction.end_offset_bytes)
         raise SchemaChanged(place, Decision(Answer.COPY_AGAIN))
 
     def _committed(self, transaction: Transaction, report: Report) -> None:
-        for state in self.current.touched.values():
-            if state.xa.in_parts:
-                self.xa.apply_parts(state)
-            if state.current.touched:
-                self.queue.add(state)
+        for work in self.current.touched.values():
+            if work.in_doubt.in_parts:
+                self.xa.apply_parts(work)
+            if not work.in_transaction.is_empty:
+                self.queue.add(work)
         self.queue.bytes_pending += self.current.bytes
         self.current.end()
         self.cursor.committed(transaction)
@@ -243,9 +247,9 @@ class CatchUp:
 
     def _rolled_back(self, transaction: Transaction) -> None:
         self.queue.roll_back()
-        for state in self.states:
-            state.current = Work()
-            state.xa.in_parts = False
+        for work in self.works:
+            work.in_transaction = PendingRows()
+            work.in_doubt.in_parts = False
         self.current.end()
         self.cursor.advance(transaction)
 
@@ -255,16 +259,16 @@ class CatchUp:
             if self.queue.holds_work:
                 self.queue.commit(report)
             self.queue.land(report)
-        for state in self.current.touched.values():
-            if not state.current.shaped.rows_pending and not state.current.clear:
+        for work in self.current.touched.values():
+            rows = work.in_transaction
+            if not rows.rows_pending and not rows.clear_first:
                 continue
             if self.current.xa_token:
-                self.xa.keep_part(state)
+                self.xa.keep_part(work)
                 continue
-            piece = self.queue.piece(state, state.current)
-            piece.write(self.queue.opened(state))
-            state.current.clear = False
-            state.current.shaped.drop()
+            piece = self.queue.piece(work, rows)
+            piece.write(self.queue.opened(work))
+            rows.drop()
         self.current.rows = self.current.bytes = 0
 
     # ---- changes of tables ----
@@ -272,20 +276,21 @@ class CatchUp:
         self.queue.land(report)
         for table in self.by_table:
             changes = concerned(event.changes, table)
-            for state in self._wanted_by(table, event.transaction) if changes else ():
-                with named_mapping(state):
-                    self._change_table(state, changes, event.transaction, report)
+            for work in self._wanted_by(table, event.transaction) if changes else ():
+                with named_mapping(work.state):
+                    self._change_table(work, changes, event.transaction, report)
 
     def _change_table(
-        self, state: MappingState, changes: list[TableChange], transaction: Transaction, report: Report
+        self, work: MappingWork, changes: list[TableChange], transaction: Transaction, report: Report
     ) -> None:
+        state = work.state
         if all(change.action is Action.TRUNCATE for change in changes):
-            self.current.work_of(state).truncate()
+            self.current.rows_of(work).truncate()
             return
         if not any(change.structural for change in changes):
             return
         place = (state.name, transaction.file, transaction.end_offset_bytes)
-        state.altered = True  # from here on only a full table map tells the columns
+        work.altered = True  # from here on only a full table map tells the columns
         if place in self.followed_changes:
             return
         known = columns_from_json(state.checkpoint.source_columns_json)

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from ...model.checkpoint import Checkpoint, Phase
 from ...model.limits import Limits
 from ...model.position import Position
-from ..mapping_state import MappingState, Report, Work
+from ...rows.pending_rows import PendingRows
+from ..mapping_state import MappingState, Report
 from ..ports import Target
 from .batch_joining import EARLY_BYTES_MAX, Batch, Joining
 from .commits import APPLY_CONNECTIONS, Commit, MappingWrites, named_position, piece_of
 from .log_cursor import LogCursor
+from .work import MappingWork
 
 ALONE_FIRST = 32
 
@@ -52,11 +54,11 @@ class SerialBackoff:
 class CommitQueue:
     """Commits what the mappings of one pass have done, in the log's order, each with the checkpoint of its end."""
 
-    def __init__(self, states: Sequence[MappingState], cursor: LogCursor, limits: Limits) -> None:
-        self.states = states
+    def __init__(self, works: Sequence[MappingWork], cursor: LogCursor, limits: Limits) -> None:
+        self.works = works
         self.cursor = cursor
         self.limits = limits
-        self.targets = list({id(s.target): s.target for s in states}.values())
+        self.targets = list({id(work.state.target): work.state.target for work in works}.values())
         self.rows_pending = self.bytes_pending = 0  # of whole transactions
         self.open: set[int] = set()  # targets with a transaction open for a part of the current one
         self.committed_at_s = self.everyone_at_s = time.monotonic()
@@ -76,23 +78,24 @@ class CommitQueue:
     @property
     def holds_work(self) -> bool:
         """Whether anything has happened since the last commit was begun."""
-        return bool(self.joining.queued) or any(s.done.touched or s.xa.unsaved for s in self.states)
+        return bool(self.joining.queued) or any(_has_work(work) for work in self.works)
 
-    def add(self, state: MappingState) -> None:
+    def add(self, work: MappingWork) -> None:
         """The mapping's part of the transaction that was read has happened."""
-        pending = state.done.shaped.rows_pending
-        with named_position(self._newest_of(state).position):
-            state.done.take(state.current)
-        self.rows_pending += state.done.shaped.rows_pending - pending
-        state.current = Work()
+        before = work.pending.rows_pending
+        with named_position(self._newest_of(work.state).position):
+            work.pending.take(work.in_transaction)
+        self.rows_pending += work.pending.rows_pending - before
+        work.in_transaction = PendingRows()
 
     # ---- a transaction too big to hold ----
-    def opened(self, state: MappingState) -> Target:
+    def opened(self, work: MappingWork) -> Target:
         """The mapping's target, in a transaction."""
-        if id(state.target) not in self.open:
-            state.target.begin([s.name for s in self.states if s.target is state.target])
-            self.open.add(id(state.target))
-        return state.target
+        target = work.state.target
+        if id(target) not in self.open:
+            target.begin([one.state.name for one in self.works if one.state.target is target])
+            self.open.add(id(target))
+        return target
 
     def roll_back(self) -> None:
         """Undo what was written of the transaction being read."""
@@ -119,15 +122,15 @@ class CommitQueue:
             in_background: it may happen while the log is read on; else it has happened when this returns.
         """
         everyone = everyone or time.monotonic() - self.everyone_at_s >= self.limits.batch_interval_s_max
-        beside = not self.open and not any(s.xa.unsaved for s in self.states)  # begun beside those under way
+        beside = not self.open and not any(work.in_doubt.unsaved for work in self.works)  # begun beside those under way
         self._land_ended(report)
         joins = self.limits.joined_batches_max > 1 and beside and (in_background or bool(self.joining.queued))
         if (
             joins
-            and self.joining.pays(self.states)
-            and all(self.joining.may_wait(state, self.bytes_pending) for state in self.states)
+            and self.joining.pays(self.works)
+            and all(self.joining.may_wait(work, self.bytes_pending) for work in self.works)
         ):
-            self.joining.add([self._batch(state) for state in self.states if everyone or state.done.touched])
+            self.joining.add([self._batch(work) for work in self.works if everyone or not work.pending.is_empty])
             if self._joined_due():
                 self._start_joined(report)
         else:
@@ -153,18 +156,18 @@ class CommitQueue:
 
     def piece(
         self,
-        state: MappingState,
-        work: Work,
+        work: MappingWork,
+        rows: PendingRows,
         before: Sequence[Commit] = (),
         *,
         since: Position | None = None,
         joined: bool = False,
     ) -> MappingWrites:
         """What is to be written of this to the target. `since`: where it begins, if not where the last one ended."""
-        since = since or self._newest_of(state).position
-        begun = id(state.target) in self.open
+        since = since or self._newest_of(work.state).position
+        begun = id(work.state.target) in self.open
         with named_position(since):
-            piece = piece_of(state, work, before, begun=begun, joined=joined, descending=self.joining.descending)
+            piece = piece_of(work, rows, before, begun=begun, joined=joined, descending=self.joining.descending)
         piece.since = since
         return piece
 
@@ -179,10 +182,10 @@ class CommitQueue:
         # Written out while the target still works on what came before; checkpoints build on that one's.
         ready = []
         for target in self.targets:
-            states = [s for s in self.states if s.target is target and (everyone or s.done.touched or s.xa.unsaved)]
-            if states:
+            works = [work for work in self.works if work.state.target is target and (everyone or _has_work(work))]
+            if works:
                 before = self._newest(target) if beside else []
-                ready.append((target, before, [self.piece(state, state.done, before) for state in states]))
+                ready.append((target, before, [self.piece(work, work.pending, before) for work in works]))
         apart = [before if all(p.apart for p in mapping_writes) else [] for _, before, mapping_writes in ready]
         self._wait(report, but=[commit for before in apart for commit in before])
         for (target, _, mapping_writes), before in zip(ready, apart, strict=True):
@@ -190,7 +193,7 @@ class CommitQueue:
         self.broken = False
 
     def _start_commit(self, target: Target, mapping_writes: Sequence[MappingWrites], before: Sequence[Commit]) -> None:
-        stored = [self._numbered(self._batch(piece.state)) for piece in mapping_writes]
+        stored = [self._numbered(self._batch(piece.work)) for piece in mapping_writes]
         busy = [commit.lane for commit in before]
         lane = next(lane for lane in target.apply_connections(APPLY_CONNECTIONS) if lane not in busy)
         commit = Commit(lane, mapping_writes, stored)
@@ -222,7 +225,7 @@ class CommitQueue:
             apply_connections = 1 if self.alone[id(target)].left else APPLY_CONNECTIONS
             for batches in self.joining.parted(queued, target, apply_connections):
                 mapping_writes = [
-                    self.piece(one.state, one.work, commits, since=one.since, joined=True) for one in batches
+                    self.piece(one.work, one.rows, commits, since=one.since, joined=True) for one in batches
                 ]
                 stored = [self._numbered(one) for one in batches]
                 commits.append(
@@ -253,44 +256,48 @@ class CommitQueue:
         self.under_way.remove((target, commit))
         self.joining.landed(joined=commit.joined)
         self.alone[id(target)].landed(gave_way=commit.gave_way)
-        for state, checkpoint in zip(commit.states, commit.stored, strict=True):
-            state.checkpoint = checkpoint
-            state.xa.saved()
-            report(state)
+        for writes, checkpoint in zip(commit.mapping_writes, commit.stored, strict=True):
+            writes.work.state.checkpoint = checkpoint
+            writes.work.in_doubt.saved()
+            report(writes.work.state)
         self.broken = broken
 
     # ---- checkpoints ----
-    def _batch(self, state: MappingState) -> Batch:
+    def _batch(self, work: MappingWork) -> Batch:
         """What the mapping has done since its last one."""
-        batch = Batch(state, state.done, self._newest_of(state).position, self._checkpoint(state))
-        state.position = batch.checkpoint.position
-        state.done = Work()
-        self.stored[state.name] = batch.checkpoint
+        batch = Batch(work, work.pending, self._newest_of(work.state).position, self._checkpoint(work))
+        work.state.position = batch.checkpoint.position
+        work.pending = PendingRows()
+        self.stored[work.state.name] = batch.checkpoint
         return batch
 
     def _numbered(self, batch: Batch) -> Checkpoint:
         """The checkpoint of its end, with the number that its commit has (the target counts them, too)."""
-        state = batch.state
+        state = batch.work.state
         number = self.sequences[state.name] = self.sequences.get(state.name, state.checkpoint.sequence) + 1
         return replace(batch.checkpoint, sequence=number)
 
-    def _checkpoint(self, state: MappingState) -> Checkpoint:
-        position = self.cursor.position_of(state)
-        checkpoint, shaped = self._newest_of(state), state.done.shaped
+    def _checkpoint(self, work: MappingWork) -> Checkpoint:
+        position = self.cursor.position_of(work)
+        checkpoint, rows = self._newest_of(work.state), work.pending
         settled = checkpoint.phase is Phase.SETTLING and _passed(position, checkpoint.high_watermark)
         return replace(
             checkpoint,
             position=position,
             phase=Phase.REPLICATING if settled else checkpoint.phase,
             high_watermark=None if settled else checkpoint.high_watermark,
-            changes_applied=checkpoint.changes_applied + shaped.rows_upserted + shaped.rows_deleted,
-            rows_filtered=checkpoint.rows_filtered + shaped.rows_filtered,
+            changes_applied=checkpoint.changes_applied + rows.rows_upserted + rows.rows_deleted,
+            rows_filtered=checkpoint.rows_filtered + rows.rows_filtered,
             source_time_unix_s=self.source_time_unix_s or checkpoint.source_time_unix_s,
-            altered=checkpoint.altered or state.altered,
-            key=state.plan.key,
-            in_doubt=dict(state.xa.tokens),
+            altered=checkpoint.altered or work.altered,
+            key=work.state.plan.key,
+            in_doubt=dict(work.in_doubt.tokens),
             last_error="",
         )
+
+
+def _has_work(work: MappingWork) -> bool:
+    return work.in_doubt.unsaved or not work.pending.is_empty
 
 
 def _passed(position: Position, high_watermark: Position | None) -> bool:

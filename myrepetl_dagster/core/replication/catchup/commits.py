@@ -31,8 +31,9 @@ from ...model.position import Position
 from ...plan.table_plan import TablePlan, UniqueKeys
 from ...rows.event_encoder import STRETCH_ROWS, RowChanges
 from ...rows.pending_rows import LiteralOrder, PendingRows, Rendered, RowsToWrite, SortedRows
-from ..mapping_state import MappingState, Work, named_mapping
+from ..mapping_state import MappingState, named_mapping
 from ..ports import Target
+from .work import MappingWork
 
 APPLY_CONNECTIONS = 3
 
@@ -50,7 +51,7 @@ def named_position(since: Position | None) -> Iterator[None]:
 class MappingWrites:
     """What one mapping writes in a commit: all at once, or `early` and `late`, with the earlier commit's in between."""
 
-    state: MappingState
+    work: MappingWork
     plan: TablePlan
     clear: bool
     whole: RowsToWrite = None
@@ -63,22 +64,22 @@ class MappingWrites:
 
     def write(self, lane: Target) -> None:
         """Write all of it."""
-        with named_mapping(self.state):
+        with named_mapping(self.work.state):
             if self.clear:
-                lane.clear(self.state.plan)
+                lane.clear(self.work.state.plan)
             for part in (self.whole, self.late, self.early):  # deletes are in `late`
                 self.write_part(lane, part)
 
     def write_part(self, lane: Target, part: RowsToWrite) -> None:
         """Write `early` or `late`."""
-        with named_mapping(self.state):
+        with named_mapping(self.work.state):
             if isinstance(part, RowChanges):
                 lane.write_changes(self.plan, part, descending=self.descending)
             elif isinstance(part, SortedRows):
                 self._write_out(lane, part)
             else:  # in order, and as the others no more written out at once than is written at once
                 for start in range(0, len(part or ()), STRETCH_ROWS):
-                    lane.write(self.plan, (part or ())[start : start + STRETCH_ROWS], exact=self.state.exact)
+                    lane.write(self.plan, (part or ())[start : start + STRETCH_ROWS], exact=self.work.state.settled)
 
     def _write_out(self, lane: Target, part: SortedRows) -> None:
         with named_position(self.since):
@@ -86,12 +87,12 @@ class MappingWrites:
                 if isinstance(stretch, Rendered):
                     lane.write_rendered(self.plan, stretch)
                 else:
-                    lane.write(self.plan, stretch, exact=self.state.exact)
+                    lane.write(self.plan, stretch, exact=self.work.state.settled)
 
 
 def piece_of(
-    state: MappingState,
-    work: Work,
+    work: MappingWork,
+    rows: PendingRows,
     before: Sequence[Commit] = (),
     *,
     begun: bool = False,
@@ -109,29 +110,29 @@ def piece_of(
     Raises:
         UnsupportedEvent: an image holds what no value of its column can be.
     """
-    shaped = work.shaped
-    shaped.check()
-    piece = MappingWrites(state, state.written, work.clear, descending=descending)
+    state = work.state
+    rows.check()
+    piece = MappingWrites(work, work.plan_of_rows, rows.clear_first, descending=descending)
     no_collisions = piece.plan.unique_keys is UniqueKeys.NONE
     order = literal_order(piece.plan)
-    by_key = no_collisions and not work.clear
+    by_key = no_collisions and not rows.clear_first
     if by_key:
-        piece.written = shaped
+        piece.written = rows
     as_changes = (
         by_key
-        and state.exact  # else a row may be there that the log has yet to insert
-        and state.target.takes_changes(piece.plan, shaped.rows_pending, begun=begun)
+        and state.settled  # else a row may be there that the log has yet to insert
+        and state.target.takes_changes(piece.plan, rows.rows_pending, begun=begun)
     )
     taken = [one.written_for(state) for one in before]
     if by_key and taken and None not in taken:
         held = [one for one in taken if one is not None]
         by_index = state.target.is_large(piece.plan)
-        parts = shaped.apart(held, order, as_changes=as_changes, by_index=by_index)
+        parts = rows.apart(held, order, as_changes=as_changes, by_index=by_index)
         if parts is not None:
             piece.early, piece.late = parts
             piece.apart = True
             return piece
-    piece.whole = shaped.by_key(order, as_changes=as_changes) if no_collisions else shaped.to_mutations()
+    piece.whole = rows.by_key(order, as_changes=as_changes) if no_collisions else rows.to_mutations()
     if joined:
         piece.late, piece.whole, piece.apart = piece.whole, None, True
     return piece
@@ -159,11 +160,11 @@ class Commit:
 
     @property
     def states(self) -> list[MappingState]:
-        return [piece.state for piece in self.mapping_writes]
+        return [piece.work.state for piece in self.mapping_writes]
 
     def written_for(self, state: MappingState) -> PendingRows | None:
         """The rows that it writes for a mapping; None where it cannot be told by their keys."""
-        piece = next((one for one in self.mapping_writes if one.state is state), None)
+        piece = next((one for one in self.mapping_writes if one.work.state is state), None)
         return PendingRows() if piece is None else piece.written
 
     def after(self, before: Sequence[Commit], *, begun: bool) -> Callable[[], Waiting]:
@@ -191,8 +192,8 @@ class Commit:
             self.lane.begin([state.name for state in self.states])
         for piece in self.mapping_writes:
             piece.write(self.lane)
-            if piece.state.xa.unsaved:
-                piece.state.xa.save(piece.state.name, self.lane.prepared())
+            if piece.work.in_doubt.unsaved:
+                piece.work.in_doubt.save(piece.work.state.name, self.lane.prepared())
         self.ending = True
         self.lane.commit(self.stored)
 

@@ -7,33 +7,35 @@ from dataclasses import replace
 
 from ...model.errors import PositionLost
 from ...model.position import Position, Transaction, earliest
-from ..mapping_state import MappingState
+from .work import MappingWork
 
 
 class LogCursor:
     """Begins where the mapping stands that is furthest back; the others join when it comes to where they stand.
 
-    It keeps the mappings' `position` and `joined`; after a failover it also sets their high watermarks anew.
+    It keeps the mappings' `position` and `at_stream`; after a failover it also sets their high watermarks anew.
 
     Args:
-        states: the mappings of one source, any of them ahead of others.
+        works: the mappings of one source, any of them ahead of others.
         until: the source's head.
     """
 
-    def __init__(self, states: Sequence[MappingState], until: Position) -> None:
-        self.states = states
+    def __init__(self, works: Sequence[MappingWork], until: Position) -> None:
+        self.works = works
         self.until = until
         # When files of the log were begun; with it a checkpoint knows its file again.
-        self.births = {s.position.file: s.position.birth_unix_s for s in states if s.position.server == until.server}
+        places = [work.state.position for work in works]
+        self.births = {place.file: place.birth_unix_s for place in places if place.server == until.server}
         self.position = self._start()
         self.place = self.position.order if self.position.gtid_set is None else (0, 0)
-        self.ahead = [state for state in states if not state.joined]
+        self.ahead = [work for work in works if not work.at_stream]
 
     def _start(self) -> Position:
-        start = earliest([_on_server(state.position, self.until) for state in self.states])
-        for state in self.states:
+        start = earliest([_on_server(work.state.position, self.until) for work in self.works])
+        for work in self.works:
+            state = work.state
             state.position = _on_server(state.position, self.until)
-            state.joined = start.covers(state.position)
+            work.at_stream = start.covers(state.position)
             high = state.checkpoint.high_watermark
             if high is not None and high.server != self.until.server:
                 # Its place is not known here, and its GTIDs may lack some whose rows the copy has seen.
@@ -66,9 +68,9 @@ class LogCursor:
 
     def committed(self, transaction: Transaction) -> None:
         """The same as `advance`, of a transaction that has happened: mappings that are ahead have it, or have now."""
-        for state in self.ahead:
-            if not state.position.includes(transaction):
-                state.position = state.position.after(transaction)
+        for work in self.ahead:
+            if not work.state.position.includes(transaction):
+                work.state.position = work.state.position.after(transaction)
         self.advance(transaction)
 
     def advance(self, transaction: Transaction) -> None:
@@ -76,9 +78,9 @@ class LogCursor:
         self.position = self.position.after(transaction)
         self.moved(transaction.file, transaction.end_offset_bytes)
         if self.ahead:
-            for state in self.ahead:
-                state.joined = self.position.covers(state.position)
-            self.ahead = [state for state in self.ahead if not state.joined]
+            for work in self.ahead:
+                work.at_stream = self.position.covers(work.state.position)
+            self.ahead = [work for work in self.ahead if not work.at_stream]
 
     def moved(self, file: str, offset_bytes: int, birth_unix_s: int = 0) -> None:
         """Note how far the log is read; outside a transaction that is a position, too."""
@@ -92,20 +94,20 @@ class LogCursor:
         else:
             self.place = max(self.place, self.position.order)
 
-    def position_of(self, state: MappingState) -> Position:
+    def position_of(self, work: MappingWork) -> Position:
         """Where a mapping stands."""
-        position = self.position if state.joined else state.position
+        position = self.position if work.at_stream else work.state.position
         return replace(position, birth_unix_s=self.births.get(position.file, 0))
 
-    def check_joined(self) -> None:
+    def check_at_stream(self) -> None:
         """At the end of the log.
 
         Raises:
             PositionLost: a mapping is ahead of all that there is.
         """
-        ahead = [state for state in self.states if not state.joined]
+        ahead = [work.state.name for work in self.works if not work.at_stream]
         if ahead:
-            names = ", ".join(state.name for state in ahead)
+            names = ", ".join(ahead)
             raise PositionLost(
                 f"the checkpoint of {names} holds transactions that this source never wrote",
                 hint="Is it another server than before? Run the `snapshot` job for these mappings.",

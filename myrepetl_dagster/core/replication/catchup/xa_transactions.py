@@ -10,9 +10,12 @@ from dataclasses import replace
 
 from ...binlog.events import XaDecided
 from ...model.position import Transaction
-from ..mapping_state import CommittedUnseen, CurrentTransaction, MappingState, Report, Work, named_mapping
+from ...rows.pending_rows import PendingRows
+from ..mapping_state import Report, named_mapping
 from .commit_queue import CommitQueue
-from .in_doubt import PARTS, keep, unpacked
+from .in_doubt import PARTS, Recalled, keep, unpacked
+from .outcomes import CommittedUnseen
+from .work import CurrentTransaction, MappingWork
 
 
 class XaTransactions:
@@ -22,8 +25,8 @@ class XaTransactions:
         current: the transaction being read.
     """
 
-    def __init__(self, states: Sequence[MappingState], queue: CommitQueue, current: CurrentTransaction) -> None:
-        self.states = states
+    def __init__(self, works: Sequence[MappingWork], queue: CommitQueue, current: CurrentTransaction) -> None:
+        self.works = works
         self.queue = queue
         self.current = current
 
@@ -34,11 +37,11 @@ class XaTransactions:
     def prepared(self, xid: str, transaction: Transaction, report: Report) -> None:
         """The transaction being read is in doubt from here on."""
         self.queue.land(report)
-        for state in self._new_to(transaction):
-            if state.xa.in_parts:
-                self.keep_part(state)
-            state.xa.add(xid, self.current.xa_token, state.written, state.current.shaped)
-            state.current = Work()
+        for work in self._new_to(transaction):
+            if work.in_doubt.in_parts:
+                self.keep_part(work)
+            work.in_doubt.add(xid, self.current.xa_token, work.plan_of_rows, work.in_transaction)
+            work.in_transaction = PendingRows()
 
     def decided(self, event: XaDecided, report: Report) -> None:
         """What was kept happens now, or never did.
@@ -47,49 +50,56 @@ class XaTransactions:
             CommittedUnseen: it happens, and some mappings have never seen it prepared.
         """
         self.queue.land(report)
-        states = self._new_to(event.transaction)
-        unseen = [s for s in states if event.xid not in s.xa.tokens]
+        works = self._new_to(event.transaction)
+        unseen = [work.state for work in works if event.xid not in work.in_doubt.tokens]
         if event.committed:
             if unseen:
                 self.queue.commit(report, everyone=True)
                 raise CommittedUnseen(unseen, event.transaction)
-            recalled = [s.xa.recall(event.xid, s.name, s.target.prepared, s.plan) for s in states]
+            recalled = [_recalled(work, event.xid) for work in works]
             fits = [
-                rows is None or rows[0].columns == s.written.columns for s, rows in zip(states, recalled, strict=True)
+                rows is None or rows[0].columns == work.plan_of_rows.columns
+                for work, rows in zip(works, recalled, strict=True)
             ]
-            if not all(fits) or any(s.xa.is_in_parts(event.xid) for s in states):
+            if not all(fits) or any(work.in_doubt.is_in_parts(event.xid) for work in works):
                 self.queue.commit(report)  # what came before is written before
         else:
-            recalled = [None] * len(states)
-        for state, rows in zip(states, recalled, strict=True):
-            parts = state.xa.decided(event.xid)
+            recalled = [None] * len(works)
+        for work, rows in zip(works, recalled, strict=True):
+            parts = work.in_doubt.decided(event.xid)
             if rows is not None:
-                state.written = rows[0]
-                self.current.work_of(state).take(Work(rows[1]))
+                work.plan_of_rows = rows[0]
+                self.current.rows_of(work).take(rows[1])
             elif event.committed and parts:
-                self._apply_kept(state, parts)
+                self._apply_kept(work, parts)
 
-    def apply_parts(self, state: MappingState) -> None:
+    def apply_parts(self, work: MappingWork) -> None:
         """What was kept of the transaction being read happens: it ends in an XA COMMIT … ONE PHASE."""
-        self._apply_kept(state, PARTS + self.current.xa_token)
+        self._apply_kept(work, PARTS + self.current.xa_token)
 
-    def keep_part(self, state: MappingState) -> None:
+    def keep_part(self, work: MappingWork) -> None:
         """Put what has been read of the transaction into the table of prepared rows."""
-        rows = self.queue.opened(state).prepared()
-        keep(rows, state.name, PARTS + self.current.xa_token, state.written, state.current.shaped)
-        state.current = Work()
-        state.xa.in_parts = state.xa.moved = True
+        table = self.queue.opened(work).prepared()
+        keep(table, work.state.name, PARTS + self.current.xa_token, work.plan_of_rows, work.in_transaction)
+        work.in_transaction = PendingRows()
+        work.in_doubt.in_parts = work.in_doubt.moved = True
 
-    def _new_to(self, transaction: Transaction) -> list[MappingState]:
-        return [s for s in self.states if s.joined or not s.position.includes(transaction)]
+    def _new_to(self, transaction: Transaction) -> list[MappingWork]:
+        return [work for work in self.works if work.at_stream or not work.state.position.includes(transaction)]
 
-    def _apply_kept(self, state: MappingState, token: str) -> None:
+    def _apply_kept(self, work: MappingWork, token: str) -> None:
         """Write rows from the table of prepared ones, in the target's open transaction."""
-        table = self.queue.opened(state).prepared()
+        state = work.state
+        table = self.queue.opened(work).prepared()
         for payload in table.kept(state.name, token):
-            plan, shaped = unpacked(state.plan, payload)
+            plan, rows = unpacked(state.plan, payload)
             with named_mapping(state):
-                state.target.write(plan, shaped.mutations, exact=state.exact)
-            self.current.work_of(state).take(Work(replace(shaped, mutations=[])))
-        state.xa.in_parts = False
-        state.xa.moved = True
+                state.target.write(plan, rows.mutations, exact=state.settled)
+            self.current.rows_of(work).take(replace(rows, mutations=[]))
+        work.in_doubt.in_parts = False
+        work.in_doubt.moved = True
+
+
+def _recalled(work: MappingWork, xid: str) -> Recalled | None:
+    state = work.state
+    return work.in_doubt.recall(xid, state.name, state.target.prepared, state.plan)
