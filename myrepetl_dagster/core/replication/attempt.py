@@ -19,17 +19,17 @@ from .catchup.work import MappingWork
 from .mapping_state import MappingState, Report, named_mapping
 from .ports import Source, Target
 from .snapshot.copy import Copies, can_sweep, store
-from .snapshot.window_copy import FastCopies
+from .snapshot.window_copy import WindowCopies
 
 log = logging.getLogger("myrepetl")
 
 Copier = Callable[[Source, Limits, Report], Copies]
 
 
-def fast_copies(source: Source, limits: Limits, report: Report) -> Copies:
+def window_copies(source: Source, limits: Limits, report: Report) -> Copies:
     """The copies for real servers."""
     assert isinstance(source, MySQLSource)
-    return FastCopies(source, limits, report)
+    return WindowCopies(source, limits, report)
 
 
 class Attempt:

@@ -23,7 +23,7 @@ from ..source.mysql_source import MySQLSource
 from ..target.control import Claims
 from ..target.event_replay import Replay
 from ..target.mysql_target import MySQLTarget
-from .attempt import Attempt, fast_copies
+from .attempt import Attempt, window_copies
 from .catchup.outcomes import Place, SchemaChanged
 from .mapping_state import MappingState
 from .planner import Planner, Servers
@@ -165,7 +165,14 @@ class SourceRun:
                     limits = self._limits(plans)
                     start_at = partial(servers.source.position_at, *log_start) if log_start else None
                     run = Attempt(
-                        servers.source, plans, limits, self._report, self._begun, self.copy_again, fast_copies, start_at
+                        servers.source,
+                        plans,
+                        limits,
+                        self._report,
+                        self._begun,
+                        self.copy_again,
+                        window_copies,
+                        start_at,
                     )
                     run.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
                     self._note_lag(servers.source)

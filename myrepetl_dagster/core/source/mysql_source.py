@@ -18,6 +18,7 @@ from ..model.position import Position
 from ..model.tables import Column, Row, Table, TableName
 from ..mysql.connect import Use, close_quietly, connect, query
 from ..mysql.describe import columns_of
+from ..mysql.protocol import row_packets
 from ..plan.table_plan import TablePlan
 from ..values.sql import keys_condition, quote_name
 from . import snapshot_reader
@@ -127,6 +128,15 @@ class MySQLSource(SourceLog):
         with self.doing(f"looking for keys of {plan.source.name}"):
             try:
                 yield from snapshot_reader.read_keys(self.snapshot_connection, self.relation(plan), condition)
+            except BaseException:  # also where the caller stops early
+                self.discard_snapshot_connection()
+                raise
+
+    def read_packets(self, table: TableName, sql: str, bytes_max: int) -> Generator[list[bytes], None, None]:
+        """The result rows of a SELECT (in the form of literals), in lists of about `bytes_max` bytes."""
+        with self.doing(f"copying {table}"):
+            try:
+                yield from row_packets(self.snapshot_connection, sql.encode("latin-1"), bytes_max)
             except BaseException:  # also where the caller stops early
                 self.discard_snapshot_connection()
                 raise

@@ -8,7 +8,7 @@ collation has to be understood here.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..values.cells import FLOAT_TYPES, INTEGER_TYPES, LABEL_BYTES_MAX, TEMPORAL
 from ..values.collations import charset_of
 from ..values.literals import literal_of
 from ..values.sql import keyset_condition, sql_name, sql_text
-from ..values.text_rows import fields
+from ..values.text_rows import fields, key_reader
 
 CHUNK_BYTES_MAX = 4 * 2**20  # with the last row of a chunk on top, however long it is
 
@@ -57,6 +57,20 @@ class Relation:
     def key_indexes(self) -> tuple[int, ...]:
         names = [c.name for c in self.layout]
         return tuple(names.index(name) for name in self.key)
+
+    def key_reader(self, places: Sequence[int], skip: int = 0) -> Callable[[bytes], tuple[str, ...]]:
+        """Reads the key of a result row's packet, as literals.
+
+        Args:
+            places: where the key is among the row's fields, without the first `skip`.
+        """
+        return key_reader([self.layout[i] for i in self.key_indexes], places, skip)
+
+    def after_sql(self, after: tuple[str, ...] | None, rows_max: int) -> str:
+        """The end of a SELECT of the next rows in key order after a key; None: of the first ones."""
+        order = ", ".join(sql_name(name) for name in self.key)
+        where = f" WHERE {keyset_condition(self.key, after)}" if after else ""
+        return f"{where} ORDER BY {order} LIMIT {rows_max}"
 
 
 def whole_value(column: Column) -> str:
@@ -161,9 +175,7 @@ def read_chunk(
     connection: Connection[Any], relation: Relation, after_key: tuple[str, ...] | None, rows_max: int
 ) -> Chunk:
     """The next rows after a key: fewer than rows_max where they are long, and then the connection is closed."""
-    order = ", ".join(sql_name(name) for name in relation.key)
-    where = f" WHERE {keyset_condition(relation.key, after_key)}" if after_key else ""
-    sql = f"{relation.select_sql}{where} ORDER BY {order} LIMIT {rows_max}"
+    sql = relation.select_sql + relation.after_sql(after_key, rows_max)
     packets = next(row_packets(connection, sql.encode("latin-1"), CHUNK_BYTES_MAX, rows_max + 1), [])
     cut = sum(map(len, packets)) >= CHUNK_BYTES_MAX
     if cut:

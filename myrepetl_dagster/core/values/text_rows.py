@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..model.limits import LONG_BYTES
+from ..model.tables import Column
+from .cells import cell_from_text
+from .literals import literal_of
 
 NULL = 0xFB
 
@@ -37,6 +40,21 @@ def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
 
 
 LENGTH_BYTES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
+
+
+def key_reader(columns: Sequence[Column], places: Sequence[int], skip: int) -> Callable[[bytes], tuple[str, ...]]:
+    """Reads the literals of some columns of a row's packet.
+
+    Args:
+        places: where the columns are among the fields without the first `skip`.
+    """
+    readers = [(at, cell_from_text(column), literal_of(column)) for at, column in zip(places, columns, strict=True)]
+
+    def read(packet: bytes) -> tuple[str, ...]:
+        values = fields(packet, skip)
+        return tuple([literal(cell(values[at])) for at, cell, literal in readers])
+
+    return read
 
 
 def fields_at(packets: Sequence[bytes], starts: Sequence[int]) -> tuple[list[bytes | None], list[int]]:

@@ -244,7 +244,7 @@ def test_only_the_rows_that_sql_cannot_do_go_through_python(
 
 def test_many_rows_that_sql_cannot_do(servers: Servers, flavour: Flavour, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the source can render too few rows, the table goes through Python, and nothing is lost or counted twice."""
-    monkeypatch.setattr(window_copy, "ODD_ROWS_MAX", 3)
+    monkeypatch.setattr(window_copy, "UNRENDERABLE_ROWS_MAX", 3)
     world = pair(servers, Route(flavour, True, flavour))
     world.limits["copy_window_rows"] = 10
     rows = ", ".join(f"({n}, '{'ж' if n > 20 else 'z'}{n}', {n % 3})" for n in range(45))

@@ -151,7 +151,7 @@ def test_doubles_keep_every_digit(world: Pair, monkeypatch: pytest.MonkeyPatch, 
     assert repr(world.target_rows("q", columns)) == repr(world.source_rows("t", columns))
 
 
-def test_odd_values_go_through_python(world: Pair) -> None:
+def test_unrenderable_rows_go_through_python(world: Pair) -> None:
     """An ENUM's error value and a JSON number that text cannot keep: the copy goes on in Python and is exact."""
     mode = "SET sql_mode=''"
     json = "JSON_OBJECT('p', CAST('1.50' AS DECIMAL(5,2)), 'a', JSON_ARRAY(12345678901234567890.123), 'k\"\\'', 1.10)"

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.replication.snapshot.bulk_select import NotAlike, _alike
+from myrepetl_dagster.core.replication.snapshot.bulk_select import _alike
 from myrepetl_dagster.core.replication.snapshot.tuple_select import _literal_of_result
+from myrepetl_dagster.core.replication.snapshot.window_select import CannotTake
 from myrepetl_dagster.core.rows.value_transforms import read_columns, row_by_row
 from myrepetl_dagster.core.values.bulk_parameters import BLOB, TEXT
 from myrepetl_dagster.core.values.cells import from_python
@@ -74,5 +75,5 @@ def test_results_that_share_a_type() -> None:
 @pytest.mark.parametrize("cells", [["a", 1], [b"a", "a"], [1.5], [2**63], ["\ud800"], [True, 1.0]])
 def test_results_that_do_not(cells: list[object]) -> None:
     """What differs in type from row to row, or has no plain parameter, is for literals."""
-    with pytest.raises(NotAlike):
+    with pytest.raises(CannotTake):
         _alike(cells)

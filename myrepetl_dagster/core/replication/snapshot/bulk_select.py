@@ -18,8 +18,9 @@ from typing import Any
 from ...model.tables import Cell, Column
 from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from ...rows.bulk_encoder import UTF8
+from ...rows.pending_rows import LiteralKey
 from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
-from ...source.snapshot_reader import whole_value
+from ...source.snapshot_reader import Relation, whole_value
 from ...transforms.pushdown import condition_sql, transformed_sql, unsure_sql
 from ...values.bulk_parameters import BLOB, DECIMAL, NULL_PARAMETER, TEXT, BulkRows, parameter
 from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, from_python
@@ -27,6 +28,7 @@ from ...values.literals import any_literal
 from ...values.sql import sql_name
 from ...values.text_rows import LENGTH_BYTES, NULL
 from .rendered_literals import float_text
+from .window_select import CannotTake, TakenRows
 
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "enum", "set"})
 _BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob"})
@@ -37,46 +39,46 @@ _BIGINT = 8
 _BIGINT_FORM = struct.Struct("<Bq")
 # A row's mark, before its parameters, where rows may differ in it: written as it is, read again and written by
 # Python, left out by the filter.
-_PLAIN, _ODD, _FILTERED = b"\x010", b"\x011", b"\x012"
+_PLAIN, _UNRENDERABLE, _FILTERED = b"\x010", b"\x011", b"\x012"
 
 
 @dataclass(frozen=True, slots=True)
 class BulkSelect:
-    """How a mapping is read so. `sql` is what is selected, `plan` has the columns in the order of the parameters,
-    `key_fields` say where the key is among a row's fields.
+    """How a mapping is read as parameters (`window_select.WindowSelect`).
 
     Of a row's fields first is its mark, if it is marked, then those that pass through Python, whose parameters are the
-    last ones.
+    last ones. `plan` has the columns in the order of the parameters.
     """
 
-    sql: str
+    select_sql: str
+    key: Callable[[bytes], LiteralKey]
     plan: TablePlan
     values: tuple[str, ...]
     types: bytes
-    key_fields: tuple[int, ...]
     marked: bool
     in_python: tuple[Callable[[bytes | None], Cell], ...]
 
-    def rows(self, packets: Sequence[bytes]) -> tuple[BulkRows, list[bytes], int]:
-        """(the rows to write, packets of those that only Python can write, how many the filter leaves out).
-
-        Raises:
-            RowRejected: a transform failed; on which row, `shaper.py` can tell.
-            NotAlike: the transforms' results cannot be parameters of one type.
-        """
-        odd: list[bytes] = []
+    def take(self, packets: Sequence[bytes]) -> TakenRows:
+        """As `WindowSelect.take`. A transform's error does not say on which row: `shaper.py` can tell."""
+        unrenderable: list[bytes] = []
         filtered = 0
         if self.marked:
             marks = [packet[:2] for packet in packets]
             filtered = marks.count(_FILTERED)
-            odd = [packet for packet, mark in zip(packets, marks, strict=True) if mark == _ODD]
+            unrenderable = [packet for packet, mark in zip(packets, marks, strict=True) if mark == _UNRENDERABLE]
             plain = [packet[2:] for packet, mark in zip(packets, marks, strict=True) if mark == _PLAIN]
-            assert len(plain) + len(odd) + filtered == len(packets), "a row without a mark"
+            assert len(plain) + len(unrenderable) + filtered == len(packets), "a row without a mark"
         else:
             plain = list(packets)
-        if self.in_python and plain:
-            return self._through_python(plain), odd, filtered
-        return BulkRows(self.values, self.types, self._parameters(plain)), odd, filtered
+        if not plain:
+            return TakenRows(None, filtered, unrenderable)
+        rows, plan = self._bulk_rows(plain), self.plan
+        return TakenRows(lambda target: target.write_parameters(plan, rows), filtered, unrenderable)
+
+    def _bulk_rows(self, rows: Sequence[bytes]) -> BulkRows:
+        if self.in_python:
+            return self._through_python(rows)
+        return BulkRows(self.values, self.types, self._parameters(rows))
 
     def _parameters(self, rows: Sequence[bytes]) -> list[bytes]:
         count = len(self.types) // 2
@@ -92,27 +94,18 @@ class BulkSelect:
         return BulkRows(self.values, types, made)
 
 
-class NotAlike(Exception):
-    """A transform's results are of types that no parameter's type is for."""
-
-
-def bulk_select(plan: TablePlan, layout: Sequence[Column], key: Sequence[str]) -> BulkSelect | None:
-    """How the plan's rows are read as parameters; None where they cannot be.
-
-    Args:
-        layout: the columns that the snapshot reads, by the names that the plan's columns have.
-        key: the columns by which it goes through them.
-    """
+def bulk_select(plan: TablePlan, relation: Relation) -> BulkSelect | None:
+    """How the plan's rows are read as parameters; None where they cannot be."""
     if plan.unique_keys is not UniqueKeys.NONE:
         return None
-    by_name = {column.name: column for column in layout}
+    by_name = {column.name: column for column in relation.layout}
     values: list[str] = []
     types: list[int] = []
     fields: list[str] = []
     last: list[PlannedColumn] = []
     columns: list[PlannedColumn] = []
     place: dict[str, int] = {}  # of columns that are read as they are, among the fields
-    odd: list[str] = []
+    unrenderable: list[str] = []  # conditions
     for planned in plan.columns:
         if planned.transform is not None:
             last.append(planned)
@@ -132,20 +125,20 @@ def bulk_select(plan: TablePlan, layout: Sequence[Column], key: Sequence[str]) -
         if sql == sql_name(column.name):
             place[column.name] = len(fields) - 1
         if column.type == "enum":  # its error value, which no parameter can be
-            odd.append(f"({sql_name(column.name)} + 0 = 0)")
-    if any(name not in place for name in key):
+            unrenderable.append(f"({sql_name(column.name)} + 0 = 0)")
+    if any(name not in place for name in relation.key):
         return None
     read = [by_name[planned.source] for planned in last if planned.source is not None]
-    mark = _mark(plan, by_name, odd)
+    mark = _mark(plan, by_name, unrenderable)
     if mark is None or not all(_for_python(*pair) for pair in zip(last, read, strict=True)):
         return None
     first = [*([mark] if mark else []), *map(whole_value, read)]
     return BulkSelect(
-        ", ".join(first + fields),
+        f"SELECT {', '.join(first + fields)} FROM {relation.from_sql}",
+        relation.key_reader([place[name] + len(first) for name in relation.key]),
         replace(plan, columns=(*columns, *last)) if last else plan,
         (*values, *("?" for _ in last)),
         bytes(types),
-        tuple(place[name] + len(first) for name in key),
         marked=bool(mark),
         in_python=tuple(transformed(plan, *pair, from_python) for pair in zip(last, read, strict=True)),
     )
@@ -169,15 +162,15 @@ def _alike(cells: Sequence[Any]) -> tuple[int, list[bytes]]:
             return _BIGINT, [NULL_PARAMETER if cell is None else _BIGINT_FORM.pack(0, cell) for cell in cells]
     except (UnicodeEncodeError, struct.error):  # half a character, a number of more than 64 bits
         pass
-    raise NotAlike
+    raise CannotTake
 
 
-def _mark(plan: TablePlan, layout: dict[str, Column], odd: Sequence[str]) -> str | None:
+def _mark(plan: TablePlan, layout: dict[str, Column], unrenderable: Sequence[str]) -> str | None:
     """The field that tells what becomes of a row; '' where all become the same, None where Python has to look."""
-    written = f"IF({' OR '.join(odd)}, '1', '0')" if odd else "'0'"
+    written = f"IF({' OR '.join(unrenderable)}, '1', '0')" if unrenderable else "'0'"
     expression = plan.mapping.filter
     if expression is None:
-        return written if odd else ""
+        return written if unrenderable else ""
     passes = condition_sql(expression, layout)
     unsure = unsure_sql(expression, layout)
     return None if passes is None else f"IF({passes}, {written}, IF({unsure}, '1', '2'))"

@@ -15,13 +15,16 @@ from itertools import compress
 
 from ...model.tables import Column
 from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
+from ...rows.pending_rows import LiteralKey
 from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
-from ...source.snapshot_reader import whole_value
+from ...source.snapshot_reader import Relation, whole_value
 from ...transforms.pushdown import condition_sql, unsure_sql
 from ...values.cells import cell_from_text, from_python
 from ...values.literals import any_literal, literal_for, literal_of
+from ...values.sql import sql_name
 from ...values.text_rows import views_at
 from .rendered_literals import column_sql
+from .window_select import TakenRows
 
 Literal = Callable[[bytes | None], bytes]  # of a field, as the server sent it
 
@@ -30,25 +33,19 @@ _FILTERED = b""  # what stands in the place of a tuple where the filter leaves t
 
 @dataclass(frozen=True, slots=True)
 class TupleSelect:
-    """How a mapping is read so. `sql` is what is selected, `plan` has the columns in the order of the tuples,
-    `in_python` makes the literals of its last ones, whose fields are before the tuple's.
+    """How a mapping is read as tuples (`window_select.WindowSelect`).
+
+    A row's fields are those of its last columns, the tuple, and the key. `plan` has the columns in the order of the
+    tuples, `in_python` makes the literals of its last ones.
     """
 
-    sql: str
+    select_sql: str
+    key: Callable[[bytes], LiteralKey]
     plan: TablePlan
     in_python: tuple[Literal, ...]
 
-    @property
-    def fields(self) -> int:
-        """How many fields `sql` makes."""
-        return 1 + len(self.in_python)
-
-    def rows(self, packets: Sequence[bytes]) -> tuple[list[bytes | memoryview], list[bytes], int]:
-        """(the tuples to write, packets of rows that only Python can write, how many the filter leaves out).
-
-        Raises:
-            RowRejected: a transform failed; on which row, `shaper.py` can tell.
-        """
+    def take(self, packets: Sequence[bytes]) -> TakenRows:
+        """As `WindowSelect.take`. A transform's error does not say on which row: `shaper.py` can tell."""
         columns, starts = read_columns(packets, 0, len(self.in_python))
         found = views_at(packets, starts)
         rows = [row for row in found if row]
@@ -57,24 +54,25 @@ class TupleSelect:
             literals = row_by_row(self.in_python, [compress(values, found) for values in columns])
             ends = literals[0] if len(literals) == 1 else map(b",".join, zip(*literals, strict=True))
             rows = [b"".join((row, end, b")")) for row, end in zip(rows, ends, strict=True)]
-        if len(rows) == len(found):
-            return rows, [], 0
-        odd = [packet for packet, row in zip(packets, found, strict=True) if row is None]
-        return rows, odd, found.count(_FILTERED)
+        filtered, unrenderable = 0, []
+        if len(rows) < len(found):
+            filtered = found.count(_FILTERED)
+            unrenderable = [packet for packet, row in zip(packets, found, strict=True) if row is None]
+        if not rows:
+            return TakenRows(None, filtered, unrenderable)
+        plan = self.plan
+        return TakenRows(lambda target: target.write_tuples(plan, rows), filtered, unrenderable)
 
 
-def tuple_select(plan: TablePlan, layout: Sequence[Column]) -> TupleSelect | None:
+def tuple_select(plan: TablePlan, relation: Relation) -> TupleSelect | None:
     """How the plan's rows are read as tuples; None where Python is needed for whole rows.
 
     A tuple is NULL for a row that the source cannot render: one that is longer than its max_allowed_packet, or that
     holds what only Python can write.
-
-    Args:
-        layout: the columns that the snapshot reads, by the names that the plan's columns have.
     """
     if plan.unique_keys is not UniqueKeys.NONE:
         return None
-    by_name = {column.name: column for column in layout}
+    by_name = {column.name: column for column in relation.layout}
     in_sql: list[PlannedColumn] = []
     parts: list[str] = []
     last: list[PlannedColumn] = []
@@ -91,8 +89,10 @@ def tuple_select(plan: TablePlan, layout: Sequence[Column]) -> TupleSelect | Non
     if row is None:
         return None
     read = [by_name[planned.source] for planned in last if planned.source is not None]
+    selected = [*map(whole_value, read), row, *map(sql_name, relation.key)]
     return TupleSelect(
-        ", ".join([*map(whole_value, read), row]),
+        f"SELECT {', '.join(selected)} FROM {relation.from_sql}",
+        relation.key_reader(range(len(relation.key)), skip=len(read) + 1),
         replace(plan, columns=(*in_sql, *last)) if last else plan,
         tuple(_literal(plan, planned, column) for planned, column in zip(last, read, strict=True)),
     )

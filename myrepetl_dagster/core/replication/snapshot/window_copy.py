@@ -3,15 +3,16 @@
 The next window, of the same table or of the next one, is read while those before it are still being written. A
 table's checkpoint is stored when a window is written whole, and all before it are, so that it never names a key with
 a gap before it; a window that was interrupted is copied again.
-Where the source can render rows as SQL tuples (`tuple_select.py`), they pass through here as bytes; the few that it
-cannot are read again by their keys and go through Python.
+How a window is read, the table's plan decides (`window_select.py`). Where the source renders the rows, the few that it
+cannot render are read again by their keys and go through Python.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import cast
@@ -20,36 +21,34 @@ from ...model.checkpoint import Checkpoint
 from ...model.errors import ReplicationError, RowRejected, TransientError
 from ...model.limits import Limits
 from ...model.position import Position
-from ...mysql.protocol import row_packets
 from ...plan.table_plan import UniqueKeys
-from ...rows.pending_rows import LiteralKey, PendingRows
+from ...rows.pending_rows import LiteralKey
 from ...source.mysql_source import MySQLSource
 from ...target.mysql_target import MySQLTarget
-from ...values.cells import cell_from_text
-from ...values.literals import literal_of
-from ...values.sql import keys_condition, keyset_condition, sql_name
-from ...values.text_rows import fields
+from ...values.sql import keys_condition
 from ..mapping_state import MappingState, Report, named_mapping
-from .bulk_select import NotAlike, bulk_select
+from .bulk_select import bulk_select
 from .copy import Copies, Copy, ended, store
+from .python_select import PythonSelect
 from .tuple_select import tuple_select
+from .window_select import CannotTake, WindowSelect
 from .writer_pool import Writers
 
 BATCH_BYTES = 2**20
-# Of a window; where there are more, the rest of the table goes through Python as a whole.
-ODD_ROWS_MAX = 1_000
+# In one window; where there are more, the rest of the table goes through Python as a whole.
+UNRENDERABLE_ROWS_MAX = 1_000
 _KEYS_MAX = 500
 
 
 @dataclass(slots=True)
 class Window:
-    """What one SELECT of a window, and those for its odd rows, have brought so far."""
+    """What one SELECT of a window, and those for its unrenderable rows, have brought so far."""
 
     rows: int = 0
-    filtered: int = 0
+    rows_filtered: int = 0
     end_key: LiteralKey | None = None
     last: bool = False
-    odd: list[LiteralKey] = field(default_factory=list)  # keys of rows that the source could not render
+    unrenderable_keys: list[LiteralKey] = field(default_factory=list)
     writes: list[Future[None]] = field(default_factory=list)
 
     @property
@@ -62,20 +61,20 @@ class Window:
         return next((error for write in self.writes if (error := write.exception()) is not None), None)
 
 
-class FastCopies(Copies):
+class WindowCopies(Copies):
     """Copies with several writers, which the tables of one target share; as exact as `Copies`."""
 
     def __init__(self, source: MySQLSource, limits: Limits, report: Report) -> None:
         super().__init__(source, limits, report)
         self.server = source
-        self._read: list[tuple[FastCopy, Window]] = []  # in order, and perhaps not yet written whole
+        self._read: list[tuple[WindowCopy, Window]] = []  # in order, and perhaps not yet written whole
 
     def _made(self, state: MappingState) -> Copy:
-        return FastCopy(self.server, state, self.limits, self.report)
+        return WindowCopy(self.server, state, self.limits, self.report)
 
     def run_slice(self) -> None:
         slice_end_s = time.monotonic() + self.limits.snapshot_slice_s
-        due = cast(list[FastCopy], list(self.due.values()))
+        due = cast(list[WindowCopy], list(self.due.values()))
         for target, copies in groupby(due, key=lambda copy: copy.state.target):
             # Its end waits for all writers: rows that were read now must not be written over what the log brings.
             with Writers(cast(MySQLTarget, target), self.limits.copy_writers_max) as writers:
@@ -90,7 +89,7 @@ class FastCopies(Copies):
             if not whole:
                 return
 
-    def _copy(self, copy: FastCopy, writers: Writers, slice_end_s: float) -> bool:
+    def _copy(self, copy: WindowCopy, writers: Writers, slice_end_s: float) -> bool:
         """Copy one table on, or have its last windows written behind; False: the slice ends before the table."""
         until_s = self.until_s(copy, slice_end_s)
         if copy.by_windows:
@@ -109,7 +108,7 @@ class FastCopies(Copies):
                 return True  # what was refused is for the next slice: it goes over the rows one by one
         return self.run_alone(copy, until_s)
 
-    def _next(self, copy: FastCopy, windows: Iterator[Window]) -> Window | None:
+    def _next(self, copy: WindowCopy, windows: Iterator[Window]) -> Window | None:
         try:
             with named_mapping(copy.state):
                 return next(windows, None)
@@ -146,14 +145,14 @@ class FastCopies(Copies):
         if failed is not None:
             raise failed
 
-    def _written(self) -> tuple[dict[FastCopy, Window], BaseException | None]:
+    def _written(self) -> tuple[dict[WindowCopy, Window], BaseException | None]:
         """Take out each table's first window, if it is written whole; and what the first one that failed ran into.
 
         Of a table with a window that failed all are forgotten. A row that is refused fails it for now only.
         """
-        ready: dict[FastCopy, Window] = {}
-        left: list[tuple[FastCopy, Window]] = []
-        seen: set[FastCopy] = set()
+        ready: dict[WindowCopy, Window] = {}
+        left: list[tuple[WindowCopy, Window]] = []
+        seen: set[WindowCopy] = set()
         failed: BaseException | None = None
         for copy, window in self._read:
             written = copy not in seen and window.written
@@ -170,7 +169,7 @@ class FastCopies(Copies):
         return ready, failed
 
 
-class FastCopy(Copy):
+class WindowCopy(Copy):
     """A copy that can go by windows. `by_windows`: as long as rows cannot collide, and none was refused: what is left
     then goes over the rows one by one, in order, and names the one that is refused.
     """
@@ -179,10 +178,12 @@ class FastCopy(Copy):
         super().__init__(source, state, limits, report)
         self.server = source
         self.relation = source.relation(state.plan)
-        self.tuples = tuple_select(self.shaper.plan, self.relation.layout)
-        self.bulk = (
-            bulk_select(self.shaper.plan, self.relation.layout, self.relation.key) if state.target.takes_bulk else None
-        )
+        # The fastest first; the last one takes every row.
+        self.selects: list[WindowSelect] = [PythonSelect(self.relation, self.shaper)]
+        if (by_tuples := tuple_select(self.shaper.plan, self.relation)) is not None:
+            self.selects.insert(0, by_tuples)
+        if state.target.takes_bulk and (in_bulk := bulk_select(self.shaper.plan, self.relation)) is not None:
+            self.selects.insert(0, in_bulk)
         collides = state.plan.unique_keys is not UniqueKeys.NONE
         self.by_windows = bool(self.relation.key) and not self.copy.sweeping and not collides
 
@@ -211,8 +212,8 @@ class FastCopy(Copy):
         checkpoint = replace(
             checkpoint,
             copy=replace(self.copy, after_key=window.end_key, sweeping=window.last and self.copy.sweep),
-            rows_snapshotted=checkpoint.rows_snapshotted + window.rows - window.filtered,
-            rows_filtered=checkpoint.rows_filtered + window.filtered,
+            rows_snapshotted=checkpoint.rows_snapshotted + window.rows - window.rows_filtered,
+            rows_filtered=checkpoint.rows_filtered + window.rows_filtered,
             sequence=checkpoint.sequence + 1,
             last_error="",
         )
@@ -223,101 +224,45 @@ class FastCopy(Copy):
 
     # ---- reading a window ----
     def _window(self, writers: Writers, after: LiteralKey | None) -> Window | None:
-        """The window after a key; None: the source cannot render this table, and it is to be read again."""
+        """The window after a key; None: it is to be read again, as the table can no longer be read in this way."""
         window = Window(end_key=after)
-        write = self._write_shaped
-        if self.bulk is not None or self.tuples is not None:
-            write = self._write_rendered if self.bulk is None else self._write_parameters
+        select = self.selects[0]
+        sql = select.select_sql + self.relation.after_sql(after, self.limits.copy_window_rows)
         try:
-            for packet in self._read(self._sql(after), window, writers, write):
-                window.end_key = self._key(packet)
-        except NotAlike:
+            window.end_key = self._read(select, sql, window, writers) or after
+        except CannotTake:
             wait(window.writes)
-            self.bulk = None
+            del self.selects[0]
             return None
         window.last = window.rows < self.limits.copy_window_rows
-        if len(window.odd) > ODD_ROWS_MAX:
+        if len(window.unrenderable_keys) > UNRENDERABLE_ROWS_MAX:
             wait(window.writes)
-            self.tuples = self.bulk = None
+            del self.selects[:-1]
             return None
-        window.rows -= len(window.odd)
-        for start in range(0, len(window.odd), _KEYS_MAX):
-            keys = keys_condition(self.relation.key, window.odd[start : start + _KEYS_MAX])
-            for _ in self._read(f"{self.relation.select_sql} WHERE {keys}", window, writers, self._write_shaped):
-                pass
+        window.rows -= len(window.unrenderable_keys)
+        for start in range(0, len(window.unrenderable_keys), _KEYS_MAX):
+            self._read_by_keys(window.unrenderable_keys[start : start + _KEYS_MAX], window, writers)
         return window
 
-    def _read(self, sql: str, window: Window, writers: Writers, write: Write) -> Iterator[bytes]:
-        """Read and write; gives the last packet of each list."""
-        try:
-            with self.server.doing(f"copying {self.state.plan.source.name}"):
-                for packets in row_packets(self.server.snapshot_connection, sql.encode("latin-1"), BATCH_BYTES):
-                    window.rows += len(packets)
-                    yield packets[-1]
-                    write(packets, window, writers)
-                    del packets  # not to be held while the next ones are read: a row may have 16 MiB and more
-        except BaseException:
-            self.server.discard_snapshot_connection()  # rows may still be under way on it
-            raise
+    def _read_by_keys(self, keys: Sequence[LiteralKey], window: Window, writers: Writers) -> None:
+        select = self.selects[-1]
+        self._read(select, f"{select.select_sql} WHERE {keys_condition(self.relation.key, keys)}", window, writers)
 
-    def _sql(self, after: LiteralKey | None) -> str:
-        relation = self.relation
-        keys = ", ".join(sql_name(name) for name in relation.key)
-        if self.bulk is not None:
-            select = f"SELECT {self.bulk.sql} FROM {relation.from_sql}"
-        elif self.tuples is not None:
-            select = f"SELECT {self.tuples.sql}, {keys} FROM {relation.from_sql}"
-        else:
-            select = relation.select_sql
-        where = f" WHERE {keyset_condition(relation.key, after)}" if after else ""
-        return f"{select}{where} ORDER BY {keys} LIMIT {self.limits.copy_window_rows}"
+    def _read(self, select: WindowSelect, sql: str, window: Window, writers: Writers) -> LiteralKey | None:
+        """Read rows and hand them to the writers; gives the last row's key, None where there is no row."""
+        key = None
+        with closing(self.server.read_packets(self.state.plan.source.name, sql, BATCH_BYTES)) as lists:
+            for packets in lists:
+                key = select.key(packets[-1])
+                self._write(select, packets, window, writers)
+        return key
 
-    def _key(self, packet: bytes) -> LiteralKey:
-        columns = [self.relation.layout[i] for i in self.relation.key_indexes]
-        at: Sequence[int] = self.relation.key_indexes
-        skip = 0
-        if self.bulk is not None:
-            at = self.bulk.key_fields
-        elif self.tuples is not None:  # the tuple, which may be long, is skipped
-            at, skip = range(len(columns)), self.tuples.fields
-        values = fields(packet, skip)
-        return tuple(literal_of(c)(cell_from_text(c)(values[i])) for c, i in zip(columns, at, strict=True))
-
-    def _write_rendered(self, packets: list[bytes], window: Window, writers: Writers) -> None:
-        assert self.tuples is not None
-        plan = self.tuples.plan
-        rows, odd, filtered = self.tuples.rows(packets)
-        window.filtered += filtered
-        window.odd += [self._key(packet) for packet in odd]
+    def _write(self, select: WindowSelect, packets: list[bytes], window: Window, writers: Writers) -> None:
+        window.rows += len(packets)
+        taken = select.take(packets)
+        window.rows_filtered += taken.rows_filtered
+        window.unrenderable_keys += map(select.key, taken.unrenderable)
         size = sum(map(len, packets))
-        packets.clear()  # what is written is all that is held
-        if rows:
-            window.writes.append(writers.submit(self.state, lambda target: target.write_tuples(plan, rows), size))
-
-    def _write_parameters(self, packets: list[bytes], window: Window, writers: Writers) -> None:
-        assert self.bulk is not None
-        plan = self.bulk.plan
-        rows, odd, filtered = self.bulk.rows(packets)
-        window.filtered += filtered
-        window.odd += [self._key(packet) for packet in odd]
-        size = sum(map(len, packets))
-        packets.clear()
-        if rows.rows:
-            window.writes.append(writers.submit(self.state, lambda target: target.write_parameters(plan, rows), size))
-
-    def _write_shaped(self, packets: list[bytes], window: Window, writers: Writers) -> None:
-        convert = [cell_from_text(column) for column in self.relation.layout]
-        shaped = PendingRows()
-        size = sum(map(len, packets))
-        rows = (tuple([f(v) for f, v in zip(convert, fields(packet), strict=True)]) for packet in packets)
-        self.shaper.shape(((None, row) for row in rows), shaped)
-        packets.clear()
-        shaped.check()
-        window.filtered += shaped.rows_filtered
-        if mutations := shaped.mutations:
-            window.writes.append(
-                writers.submit(self.state, lambda target: target.write(self.shaper.plan, mutations, exact=False), size)
-            )
-
-
-Write = Callable[[list[bytes], Window, Writers], None]
+        packets.clear()  # only what is to be written is held from here on: a row may have 16 MiB and more
+        if taken.write is not None:
+            window.writes.append(writers.submit(self.state, taken.write, size))

@@ -1,0 +1,33 @@
+"""A copy whose rows Python reads, filters, transforms and writes as literals. It takes every row. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ...rows.pending_rows import LiteralKey, PendingRows
+from ...rows.shaper import Shaper
+from ...source.snapshot_reader import Relation
+from ...values.cells import cell_from_text
+from ...values.text_rows import fields
+from .window_select import TakenRows
+
+
+class PythonSelect:
+    """Reads whole rows of a relation."""
+
+    def __init__(self, relation: Relation, shaper: Shaper) -> None:
+        self.select_sql = relation.select_sql
+        self.key: Callable[[bytes], LiteralKey] = relation.key_reader(relation.key_indexes)
+        self._convert = [cell_from_text(column) for column in relation.layout]
+        self._shaper = shaper
+
+    def take(self, packets: Sequence[bytes]) -> TakenRows:
+        convert, plan = self._convert, self._shaper.plan
+        rows = (tuple([f(v) for f, v in zip(convert, fields(packet), strict=True)]) for packet in packets)
+        pending = PendingRows()
+        self._shaper.shape(((None, row) for row in rows), pending)
+        pending.check()
+        mutations = pending.mutations
+        if not mutations:
+            return TakenRows(None, pending.rows_filtered)
+        return TakenRows(lambda target: target.write(plan, mutations, exact=False), pending.rows_filtered)
