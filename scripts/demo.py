@@ -27,7 +27,7 @@ from rich.table import Table
 from servers import Flavour, Server, ServerFailed, ServerUnavailable
 
 from myrepetl_dagster.core import ReplicationError, load, status
-from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.target.control import TargetControl
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ROOT / "demo"
@@ -132,7 +132,7 @@ def replicate(servers: Servers, number: int) -> float:
 def applied(servers: Servers) -> dict[str, tuple[int, int]]:
     """Rows snapshotted and changes applied by all runs so far, from the checkpoints in the target."""
     pipeline = load(PIPELINE, environment(servers))
-    target = MySQLTarget(pipeline.targets["analytics"], pipeline.limits)
+    target = TargetControl(pipeline.targets["analytics"], pipeline.limits)
     try:
         held = target.read_checkpoints([mapping.name for mapping in pipeline.mappings])
     finally:

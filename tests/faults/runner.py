@@ -30,7 +30,7 @@ from myrepetl_dagster.core.replication.catchup import batch_joining
 from myrepetl_dagster.core.replication.result import Progress
 from myrepetl_dagster.core.replication.source_runs import replicate
 from myrepetl_dagster.core.source import binlog_stream
-from myrepetl_dagster.core.target import checkpoint_table, mysql_target
+from myrepetl_dagster.core.target import apply_connection, checkpoint_table, control
 
 _out = threading.Lock()
 
@@ -55,7 +55,7 @@ def install_fault(text: str) -> None:
             say("fault", point=point, stored=storing)
             os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)
 
-    real_write, real_commit = checkpoint_table.write, mysql_target.MySQLTarget.commit
+    real_write, real_commit = checkpoint_table.write, apply_connection.MySQLApplyConnection.commit
 
     def write(*args: Any) -> None:
         reached("data-written")
@@ -67,15 +67,15 @@ def install_fault(text: str) -> None:
         reached("commit-sent")
         connection._read_ok_packet()
 
-    def commit(target: mysql_target.MySQLTarget, stored: Any) -> None:
+    def commit(connection: apply_connection.MySQLApplyConnection, stored: Any) -> None:
         storing.clear()
         storing.update({c.mapping: c.sequence for c in stored})
-        real_commit(target, stored)
+        real_commit(connection, stored)
         reached("committed")
 
     checkpoint_table.write = write  # type: ignore[assignment]
     Connection.commit = commit_packet
-    mysql_target.MySQLTarget.commit = commit  # type: ignore
+    apply_connection.MySQLApplyConnection.commit = commit  # type: ignore
 
 
 def count_streams() -> None:
@@ -91,7 +91,7 @@ def count_streams() -> None:
 
 def join_batches() -> None:
     """As if no buffer pool held the tables: batches wait, and are joined."""
-    mysql_target.MySQLTarget.buffer_pool_bytes = 1  # type: ignore[assignment, method-assign]
+    control.TargetControl.buffer_pool_bytes = 1  # type: ignore[assignment, method-assign]
     batch_joining.JOIN_WAIT_S = 0.3
     real_begin = batch_joining.Joining.begin
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,12 @@ from myrepetl_dagster.core.concurrency.background import Waiting
 from myrepetl_dagster.core.model.checkpoint import Checkpoint
 from myrepetl_dagster.core.model.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.plan.table_plan import TablePlan, UniqueKeys
-from myrepetl_dagster.core.rows.event_encoder import RowChanges
 from myrepetl_dagster.core.rows.literal_codegen import LiteralRow
 from myrepetl_dagster.core.rows.pending_rows import LiteralKey, Mutation, Rendered
+from myrepetl_dagster.core.rows.writable_rows import Mutations, WritableRows
 
 Held = dict[LiteralKey, LiteralRow]
-Committed = Callable[["Database", "FakeTarget", Sequence[Checkpoint]], None]
+Committed = Callable[["Database", "FakeConnection", Sequence[Checkpoint]], None]
 Claims = dict[str, set[str]]
 
 
@@ -36,17 +36,14 @@ class Database:
     prepared: dict[int, tuple[str, str, bytes]] = field(default_factory=dict)  # mapping, token, payload
     parts: int = 0
     owners: dict[str, str] = field(default_factory=dict)
-    locked: dict[str, FakeTarget] = field(default_factory=dict)
-    open: list[FakeTarget] = field(default_factory=list)  # connections with a transaction
+    locked: dict[str, FakeConnection] = field(default_factory=dict)
+    open: list[FakeConnection] = field(default_factory=list)  # connections with a transaction
     is_quick: Callable[[], bool] = lambda: False
     is_large: bool = False
 
 
 class FakeTarget:
-    """The second implementation of `seams.Target`: one run's connection.
-
-    What is done in the background is done as late as can be, but for what may be done before the commit that is under
-    way: that is done at once.
+    """The second implementation of `ports.Target`: what one attempt asks of it, and its connections that write.
 
     Args:
         claims: as `MySQLTarget` has them: the names under which this run has claimed a mapping so far.
@@ -55,31 +52,111 @@ class FakeTarget:
     """
 
     def __init__(
-        self, database: Database, run_id: str, claims: Claims, fault: Callable[[str], None], committed: Committed
+        self,
+        database: Database,
+        run_id: str,
+        claims: Claims,
+        fault: Callable[[str], None],
+        committed: Committed,
+        connection_class: type[FakeConnection] | None = None,
     ) -> None:
         self.database, self.run_id, self.claims, self.fault, self.committed = database, run_id, claims, fault, committed
+        self.connection_class = connection_class or FakeConnection
+        self.connections: list[FakeConnection] = []
+
+    # ---- connections ----
+    @property
+    def apply(self) -> FakeConnection:
+        return self.apply_connections(1)[0]
+
+    def apply_connections(self, number: int) -> list[FakeConnection]:
+        while len(self.connections) < number:
+            self.connections.append(self.connection_class(self))
+        return self.connections[:number]
+
+    def new_connections(self, number: int) -> list[FakeConnection]:
+        raise AssertionError("only copies of real servers have connections of their own")
+
+    def close(self) -> None:
+        for one in self.connections:
+            one.close()
+
+    # ---- checkpoints ----
+    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+        self.fault("claim")
+        database = self.database
+        for name in mappings:
+            if name in database.locked:
+                raise TargetBusy("lock wait")
+        for name in mappings:
+            if name in self.claims:
+                self.claims[name].add(self.run_id)
+        for name in mappings:
+            if name not in self.claims or database.owners.get(name) in self.claims[name]:
+                database.owners[name] = self.run_id
+        self.fault("claim")  # done, but the answer is lost
+        self.check_fence(mappings)
+        for name in mappings:
+            self.claims.setdefault(name, set()).add(self.run_id)
+        return {name: database.checkpoints[name] for name in mappings if name in database.checkpoints}
+
+    def check_fence(self, mappings: Iterable[str]) -> None:
+        if any(self.database.owners.get(name) != self.run_id for name in mappings):
+            raise StaleRun("another run has taken over")
+
+    # ---- what the table holds ----
+    def table(self, plan: TablePlan) -> Held:
+        return self.database.tables.setdefault(plan.target.name.table, {})
+
+    def own_keys(self, plan: TablePlan) -> list[LiteralKey]:
+        tags = [(i, str(plan.fixed[name])) for i, name in enumerate(plan.key) if name in plan.fixed]
+        keys = [key for key in self.table(plan) if all(key[i] == tag for i, tag in tags)]
+        return sorted(keys, key=lambda key: [int(part) for part in key])
+
+    def is_empty(self, plan: TablePlan) -> bool:
+        self.fault("look")
+        return not self.own_keys(plan)
+
+    def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]:
+        self.fault("look")
+        first = [int(part) for part in after] if after else []
+        return [key for key in self.own_keys(plan) if [int(part) for part in key] > first][:rows_max]
+
+    def is_large(self, plan: TablePlan) -> bool:
+        return self.database.is_large
+
+    def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
+        return self.database.is_large
+
+    def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
+        return False
+
+    @property
+    def takes_bulk(self) -> bool:
+        return False
+
+
+class FakeConnection:
+    """The second implementation of `ports.ApplyConnection`.
+
+    What is done in the background is done as late as can be, but for what may be done before the commit that is under
+    way: that is done at once.
+    """
+
+    def __init__(self, target: FakeTarget) -> None:
+        self.target, self.database = target, target.database
         self.undo: list[tuple[dict[Any, Any], Any, Any]] = []  # what to put back; None for nothing
         self.written: list[LiteralRow | None] = []  # in the open transaction; None for a deleted row
         self.evicted = 0
         self.started: Waiting | None = None
         self.waits: threading.Event | None = None  # what was started, for this predecessor
         self.failed: Exception | None = None
-        self.all_lanes: list[FakeTarget] = [self]
-        self.progress_count = 0
-        self.in_statement = True
 
     # ---- in the background ----
-    def apply_connections(self, number: int) -> list[FakeTarget]:
-        while len(self.all_lanes) < number:
-            one = type(self)(self.database, self.run_id, self.claims, self.fault, self.committed)
-            one.all_lanes = self.all_lanes
-            self.all_lanes.append(one)
-        return self.all_lanes
-
     def start(self, work: Callable[[], Waiting]) -> None:
         self.finish()
         self.started = work()
-        if any(one.started is not None for one in self.all_lanes if one is not self):
+        if any(one.started is not None for one in self.target.connections if one is not self):
             self._go_on()
 
     def _go_on(self, came: bool = True) -> None:
@@ -114,62 +191,21 @@ class FakeTarget:
     def busy(self) -> bool:
         return self.started is not None and not self.database.is_quick()
 
-    def abandon(self) -> None:
-        with suppress(Exception):
-            self.finish()
+    @property
+    def operation_under_way(self) -> int | None:
+        return 0  # whoever waits for it too long gives way
 
-    # ---- checkpoints ----
-    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
-        self.fault("claim")
-        database = self.database
-        for name in mappings:
-            if name in database.locked:
-                raise TargetBusy("lock wait")
-        for name in mappings:
-            if name in self.claims:
-                self.claims[name].add(self.run_id)
-        for name in mappings:
-            if name not in self.claims or database.owners.get(name) in self.claims[name]:
-                database.owners[name] = self.run_id
-        self.fault("claim")  # done, but the answer is lost
-        self._check_fence(mappings)
-        for name in mappings:
-            self.claims.setdefault(name, set()).add(self.run_id)
-        return {name: database.checkpoints[name] for name in mappings if name in database.checkpoints}
-
-    def _check_fence(self, mappings: Iterable[str]) -> None:
-        if any(self.database.owners.get(name) != self.run_id for name in mappings):
-            raise StaleRun("another run has taken over")
-
-    def record_error(self, mapping: str, error: str) -> None:
+    def cut_off(self) -> None:
         pass
 
-    # ---- what the table holds ----
-    def _table(self, plan: TablePlan) -> Held:
-        return self.database.tables.setdefault(plan.target.name.table, {})
-
-    def _own(self, plan: TablePlan) -> list[LiteralKey]:
-        tags = [(i, str(plan.fixed[name])) for i, name in enumerate(plan.key) if name in plan.fixed]
-        keys = [key for key in self._table(plan) if all(key[i] == tag for i, tag in tags)]
-        return sorted(keys, key=lambda key: [int(part) for part in key])
-
-    def is_empty(self, plan: TablePlan) -> bool:
-        self.fault("look")
-        return not self._own(plan)
-
-    def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]:
-        self.fault("look")
-        first = [int(part) for part in after] if after else []
-        return [key for key in self._own(plan) if [int(part) for part in key] > first][:rows_max]
-
     # ---- the transaction ----
-    def begin(self, mappings: Iterable[str]) -> None:
+    def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None:
         names = list(mappings)
         self.begin_unfenced()
         self.fence(names)
 
     def begin_unfenced(self) -> None:
-        self.fault("begin")
+        self.target.fault("begin")
         assert not self.undo, "a transaction is open"
         self.database.open.append(self)
 
@@ -177,7 +213,7 @@ class FakeTarget:
         names = list(mappings)
         if any(self.database.locked.get(name, self) is not self for name in names):
             raise TargetBusy("lock wait")
-        self._check_fence(names)
+        self.target.check_fence(names)
         for name in names:
             self.database.locked[name] = self
 
@@ -200,14 +236,19 @@ class FakeTarget:
         else:
             held.pop(key, None)
 
-    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
-        self.fault("write")
+    def write(self, plan: TablePlan, rows: WritableRows) -> None:
+        self.target.fault("write")
         assert self in self.database.open, "no transaction is open"
-        held = self._table(plan)
+        assert isinstance(rows, (Mutations, Rendered)), "nothing else is made for this target"
+        mutations, may_evict = (rows.mutations(), False) if isinstance(rows, Rendered) else (rows.rows, rows.may_evict)
+        self.write_mutations(plan, mutations, may_evict=may_evict)
+
+    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, may_evict: bool) -> None:
+        held = self.target.table(plan)
         if plan.unique_keys is UniqueKeys.NONE:
             self._write_by_key(held, mutations)
             return
-        evict = not exact and plan.unique_keys is UniqueKeys.MIRRORED
+        evict = may_evict and plan.unique_keys is UniqueKeys.MIRRORED
         names = [c.target for c in plan.columns]
         uniques = [[names.index(name) for name in unique] for unique in plan.other_unique_keys]
         for key, row in mutations:
@@ -219,9 +260,6 @@ class FakeTarget:
                     self.evicted += 1
             self._put(held, key, row)
 
-    def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None:
-        self.write(plan, rendered.mutations(), exact=True)
-
     def _write_by_key(self, held: Held, mutations: Sequence[Mutation]) -> None:
         last = dict(mutations)
         for gone in (True, False):
@@ -229,42 +267,22 @@ class FakeTarget:
                 if (row is None) == gone:
                     self._put(held, key, row)
 
-    def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
-        return False
-
-    def is_large(self, plan: TablePlan) -> bool:
-        return self.database.is_large
-
-    def table_bytes(self, plan: TablePlan) -> int:
-        return 2**21 if self.database.is_large else 0
-
-    @property
-    def buffer_pool_bytes(self) -> int:
-        return 2**20
-
-    def write_changes(self, plan: TablePlan, changes: RowChanges, *, descending: bool = False) -> None:
-        raise AssertionError("it takes none")
-
-    @property
-    def takes_bulk(self) -> bool:
-        return False
-
     def prepared(self) -> Prepared:
         return Prepared(self)
 
     def clear(self, plan: TablePlan) -> None:
-        self.fault("write")
-        held = self._table(plan)
-        for key in self._own(plan):
+        self.target.fault("write")
+        held = self.target.table(plan)
+        for key in self.target.own_keys(plan):
             self._put(held, key, None)
 
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None:
-        self.fault("before")
+        self.target.fault("before")
         self.store(checkpoints)
         with self._others_unseen():
-            self.committed(self.database, self, checkpoints)
+            self.target.committed(self.database, self, checkpoints)
         self.end()
-        self.fault("after")
+        self.target.fault("after")
 
     @contextmanager
     def _others_unseen(self) -> Iterator[None]:
@@ -300,9 +318,6 @@ class FakeTarget:
     def close(self) -> None:
         self.started = self.failed = None
         self.rollback()
-        if self.all_lanes[0] is self:
-            for one in self.all_lanes[1:]:
-                one.close()
 
 
 def _set(held: dict[Any, Any], key: Any, row: Any) -> None:
@@ -315,29 +330,29 @@ def _set(held: dict[Any, Any], key: Any, row: Any) -> None:
 class Prepared:
     """The table of rows of prepared XA transactions, in the open transaction."""
 
-    def __init__(self, target: FakeTarget) -> None:
-        self.target = target
-        self.table = target.database.prepared
+    def __init__(self, connection: FakeConnection) -> None:
+        self.connection = connection
+        self.table = connection.database.prepared
 
     def _put(self, part: int, value: tuple[str, str, bytes] | None) -> None:
-        self.target.undo.append((self.table, part, self.table.get(part)))
+        self.connection.undo.append((self.table, part, self.table.get(part)))
         if value is not None:
             self.table[part] = value
         else:
             del self.table[part]
 
     def keep(self, mapping: str, token: str, payload: bytes) -> None:
-        self.target.fault("write")
-        assert self.target.database.locked.get(mapping) is self.target, "no transaction is open"
-        self.target.database.parts += 1
-        self._put(self.target.database.parts, (mapping, token, payload))
+        self.connection.target.fault("write")
+        assert self.connection.database.locked.get(mapping) is self.connection, "no transaction is open"
+        self.connection.database.parts += 1
+        self._put(self.connection.database.parts, (mapping, token, payload))
 
     def kept(self, mapping: str, token: str) -> Iterator[bytes]:
-        self.target.fault("write")
+        self.connection.target.fault("write")
         yield from [payload for _, (m, t, payload) in sorted(self.table.items()) if (m, t) == (mapping, token)]
 
     def drop_all_but(self, mapping: str, tokens: Sequence[str]) -> None:
-        self.target.fault("write")
+        self.connection.target.fault("write")
         for part, (m, t, _) in list(self.table.items()):
             if m == mapping and t not in tokens:
                 self._put(part, None)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from simulation.fake_source import FakeSource, Kind
-from simulation.fake_target import FakeTarget, Held
+from simulation.fake_target import FakeConnection, FakeTarget, Held
 from simulation.world import World, Wrong, install, live
 
 from myrepetl_dagster.core.binlog.events import Idle, LogEvent, XaDecided
@@ -48,28 +48,27 @@ class Mutant:
     name: str
     patches: Sequence[tuple[Any, str, Any]] = ()
     source: type[FakeSource] = FakeSource
-    target: type[FakeTarget] = FakeTarget
+    connection: type[FakeConnection] = FakeConnection
 
 
 # ---- the checkpoint ------------------------------------------------------------------------------------
-class CheckpointFirst(FakeTarget):
+class CheckpointFirst(FakeConnection):
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None:
         self.store(checkpoints)
         super().commit(checkpoints)
 
 
-class CheckpointLater(FakeTarget):
+class CheckpointLater(FakeConnection):
     """Rows, and then, in a transaction of its own, the checkpoint."""
 
     def commit(self, checkpoints: Sequence[Checkpoint]) -> None:
         self.undo.clear()
-        self.committed(self.database, self, [])
+        self.target.committed(self.database, self, [])
         super().commit(checkpoints)
 
 
-class NoFence(FakeTarget):
-    def _check_fence(self, mappings: Iterable[str]) -> None:
-        pass
+def no_fence(self: FakeTarget, mappings: Iterable[str]) -> None:
+    """A run that another one has overtaken goes on."""
 
 
 def partial(self: CatchUp, report: Callable[[MappingState], None]) -> None:
@@ -77,10 +76,11 @@ def partial(self: CatchUp, report: Callable[[MappingState], None]) -> None:
     for work in self.works:
         state, rows = work.state, work.in_transaction
         if rows.rows_pending or rows.clear_first:
-            state.target.begin([state.name])
-            self.queue.piece(work, rows).write(state.target)
+            connection = state.target.apply
+            connection.begin([state.name])
+            self.queue.piece(work, rows).write(connection)
             state.checkpoint = replace(state.checkpoint, sequence=state.checkpoint.sequence + 1)
-            state.target.commit([state.checkpoint])
+            connection.commit([state.checkpoint])
             rows.drop()
     self.current.rows = self.current.bytes = 0
 
@@ -160,7 +160,7 @@ def filtered_kept(self: Shaper, changes: Iterable[Change], into: PendingRows) ->
 
 
 # ---- writing -------------------------------------------------------------------------------------------
-class UpsertsFirst(FakeTarget):
+class UpsertsFirst(FakeConnection):
     """A batch is sorted by kind, without looking at what was last."""
 
     def _write_by_key(self, held: Held, mutations: Sequence[Mutation]) -> None:
@@ -170,13 +170,13 @@ class UpsertsFirst(FakeTarget):
                     self._put(held, key, row)
 
 
-class PlainUpsert(FakeTarget):
+class PlainUpsert(FakeConnection):
     """ON DUPLICATE KEY UPDATE without a guard: whatever unique key is hit, that row is overwritten."""
 
-    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
+    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, may_evict: bool) -> None:
         names = [c.target for c in plan.columns]
         for key, row in mutations:
-            held = self._table(plan)
+            held = self.target.table(plan)
             hit = key
             for unique in plan.other_unique_keys if row is not None and key not in held else ():
                 at = [names.index(name) for name in unique]
@@ -189,9 +189,9 @@ class PlainUpsert(FakeTarget):
             self._put(held, hit, row)
 
 
-class NeverEvicts(FakeTarget):
-    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
-        super().write(plan, mutations, exact=True)
+class NeverEvicts(FakeConnection):
+    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, may_evict: bool) -> None:
+        super().write_mutations(plan, mutations, may_evict=False)
 
 
 # ---- the stream ----------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ def deletes_ahead(last: dict[Any, Any], held: set[Any], order: object, make: Cal
     return make(early) if early else None, make(late) if late else None
 
 
-class Forgetful(FakeTarget):
+class Forgetful(FakeConnection):
     """A commit that was going on while the log was read on, and failed, is passed over."""
 
     def finish(self) -> None:
@@ -324,9 +324,9 @@ START, WRITE_PART, TAKE, DECIDED = LogCursor._start, CatchUp._write_part, CatchU
 MUTANTS = [
     Mutant("joined batches with the checkpoint of the last", [(Joining, "parted", joined_too_far)]),
     Mutant("joined batches the wrong way round", [(Joining, "parted", joined_backwards)]),
-    Mutant("checkpoint before the rows", target=CheckpointFirst),
-    Mutant("checkpoint in a second transaction", target=CheckpointLater),
-    Mutant("no fence", target=NoFence),
+    Mutant("checkpoint before the rows", connection=CheckpointFirst),
+    Mutant("checkpoint in a second transaction", connection=CheckpointLater),
+    Mutant("no fence", [(FakeTarget, "check_fence", no_fence)]),
     Mutant("part of a transaction committed", [(CatchUp, "_write_part", partial)]),
     Mutant("truncation done after the part that follows it", [(CatchUp, "_write_part", clear_last)]),
     Mutant("low watermark late", [(Copy, "_end", late_watermark)]),
@@ -337,9 +337,9 @@ MUTANTS = [
     Mutant("no sweep", [(Copy, "_sweep", no_sweep)]),
     Mutant("key change without delete", [(Shaper, "shape", key_kept)]),
     Mutant("row that leaves the filter kept", [(Shaper, "shape", filtered_kept)]),
-    Mutant("upserts before deletes", target=UpsertsFirst),
-    Mutant("plain upsert on another unique key", target=PlainUpsert),
-    Mutant("no eviction while a copy settles", target=NeverEvicts),
+    Mutant("upserts before deletes", connection=UpsertsFirst),
+    Mutant("plain upsert on another unique key", connection=PlainUpsert),
+    Mutant("no eviction while a copy settles", connection=NeverEvicts),
     Mutant("positions of the mappings ignored", [(LogCursor, "_start", all_joined)]),
     Mutant("stream begins at the latest position", [(LogCursor, "_start", starts_at_latest)]),
     Mutant("part of a transaction committed while nothing comes", [(CatchUp, "_take", idle_commits)]),
@@ -354,7 +354,7 @@ MUTANTS = [
     Mutant("checkpoint of a later moment", [(CommitQueue, "_start_commit", late_checkpoint)]),
     Mutant("commit before the one before it", [(Commit, "_beside", not_waiting)]),
     Mutant("deletes before the commit before is through", [(pending_rows, "_apart", deletes_ahead)]),
-    Mutant("failed commit passed over", target=Forgetful),
+    Mutant("failed commit passed over", connection=Forgetful),
     Mutant("rolled-back transaction applied", [(CatchUp, "_rolled_back", keeps_rolled_back)]),
 ]
 
@@ -367,7 +367,7 @@ def test_a_wrong_design_is_found_out(
     undo = install()
     for owner, name, function in mutant.patches:
         monkeypatch.setattr(owner, name, function)
-    settings = {"source_class": mutant.source, "target_class": mutant.target, "counts": False}
+    settings = {"source_class": mutant.source, "connection_class": mutant.connection, "counts": False}
     world_class = type("MutantWorld", (World,), settings)
     found: int | None = None
     try:

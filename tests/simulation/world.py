@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from simulation.fake_source import FakeSource, Kind, Logged
-from simulation.fake_target import Claims, Database, FakeTarget
+from simulation.fake_target import Claims, Database, FakeConnection, FakeTarget
 from simulation.specs import FILTERS, SOURCE_COLUMNS, Spec, expected, plan_of, written
 
 from myrepetl_dagster.core.model.checkpoint import Checkpoint, CopyState, Phase, columns_from_json, columns_to_json
@@ -132,7 +132,7 @@ class World:
     """
 
     source_class: type[FakeSource] = FakeSource
-    target_class: type[FakeTarget] = FakeTarget
+    connection_class: type[FakeConnection] = FakeConnection
     counts = True
     notes = False
 
@@ -292,7 +292,9 @@ class World:
         self.attempts += 1
         run_id = f"run{self.attempts}"
         targets = [
-            self.target_class(database, run_id, run.claims.setdefault(i, {}), self.fault, self.committed)
+            FakeTarget(
+                database, run_id, run.claims.setdefault(i, {}), self.fault, self.committed, self.connection_class
+            )
             for i, database in enumerate(self.databases)
         ]
         plans: dict[str, tuple[TablePlan, FakeTarget]] = {
@@ -327,7 +329,7 @@ class World:
         self.start(Run({0: {}, 1: {}}, set()), chosen)
 
     # ---- what has to hold ----
-    def committed(self, database: Database, by: FakeTarget, stored: Sequence[Checkpoint]) -> None:
+    def committed(self, database: Database, by: FakeConnection, stored: Sequence[Checkpoint]) -> None:
         """Judge a commit; `by` is the run that made it."""
         self.commits += 1
         for one in stored:
@@ -338,7 +340,7 @@ class World:
             if self.databases[spec.server] is database and database.locked.get(name) in (None, by):
                 self._check_rows(spec, database)
 
-    def _note(self, stored: Checkpoint, by: FakeTarget) -> None:
+    def _note(self, stored: Checkpoint, by: FakeConnection) -> None:
         old, seen = self.last.get(stored.mapping), self.seen
         if old is not None and stored.phase is Phase.COPYING and old.phase is not Phase.COPYING:
             seen.add("copy again")
@@ -377,7 +379,7 @@ class World:
             return held
         return {key: row for key, row in held.items() if key[0] == str(spec.tag)}
 
-    def _check_step(self, new: Checkpoint, by: FakeTarget) -> None:
+    def _check_step(self, new: Checkpoint, by: FakeConnection) -> None:
         """Checkpoints go forward, and every row on the way was counted."""
         name = new.mapping
         old = self.last.get(name)
@@ -398,7 +400,7 @@ class World:
         ):
             self.seen.add("XA unseen")
             return
-        there = self.source.handed_out.pop((by.run_id, name), 0) + sum(
+        there = self.source.handed_out.pop((by.target.run_id, name), 0) + sum(
             sum(table == self.specs[name].source for table, *_ in entry.changes)
             for entry, was, now in zip(self.source.log, before, after, strict=True)
             if now and not was and not entry.rolled_back and not entry.prepares

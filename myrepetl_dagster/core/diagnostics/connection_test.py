@@ -14,7 +14,7 @@ from ..mysql.connect import query
 from ..mysql.errors import translated
 from ..mysql.grants import missing, parse
 from ..target import checkpoint_table
-from ..target.mysql_target import MySQLTarget
+from ..target.control import TargetControl
 from ..values.sql import quote_name
 from .mapping_checks import mapping_checks
 from .report import ConnectionReport, State, account, common_checks, reach, set_variable, variables
@@ -37,7 +37,7 @@ def diagnose(pipeline: Pipeline, source: str | None = None, target: str | None =
 def _target_report(pipeline: Pipeline, name: str) -> ConnectionReport:
     endpoint = pipeline.targets[name]
     report = ConnectionReport(endpoint)
-    writer = MySQLTarget(endpoint, pipeline.limits)
+    writer = TargetControl(endpoint, pipeline.limits)
     try:
         if reach(report, lambda: writer.control):
             report.attempt("server", lambda: common_checks(report, writer.control, writer.info))
@@ -50,7 +50,7 @@ def _target_report(pipeline: Pipeline, name: str) -> ConnectionReport:
     return report
 
 
-def _writable(report: ConnectionReport, writer: MySQLTarget) -> None:
+def _writable(report: ConnectionReport, writer: TargetControl) -> None:
     found = variables(writer.control, "read_only", "super_read_only", "max_allowed_packet")
     state = State.FAILED if "ON" in (found.get("read_only"), found.get("super_read_only")) else State.OK
     text = "target, takes writes" if state is State.OK else "read only: is it a replica?"
@@ -62,7 +62,7 @@ def _writable(report: ConnectionReport, writer: MySQLTarget) -> None:
     report.add("max_allowed_packet", enough, f"{packet_bytes:,} bytes: no row may be larger", mend)
 
 
-def _target_grants(report: ConnectionReport, pipeline: Pipeline, writer: MySQLTarget) -> None:
+def _target_grants(report: ConnectionReport, pipeline: Pipeline, writer: TargetControl) -> None:
     grants = parse(str(row[0]) for row in query(writer.control, "SHOW GRANTS"))
     wanted = {TableName(writer.endpoint.database, checkpoint_table.TABLE): False}
     for mapping in pipeline.mappings_of_target(report.endpoint.name):
@@ -87,7 +87,7 @@ def _target_grants(report: ConnectionReport, pipeline: Pipeline, writer: MySQLTa
             report.add("grants", State.FAILED, f"{listed} on {schema} missing", mend)
 
 
-def _engines(report: ConnectionReport, pipeline: Pipeline, writer: MySQLTarget) -> None:
+def _engines(report: ConnectionReport, pipeline: Pipeline, writer: TargetControl) -> None:
     names = sorted({m.target_name for m in pipeline.mappings_of_target(report.endpoint.name)})
     sql = "SELECT engine FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"
     absent = []

@@ -8,11 +8,11 @@ from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from ..plan.exactness import require_exact
 from ..plan.table_plan import TablePlan, plan_table
 from ..source.mysql_source import MySQLSource
-from ..target.mysql_target import MySQLTarget
+from ..target.control import TargetControl
 from .report import ConnectionReport, State
 
 
-def mapping_checks(report: ConnectionReport, pipeline: Pipeline, writer: MySQLTarget) -> None:
+def mapping_checks(report: ConnectionReport, pipeline: Pipeline, writer: TargetControl) -> None:
     """Add a line for each mapping that a run would refuse, or whose copy would delete rows."""
     mappings = pipeline.mappings_of_target(report.endpoint.name)
     held = writer.read_checkpoints([m.name for m in mappings])
@@ -37,7 +37,7 @@ def mapping_checks(report: ConnectionReport, pipeline: Pipeline, writer: MySQLTa
 
 
 def _plan(
-    pipeline: Pipeline, mapping: TableMapping, reader: MySQLSource, writer: MySQLTarget, held: Checkpoint | None
+    pipeline: Pipeline, mapping: TableMapping, reader: MySQLSource, writer: TargetControl, held: Checkpoint | None
 ) -> TablePlan | None:
     """The mapping's plan, or None where its target table is still to be created."""
     table = reader.describe(mapping.source_name)
@@ -52,7 +52,7 @@ def _plan(
     return plan_table(mapping, table, target, pipeline.sharing(mapping), held.key if held else ())
 
 
-def _warn_of_deletion(report: ConnectionReport, mapping: TableMapping, plan: TablePlan, writer: MySQLTarget) -> None:
+def _warn_of_deletion(report: ConnectionReport, mapping: TableMapping, plan: TablePlan, writer: TargetControl) -> None:
     if not mapping.init_if_table_empty and not writer.is_empty(plan):
         report.add(
             "mapping",

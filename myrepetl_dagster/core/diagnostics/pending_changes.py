@@ -20,7 +20,7 @@ from ..model.errors import ReplicationError, TransientError
 from ..model.limits import Limits
 from ..model.position import Position, earliest
 from ..source.mysql_source import MySQLSource
-from ..target.mysql_target import MySQLTarget
+from ..target.control import TargetControl
 from .status import lag_s
 
 SCAN_BYTES_MAX = 2**20
@@ -79,7 +79,7 @@ def _quick(endpoint: Endpoint, timeout_s: float) -> Endpoint:
 
 
 def _checkpoints(endpoint: Endpoint, limits: Limits, names: Sequence[str]) -> dict[str, Checkpoint]:
-    target = MySQLTarget(endpoint, limits)
+    target = TargetControl(endpoint, limits)
     try:
         return target.read_checkpoints(names)
     finally:

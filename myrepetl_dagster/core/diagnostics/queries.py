@@ -15,13 +15,13 @@ from ..model.limits import Limits
 from ..model.tables import TableName
 from ..mysql.connect import Use, close_quietly, connect, query
 from ..mysql.errors import translated
-from ..target.mysql_target import MySQLTarget
+from ..target.control import TargetControl
 from ..values.sql import quote_name
 
 _TOOK_TOO_LONG = frozenset({1317, 1969, 3024})  # interrupted; the statement time limits of MariaDB and MySQL
 
 
-def count_within(target: MySQLTarget, name: TableName, time_s_max: float) -> int | None:
+def count_within(target: TargetControl, name: TableName, time_s_max: float) -> int | None:
     """Rows of a table, or None where counting them would take longer."""
     table = f"{quote_name(name.schema)}.{quote_name(name.table)}"
     if target.info.is_mariadb:

@@ -11,7 +11,7 @@ from ..model.checkpoint import Checkpoint
 from ..model.errors import ReplicationError, TransientError
 from ..model.position import Position
 from ..source.mysql_source import MySQLSource
-from ..target.mysql_target import MySQLTarget
+from ..target.control import TargetControl
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ def status(pipeline: Pipeline, source: str | None = None, target: str | None = N
     for name in _names(pipeline.targets, (m.target for m in chosen), target, source):
         connection = _connection(pipeline.targets[name])
         own = [m for m in chosen if m.target == name]
-        writer = MySQLTarget(pipeline.targets[name], pipeline.limits)
+        writer = TargetControl(pipeline.targets[name], pipeline.limits)
         try:
             held = writer.read_checkpoints([m.name for m in own])
             found.mappings += [_mapping_status(m, held.get(m.name), heads.get(m.source), writer) for m in own]
@@ -96,7 +96,7 @@ def _connection(endpoint: Endpoint) -> ConnectionStatus:
 
 
 def _mapping_status(
-    mapping: TableMapping, held: Checkpoint | None, head: tuple[Position, float] | None, target: MySQLTarget
+    mapping: TableMapping, held: Checkpoint | None, head: tuple[Position, float] | None, target: TargetControl
 ) -> MappingStatus:
     status = MappingStatus(mapping.name)
     if head is not None:

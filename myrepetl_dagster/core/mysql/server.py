@@ -104,6 +104,11 @@ class Server:
                 self._info = server_info(self.control)
         return self._info
 
+    @property
+    def known_info(self) -> ServerInfo | None:
+        """The same without asking for it: None where nobody has asked yet."""
+        return self._info
+
     def describe(self, name: TableName) -> Table | None:
         with self.doing(f"describing {name}"):
             return describe(self.control, name)

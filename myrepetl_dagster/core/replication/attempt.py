@@ -155,9 +155,9 @@ class Attempt:
             first = replace(state.checkpoint, copy=copy)
             clear = not empty and not copy.sweep
         if clear:
-            target.begin([plan.name])
-            target.clear(plan)
-            target.commit([first])
+            target.apply.begin([plan.name])
+            target.apply.clear(plan)
+            target.apply.commit([first])
             state.checkpoint = first
             self.copy_again.discard(plan.name)
             return None
@@ -183,10 +183,10 @@ class Attempt:
             sequence=state.checkpoint.sequence + 1,
         )
         with named_mapping(state):
-            target.begin([plan.name])
+            target.apply.begin([plan.name])
             if not can_sweep(plan):
-                target.clear(plan)
-            target.commit([checkpoint])
+                target.apply.clear(plan)
+            target.apply.commit([checkpoint])
         state.checkpoint, state.position = checkpoint, checkpoint.position
 
     def _first(self, plan: TablePlan) -> Checkpoint:

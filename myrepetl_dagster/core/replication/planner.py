@@ -73,7 +73,7 @@ class Planner:
             target, known = servers.targets[mapping.target], held.get((mapping.target, mapping.target_name))
             copying, table = self._copying(mapping, checkpoints.get(mapping.name)), tables.get(mapping.source_name)
             with self._failing_alone(mapping.name, target):
-                define(mapping, servers.source, target, table, known, copying=copying)
+                define(mapping, servers.source, target.control, table, known, copying=copying)
                 if known is None:
                     created.append(mapping)
         held |= _target_tables(servers, created)
@@ -82,7 +82,7 @@ class Planner:
             with self._failing_alone(mapping.name, target):
                 known = held.get((mapping.target, mapping.target_name))
                 if self.pipeline.sharing(mapping):  # planning one of the others may have altered it
-                    known = target.describe(mapping.target_name)
+                    known = target.control.describe(mapping.target_name)
                 assert known is not None, "the table is there, or was just created"
                 table, checkpoint = tables[mapping.source_name], checkpoints.get(mapping.name)
                 copying = self._copying(mapping, checkpoint)
@@ -98,7 +98,7 @@ class Planner:
         self._discard_transactions()
         with self._failing_alone(name, target):
             source = self.servers.source.describe(plan.source.name)
-            answer = change.decision.answer if source is None else follow(target, plan, source, change.decision)
+            answer = change.decision.answer if source is None else follow(target.control, plan, source, change.decision)
             log.info("mapping %s: source table changed, %s", name, answer, extra={"mapping": name})
             if answer is Answer.COPY_AGAIN:
                 self.copy_again.add(name)
@@ -117,7 +117,7 @@ class Planner:
                 return False
             log.info("mapping %s: source table changed meanwhile: %s", name, error, extra={"mapping": name})
             self._discard_transactions()
-            held = target.read_checkpoints([name]).get(name)
+            held = target.control.read_checkpoints([name]).get(name)
             if held is not None and held.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
                 self.copy_again.add(name)
             self._again(name)
@@ -143,10 +143,10 @@ class Planner:
         (plan, target), source = self.plans[name], self.servers.source
         mapping = plan.mapping
         copying = copying or name in self.copy_again
-        checkpoint = target.read_checkpoints([name]).get(name)
-        held = target.describe(mapping.target_name)
-        table = define(mapping, source, target, source.describe(mapping.source_name), held, copying=copying)
-        held = held or target.describe(mapping.target_name)
+        checkpoint = target.control.read_checkpoints([name]).get(name)
+        held = target.control.describe(mapping.target_name)
+        table = define(mapping, source, target.control, source.describe(mapping.source_name), held, copying=copying)
+        held = held or target.control.describe(mapping.target_name)
         assert held is not None, "the table was just created"
         plan = self._resolved(mapping, target, checkpoint, table, held, copying=copying)
         self.results[name].plan = plan
@@ -166,7 +166,7 @@ class Planner:
         known = columns_from_json(checkpoint.source_columns_json) if checkpoint else ()
         past_key = checkpoint.key if checkpoint else ()
         shared = self.pipeline.sharing(mapping)
-        plan = resolve(mapping, target, shared, table, held, copying=copying, known=known, past_key=past_key)
+        plan = resolve(mapping, target.control, shared, table, held, copying=copying, known=known, past_key=past_key)
         if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
             self.copy_again.add(mapping.name)  # its next chunk would be asked for by the old key
         return plan
@@ -177,7 +177,7 @@ class Planner:
     def _discard_transactions(self) -> None:
         """Of a transaction a part may be written: its locks would be in the way of the tables' definitions."""
         for target in self.servers.targets.values():
-            target.discard_transaction()
+            target.discard_transactions()
 
     # ---- what fails ----
     def failed(self, name: str, error: ReplicationError) -> None:
@@ -199,15 +199,15 @@ class Planner:
         self.plans.pop(name, None)
         self.results[name].error = error
         log.error("mapping %s: %s", name, error, extra={"mapping": name, "code": error.code})
-        target.discard_transaction()
+        target.discard_transactions()
         if not isinstance(error, StaleRun):
-            target.record_error(name, str(error))
+            target.control.record_error(name, str(error))
 
 
 def _target_tables(servers: Servers, mappings: Sequence[TableMapping]) -> dict[tuple[str, TableName], Table]:
     """The mappings' target tables that there are, by target and name."""
     found: dict[tuple[str, TableName], Table] = {}
     for name, target in servers.targets.items():
-        tables = target.describe_all([m.target_name for m in mappings if m.target == name])
+        tables = target.control.describe_all([m.target_name for m in mappings if m.target == name])
         found |= {(name, table): described for table, described in tables.items()}
     return found

@@ -18,7 +18,7 @@ from ..mysql.errors import translated
 from ..plan.exactness import require_exact
 from ..plan.table_plan import TablePlan, plan_table, planned_columns
 from ..source.mysql_source import MySQLSource
-from ..target.mysql_target import MySQLTarget
+from ..target.control import TargetControl
 from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
 from ..values.cells import sample_of
@@ -58,7 +58,7 @@ def check_source(source: MySQLSource) -> None:
 def define(
     mapping: TableMapping,
     source: MySQLSource,
-    target: MySQLTarget,
+    target: TargetControl,
     table: Table | None,
     held: Table | None,
     *,
@@ -95,7 +95,7 @@ def define(
 
 def resolve(
     mapping: TableMapping,
-    target: MySQLTarget,
+    target: TargetControl,
     shared_with: Sequence[TableMapping],
     table: Table,
     held: Table,

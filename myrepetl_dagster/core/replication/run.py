@@ -188,7 +188,8 @@ class SourceRun:
                         continue
                     planning.failed(error.mapping, error)
         finally:
-            self._reached |= {s.endpoint.label for s in (servers.source, *servers.targets.values()) if s.reached}
+            asked = (servers.source, *(target.control for target in servers.targets.values()))
+            self._reached |= {server.endpoint.label for server in asked if server.reached}
             servers.close()
 
     def _open_targets(self, servers: Servers, mappings: Sequence[TableMapping]) -> dict[str, Checkpoint]:
@@ -200,16 +201,17 @@ class SourceRun:
             replay.forget()
             target = MySQLTarget(self.pipeline.targets[name], self.limits, claims=claims, replay=replay)
             servers.targets[name] = target
-            target.create_checkpoint_table()
-            checkpoints |= target.read_checkpoints([m.name for m in mappings if m.target == name])
+            target.control.create_checkpoint_table()
+            checkpoints |= target.control.read_checkpoints([m.name for m in mappings if m.target == name])
         return checkpoints
 
     def _server_id(self) -> int | None:
         return self.pipeline.sources[self.source_name].server_id or self.pipeline.replication.server_id
 
     def _limits(self, plans: dict[str, tuple[TablePlan, MySQLTarget]]) -> Limits:
-        rows = [t.endpoint.batch_rows_max for _, t in plans.values() if t.endpoint.batch_rows_max]
-        waits = [t.endpoint.batch_interval_s for _, t in plans.values() if t.endpoint.batch_interval_s]
+        endpoints = [target.control.endpoint for _, target in plans.values()]
+        rows = [endpoint.batch_rows_max for endpoint in endpoints if endpoint.batch_rows_max]
+        waits = [endpoint.batch_interval_s for endpoint in endpoints if endpoint.batch_interval_s]
         return replace(
             self.limits,
             batch_rows_max=min(rows, default=self.limits.batch_rows_max),

@@ -16,7 +16,7 @@ from ..mysql.connect import query
 from ..mysql.errors import translated
 from ..plan.schema_change import Answer, Decision, follows
 from ..plan.table_plan import TablePlan
-from ..target.mysql_target import MySQLTarget
+from ..target.control import TargetControl
 from ..values.key_safety import tells_all_apart
 from ..values.sql import quote_name
 from ..values.widening import family, widens
@@ -25,7 +25,7 @@ from .target_table import column_definition
 _HINT = "Correct the target's column by hand, then run the `snapshot` job for this mapping."
 
 
-def follow(target: MySQLTarget, plan: TablePlan, source: Table, decision: Decision) -> Answer:
+def follow(target: TargetControl, plan: TablePlan, source: Table, decision: Decision) -> Answer:
     """Apply column changes to a mapping's target table. The answer may turn out to be a new copy after all.
 
     Args:
@@ -56,7 +56,7 @@ def follow(target: MySQLTarget, plan: TablePlan, source: Table, decision: Decisi
 class _Follower:
     """Each method says whether the target is now what the source was after the clause."""
 
-    def __init__(self, target: MySQLTarget, plan: TablePlan, source: Table, held: dict[str, Column]) -> None:
+    def __init__(self, target: TargetControl, plan: TablePlan, source: Table, held: dict[str, Column]) -> None:
         self.target = target
         self.plan = plan
         self.name = plan.target.name
@@ -124,7 +124,7 @@ class _Follower:
 
 
 # ---- for a new copy ------------------------------------------------------------------------------------------
-def conform(target: MySQLTarget, mapping: str, table: Table, source: Table, known: Sequence[Column]) -> bool:
+def conform(target: TargetControl, mapping: str, table: Table, source: Table, known: Sequence[Column]) -> bool:
     """Make a target table fit for a new copy of a source table that may have changed since its last one.
 
     All of the source's columns will be written; those that are not there any more will not.
@@ -175,7 +175,9 @@ def conform(target: MySQLTarget, mapping: str, table: Table, source: Table, know
     return bool(known or missing)
 
 
-def fit(target: MySQLTarget, table: TableName, held: Column, now: Column, *, key: bool, any_type: bool = False) -> bool:
+def fit(
+    target: TargetControl, table: TableName, held: Column, now: Column, *, key: bool, any_type: bool = False
+) -> bool:
     """Give a target's column the source's type if its own does not hold all of that one's values.
 
     Args:
@@ -200,13 +202,13 @@ def fit(target: MySQLTarget, table: TableName, held: Column, now: Column, *, key
     return True
 
 
-def add_columns(target: MySQLTarget, table: TableName, columns: Sequence[Column], default: str = "") -> None:
+def add_columns(target: TargetControl, table: TableName, columns: Sequence[Column], default: str = "") -> None:
     """Add columns, all of them nullable: rows that are older than the column have no value for it."""
     for column in columns:
         alter(target, table, f"ADD COLUMN {quote_name(column.name)} {_definition(target, column)} NULL{default}")
 
 
-def relax(target: MySQLTarget, table: TableName, columns: Iterable[Column]) -> None:
+def relax(target: TargetControl, table: TableName, columns: Iterable[Column]) -> None:
     """The source has dropped the columns: rows to come have no value for them."""
     columns = list(columns)
     keys = {name for key in _keys(target, table) for name in key} if columns else set()
@@ -215,12 +217,12 @@ def relax(target: MySQLTarget, table: TableName, columns: Iterable[Column]) -> N
             alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {_definition(target, column)} NULL")
 
 
-def _keys(target: MySQLTarget, table: TableName) -> tuple[tuple[str, ...], ...]:
+def _keys(target: TargetControl, table: TableName) -> tuple[tuple[str, ...], ...]:
     held = target.describe(table)
     return (held.primary_key,) if held else ()
 
 
-def _definition(target: MySQLTarget, column: Column) -> str:
+def _definition(target: TargetControl, column: Column) -> str:
     return column_definition(
         column, collations=target.collations(), mariadb=target.info.is_mariadb, keep_generated=False
     )
@@ -230,7 +232,7 @@ def _quoted(table: TableName) -> str:
     return f"{quote_name(table.schema)}.{quote_name(table.table)}"
 
 
-def alter(target: MySQLTarget, table: TableName, what: str) -> None:
+def alter(target: TargetControl, table: TableName, what: str) -> None:
     """Alter the target's table.
 
     Raises:

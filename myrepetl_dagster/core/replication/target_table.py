@@ -10,7 +10,7 @@ from ..model.errors import SchemaDrift
 from ..model.tables import Column, Table, TableName
 from ..mysql.describe import _MARIADB_ONLY, _TEXT_TYPES
 from ..plan.table_plan import PlannedColumn, planned_key
-from ..target.mysql_target import MySQLTarget
+from ..target.control import TargetControl
 from ..transforms.functions import Transform
 from ..values.sql import quote_name
 
@@ -54,7 +54,7 @@ def _collation(column: Column, collations: frozenset[str]) -> str:
     return f"{column.charset}_bin"
 
 
-def _definition(mapping: TableMapping, source: Table, columns: Sequence[PlannedColumn], target: MySQLTarget) -> str:
+def _definition(mapping: TableMapping, source: Table, columns: Sequence[PlannedColumn], target: TargetControl) -> str:
     collations = target.collations()
     mariadb = target.info.is_mariadb
     own_names = mapping.columns is None

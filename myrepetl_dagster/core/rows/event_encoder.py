@@ -78,15 +78,16 @@ class EventForm:
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """The last image of each key, None for a row that goes; `new_keys`: keys that the target lacks."""
+    """The last image of each key, None for a row that goes; `new_keys`: keys that the target lacks. `descending`: the
+    order in which they go through the target's table.
+    """
 
     form: EventForm
     last: dict[ImageKey, bytes | None]
     new_keys: Collection[ImageKey]
+    descending: bool = False
 
-    def events(
-        self, table: TableName, packet_bytes_max: int, *, mariadb: bool, descending: bool = False
-    ) -> Iterator[bytes]:
+    def events(self, table: TableName, packet_bytes_max: int, *, mariadb: bool) -> Iterator[bytes]:
         """The events that make it so, for a session that knows `description_sql`: those of each statement, in base64.
 
         They go through the target's table once, in the order of its rows: of a table that is larger than the buffer
@@ -98,7 +99,7 @@ class RowChanges:
         names = b"".join(bytes([len(name)]) + name + b"\0" for name in (table.schema.encode(), table.table.encode()))
         table_map = _event(_TABLE_MAP, _POST_HEADER + names + form.columns)
         bytes_max = min(_STATEMENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)
-        keys = sorted(self.last, key=form.order, reverse=descending)
+        keys = sorted(self.last, key=form.order, reverse=self.descending)
         for start in range(0, len(keys), STRETCH_ROWS):
             parts: list[_Part] = []
             size = 0

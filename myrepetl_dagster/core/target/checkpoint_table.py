@@ -141,16 +141,6 @@ def write(connection: Connection[Any], database: str, checkpoints: Sequence[Chec
     )
 
 
-def reset(connection: Connection[Any], database: str, mappings: Sequence[str]) -> None:
-    """Forget the checkpoints, so that the next run copies again. The rows and their fence stay."""
-    marks = ", ".join(["%s"] * len(mappings))
-    query(
-        connection,
-        f"UPDATE {_table(database)} SET phase='', last_error=NULL WHERE mapping IN ({marks})",
-        list(mappings),
-    )
-
-
 def record_error(connection: Connection[Any], database: str, mapping: str, run_id: str, error: str) -> None:
     """Keep a mapping's last error for `status`, unless another run has taken over."""
     query(

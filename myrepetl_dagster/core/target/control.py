@@ -22,7 +22,7 @@ from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
 from ..values.sql import sql_name
 from . import checkpoint_table as checkpoints
-from . import table_sizes
+from . import prepared_table, table_sizes
 from .event_replay import Replay
 from .statements import fixed_where_sql, table_sql, where_sql
 
@@ -38,26 +38,25 @@ class TargetControl(Server):
     """A MySQL or MariaDB server that holds target tables and the checkpoints.
 
     Args:
-        run_id: this attempt's name on the fence.
-        claims: of the whole run: for each mapping that an attempt of it has claimed, the attempts' names.
-            A later attempt takes the mapping over from those, never from another run.
-        replay: of the whole run: whether the server takes rows as events.
+        claims: the names on the fence under which this run's attempts have claimed each mapping. A later attempt takes
+            the mapping over from those, never from another run.
+        replay: what this run knows of whether the server takes rows as events.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
         limits: Limits,
-        run_id: str | None = None,
         claims: Claims | None = None,
         replay: Replay | None = None,
     ) -> None:
         super().__init__(endpoint, limits)
-        self.run_id = run_id or uuid.uuid4().hex
+        self.run_id = uuid.uuid4().hex  # the name on the fence
         self.claims: Claims = {} if claims is None else claims
         self.replay = Replay() if replay is None else replay
         self._collations: frozenset[str] | None = None
         self._sizes: dict[str, int] = {}
+        self._has_prepared_table = False
 
     # ---- tables ----
     def collations(self) -> frozenset[str]:
@@ -76,8 +75,19 @@ class TargetControl(Server):
             query(self.control, sql)
 
     def create_checkpoint_table(self) -> None:
-        if self.describe(TableName(self.endpoint.database, checkpoints.TABLE)) is None:
-            self._define(checkpoints.create_table_sql(self.endpoint.database))
+        """Create the table of checkpoints unless it is there."""
+        self._create(checkpoints.TABLE, checkpoints.create_table_sql(self.endpoint.database))
+
+    def create_prepared_table(self) -> None:
+        """Create the table for rows of prepared XA transactions unless it is there."""
+        if not self._has_prepared_table:
+            self._create(prepared_table.TABLE, prepared_table.create_table_sql(self.endpoint.database))
+            self._has_prepared_table = True
+
+    def _create(self, table: str, sql: str) -> None:
+        # Looked for first: the account may lack the right to create a table that is there.
+        if self.describe(TableName(self.endpoint.database, table)) is None:
+            self._define(sql)
 
     # ---- checkpoints ----
     def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
@@ -113,11 +123,6 @@ class TargetControl(Server):
                     raise
                 return {}
 
-    def reset(self, mappings: Sequence[str]) -> None:
-        """Make the next run copy these mappings again."""
-        with self.doing("resetting the checkpoint"):
-            checkpoints.reset(self.control, self.endpoint.database, mappings)
-
     def record_error(self, mapping: str, error: str) -> None:
         self.wake()
         with self.doing():
@@ -137,29 +142,41 @@ class TargetControl(Server):
         with self.doing(f"counting {name}"):
             return int(query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))[0][0])
 
+    def takes_changes(self, plan: TablePlan, rows: int) -> bool:
+        """Whether so many rows of this plan are to be written as events."""
+        if rows < self.limits.event_rows_min:
+            return False
+        if plan.target.name not in self.replay.definitions:
+            self.wake()
+        with self.doing(f"looking at {plan.target.name}"):
+            return self.replay.takes(self.control, plan, mariadb=self.info.is_mariadb)
+
     # ---- sizes ----
     def is_large(self, plan: TablePlan) -> bool:
         """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
-        mariadb = self.info.is_mariadb
-        rows = self._size(
-            f"rows of {plan.target.name}", lambda control: table_sizes.rows_about(control, plan, mariadb=mariadb)
-        )
+        name, mariadb = plan.target.name, self.info.is_mariadb
+        rows = self._size(f"rows of {name}", lambda control: table_sizes.rows_about(control, plan, mariadb=mariadb))
         return rows >= _LARGE_ROWS
 
-    def table_bytes(self, plan: TablePlan) -> int:
-        """About how much of the disk the table takes."""
-        name, cached = plan.target.name, not self.info.is_mariadb and self.info.version >= (8, 0, 0)
+    def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
+        """Whether the plans' tables are together larger than the server's buffer pool."""
+        names = {plan.target.name for plan in plans}
+        return sum(self.table_bytes(name) for name in names) > self.buffer_pool_bytes
+
+    def table_bytes(self, name: TableName) -> int:
+        """About how much of the disk the table takes, with its indexes."""
+        cached = not self.info.is_mariadb and self.info.version >= (8, 0, 0)
         return self._size(f"bytes of {name}", lambda control: table_sizes.table_bytes(control, name, cached=cached))
 
     @property
     def buffer_pool_bytes(self) -> int:
-        """How much of its tables it keeps in memory."""
+        """How much of its tables the server keeps in memory."""
         return self._size("bytes of its buffer pool", table_sizes.buffer_pool_bytes)
 
     def _size(self, what: str, ask: Callable[[Connection[Any]], int]) -> int:
-        """Asks once."""
+        """Ask only once: sizes are needed again and again, and change slowly."""
         if what not in self._sizes:
             self.wake()
-            with super().doing(f"asking for the {what}"):  # while the apply connection may be at work
+            with self.doing(f"asking for the {what}"):
                 self._sizes[what] = ask(self.control)
         return self._sizes[what]

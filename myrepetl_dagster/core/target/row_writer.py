@@ -1,31 +1,27 @@
 """Writing rows in a target's open transaction, as statements or by MariaDB's bulk execution.
 
-What the target refuses is told by table and key. Nothing here begins, fences or commits: that is `mysql_target.py`.
+A refused row is named by its table and key. Nothing here begins, fences or commits: `apply_connection.py` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, groupby
-from typing import Any, Protocol, cast
 
-from pymysql.connections import Connection
-
-from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError, RowRejected
 from ..model.limits import LONG_BYTES
-from ..mysql.bulk_connection import BULK_HEAD_BYTES, EXECUTE_HEAD_BYTES, BulkConnection
+from ..mysql.bulk_connection import BULK_HEAD_BYTES
 from ..mysql.connect import Use
-from ..mysql.protocol import send_statement
 from ..mysql.session import lax_apply_mode, sql_mode
 from ..plan.table_plan import TablePlan, UniqueKeys
-from ..rows.event_encoder import binlog_sql
 from ..rows.literal_codegen import LiteralRow
 from ..rows.pending_rows import LiteralKey, Mutation, Rendered
+from ..rows.writable_rows import Mutations, SqlTuples
 from ..values.bulk_parameters import BulkRows
 from ..values.literals import ENUM_ERROR
 from ..values.sql import keys_condition, sql_name
+from .apply_session import ApplySession
 from .statements import (
     BULK_BYTES_MAX,
     COLLISIONS,
@@ -40,113 +36,73 @@ from .statements import (
 )
 
 DELETE_KEYS_MAX = 500
-_SET_EVENTS = b"SET @_myrepetl_events = ?, @_myrepetl_no_more = ?"
-_BINLOG_OF_EVENTS = b"BINLOG @_myrepetl_events, @_myrepetl_no_more"
 # ER_WARN_DATA_TRUNCATED; what is old in a statement, and an introducer's character that is not of Unicode.
 _TRUNCATED = 1265
 _HARMLESS = frozenset({1287, 1300})
 
 
-class WritingTarget(Protocol):
-    """What the writer needs of its target (`apply.MySQLTarget`): the connection that writes, what is known of it."""
-
-    @property
-    def connection(self) -> Connection[Any]: ...
-    @property
-    def packet_bytes_max(self) -> int: ...  # 0: not known
-    @property
-    def takes_bulk(self) -> bool: ...
-    def doing(self, what: str = "") -> AbstractContextManager[None]: ...
-
-
 class RowWriter:
-    """Writes the rows of all tables of one target. A step of it that ends well is a step of the target (`doing`)."""
+    """Writes the rows of all tables of one target, over one connection. Every operation that ends is counted there
+    (`ApplySession.doing`).
+    """
 
-    def __init__(self, endpoint: Endpoint, target: WritingTarget) -> None:
-        self._endpoint = endpoint
-        self._target = target
+    def __init__(self, session: ApplySession) -> None:
+        self._session = session
 
-    def write(self, plan: TablePlan, mutations: Sequence[Mutation], *, exact: bool) -> None:
-        """Apply mutations in the open transaction.
-
-        Args:
-            exact: the target is the source at an earlier position. False while a copy settles: then a row
-                may for a while hold a unique value that already belongs to another.
+    def write(self, plan: TablePlan, rows: Mutations | Rendered | SqlTuples | BulkRows) -> None:
+        """Write rows in the open transaction.
 
         Raises:
-            RowRejected: the target refused a row; names the table and the key.
+            RowRejected: the target refused a row. The error names the table, and the key unless the source has rendered
+                the rows: then only their bytes are known here.
         """
-        with self._target.doing(f"writing {plan.target.name}"):
-            if plan.unique_keys is UniqueKeys.NONE:
-                self._write_by_key(plan, dict(mutations))
-            else:
-                evict = not exact and plan.unique_keys is UniqueKeys.MIRRORED
-                for rows, is_upsert in runs(mutations):
-                    self._write_in_order(plan, rows, is_upsert, evict)
-
-    def write_rendered(self, plan: TablePlan, rendered: Rendered) -> None:
-        """Apply rows of which no two can collide, in the open transaction.
-
-        Raises:
-            RowRejected: the target refused a row; names the table and the key.
-        """
-        with self._target.doing(f"writing {plan.target.name}"):
-            if rendered.bulk is not None and not self._target.takes_bulk:  # another connection than before
-                self._write_by_key(plan, dict(rendered.mutations()))
-                return
-            self._delete(plan, rendered.gone)
-            head, tail = upsert_sql(plan, guarded=False)
-            try:
-                if rendered.bulk is not None:
-                    self._write_bulk(plan, rendered.bulk)
-                for batch in in_statements(rendered.tuples):
-                    self._run_with(head, batch, tail)
-            except RowRejected as error:
-                rows = [row for _, row in rendered.mutations() if row is not None]
-                self._find_refused_row(plan, rows, head, tail, error)
-
-    def write_tuples(self, plan: TablePlan, tuples: Sequence[bytes | memoryview]) -> None:
-        """Upsert rows that the source has rendered as SQL tuples, by statements of about `STATEMENT_BYTES_MAX`.
-
-        Raises:
-            RowRejected: the target refused a row; which one, only the tuples know.
-        """
-        head, tail = (text.encode("latin-1") for text in upsert_sql(plan, guarded=False))
-        rows_max = max(1, len(tuples) * STATEMENT_BYTES_MAX // (sum(map(len, tuples)) + 1))
-        with self._target.doing(f"writing {plan.target.name}"):
-            for start in range(0, len(tuples), rows_max):
-                self._write_statement(head, tuples[start : start + rows_max], tail)
-
-    def write_parameters(self, plan: TablePlan, rows: BulkRows) -> None:
-        """Upsert rows whose parameters the source has rendered; only where the target takes them in bulk.
-
-        Raises:
-            RowRejected: the target refused a row; which one, only the parameters know.
-        """
-        with self._target.doing(f"writing {plan.target.name}"):
-            self._write_bulk(plan, rows)
-
-    def apply_events(self, events: bytes) -> None:
-        """Apply rows events (`event_encoder.py`) in the open transaction.
-
-        MariaDB's BINLOG also takes what two variables hold (it empties them). A parameter is not parsed, which takes
-        that server longer than anything else it does with an event of long rows.
-        """
-        if not self._target.takes_bulk:
-            statement = binlog_sql(events)
-            self._send(statement, sum(map(len, statement)))
-            return
-        self._check_size(len(events) + EXECUTE_HEAD_BYTES)
-        with self._target.doing():
-            cast(BulkConnection, self._target.connection).execute(_SET_EVENTS, (events, b""))
-        self.execute(_BINLOG_OF_EVENTS)
+        with self._session.doing(f"writing {plan.target.name}"):
+            match rows:
+                case Mutations():
+                    self._write_mutations(plan, rows)
+                case Rendered():
+                    self._write_rendered(plan, rows)
+                case SqlTuples(tuples):
+                    self._write_tuples(plan, tuples)
+                case BulkRows():  # only where the connection takes them
+                    self._write_bulk(plan, rows)
 
     def clear(self, plan: TablePlan) -> None:
         """Delete every row of the mapping (in the open transaction: not TRUNCATE, which would commit)."""
-        with self._target.doing(f"clearing {plan.target.name}"):
-            self.run(f"DELETE FROM {table_sql(plan)}{where_sql(plan)}")
+        with self._session.doing(f"clearing {plan.target.name}"):
+            self._session.run(f"DELETE FROM {table_sql(plan)}{where_sql(plan)}")
 
-    # ---- by mutations ----
+    # ---- rows that were rendered ----
+    def _write_rendered(self, plan: TablePlan, rendered: Rendered) -> None:
+        if rendered.bulk is not None and not self._session.takes_bulk:  # another connection than before
+            self._write_by_key(plan, dict(rendered.mutations()))
+            return
+        self._delete(plan, rendered.gone)
+        head, tail = upsert_sql(plan, guarded=False)
+        try:
+            if rendered.bulk is not None:
+                self._write_bulk(plan, rendered.bulk)
+            for batch in in_statements(rendered.tuples):
+                self._run_with(head, batch, tail)
+        except RowRejected as error:
+            rows = [row for _, row in rendered.mutations() if row is not None]
+            self._find_refused_row(plan, rows, head, tail, error)
+
+    def _write_tuples(self, plan: TablePlan, tuples: Sequence[bytes | memoryview]) -> None:
+        head, tail = (text.encode("latin-1") for text in upsert_sql(plan, guarded=False))
+        rows_max = max(1, len(tuples) * STATEMENT_BYTES_MAX // (sum(map(len, tuples)) + 1))
+        for start in range(0, len(tuples), rows_max):
+            self._write_statement(head, tuples[start : start + rows_max], tail)
+
+    # ---- mutations ----
+    def _write_mutations(self, plan: TablePlan, mutations: Mutations) -> None:
+        if plan.unique_keys is UniqueKeys.NONE:
+            self._write_by_key(plan, dict(mutations.rows))
+            return
+        evict = mutations.may_evict and plan.unique_keys is UniqueKeys.MIRRORED
+        for rows, is_upsert in runs(mutations.rows):
+            self._write_in_order(plan, rows, is_upsert, evict)
+
     def _write_by_key(self, plan: TablePlan, last: dict[LiteralKey, LiteralRow | None]) -> None:
         # Only the last image of a key counts, and no row can collide with another's: deletes first, so that a
         # key that changed in letter case only (one key to a ci collation) is not deleted after it was written.
@@ -180,7 +136,7 @@ class RowWriter:
         same = " AND ".join(f"{sql_name(name)} <=> {at[name]}" for name in plan.key)
         for unique in plan.other_unique_keys:
             held = " AND ".join(f"{sql_name(name)} = {at[name]}" for name in unique)
-            self.run(f"DELETE FROM {table_sql(plan)} WHERE {held} AND NOT ({same})")
+            self._session.run(f"DELETE FROM {table_sql(plan)} WHERE {held} AND NOT ({same})")
         try:
             self._upsert(plan, [row], guarded=True)
         except RowRejected as error:
@@ -189,7 +145,7 @@ class RowWriter:
     def _delete(self, plan: TablePlan, keys: Sequence[LiteralKey]) -> None:
         head = f"DELETE FROM {table_sql(plan)} WHERE "
         for start in range(0, len(keys), DELETE_KEYS_MAX):
-            self.run(head + keys_condition(plan.key, keys[start : start + DELETE_KEYS_MAX]))
+            self._session.run(head + keys_condition(plan.key, keys[start : start + DELETE_KEYS_MAX]))
 
     def _upsert(self, plan: TablePlan, rows: Sequence[LiteralRow], *, guarded: bool) -> None:
         head, tail = upsert_sql(plan, guarded)
@@ -207,13 +163,13 @@ class RowWriter:
     def _upsert_enum_error(self, plan: TablePlan, row: LiteralRow, head: str, tail: str) -> None:
         """Upsert a row with an ENUM's error value, which strict mode refuses; any other warning is an error."""
         names = [plan.columns[i].target for i in plan.enum_indexes if row[i] == ENUM_ERROR]
-        self.run(f"SET SESSION sql_mode='{lax_apply_mode(self._endpoint)}'")
+        self._session.run(f"SET SESSION sql_mode='{lax_apply_mode(self._session.server.endpoint)}'")
         try:
-            self.run(f"{head}({','.join(row)}){tail}")
-            warnings = self.run("SHOW WARNINGS")
+            self._session.run(f"{head}({','.join(row)}){tail}")
+            warnings = self._session.run("SHOW WARNINGS")
         finally:
             with suppress(ReplicationError):  # if it fails, so has the connection
-                self.run(f"SET SESSION sql_mode='{sql_mode(self._endpoint, Use.APPLY)}'")
+                self._session.run(f"SET SESSION sql_mode='{sql_mode(self._session.server.endpoint, Use.APPLY)}'")
         for _, number, said in warnings:
             code, text = int(number), said.decode("utf-8", "replace")
             expected = code == _TRUNCATED and any(f"'{name}'" in text for name in names)
@@ -234,27 +190,28 @@ class RowWriter:
     def _write_bulk(self, plan: TablePlan, bulk: BulkRows) -> None:
         sql = bulk_upsert_sql(plan, bulk.values)
         head = BULK_HEAD_BYTES + len(bulk.types)
-        room = min(BULK_BYTES_MAX, self._target.packet_bytes_max - head - 1)
-        connection = cast(BulkConnection, self._target.connection)
+        bytes_max = self._session.packet_bytes_max - head - 1
+        room = min(BULK_BYTES_MAX, bytes_max)
         start = size = 0
-        with self._target.doing():
+        with self._session.doing():
             for end, row in enumerate(bulk.rows):
                 if end > start and size + len(row) > room:
-                    connection.bulk(sql, bulk, start, end)
+                    self._session.execute_bulk(sql, bulk, start, end)
                     start, size = end, 0
-                self._check_size(len(row) + head)
+                if len(row) > bytes_max:
+                    self._session.check_size(len(row) + head)
                 size += len(row)
             if size:
-                connection.bulk(sql, bulk, start, len(bulk.rows))
+                self._session.execute_bulk(sql, bulk, start, len(bulk.rows))
 
     def _write_statement(self, head: bytes, tuples: Sequence[bytes | memoryview], tail: bytes) -> None:
         if any(len(one) >= LONG_BYTES for one in tuples):
             between = (piece for one in tuples for piece in (b",", one))
             next(between)
             size = len(head) + sum(map(len, tuples)) + len(tuples) - 1 + len(tail)
-            self._send(chain((head,), between, (tail,)), size)
+            self._session.send(chain((head,), between, (tail,)), size)
         else:
-            self.execute(head + b",".join(tuples) + tail)
+            self._session.execute(head + b",".join(tuples) + tail)
 
     def _find_refused_row(
         self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, error: RowRejected
@@ -264,43 +221,16 @@ class RowWriter:
             if ENUM_ERROR in row:
                 continue
             try:
-                self.run(f"{head}({','.join(row)}){tail}")
+                self._session.run(f"{head}({','.join(row)}){tail}")
             except RowRejected as one:
                 raise refused(plan, one, row) from None
         raise refused(plan, error) from None
 
-    # ---- statements ----
-    def run(self, sql: str) -> list[Any]:
-        """Run a statement; gives the rows that it gives."""
-        return self.execute(sql.encode("latin-1"))
-
-    def execute(self, data: bytes) -> list[Any]:
-        """Run a statement that is bytes already; gives the rows that it gives."""
-        self._check_size(len(data))
-        with self._target.doing(), self._target.connection.cursor() as cursor:
-            cursor.execute(data)
-            return list(cursor.fetchall())
-
     def _run_with(self, head: str, tuples: Sequence[str], tail: str) -> None:
         if len(tuples) == 1 and len(tuples[0]) >= LONG_BYTES:
-            self._send(_encoded(head, tuples[0], tail), len(head) + len(tuples[0]) + len(tail))
+            self._session.send(_encoded(head, tuples[0], tail), len(head) + len(tuples[0]) + len(tail))
         else:
-            self.run(head + ",".join(tuples) + tail)
-
-    def _send(self, pieces: Iterable[bytes | memoryview], size: int) -> None:
-        """Run a long statement without ever having it whole."""
-        self._check_size(size)
-        with self._target.doing():
-            send_statement(self._target.connection, pieces, size)
-
-    def _check_size(self, size: int) -> None:
-        bytes_max = self._target.packet_bytes_max
-        if size + 1 > bytes_max > 0:
-            raise RowRejected(
-                f"a row of {size} bytes is longer than the target's max_allowed_packet ({bytes_max})",
-                hint="Raise max_allowed_packet on the target.",
-                code=1153,
-            )
+            self._session.run(head + ",".join(tuples) + tail)
 
 
 def _encoded(*texts: str) -> Iterator[bytes]:

@@ -22,10 +22,14 @@ from myrepetl_dagster.core.replication.catchup import batch_joining
 from myrepetl_dagster.core.replication.catchup.batch_joining import Joining
 from myrepetl_dagster.core.replication.catchup.commits import APPLY_CONNECTIONS, MappingWrites
 from myrepetl_dagster.core.replication.catchup.work import MappingWork
-from myrepetl_dagster.core.replication.ports import Target
+from myrepetl_dagster.core.replication.ports import ApplyConnection
+from myrepetl_dagster.core.rows.event_encoder import RowChanges
 from myrepetl_dagster.core.rows.pending_rows import RowsToWrite
-from myrepetl_dagster.core.target import mysql_target
+from myrepetl_dagster.core.rows.writable_rows import WritableRows
+from myrepetl_dagster.core.target import apply_connection
+from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 from myrepetl_dagster.core.target.checkpoint_table import TABLE
+from myrepetl_dagster.core.target.control import TargetControl
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 from myrepetl_dagster.core.target.row_writer import DELETE_KEYS_MAX
 from myrepetl_dagster.core.values.sql import keys_condition
@@ -33,13 +37,13 @@ from myrepetl_dagster.core.values.sql import keys_condition
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 ACCOUNTS = 300
 BUSY_S = 10.0  # no statement of ours takes so long, whatever else the machine does
-AS_THEY_SAY = MySQLTarget.buffer_pool_bytes
+AS_THEY_SAY = TargetControl.buffer_pool_bytes
 
 
 @pytest.fixture(params=ROUTES, ids=str)
 def world(request: pytest.FixtureRequest, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Pair:
     """Its tables are larger than their target's buffer pool, so that batches are joined where limits let them."""
-    monkeypatch.setattr(MySQLTarget, "buffer_pool_bytes", 1)
+    monkeypatch.setattr(TargetControl, "buffer_pool_bytes", 1)
     made = pair(servers, request.param)
     made.limits |= {"batch_rows_max": 40, "joined_batches_max": 3}
     return made
@@ -58,28 +62,35 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
 
     def spied(name: str) -> Any:
-        original = getattr(MySQLTarget, name)
+        original = getattr(MySQLApplyConnection, name)
 
-        def spy(self: MySQLTarget, *args: Any, **kwargs: Any) -> Any:
+        def spy(self: MySQLApplyConnection, *args: Any, **kwargs: Any) -> Any:
             counts[name] += 1
             return original(self, *args, **kwargs)
 
         return spy
 
-    for name in ("begin_ahead", "rollback", "commit", "write_changes"):
-        monkeypatch.setattr(MySQLTarget, name, spied(name))
+    for name in ("begin_unfenced", "rollback", "commit"):
+        monkeypatch.setattr(MySQLApplyConnection, name, spied(name))
+    write = MySQLApplyConnection.write
+
+    def spied_write(self: MySQLApplyConnection, plan: TablePlan, rows: WritableRows) -> None:
+        counts["RowChanges"] += isinstance(rows, RowChanges)
+        write(self, plan, rows)
+
+    monkeypatch.setattr(MySQLApplyConnection, "write", spied_write)
     return counts
 
 
 def slow_commits(monkeypatch: pytest.MonkeyPatch, each_s: float) -> None:
     """Each commit takes so long."""
-    commit = MySQLTarget.commit
+    commit = MySQLApplyConnection.commit
 
-    def committing(self: MySQLTarget, *args: Any) -> None:
+    def committing(self: MySQLApplyConnection, *args: Any) -> None:
         time.sleep(each_s)
         commit(self, *args)
 
-    monkeypatch.setattr(MySQLTarget, "commit", committing)
+    monkeypatch.setattr(MySQLApplyConnection, "commit", committing)
 
 
 def bank(world: Pair, key: str = "INT") -> None:
@@ -142,8 +153,8 @@ def test_every_state_that_a_reader_sees_is_the_sources(world: Pair, done: Counte
     print(f"{sum(seen.values())} states seen, {len(set(places))} checkpoints, {done['begin_ahead']} begun ahead")
     assert set(seen) == {100 * ACCOUNTS}
     assert places == sorted(places)
-    assert done["begin_ahead"] > 10
-    assert (done["write_changes"] > 10) == (way == "as events" and key == "INT")
+    assert done["begin_unfenced"] > 10
+    assert (done["RowChanges"] > 10) == (way == "as events" and key == "INT")
     world.assert_same("bank")
 
 
@@ -151,7 +162,7 @@ def test_a_trigger_that_turns_the_locks_around(
     world: Pair, done: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the earlier transaction waits for a lock of the later one, the later one gives way, and all arrives."""
-    monkeypatch.setattr(mysql_target, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(apply_connection, "PATIENCE_S", 0.1)
     monkeypatch.setattr(batch_joining, "JOIN_WAIT_S", 60.0)
     bank(world)
     world.run("bank")
@@ -166,19 +177,19 @@ def test_a_trigger_that_turns_the_locks_around(
     rng = random.Random(5)
     accounts = [n % ACCOUNTS for n in rng.sample(range(2 * ACCOUNTS), 2 * ACCOUNTS)]
     world.on_source(*(f"UPDATE bank SET balance = balance + {1 + n} WHERE id = {n}" for n in accounts))
-    begin, write_part = MySQLTarget.begin, MappingWrites.write_part
+    begin, write_part = MySQLApplyConnection.begin, MappingWrites.write_part
     written_ahead = threading.Event()
 
-    def waiting(self: MySQLTarget, *args: Any, **kwargs: Any) -> None:
+    def waiting(self: MySQLApplyConnection, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **kwargs)
         assert written_ahead.wait(60), "one that comes later has written, and holds its lock"
 
-    def writing(self: MappingWrites, lane: Target, part: RowsToWrite) -> None:
+    def writing(self: MappingWrites, lane: ApplyConnection, part: RowsToWrite) -> None:
         write_part(self, lane, part)
         if part and part is self.early:
             written_ahead.set()
 
-    monkeypatch.setattr(MySQLTarget, "begin", waiting)
+    monkeypatch.setattr(MySQLApplyConnection, "begin", waiting)
     monkeypatch.setattr(MappingWrites, "write_part", writing)
     world.run("bank")
     assert 0 < done["rollback"] < 6, "it gives way, and is not tried again and again"
@@ -209,16 +220,16 @@ def test_a_run_that_is_overtaken_commits_nothing_more(
     bank(world)
     world.run("bank")
     move(world, 500, seed=7)
-    fence = MySQLTarget.fence
+    fence = MySQLApplyConnection.fence
     claimed: list[str] = []
 
-    def overtaken(self: MySQLTarget, mappings: Any) -> None:
-        if done["begin_ahead"] >= 3 and not claimed:
+    def overtaken(self: MySQLApplyConnection, mappings: Any) -> None:
+        if done["begin_unfenced"] >= 3 and not claimed:
             claimed.append("by another run")
             world.on_target(f"UPDATE {TABLE} SET run_id = REPEAT('f', 32)")
         fence(self, mappings)
 
-    monkeypatch.setattr(MySQLTarget, "fence", overtaken)
+    monkeypatch.setattr(MySQLApplyConnection, "fence", overtaken)
     error = world.error("bank")
     assert isinstance(error, StaleRun)
     assert world.on_target("SELECT SUM(balance) FROM bank") == ((100 * ACCOUNTS,),)
@@ -233,20 +244,20 @@ def test_as_many_at_once_as_there_are_lanes(world: Pair, way: str, monkeypatch: 
     move(world, 1000, seed=11)
     open_now: set[int] = set()
     most = [0]
-    begin_unfenced, commit = MySQLTarget.begin_unfenced, MySQLTarget.commit
+    begin_unfenced, commit = MySQLApplyConnection.begin_unfenced, MySQLApplyConnection.commit
 
-    def beginning(self: MySQLTarget) -> None:
+    def beginning(self: MySQLApplyConnection) -> None:
         begin_unfenced(self)
         open_now.add(id(self))
         most[0] = max(most[0], len(open_now))
 
-    def committing(self: MySQLTarget, *args: Any) -> None:
+    def committing(self: MySQLApplyConnection, *args: Any) -> None:
         time.sleep(0.02)
         open_now.discard(id(self))
         commit(self, *args)
 
-    monkeypatch.setattr(MySQLTarget, "begin_ahead", beginning)
-    monkeypatch.setattr(MySQLTarget, "commit", committing)
+    monkeypatch.setattr(MySQLApplyConnection, "begin_unfenced", beginning)
+    monkeypatch.setattr(MySQLApplyConnection, "commit", committing)
     world.run("bank")
     assert most[0] in (APPLY_CONNECTIONS - 1, APPLY_CONNECTIONS)
     world.assert_same("bank")
@@ -263,8 +274,8 @@ def test_the_last_commit_is_begun_beside_the_ones_before_it(
     done.clear()
     slow_commits(monkeypatch, 0.2)
     world.run("bank")
-    assert done["begin_ahead"] >= 1
-    assert done["begin_ahead"] == done["commit"] - 1
+    assert done["begin_unfenced"] >= 1
+    assert done["begin_unfenced"] == done["commit"] - 1
     world.assert_same("bank")
 
 
@@ -272,14 +283,14 @@ def test_a_commit_that_takes_long_is_waited_for(
     world: Pair, done: Counter[str], way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer than a later transaction has patience for: it has its locks, so that nobody gives way to it."""
-    monkeypatch.setattr(mysql_target, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(apply_connection, "PATIENCE_S", 0.3)
     bank(world)
     world.run("bank")
     move(world, 100, seed=14)
     done.clear()
     slow_commits(monkeypatch, 0.7)
     world.run("bank")
-    assert done["begin_ahead"] >= 2
+    assert done["begin_unfenced"] >= 2
     assert not done["rollback"]
     world.assert_same("bank")
 
@@ -348,7 +359,7 @@ def test_tables_whose_rows_may_collide_are_written_in_order(world: Pair, done: C
         stop.set()
         watcher.join()
     assert set(seen) == {(100 * (ACCOUNTS + 50), ACCOUNTS + 50)}
-    assert done["write_changes"] > 0
+    assert done["RowChanges"] > 0
     world.assert_same("bank")
     world.assert_same("holders")
 
@@ -359,7 +370,7 @@ def test_deletes_of_a_small_table_wait_for_their_turn(
     """Of few rows a server looks at all to find some: no transaction waits for rows that another one has, gives way or
     ends in a deadlock, however many rows come and go.
     """
-    monkeypatch.setattr(mysql_target, "PATIENCE_S", BUSY_S)
+    monkeypatch.setattr(apply_connection, "PATIENCE_S", BUSY_S)
     world.replays = False
     world.limits |= {"batch_rows_max": 1000, "joined_batches_max": 30}
     bank(world)
@@ -435,11 +446,11 @@ def test_a_table_larger_than_the_buffer_pool_is_told_from_others(
 
     def asking(self: Joining, works: Sequence[MappingWork]) -> bool:
         waited.add(answer := pays(self, works))
-        pools.update(cast(MySQLTarget, work.state.target).buffer_pool_bytes for work in works)
+        pools.update(cast(MySQLTarget, work.state.target).control.buffer_pool_bytes for work in works)
         return answer
 
     monkeypatch.setattr(Joining, "pays", asking)
-    monkeypatch.setattr(MySQLTarget, "buffer_pool_bytes", AS_THEY_SAY if pool_bytes is None else pool_bytes)
+    monkeypatch.setattr(TargetControl, "buffer_pool_bytes", AS_THEY_SAY if pool_bytes is None else pool_bytes)
     series = "WITH RECURSIVE s AS (SELECT 1 i UNION ALL SELECT i + 1 FROM s WHERE i < 900)"
     world.on_source("CREATE TABLE t (id INT PRIMARY KEY, a INT)", f"INSERT INTO t {series} SELECT i, i FROM s")
     pipeline = world.pipeline("t")
@@ -463,7 +474,7 @@ def test_what_cannot_go_as_events_is_written_beside_as_well(
     """Through a transform and a filter, by an account that may write events: of a large table, transactions write most
     of their rows at the same time, also rows that go.
     """
-    monkeypatch.setattr(mysql_target, "PATIENCE_S", BUSY_S)
+    monkeypatch.setattr(apply_connection, "PATIENCE_S", BUSY_S)
     world.replays = True
     world.limits |= {"batch_rows_max": 400, "joined_batches_max": 30}
     (tmp_path / "t.py").write_text("def plus(value):\n    return value + 1\n")
@@ -483,7 +494,7 @@ def test_what_cannot_go_as_events_is_written_beside_as_well(
     ahead: list[MappingWrites] = []
     write_part = MappingWrites.write_part
 
-    def writing(self: MappingWrites, lane: Target, part: RowsToWrite) -> None:
+    def writing(self: MappingWrites, lane: ApplyConnection, part: RowsToWrite) -> None:
         if part is not None and part is self.early:
             ahead.append(self)
         write_part(self, lane, part)
@@ -497,8 +508,8 @@ def test_what_cannot_go_as_events_is_written_beside_as_well(
     with retries() as seen:
         world.run(pipeline)
     print(f"{done['begin_ahead']} transactions begun ahead, {len(ahead)} wrote rows ahead")
-    assert len(ahead) == done["begin_ahead"] >= 2
-    assert not done["write_changes"]
+    assert len(ahead) == done["begin_unfenced"] >= 2
+    assert not done["RowChanges"]
     assert not done["rollback"]
     assert not seen
     assert world.target_rows("large") == world.source_rows("large", "id, a + 1", "a > 1")
@@ -510,7 +521,7 @@ def test_a_transform_that_takes_its_time_is_no_lock(
     """A transaction whose rows are being made asks nothing of the server for long: those behind it wait, and none gives
     way.
     """
-    monkeypatch.setattr(mysql_target, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(apply_connection, "PATIENCE_S", 1.0)
     world.replays = False
     world.limits |= {"batch_rows_max": 300, "joined_batches_max": 30}
     (tmp_path / "t.py").write_text("import time\n\ndef slow(value):\n    time.sleep(0.006)\n    return value\n")
@@ -527,7 +538,7 @@ def test_a_transform_that_takes_its_time_is_no_lock(
         world.on_source(*(f"INSERT INTO {table} VALUES {values}" for values in rows))
     done.clear()
     world.run(pipeline)
-    assert done["begin_ahead"] >= 2
+    assert done["begin_unfenced"] >= 2
     assert not done["rollback"]
     world.assert_same("t")
     world.assert_same("q")
@@ -539,11 +550,11 @@ def test_what_a_failed_transaction_has_left_is_not_committed_by_the_next(world: 
     world.run("t")
     pipeline = world.pipeline("t")
     with closing(MySQLTarget(pipeline.targets["b"], pipeline.limits)) as target:
-        target.begin_unfenced()
-        target._writer.run("INSERT INTO t VALUES (1)")
-        target.begin_unfenced()
-        target._writer.run("INSERT INTO t VALUES (2)")
-        target.commit([])
+        target.apply.begin_unfenced()
+        target.apply._session.run("INSERT INTO t VALUES (1)")
+        target.apply.begin_unfenced()
+        target.apply._session.run("INSERT INTO t VALUES (2)")
+        target.apply.commit([])
     assert world.on_target("SELECT id FROM t") == ((2,),)
 
 

@@ -25,7 +25,9 @@ from myrepetl_dagster.core.mysql import bulk_connection
 from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.rows.event_encoder import RowChanges
+from myrepetl_dagster.core.rows.writable_rows import WritableRows
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
+from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 from myrepetl_dagster.core.target.event_replay import Replay
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
@@ -41,13 +43,14 @@ SEED = int(os.environ.get("MYREPETL_TEST_SEED", "20250101"))
 def replayed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Rows that were written as events, by table."""
     counts: Counter[str] = Counter()
-    write = MySQLTarget.write_changes
+    write = MySQLApplyConnection.write
 
-    def spy(self: MySQLTarget, plan: TablePlan, changes: RowChanges, **kwargs: Any) -> None:
-        write(self, plan, changes, **kwargs)
-        counts[plan.target.name.table] += len(changes.last)
+    def spy(self: MySQLApplyConnection, plan: TablePlan, rows: WritableRows) -> None:
+        write(self, plan, rows)
+        if isinstance(rows, RowChanges):
+            counts[plan.target.name.table] += len(rows.last)
 
-    monkeypatch.setattr(MySQLTarget, "write_changes", spy)
+    monkeypatch.setattr(MySQLApplyConnection, "write", spy)
     return counts
 
 
@@ -245,10 +248,10 @@ def test_a_table_that_is_altered_meanwhile(
     """Somebody alters the target's table between two batches: no image is put into columns of other meaning."""
     world.limits["batch_rows_max"] = 20
     started(world, "id INT PRIMARY KEY, a INT, b INT DEFAULT 5")
-    begin = MySQLTarget._begin
+    begin = MySQLApplyConnection._begin
     altered: list[str] = []
 
-    def altering(self: MySQLTarget) -> None:
+    def altering(self: MySQLApplyConnection) -> None:
         if replayed["t"] > 40 and not altered:
             altered.append(alteration)
             world.target.execute("SET GLOBAL lock_wait_timeout = 5")
@@ -260,7 +263,7 @@ def test_a_table_that_is_altered_meanwhile(
                     altered.clear()
         begin(self)
 
-    monkeypatch.setattr(MySQLTarget, "_begin", altering)
+    monkeypatch.setattr(MySQLApplyConnection, "_begin", altering)
     world.on_source(*(f"UPDATE t SET a = {n} WHERE id BETWEEN {n} AND {n + 30}" for n in range(0, 170, 5)))
     world.on_source("UPDATE t SET a = id + 7, b = id + 9")
     world.run("t")
@@ -351,10 +354,10 @@ def test_a_transaction_whose_connection_is_gone(world: Pair) -> None:
     pipeline = world.pipeline("t")
     target = MySQLTarget(pipeline.targets["b"], pipeline.limits)
     with closing(target):
-        target.begin_unfenced()
-        target.discard_transaction()
+        target.apply.begin_unfenced()
+        target.discard_transactions()
         with pytest.raises(TargetLost):
-            target.commit([])
+            target.apply.commit([])
 
 
 def test_a_table_that_the_run_alters(world: Pair, replayed: Counter[str]) -> None:
@@ -443,15 +446,15 @@ def test_a_target_that_is_made_lax_meanwhile(
     world.limits["batch_rows_max"] = 20
     started(world)
     before = world.target.execute(f"SELECT @@global.{setting}")[0][0]
-    begin = MySQLTarget._begin
+    begin = MySQLApplyConnection._begin
 
-    def lax(self: MySQLTarget) -> None:
+    def lax(self: MySQLApplyConnection) -> None:
         if replayed["t"] > 40:
             world.target.execute(f"SET GLOBAL {setting} = '{value}'")
         begin(self)
 
     world.on_source(*(f"UPDATE t SET a = {n} WHERE id BETWEEN {n} AND {n + 30}" for n in range(0, 170, 5)))
-    monkeypatch.setattr(MySQLTarget, "_begin", lax)
+    monkeypatch.setattr(MySQLApplyConnection, "_begin", lax)
     try:
         world.run("t")
     finally:
@@ -562,7 +565,7 @@ def test_events_of_every_length_as_a_parameter(servers: Servers, replayed: Count
     assert max(executed) > 2**16
     world.assert_same("t", columns="id, SHA2(a, 256)")
     with closing(MySQLTarget(world.pipeline("t").targets["b"], world.pipeline("t").limits)) as target:
-        connection = target.connection
+        connection = target.apply._session.connection
         assert isinstance(connection, BulkConnection)
         with connection.cursor() as cursor:
             for size in (0, 250, 251, 252, 65_535, 65_536, 70_000):

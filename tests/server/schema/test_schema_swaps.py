@@ -16,7 +16,7 @@ from servers import Flavour
 
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
 from myrepetl_dagster.core.replication.attempt import Attempt
-from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.target.control import TargetControl
 
 HUNDRED = "INSERT INTO t (id, a, b) VALUES " + ", ".join(f"({n}, {n}, 'row {n}')" for n in range(1, 101))
 
@@ -118,19 +118,19 @@ def test_interrupted(
     t.run()
     t.on_source("UPDATE t SET a=9 WHERE id=1", change, "DELETE FROM t LIMIT 1")
     done = 0
-    define = MySQLTarget.define
+    define = TargetControl.define
 
-    def dying(self: MySQLTarget, sql: str) -> None:
+    def dying(self: TargetControl, sql: str) -> None:
         nonlocal done
         define(self, sql)
         done += sql.startswith("ALTER")
         if done == after_definitions:
             raise Interrupted
 
-    monkeypatch.setattr(MySQLTarget, "define", dying)
+    monkeypatch.setattr(TargetControl, "define", dying)
     with contextlib.suppress(Interrupted):
         t.run()
-    monkeypatch.setattr(MySQLTarget, "define", define)
+    monkeypatch.setattr(TargetControl, "define", define)
     t.on_source("UPDATE t SET " + ("z" if "z" in change else "a") + "=8")
     t.run()
     t.assert_equal()

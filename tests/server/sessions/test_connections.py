@@ -349,18 +349,18 @@ def test_an_idle_control_connection_is_checked_before_its_next_use(pair: Pair, m
 
 def test_a_transaction_is_not_begun_on_a_connection_that_died_idle(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The apply connection is checked after idleness, before its transaction, and replaced."""
-    monkeypatch.setattr("myrepetl_dagster.core.target.mysql_target.PING_AFTER_IDLE_S", 0.05)
+    monkeypatch.setattr("myrepetl_dagster.core.target.apply_session.PING_AFTER_IDLE_S", 0.05)
     target = MySQLTarget(writer(pair), LIMITS)
     try:
-        target.create_checkpoint_table()
+        target.control.create_checkpoint_table()
         target.claim(["m"])
-        target.begin(["m"])
-        target.rollback()
-        pair.on_target(f"KILL {target.connection.thread_id()}")
+        target.apply.begin(["m"])
+        target.apply.rollback()
+        pair.on_target(f"KILL {target.apply._session.connection.thread_id()}")
         time.sleep(0.2)
 
-        target.begin(["m"])
-        target.rollback()
+        target.apply.begin(["m"])
+        target.apply.rollback()
     finally:
         target.close()
 
@@ -369,13 +369,13 @@ def test_a_transaction_that_died_is_lost_not_replaced(pair: Pair) -> None:
     """Within a transaction a dead connection is an error: half of its rows would be on another one."""
     target = MySQLTarget(writer(pair), LIMITS)
     try:
-        target.create_checkpoint_table()
+        target.control.create_checkpoint_table()
         target.claim(["m"])
-        target.begin(["m"])
-        pair.on_target(f"KILL {target.connection.thread_id()}")
+        target.apply.begin(["m"])
+        pair.on_target(f"KILL {target.apply._session.connection.thread_id()}")
         time.sleep(0.2)
         with pytest.raises(TargetLost):
-            target.commit([])
+            target.apply.commit([])
     finally:
         target.close()
 
@@ -384,8 +384,8 @@ def test_closing_twice_and_after_a_cut_is_quiet(pair: Pair) -> None:
     """close never masks the error that led to it."""
     with Proxy(pair.target.host, pair.target.port) as proxy:
         target = MySQLTarget(writer(pair, port=proxy.port), LIMITS)
-        assert target.connection.open
-        assert target.info.flavour in FLAVOURS
+        assert target.apply._session.connection.open
+        assert target.control.info.flavour in FLAVOURS
         proxy.cut()
         target.close()
         target.close()

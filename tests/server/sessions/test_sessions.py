@@ -18,7 +18,7 @@ from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
 from myrepetl_dagster.core.source.binlog_stream import LogStream
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
-from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.target.control import TargetControl
 
 TABLE = {"a.t": {"target_table": "b.t"}}
 
@@ -138,7 +138,7 @@ def test_lock_waits_of_the_file_count(world: Pair) -> None:
     names = ("innodb_lock_wait_timeout", "lock_wait_timeout")
 
     assert session(target, Use.APPLY, *names) == {"innodb_lock_wait_timeout": 7, "lock_wait_timeout": 8}
-    server = MySQLTarget(target, Limits())
+    server = TargetControl(target, Limits())
     try:
         server.create_checkpoint_table()
         server.claim(["m"])

@@ -18,7 +18,7 @@ from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.mysql import bulk_connection
 from myrepetl_dagster.core.mysql.bulk_connection import BulkConnection
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
-from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.target.control import TargetControl
 from myrepetl_dagster.core.values.bulk_parameters import BulkRows
 
 ROUTES = [Route("mariadb", True, "mariadb"), Route("mysql", True, "mariadb")]
@@ -30,7 +30,7 @@ LONG = {"mediumtext", "longtext", "mediumblob", "longblob", "json"}  # copied as
 @pytest.fixture(autouse=True)
 def no_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not as events (`test_event_replay.py`), whatever the account may do."""
-    monkeypatch.setattr(MySQLTarget, "takes_changes", lambda *_, **__: False)
+    monkeypatch.setattr(TargetControl, "takes_changes", lambda *_, **__: False)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ The seed is printed; MYREPETL_TEST_SEED sets another one, MYREPETL_TEST_EXAMPLES
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,7 +18,8 @@ from servers import Flavour
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.snapshot import window_copy
 from myrepetl_dagster.core.replication.snapshot.tuple_select import TupleSelect, tuple_select
-from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.rows.writable_rows import SqlTuples, WritableRows
+from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 
 SEED = int(os.environ.get("MYREPETL_TEST_SEED", "20250101"))
 EXAMPLES = int(os.environ.get("MYREPETL_TEST_EXAMPLES", "8"))
@@ -227,13 +227,14 @@ def test_only_the_rows_that_sql_cannot_do_go_through_python(
     )
     world.on_target("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9)) CHARACTER SET utf8mb4")
     counts: list[int] = []
-    write = MySQLTarget.write_tuples
+    write = MySQLApplyConnection.write
 
-    def spy(target: MySQLTarget, plan: TablePlan, tuples: Sequence[bytes | memoryview]) -> None:
-        write(target, plan, tuples)
-        counts.append(len(tuples))
+    def spy(connection: MySQLApplyConnection, plan: TablePlan, rows: WritableRows) -> None:
+        write(connection, plan, rows)
+        if isinstance(rows, SqlTuples):
+            counts.append(len(rows.tuples))
 
-    monkeypatch.setattr(MySQLTarget, "write_tuples", spy)
+    monkeypatch.setattr(MySQLApplyConnection, "write", spy)
     columns = {"id": {"column": "id", "primary_key": True}, "v": {"column": "v", "transform": "transform.uppercase"}}
     mapping = {"source_table": "a.t", "target_table": "b.t", "column_mapping": columns, "filter": {"n": 1}}
     result = world.run({"m": mapping})["m"]

@@ -10,7 +10,9 @@ from server_farm import Servers
 
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.snapshot import window_copy
-from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.rows.writable_rows import SqlTuples, WritableRows
+from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
+from myrepetl_dagster.core.values.bulk_parameters import BulkRows
 
 HOSTILE = ["back`tick", "quo'te", 'dou"ble', "per%s", "sp ace", "üñí", "sel;ect", "a\\b", "-- c", "/*x*/", "{b}", "`"]
 TEXTS = ["''", "'it''s'", "'a\\\\b'", "'\\0\\n'", "'é😀'", "NULL", "REPEAT('''', 99)", "'),('", "'_utf8mb4'"]
@@ -28,13 +30,14 @@ def rendered(request: pytest.FixtureRequest, world: Pair, monkeypatch: pytest.Mo
     bulk = request.param == "as parameters"
     if bulk and world.target.flavour != "mariadb":
         pytest.skip("only MariaDB takes parameters in bulk")
-    write = MySQLTarget.write_parameters if bulk else MySQLTarget.write_tuples
+    write = MySQLApplyConnection.write
 
-    def spy(target: MySQLTarget, plan: TablePlan, rows: Any) -> None:
-        write(target, plan, rows)
-        names.append(plan.name)
+    def spy(connection: MySQLApplyConnection, plan: TablePlan, rows: WritableRows) -> None:
+        write(connection, plan, rows)
+        if isinstance(rows, BulkRows if bulk else SqlTuples):
+            names.append(plan.name)
 
-    monkeypatch.setattr(MySQLTarget, "write_parameters" if bulk else "write_tuples", spy)
+    monkeypatch.setattr(MySQLApplyConnection, "write", spy)
     if not bulk:
         monkeypatch.setattr(window_copy, "bulk_select", lambda *_: None)
     return names

@@ -14,7 +14,9 @@ from server_farm import Servers
 from myrepetl_dagster.core.model.errors import RowRejected
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.snapshot import window_copy
-from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.rows.writable_rows import SqlTuples, WritableRows
+from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
+from myrepetl_dagster.core.values.bulk_parameters import BulkRows
 
 TUPLES, PARAMETERS = "as tuples", "as parameters"
 
@@ -120,18 +122,16 @@ def form(request: pytest.FixtureRequest, world: Pair, monkeypatch: pytest.Monkey
 def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """How many rows were written as the source rendered them, by their form."""
     counts = {TUPLES: 0, PARAMETERS: 0}
-    tuples, parameters = MySQLTarget.write_tuples, MySQLTarget.write_parameters
+    write = MySQLApplyConnection.write
 
-    def spy_tuples(target: MySQLTarget, plan: TablePlan, rows: Any) -> None:
-        tuples(target, plan, rows)
-        counts[TUPLES] += len(rows)
+    def spy(connection: MySQLApplyConnection, plan: TablePlan, rows: WritableRows) -> None:
+        write(connection, plan, rows)
+        if isinstance(rows, SqlTuples):
+            counts[TUPLES] += len(rows.tuples)
+        elif isinstance(rows, BulkRows):
+            counts[PARAMETERS] += len(rows.rows)
 
-    def spy_parameters(target: MySQLTarget, plan: TablePlan, rows: Any) -> None:
-        parameters(target, plan, rows)
-        counts[PARAMETERS] += len(rows.rows)
-
-    monkeypatch.setattr(MySQLTarget, "write_tuples", spy_tuples)
-    monkeypatch.setattr(MySQLTarget, "write_parameters", spy_parameters)
+    monkeypatch.setattr(MySQLApplyConnection, "write", spy)
     return counts
 
 

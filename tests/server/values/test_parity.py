@@ -23,9 +23,10 @@ from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.tables import Column, Row, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.snapshot import window_copy
+from myrepetl_dagster.core.rows.writable_rows import SqlTuples, WritableRows
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 from myrepetl_dagster.core.source.snapshot_reader import Relation, read_chunk
-from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 from myrepetl_dagster.core.values.cells import decode_text, to_python
 
 SAME = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
@@ -99,13 +100,14 @@ def prepare(servers: Servers, route: Route) -> tuple[Pair, tuple[Wide, ...]]:
 def rendered(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The mappings of which rows were written as the source rendered them."""
     names: set[str] = set()
-    write = MySQLTarget.write_tuples
+    write = MySQLApplyConnection.write
 
-    def spy(target: MySQLTarget, plan: TablePlan, tuples: Sequence[bytes]) -> None:
-        names.add(plan.name)
-        write(target, plan, tuples)
+    def spy(connection: MySQLApplyConnection, plan: TablePlan, rows: WritableRows) -> None:
+        if isinstance(rows, SqlTuples):
+            names.add(plan.name)
+        write(connection, plan, rows)
 
-    monkeypatch.setattr(MySQLTarget, "write_tuples", spy)
+    monkeypatch.setattr(MySQLApplyConnection, "write", spy)
     monkeypatch.setattr(window_copy, "bulk_select", lambda *_: None)  # that is `test_bulk.py`
     # The source could do their filter, too.
     in_sql = window_copy.tuple_select  # type: ignore[attr-defined]

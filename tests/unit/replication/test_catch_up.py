@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from simulation.fake_source import FakeSource
-from simulation.fake_target import Database, FakeTarget
+from simulation.fake_target import Database, FakeConnection, FakeTarget
 from simulation.specs import SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, Spec, plan_of
 
 from myrepetl_dagster.core.binlog.ddl.statement import Action, TableChange
@@ -66,7 +66,7 @@ class Recorder:
         target.claim(["m"])
         return target
 
-    def note(self, database: Database, _: FakeTarget, stored: Sequence[Checkpoint]) -> None:
+    def note(self, database: Database, _: FakeConnection, stored: Sequence[Checkpoint]) -> None:
         for one in stored:
             self.commits.append((one.position.offset_bytes, self.keys))
 

@@ -9,7 +9,7 @@ from operator import index
 from typing import cast
 
 import pytest
-from simulation.fake_target import Database, FakeTarget
+from simulation.fake_target import Database, FakeConnection, FakeTarget
 from simulation.specs import Spec, plan_of
 
 from myrepetl_dagster.core.binlog.rows_event import ImageKey
@@ -134,7 +134,7 @@ def test_after_giving_way_commits_are_alone_for_a_while(clock: Clock) -> None:
     for _ in range(3):
         world.read()
         world.read()
-        cast(FakeTarget, world.queue.under_way[-1][1].lane).give_way()
+        cast(FakeConnection, world.queue.under_way[-1][1].lane).give_way()
         world.queue.land(report)
         for _ in range(alone):
             world.read()
@@ -161,7 +161,7 @@ def test_those_that_give_way_at_once_count_as_one(clock: Clock) -> None:
 
     assert group() == APPLY_CONNECTIONS
     for _, commit in world.queue.under_way[1:]:
-        cast(FakeTarget, commit.lane).give_way()
+        cast(FakeConnection, commit.lane).give_way()
     world.queue.land(report)
     for _ in range(ALONE_FIRST - 1):
         assert group() == 1
@@ -179,7 +179,7 @@ def test_giving_way_is_a_matter_of_one_target(clock: Clock) -> None:
     sick.queue = well.queue = queue = CommitQueue([sick.work, well.work], cursor, limits)
     sick.read()
     sick.read()
-    cast(FakeTarget, queue.under_way[-1][1].lane).give_way()
+    cast(FakeConnection, queue.under_way[-1][1].lane).give_way()
     queue.land(lambda _: None)
     for _ in range(2 * ALONE_FIRST):
         well.read()
@@ -388,9 +388,9 @@ def test_rows_that_may_collide_are_written_a_stretch_at_a_time(clock: Clock, mon
     """In the log's order, each once, and of what was joined no more written out at once than of anything else."""
     world = World()
     written: list[list[Mutation]] = []
-    monkeypatch.setattr(FakeTarget, "write", lambda self, plan, mutations, *, exact: written.append(list(mutations)))
+    monkeypatch.setattr(FakeConnection, "write", lambda self, plan, rows: written.append(list(rows.rows)))
     rows: list[Mutation] = [((str(n % 700),), None if n % 3 else (str(n),)) for n in range(2 * STRETCH_ROWS + 1)]
-    target = world.state.target
-    MappingWrites(world.work, world.state.plan, clear=False, whole=rows).write(target)
+    connection = world.state.target.apply
+    MappingWrites(world.work, world.state.plan, clear=False, whole=rows).write(connection)
     assert [one for stretch in written for one in stretch] == rows
     assert [len(stretch) for stretch in written] == [STRETCH_ROWS, STRETCH_ROWS, 1]

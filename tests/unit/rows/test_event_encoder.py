@@ -229,7 +229,7 @@ def test_rows_are_written_in_the_order_of_the_targets_primary_key(descending: bo
     changes = form.changes(last, new_keys)
     assert changes is not None
     seen: list[list[tuple[int, int]]] = []
-    for encoded in changes.events(TARGET, 2**20, mariadb=False, descending=descending):
+    for encoded in replace(changes, descending=descending).events(TARGET, 2**20, mariadb=False):
         body = b64decode(encoded)
         seen.append(sorted((n % 77, n) for n in numbers if image((b"x", n % 77, n, 1))[-13:-1] in body))
     order = itemgetter(*(KEY.index(name) for name in key))

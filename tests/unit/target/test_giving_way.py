@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import pytest
 
 from myrepetl_dagster.core.config.pipeline import Endpoint
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.replication.catchup.commits import Commit
-from myrepetl_dagster.core.target.mysql_target import MySQLTarget
+from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
+from myrepetl_dagster.core.target.control import TargetControl
 
 
-class Lane(MySQLTarget):
-    """A target's connection without a server."""
+class Lane(MySQLApplyConnection):
+    """An apply connection without a server."""
 
     def __init__(self) -> None:
-        super().__init__(Endpoint("b", "target"), Limits())
+        super().__init__(TargetControl(Endpoint("b", "target"), Limits()))
         self.done: list[str] = []
 
     def begin_unfenced(self) -> None:
@@ -22,6 +25,9 @@ class Lane(MySQLTarget):
 
     def rollback(self) -> None:
         self.done.append("roll back")
+
+    def doing(self, what: str) -> AbstractContextManager[None]:
+        return self._session.doing(what)
 
 
 class Two:

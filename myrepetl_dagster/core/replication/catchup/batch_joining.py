@@ -19,6 +19,7 @@ from ...model.checkpoint import Checkpoint
 from ...model.limits import Limits
 from ...model.position import Position
 from ...model.tables import TableName
+from ...plan.table_plan import TablePlan
 from ...rows.pending_rows import Images, PendingRows
 from ..ports import Target
 from .commits import APPLY_CONNECTIONS, named_position
@@ -67,7 +68,7 @@ class Joining:
         self.descending = False
         self._since_s = self._landed_at_s = 0.0
         self._pays = False
-        self._sizes: dict[int, dict[TableName, int]] = {}  # of tables that are written, by target
+        self._written: dict[int, dict[TableName, TablePlan]] = {}  # the tables that are written, by target
         self._images: dict[str, Images | None] = {}  # of what waits, by mapping
         self.begun_rows = 0
         self._begun_at_s = 0.0
@@ -80,10 +81,10 @@ class Joining:
             if self._pays:
                 break
             target, name = work.state.target, work.state.plan.target.name
-            sizes = self._sizes.setdefault(id(target), {})
-            if name not in sizes and work.pending.rows_pending:
-                sizes[name] = target.table_bytes(work.plan_of_rows)
-                self._pays = sum(sizes.values()) > target.buffer_pool_bytes
+            written = self._written.setdefault(id(target), {})
+            if name not in written and work.pending.rows_pending:
+                written[name] = work.plan_of_rows
+                self._pays = target.exceeds_memory(list(written.values()))
         return self._pays
 
     def may_wait(self, work: MappingWork, size_bytes: int) -> bool:

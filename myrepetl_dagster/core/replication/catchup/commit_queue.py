@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ...model.checkpoint import Checkpoint, Phase
@@ -17,7 +18,7 @@ from ...model.limits import Limits
 from ...model.position import Position
 from ...rows.pending_rows import PendingRows
 from ..mapping_state import MappingState, Report
-from ..ports import Target
+from ..ports import ApplyConnection, Target
 from .batch_joining import EARLY_BYTES_MAX, Batch, Joining
 from .commits import APPLY_CONNECTIONS, Commit, MappingWrites, named_position, piece_of
 from .log_cursor import LogCursor
@@ -89,19 +90,19 @@ class CommitQueue:
         work.in_transaction = PendingRows()
 
     # ---- a transaction too big to hold ----
-    def opened(self, work: MappingWork) -> Target:
-        """The mapping's target, in a transaction."""
+    def opened(self, work: MappingWork) -> ApplyConnection:
+        """The connection to the mapping's target, in a transaction."""
         target = work.state.target
         if id(target) not in self.open:
-            target.begin([one.state.name for one in self.works if one.state.target is target])
+            target.apply.begin([one.state.name for one in self.works if one.state.target is target])
             self.open.add(id(target))
-        return target
+        return target.apply
 
     def roll_back(self) -> None:
         """Undo what was written of the transaction being read."""
         for target in self.targets:
             if id(target) in self.open:
-                target.rollback()
+                target.apply.rollback()
         self.open.clear()
 
     # ---- commits ----
@@ -152,7 +153,8 @@ class CommitQueue:
     def abandon(self) -> None:
         """Let the commits under way end, well or not."""
         for _, commit in self.under_way:
-            commit.lane.abandon()
+            with suppress(Exception):
+                commit.lane.finish()
 
     def piece(
         self,

@@ -22,7 +22,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...concurrency.background import Waiting
 from ...model.checkpoint import Checkpoint
@@ -30,9 +30,10 @@ from ...model.errors import TargetBusy, UnsupportedEvent
 from ...model.position import Position
 from ...plan.table_plan import TablePlan, UniqueKeys
 from ...rows.event_encoder import STRETCH_ROWS, RowChanges
-from ...rows.pending_rows import LiteralOrder, PendingRows, Rendered, RowsToWrite, SortedRows
+from ...rows.pending_rows import LiteralOrder, Mutation, PendingRows, Rendered, RowsToWrite, SortedRows
+from ...rows.writable_rows import Mutations
 from ..mapping_state import MappingState, named_mapping
-from ..ports import Target
+from ..ports import ApplyConnection
 from .work import MappingWork
 
 APPLY_CONNECTIONS = 3
@@ -62,7 +63,7 @@ class MappingWrites:
     since: Position | None = None  # all of it comes after that
     written: PendingRows | None = None  # what it writes, where only the last row of each key counts
 
-    def write(self, lane: Target) -> None:
+    def write(self, lane: ApplyConnection) -> None:
         """Write all of it."""
         with named_mapping(self.work.state):
             if self.clear:
@@ -70,24 +71,24 @@ class MappingWrites:
             for part in (self.whole, self.late, self.early):  # deletes are in `late`
                 self.write_part(lane, part)
 
-    def write_part(self, lane: Target, part: RowsToWrite) -> None:
+    def write_part(self, lane: ApplyConnection, part: RowsToWrite) -> None:
         """Write `early` or `late`."""
         with named_mapping(self.work.state):
             if isinstance(part, RowChanges):
-                lane.write_changes(self.plan, part, descending=self.descending)
+                lane.write(self.plan, replace(part, descending=self.descending))
             elif isinstance(part, SortedRows):
                 self._write_out(lane, part)
             else:  # in order, and as the others no more written out at once than is written at once
                 for start in range(0, len(part or ()), STRETCH_ROWS):
-                    lane.write(self.plan, (part or ())[start : start + STRETCH_ROWS], exact=self.work.state.settled)
+                    lane.write(self.plan, self._mutations((part or ())[start : start + STRETCH_ROWS]))
 
-    def _write_out(self, lane: Target, part: SortedRows) -> None:
+    def _write_out(self, lane: ApplyConnection, part: SortedRows) -> None:
         with named_position(self.since):
             for stretch in part.written_out(descending=self.descending):
-                if isinstance(stretch, Rendered):
-                    lane.write_rendered(self.plan, stretch)
-                else:
-                    lane.write(self.plan, stretch, exact=self.work.state.settled)
+                lane.write(self.plan, stretch if isinstance(stretch, Rendered) else self._mutations(stretch))
+
+    def _mutations(self, rows: Sequence[Mutation]) -> Mutations:
+        return Mutations(rows, may_evict=not self.work.state.settled)
 
 
 def piece_of(
@@ -149,7 +150,7 @@ def literal_order(plan: TablePlan) -> LiteralOrder | None:
 class Commit:
     """One transaction of a target, on one of its lanes."""
 
-    lane: Target
+    lane: ApplyConnection
     mapping_writes: Sequence[MappingWrites]
     stored: Sequence[Checkpoint]
     joined: bool = False  # of batches that waited
@@ -168,7 +169,7 @@ class Commit:
         return PendingRows() if piece is None else piece.written
 
     def after(self, before: Sequence[Commit], *, begun: bool) -> Callable[[], Waiting]:
-        """What does it, for `Target.start`.
+        """What does it, for `ApplyConnection.start`.
 
         Args:
             before: what is under way and has to be committed first, in order.
@@ -203,14 +204,14 @@ class Commit:
         for piece in self.mapping_writes:
             piece.write_part(lane, piece.early)
         for one in before:
-            progress_count = one.lane.progress_count
+            operation = one.lane.operation_under_way
             while not (yield one.ended):
                 # One that asks nothing of the server writes rows out, and waits for no lock.
-                stuck = one.lane.progress_count == progress_count and one.lane.in_statement
+                stuck = operation is not None and one.lane.operation_under_way == operation
                 if stuck and not (one.ending or self.gave_way):
                     lane.rollback()
                     self.gave_way = True
-                progress_count = one.lane.progress_count
+                operation = one.lane.operation_under_way
             if not one.done:
                 raise TargetBusy("what came before it was not committed")
         if self.gave_way:

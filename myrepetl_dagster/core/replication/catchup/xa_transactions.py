@@ -11,6 +11,7 @@ from dataclasses import replace
 from ...binlog.events import XaDecided
 from ...model.position import Transaction
 from ...rows.pending_rows import PendingRows
+from ...rows.writable_rows import Mutations
 from ..mapping_state import Report, named_mapping
 from .commit_queue import CommitQueue
 from .in_doubt import PARTS, Recalled, keep, unpacked
@@ -94,7 +95,7 @@ class XaTransactions:
         for payload in table.kept(state.name, token):
             plan, rows = unpacked(state.plan, payload)
             with named_mapping(state):
-                state.target.write(plan, rows.mutations, exact=state.settled)
+                state.target.apply.write(plan, Mutations(rows.mutations, may_evict=not state.settled))
             self.current.rows_of(work).take(replace(rows, mutations=[]))
         work.in_doubt.in_parts = False
         work.in_doubt.moved = True
@@ -102,4 +103,4 @@ class XaTransactions:
 
 def _recalled(work: MappingWork, xid: str) -> Recalled | None:
     state = work.state
-    return work.in_doubt.recall(xid, state.name, state.target.prepared, state.plan)
+    return work.in_doubt.recall(xid, state.name, state.target.apply.prepared, state.plan)

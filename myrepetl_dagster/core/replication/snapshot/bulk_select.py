@@ -70,10 +70,7 @@ class BulkSelect:
             assert len(plain) + len(unrenderable) + filtered == len(packets), "a row without a mark"
         else:
             plain = list(packets)
-        if not plain:
-            return TakenRows(None, filtered, unrenderable)
-        rows, plan = self._bulk_rows(plain), self.plan
-        return TakenRows(lambda target: target.write_parameters(plan, rows), filtered, unrenderable)
+        return TakenRows(self.plan, self._bulk_rows(plain) if plain else None, filtered, unrenderable)
 
     def _bulk_rows(self, rows: Sequence[bytes]) -> BulkRows:
         if self.in_python:

@@ -21,6 +21,7 @@ from ...model.tables import Column, Row
 from ...plan.table_plan import TablePlan
 from ...rows.pending_rows import LiteralKey, PendingRows
 from ...rows.shaper import Shaper
+from ...rows.writable_rows import Mutations
 from ...values.cells import INTEGER_TYPES, TEMPORAL_TYPES
 from ..mapping_state import MappingState, Report, named_mapping
 from ..ports import Source, Target
@@ -45,8 +46,8 @@ def store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> 
 
 
 def _store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> None:
-    target.begin([state.name for state, _ in stored])
-    target.commit([checkpoint for _, checkpoint in stored])
+    target.apply.begin([state.name for state, _ in stored])
+    target.apply.commit([checkpoint for _, checkpoint in stored])
     for state, checkpoint in stored:
         state.checkpoint = checkpoint
 
@@ -124,11 +125,12 @@ class Copy:
 
     def _commit(self, checkpoint: Checkpoint, shaped: PendingRows | None = None) -> None:
         state = self.state
-        state.target.begin([state.name])
+        connection = state.target.apply
+        connection.begin([state.name])
         if shaped is not None and shaped.mutations:
-            state.target.write(self.shaper.plan, shaped.mutations, exact=False)
+            connection.write(self.shaper.plan, Mutations(shaped.mutations, may_evict=True))
         checkpoint = replace(checkpoint, sequence=checkpoint.sequence + 1, last_error="")
-        state.target.commit([checkpoint])
+        connection.commit([checkpoint])
         state.checkpoint = checkpoint
         self.report(state)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ...rows.pending_rows import LiteralKey, PendingRows
 from ...rows.shaper import Shaper
+from ...rows.writable_rows import Mutations
 from ...source.snapshot_reader import Relation
 from ...values.cells import cell_from_text
 from ...values.text_rows import fields
@@ -22,12 +23,10 @@ class PythonSelect:
         self._shaper = shaper
 
     def take(self, packets: Sequence[bytes]) -> TakenRows:
-        convert, plan = self._convert, self._shaper.plan
+        convert = self._convert
         rows = (tuple([f(v) for f, v in zip(convert, fields(packet), strict=True)]) for packet in packets)
         pending = PendingRows()
         self._shaper.shape(((None, row) for row in rows), pending)
         pending.check()
-        mutations = pending.mutations
-        if not mutations:
-            return TakenRows(None, pending.rows_filtered)
-        return TakenRows(lambda target: target.write(plan, mutations, exact=False), pending.rows_filtered)
+        written = Mutations(pending.mutations, may_evict=True) if pending.mutations else None
+        return TakenRows(self._shaper.plan, written, pending.rows_filtered)

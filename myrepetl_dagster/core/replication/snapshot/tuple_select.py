@@ -17,6 +17,7 @@ from ...model.tables import Column
 from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from ...rows.pending_rows import LiteralKey
 from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
+from ...rows.writable_rows import SqlTuples
 from ...source.snapshot_reader import Relation, whole_value
 from ...transforms.pushdown import condition_sql, unsure_sql
 from ...values.cells import cell_from_text, from_python
@@ -58,10 +59,7 @@ class TupleSelect:
         if len(rows) < len(found):
             filtered = found.count(_FILTERED)
             unrenderable = [packet for packet, row in zip(packets, found, strict=True) if row is None]
-        if not rows:
-            return TakenRows(None, filtered, unrenderable)
-        plan = self.plan
-        return TakenRows(lambda target: target.write_tuples(plan, rows), filtered, unrenderable)
+        return TakenRows(self.plan, SqlTuples(rows) if rows else None, filtered, unrenderable)
 
 
 def tuple_select(plan: TablePlan, relation: Relation) -> TupleSelect | None:

@@ -24,7 +24,6 @@ from ...model.position import Position
 from ...plan.table_plan import UniqueKeys
 from ...rows.pending_rows import LiteralKey
 from ...source.mysql_source import MySQLSource
-from ...target.mysql_target import MySQLTarget
 from ...values.sql import keys_condition
 from ..mapping_state import MappingState, Report, named_mapping
 from .bulk_select import bulk_select
@@ -77,7 +76,7 @@ class WindowCopies(Copies):
         due = cast(list[WindowCopy], list(self.due.values()))
         for target, copies in groupby(due, key=lambda copy: copy.state.target):
             # Its end waits for all writers: rows that were read now must not be written over what the log brings.
-            with Writers(cast(MySQLTarget, target), self.limits.copy_writers_max) as writers:
+            with Writers(target, self.limits.copy_writers_max) as writers:
                 self._read.clear()
                 try:
                     whole = all(self._copy(copy, writers, slice_end_s) for copy in copies)
@@ -264,5 +263,5 @@ class WindowCopy(Copy):
         window.unrenderable_keys += map(select.key, taken.unrenderable)
         size = sum(map(len, packets))
         packets.clear()  # only what is to be written is held from here on: a row may have 16 MiB and more
-        if taken.write is not None:
-            window.writes.append(writers.submit(self.state, taken.write, size))
+        if taken.rows is not None:
+            window.writes.append(writers.submit(self.state, taken.plan, taken.rows, size))

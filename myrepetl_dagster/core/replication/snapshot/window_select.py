@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ...plan.table_plan import TablePlan
 from ...rows.pending_rows import LiteralKey
-from ...target.mysql_target import MySQLTarget
+from ...rows.writable_rows import WritableRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,14 @@ class TakenRows:
     """What became of some rows of a window.
 
     Args:
-        write: writes those that the target gets, in its open transaction; None where it gets none.
+        plan: the one by which the rows were made.
+        rows: those that the target gets; None where it gets none.
         rows_filtered: how many the mapping's filter leaves out.
         unrenderable: packets of rows that the source cannot render, so that Python has to read them again.
     """
 
-    write: Callable[[MySQLTarget], None] | None
+    plan: TablePlan
+    rows: WritableRows | None
     rows_filtered: int = 0
     unrenderable: Sequence[bytes] = ()
 

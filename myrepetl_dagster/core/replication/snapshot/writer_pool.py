@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
 from ...model.errors import RowRejected
-from ...target.mysql_target import MySQLTarget
+from ...plan.table_plan import TablePlan
+from ...rows.writable_rows import WritableRows
 from ..mapping_state import MappingState, named_mapping
+from ..ports import ApplyConnection, Target
 
 PENDING_BYTES_MAX = 8 * 2**20
 
@@ -16,12 +17,12 @@ PENDING_BYTES_MAX = 8 * 2**20
 class Writers:
     """Threads with a target connection each. A transaction of theirs holds the fence, but not for itself alone."""
 
-    def __init__(self, target: MySQLTarget, count: int) -> None:
+    def __init__(self, target: Target, count: int) -> None:
         self._count = count
-        self._idle: SimpleQueue[MySQLTarget] = SimpleQueue()
-        self._targets = [target.sibling() for _ in range(count)]
-        for one in self._targets:
-            self._idle.put(one)
+        self._idle: SimpleQueue[ApplyConnection] = SimpleQueue()
+        self._connections = target.new_connections(count)
+        for connection in self._connections:
+            self._idle.put(connection)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="copy")
         self._pending: dict[Future[None], tuple[MappingState, int]] = {}
 
@@ -31,17 +32,18 @@ class Writers:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         if error is not None and not isinstance(error, Exception):  # told to end: not to wait for statements
-            for target in self._targets:
-                target.cut_off()
+            for connection in self._connections:
+                connection.cut_off()
         self._pool.shutdown(wait=True)
-        for target in self._targets:
-            target.close()
+        for connection in self._connections:
+            connection.close()
 
-    def submit(self, state: MappingState, write: Callable[[MySQLTarget], None], size: int) -> Future[None]:
-        """Hand over a piece of work; waits while all are busy and one more is waiting, or the pieces are too big.
+    def submit(self, state: MappingState, plan: TablePlan, rows: WritableRows, size: int) -> Future[None]:
+        """Hand over rows to write; waits while all are busy and one more is waiting, or the pieces are too big.
 
         Args:
-            size: about the bytes that the work holds in memory.
+            plan: the one by which the rows were made.
+            size: about the bytes that the rows hold in memory.
 
         Raises:
             ReplicationError: what an earlier piece ran into. A row that is refused is for its own table's pieces only.
@@ -52,19 +54,19 @@ class Writers:
                 error = future.exception()
                 if error is not None and (owner is state or not isinstance(error, RowRejected)):
                     raise error
-        future = self._pool.submit(self._work, state, write)
+        future = self._pool.submit(self._write, state, plan, rows)
         self._pending[future] = (state, size)
         return future
 
     def _bytes_held(self) -> int:
         return sum(size for _, size in self._pending.values())
 
-    def _work(self, state: MappingState, write: Callable[[MySQLTarget], None]) -> None:
-        target = self._idle.get()
+    def _write(self, state: MappingState, plan: TablePlan, rows: WritableRows) -> None:
+        connection = self._idle.get()
         try:
             with named_mapping(state):
-                target.begin([state.name], alone=False)
-                write(target)
-                target.commit([])
+                connection.begin([state.name], alone=False)
+                connection.write(plan, rows)
+                connection.commit([])
         finally:
-            self._idle.put(target)
+            self._idle.put(connection)

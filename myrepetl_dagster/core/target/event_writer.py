@@ -1,0 +1,84 @@
+"""Writing rows as events (`event_encoder.py`) in the open transaction of one connection.
+
+Whether the target takes events, and for which tables, is known to all of a run's connections (`event_replay.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymysql.connections import Connection
+
+from ..model.errors import ReplicationError, SchemaDrift
+from ..model.tables import TableName
+from ..plan.table_plan import TablePlan
+from ..rows.event_encoder import RowChanges, binlog_sql
+from .apply_session import ApplySession
+from .event_replay import Replay, describe_events, is_strict
+
+_SET_EVENTS = b"SET @_myrepetl_events = ?, @_myrepetl_no_more = ?"
+_BINLOG_OF_EVENTS = b"BINLOG @_myrepetl_events, @_myrepetl_no_more"
+
+
+class EventWriter:
+    """Writes rows as events over one connection, once that one has been told their format."""
+
+    def __init__(self, session: ApplySession, replay: Replay) -> None:
+        self._session = session
+        self._replay = replay
+        self._described: Connection[Any] | None = None  # the connection that knows the events' format
+        self._checked: set[TableName] = set()  # tables whose definition the open transaction has compared
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the open connection knows the events' format."""
+        return self._described is not None and self._described is self._session.opened
+
+    def prepare(self, connection: Connection[Any]) -> None:
+        """Tell a connection the events' format if the target takes events. Just before a transaction is begun.
+
+        Raises:
+            TargetBusy: the target did not take it.
+        """
+        self._checked.clear()
+        replay, server = self._replay, self._session.server
+        if not replay.able or replay.refused or self._described is connection:
+            return
+        try:
+            with self._session.doing():
+                connection.rollback()  # reads have opened a transaction
+                describe_events(connection, mariadb=server.info.is_mariadb)
+        except ReplicationError as error:
+            raise replay.refusal(server.endpoint.label, error) from None
+        self._described = connection
+
+    def write(self, plan: TablePlan, changes: RowChanges) -> None:
+        """Apply row images in the open transaction, in the order of the table's rows.
+
+        Raises:
+            TargetBusy: the target did not take them. From now on it gets statements, whose errors tell what it refuses.
+        """
+        name, session = plan.target.name, self._session
+        mariadb = session.server.info.is_mariadb
+        try:
+            with session.doing(f"writing {name}"):
+                if not is_strict(session.connection, mariadb=mariadb):
+                    raise SchemaDrift("the server's own replication is not strict any more")
+                if name not in self._checked:
+                    if not self._replay.is_as_known(session.connection, name):
+                        raise SchemaDrift(f"{name} is not what it was")
+                    self._checked.add(name)
+                for events in changes.events(name, session.packet_bytes_max, mariadb=mariadb):
+                    self._apply(events)
+        except ReplicationError as error:
+            raise self._replay.refusal(str(name), error) from None
+
+    def _apply(self, events: bytes) -> None:
+        # MariaDB's BINLOG also takes what two variables hold (it empties them). A parameter is not parsed, and parsing
+        # takes that server longer than anything else it does with an event of long rows.
+        if self._session.takes_bulk:
+            self._session.execute_with(_SET_EVENTS, (events, b""))
+            self._session.execute(_BINLOG_OF_EVENTS)
+        else:
+            statement = binlog_sql(events)
+            self._session.send(statement, sum(map(len, statement)))
