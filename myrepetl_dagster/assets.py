@@ -144,10 +144,10 @@ class GroupRun:
         found["dagster/column_lineage"] = metadata.column_lineage(results, table.source_keys)
         started_s = time.monotonic()
         try:
-            with resource.server() as server:
-                described = server.control.describe(table.name)
+            with resource.asking() as server:
+                described = server.describe(table.name)
                 left_s = min(COUNT_S_MAX, COUNTS_S_MAX - self.counts_s)
-                rows = count_within(server.control, table.name, left_s) if left_s > 0 else None
+                rows = count_within(server, table.name, left_s) if left_s > 0 else None
         except ReplicationError as error:  # the rows are there, and committed
             self.context.log.warning(f"{table.target}.{table.name} could not be looked at: {error}")
             return found

@@ -21,19 +21,20 @@ from .core.model.errors import ConfigError
 if TYPE_CHECKING:
     import pandas
 
-    from .core.source.mysql_source import MySQLSource
-    from .core.target.mysql_target import MySQLTarget
+    from .core.diagnostics.queries import Connection
+    from .core.model.tables import Table
+    from .core.mysql.server import Server
 
 
 class MySQLResource(dg.ConfigurableResource[Any]):
-    """What both kinds have in common: where the connection is described, and reading from it."""
+    """A server that may be read from. Rows of replicated tables are written by the replication jobs alone."""
 
     role: ClassVar[Literal["source", "target"]]
 
     pipeline_file: str = Field(description="Path of the pipeline file (JSON or YAML) that describes the connection.")
     name: str = Field(description="The connection's name in the pipeline file.")
 
-    _server: Any = PrivateAttr(default=None)
+    _server: Any = PrivateAttr(default=None)  # Server | None
 
     def pipeline(self) -> Pipeline:
         """The pipeline, read anew: a run sees the file and the environment as they are then."""
@@ -44,11 +45,14 @@ class MySQLResource(dg.ConfigurableResource[Any]):
         return self._endpoint(self.pipeline())
 
     def dataframe(self, query_or_table: str, parameters: Sequence[Any] = ()) -> pandas.DataFrame:
-        """The rows of a query, or of a table (`table` or `schema.table`), in memory.
+        """The rows of a query, or of a table (`table` or `schema.table`), in memory. Times are in UTC.
 
         Args:
             query_or_table: a SELECT, or a table's name.
             parameters: values for the `%s` in the query.
+
+        Raises:
+            ReplicationError: the server is out of reach, or refuses the query; or the query would write.
         """
         import pandas  # here, since most runs never need it
 
@@ -57,6 +61,54 @@ class MySQLResource(dg.ConfigurableResource[Any]):
         pipeline = self.pipeline()
         names, rows = read_rows(self._endpoint(pipeline), pipeline.limits, query_or_table, parameters)
         return pandas.DataFrame.from_records(rows, columns=names)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[Any]]:
+        """A PyMySQL connection, opened as the pipeline file says and closed at the end of the `with` block.
+
+        Its transactions are read only, its times are in UTC. Errors of the driver pass as they are.
+
+        Raises:
+            ReplicationError: the server is out of reach, or refuses us.
+        """
+        # Here and below, since a process that only loads definitions needs no driver.
+        from .core.diagnostics.queries import reading_connection
+
+        pipeline = self.pipeline()
+        with reading_connection(self._endpoint(pipeline), pipeline.limits) as connection:
+            yield connection
+
+    def describe(self, table: str) -> Table | None:
+        """A table's columns and keys as they are now; None if there is no such table, or no right to see it.
+
+        Args:
+            table: `table`, or `schema.table`.
+
+        Raises:
+            ReplicationError: the server is out of reach, or refuses us.
+        """
+        from .core.diagnostics.queries import table_name
+
+        with self.asking() as server:
+            return server.describe(table_name(server.endpoint, table))
+
+    @contextmanager
+    def asking(self) -> Iterator[Server]:
+        """The server, for the short questions of the replication jobs themselves, over one control connection.
+
+        The connection is opened when first needed and lasts until the end of the run, or until an error.
+        """
+        from .core.mysql.server import Server
+
+        # An op that is tried again gets this same object: after an error it must not find a broken connection.
+        if self._server is None:
+            pipeline = self.pipeline()
+            self._server = Server(self._endpoint(pipeline), pipeline.limits)
+        try:
+            yield self._server
+        except BaseException:
+            self._close()
+            raise
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         self._close()
@@ -72,18 +124,6 @@ class MySQLResource(dg.ConfigurableResource[Any]):
         server, self._server = self._server, None
         if server is not None:
             server.close()
-
-    @contextmanager
-    def _opened(self, kind: type[Any]) -> Iterator[Any]:
-        # An op that is tried again gets this same object: after an error it must not find a broken connection.
-        if self._server is None:
-            pipeline = self.pipeline()
-            self._server = kind(self._endpoint(pipeline), pipeline.limits)
-        try:
-            yield self._server
-        except BaseException:
-            self._close()
-            raise
 
 
 class MySQLSourceResource(MySQLResource):
@@ -104,16 +144,6 @@ class MySQLSourceResource(MySQLResource):
 
     role = "source"
 
-    @contextmanager
-    def server(self) -> Iterator[MySQLSource]:
-        """The server, connected to when it is first asked something."""
-        from .core.source.mysql_source import (
-            MySQLSource,  # here and below, since what only loads definitions needs no driver
-        )
-
-        with self._opened(MySQLSource) as server:
-            yield server
-
 
 class MySQLTargetResource(MySQLResource):
     """A server that is replicated to.
@@ -129,14 +159,6 @@ class MySQLTargetResource(MySQLResource):
     """
 
     role = "target"
-
-    @contextmanager
-    def server(self) -> Iterator[MySQLTarget]:
-        """The server, connected to when it is first asked something."""
-        from .core.target.mysql_target import MySQLTarget
-
-        with self._opened(MySQLTarget) as server:
-            yield server
 
 
 def bound(kind: type[MySQLResource], pipeline: Pipeline, name: str) -> MySQLResource:

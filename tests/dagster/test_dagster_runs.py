@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pymysql
 import pytest
 from dagster_support import PASSWORD, RETRY_FAST, Pair, materialized, run
 from servers import Server
 
 from myrepetl_dagster import MySQLSourceResource, MySQLTargetResource, build_replication_defs
 from myrepetl_dagster.core.config.load import from_dict
-from myrepetl_dagster.core.model.errors import ReplicationError
+from myrepetl_dagster.core.model.errors import PrerequisiteError, ReplicationError
 
 USERS = dg.AssetKey(["warehouse", "users"])
 ORDERS = dg.AssetKey(["warehouse", "orders"])
@@ -355,17 +356,48 @@ def test_a_resource_replaces_a_broken_connection(pair: Pair) -> None:
     """After an error the next question goes over a new connection: an op that is tried again gets the same object."""
     resource = MySQLSourceResource(pipeline_file=str(pair.write()), name="shop")
 
-    with resource.server() as server:
-        server.head()
-        pair.source.execute(f"KILL {server.control.thread_id()}")
-    with pytest.raises(ReplicationError), resource.server() as server:
-        server.head()
-    with resource.server() as server:
-        assert server.head().file.startswith("binlog.")
+    assert resource.describe("users") is not None
+    with resource.asking() as server:
+        connection = server.control
+        pair.source.execute(f"KILL {connection.thread_id()}")
+    with pytest.raises(ReplicationError):
+        resource.describe("users")
+    assert not connection.open
+    assert resource.describe("users") is not None
+    with resource.asking() as server:
         connection = server.control
     resource.teardown_after_execution(dg.build_init_resource_context())
 
     assert not connection.open
+
+
+def test_a_resource_describes_tables(pair: Pair) -> None:
+    """Columns and keys of a table of the endpoint's own database, or of another one; None for one that is not there."""
+    resource = MySQLSourceResource(pipeline_file=str(pair.write()), name="shop")
+    users = resource.describe("users")
+    schema = pair.data["sources"]["shop"]["database"]
+
+    assert users is not None
+    assert users.primary_key == ("id",)
+    assert users == resource.describe(f"{schema}.users")
+    assert resource.describe("no_such_table") is None
+
+
+def test_a_resource_hands_out_a_connection_to_read_with(pair: Pair) -> None:
+    """It is closed at the end, also after an error of the driver's, which passes as it is; and nothing is written."""
+    resource = MySQLSourceResource(pipeline_file=str(pair.write()), name="shop")
+    with resource.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT @@session.time_zone, COUNT(*) FROM users")
+        ((zone, rows),) = cursor.fetchall()
+
+    assert (zone, rows) == ("+00:00", 3)
+    assert not connection.open
+    with pytest.raises(pymysql.MySQLError, match="1792"), resource.connection() as connection:
+        connection.cursor().execute("DELETE FROM users")
+    assert not connection.open
+    with pytest.raises(PrerequisiteError, match="would write"):
+        resource.dataframe("DELETE FROM users")
+    assert len(resource.dataframe("users")) == 3
 
 
 def test_a_resource_of_a_pipeline_made_in_code(pair: Pair, instance: dg.DagsterInstance) -> None:

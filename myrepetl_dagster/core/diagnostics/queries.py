@@ -1,40 +1,69 @@
-"""What a table holds, asked with a bound: its number of rows, and its rows for a program that goes on from there.
+"""What a table holds: its number of rows, asked with a bound, and its rows for a program that goes on from there.
 
-Reads only. The connections are those of `connect.py`; nothing here knows of mappings or checkpoints.
+Reads only. Nothing here knows of mappings or checkpoints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from pymysql.connections import Connection as Connection
+
 from ..config.pipeline import Endpoint
-from ..model.errors import ReplicationError
+from ..model.errors import PrerequisiteError, ReplicationError
 from ..model.limits import Limits
 from ..model.tables import TableName
 from ..mysql.connect import Use, close_quietly, connect, query
 from ..mysql.errors import translated
-from ..target.control import TargetControl
+from ..mysql.server import Server
 from ..values.sql import quote_name
 
 _TOOK_TOO_LONG = frozenset({1317, 1969, 3024})  # interrupted; the statement time limits of MariaDB and MySQL
+_READ_ONLY = 1792  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
 
 
-def count_within(target: TargetControl, name: TableName, time_s_max: float) -> int | None:
+def table_name(endpoint: Endpoint, text: str) -> TableName:
+    """`table`, which is one of the endpoint's own database, or `schema.table`."""
+    schema, _, table = text.rpartition(".")
+    return TableName(schema or endpoint.database, table)
+
+
+def count_within(server: Server, name: TableName, time_s_max: float) -> int | None:
     """Rows of a table, or None where counting them would take longer."""
     table = f"{quote_name(name.schema)}.{quote_name(name.table)}"
-    if target.info.is_mariadb:
+    if server.info.is_mariadb:
         sql = f"SET STATEMENT max_statement_time={max(0.001, time_s_max):.3f} FOR SELECT COUNT(*) FROM {table}"
     else:
         sql = f"SELECT /*+ MAX_EXECUTION_TIME({max(1, int(time_s_max * 1000))}) */ COUNT(*) FROM {table}"
     try:
-        with translated(target.endpoint, f"counting {name}"):
-            return int(query(target.control, sql)[0][0])
+        with translated(server.endpoint, f"counting {name}"):
+            return int(query(server.control, sql)[0][0])
     except ReplicationError as error:
         if error.code in _TOOK_TOO_LONG:
             return None
         raise
+
+
+@contextmanager
+def reading_connection(endpoint: Endpoint, limits: Limits) -> Iterator[Connection[Any]]:
+    """A connection to read with, closed at the end. Its transactions are read only, its times are in UTC.
+
+    The driver's own errors pass as they are.
+
+    Raises:
+        ReplicationError: the server is out of reach, or refuses us.
+    """
+    patient = replace(limits, control_timeout_s=limits.snapshot_timeout_s)
+    connection = connect(endpoint, Use.CONTROL, patient)
+    try:
+        with translated(endpoint, "connecting"):
+            query(connection, "SET SESSION TRANSACTION READ ONLY")
+        yield connection
+    finally:
+        close_quietly(connection)
 
 
 def read_rows(
@@ -43,18 +72,25 @@ def read_rows(
     """Column names and rows of a query, or of a whole table (`table` or `schema.table`).
 
     Times are in UTC. Everything is read into memory.
+
+    Raises:
+        PrerequisiteError: the query would write.
     """
     text = query_or_table.strip()
     sql = text if any(c.isspace() for c in text) else f"SELECT * FROM {_quoted(text)}"
-    patient = replace(limits, control_timeout_s=limits.snapshot_timeout_s)
-    connection = connect(endpoint, Use.CONTROL, patient)
     try:
-        with translated(endpoint, "reading"), connection.cursor() as cursor:
+        with (
+            reading_connection(endpoint, limits) as connection,
+            translated(endpoint, "reading"),
+            connection.cursor() as cursor,
+        ):
             cursor.execute(sql, tuple(parameters) or None)
             names = [column[0] for column in cursor.description or ()]
             return names, list(cursor.fetchall())
-    finally:
-        close_quietly(connection)
+    except ReplicationError as error:
+        if error.code == _READ_ONLY:
+            raise PrerequisiteError(f"{endpoint.label}: the query would write", code=_READ_ONLY) from None
+        raise
 
 
 def _quoted(table: str) -> str:
