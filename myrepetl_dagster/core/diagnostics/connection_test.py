@@ -13,11 +13,12 @@ from ..model.tables import TableName
 from ..mysql.connect import query
 from ..mysql.errors import translated
 from ..mysql.grants import missing, parse
+from ..server_variables import set_variable, variables
 from ..target import checkpoint_table
 from ..target.mysql_target import MySQLTarget
 from ..values.sql import quote_name
 from .mapping_checks import mapping_checks
-from .report import ConnectionReport, State, account, common_checks, reach, set_variable, variables
+from .report import ConnectionReport, State, account, common_checks, reach
 from .source_checks import source_report
 
 PACKET_BYTES_MIN = 4 * 2**20  # twice what one of our statements aims at

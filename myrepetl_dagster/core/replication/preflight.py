@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table
-from ..mysql.connect import query
-from ..mysql.errors import translated
 from ..plan.exactness import require_exact
 from ..plan.table_plan import TablePlan, plan_table, planned_columns
 from ..source.mysql_source import MySQLSource
+from ..source_settings import ROW_VALUE_OPTIONS, source_role, source_settings
 from ..target.mysql_target import MySQLTarget
 from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
@@ -27,32 +26,15 @@ from .target_table import _definition
 
 log = logging.getLogger("myrepetl")
 
-# (variable, values that are fine, what to do); a variable that a server does not have is fine.
-_REQUIRED = (
-    ("log_bin", {"ON", "1"}, "start the server with --log-bin"),
-    ("binlog_format", {"ROW"}, "SET PERSIST binlog_format=ROW (MariaDB: SET GLOBAL, and my.cnf)"),
-    # Off, transactions become visible in another order than the log's, and no position is a safe watermark.
-    ("binlog_order_commits", {"ON", "1"}, "SET PERSIST binlog_order_commits=ON"),
-    ("binlog_row_image", {"FULL"}, "SET PERSIST binlog_row_image=FULL (MariaDB: SET GLOBAL, and my.cnf)"),
-)
-
 
 def check_source(source: MySQLSource) -> None:
     """Refuse a server whose log cannot be applied exactly.
 
     Raises:
-        PrerequisiteError: names the variable, its value and what to do.
+        PrerequisiteError: names the variable, its value and the statement that sets it.
     """
-    names = ", ".join(f"'{name}'" for name, _, _ in _REQUIRED)
-    with translated(source.endpoint, "checking its settings"):
-        found = dict(query(source.control, f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({names})"))
-    for name, fine, what in _REQUIRED:
-        value = str(found.get(name, "")).upper()
-        if value and value not in fine:
-            raise PrerequisiteError(
-                f"source {source.endpoint.name!r}: {name} is {value}, and must be {' or '.join(sorted(fine))}",
-                hint=f"On the source: {what}.",
-            )
+    for found in (*source_settings(source), source_role(source)):
+        found.require()
 
 
 def define(
@@ -163,12 +145,13 @@ def _require_logged(mapping: TableMapping, source: MySQLSource) -> None:
 def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource) -> None:
     """Refuse a server that logs JSON documents by their changes only, where a table has any."""
     documents = [c.name for c in table.columns if c.type == "json"]
-    if documents and source.logs_partial_json:
-        raise PrerequisiteError(
-            f"mapping {mapping.name!r}: source {mapping.source!r} has binlog_row_value_options=PARTIAL_JSON, and"
-            f" {table.name} the JSON column {', '.join(documents)}",
-            hint="On the source: SET PERSIST binlog_row_value_options=''.",
-        )
+    for found in source_settings(source, [ROW_VALUE_OPTIONS]) if documents else ():
+        if found.problem:
+            raise PrerequisiteError(
+                f"mapping {mapping.name!r}: source {mapping.source!r} has {found.name}={found.value}, and"
+                f" {table.name} the JSON column {', '.join(documents)}",
+                hint=found.remedy,
+            )
 
 
 def _require_comparable(mapping: TableMapping, table: Table) -> None:

@@ -65,13 +65,6 @@ class MySQLSource(SourceLog):
             rows = query(self.control, sql, (name.schema, name.table))
         return str(rows[0][0]) if rows else ""
 
-    @property
-    def logs_partial_json(self) -> bool:
-        """Whether updates of JSON columns hold less than the documents (MySQL only)."""
-        with self.doing():
-            rows = query(self.control, "SHOW GLOBAL VARIABLES LIKE 'binlog_row_value_options'")
-        return bool(rows) and "PARTIAL_JSON" in str(rows[0][1]).upper()
-
     def definition(self, name: TableName) -> str:
         """The CREATE TABLE statement."""
         with self.doing(f"describing {name}"):
