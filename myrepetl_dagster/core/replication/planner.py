@@ -19,7 +19,7 @@ from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
 from .mapping_state import Place, SchemaChanged
-from .preflight import define, resolve
+from .preflight import define, resolve, unlogged_changes
 from .result import MappingResult
 from .schema_evolution import follow
 
@@ -74,6 +74,7 @@ class Planner:
             copying, table = self._copying(mapping, checkpoints.get(mapping.name)), tables.get(mapping.source_name)
             with self._failing_alone(mapping):
                 define(mapping, servers.source, target, table, known, copying=copying)
+                self._warn_of_unlogged(mapping)
                 if known is None:
                     created.append(mapping)
         held |= _target_tables(servers, created)
@@ -159,6 +160,7 @@ class Planner:
         checkpoint = target.read_checkpoints([name]).get(name)
         held = target.describe(mapping.target_name)
         table = define(mapping, source, target, source.describe(mapping.source_name), held, copying=copying)
+        self._warn_of_unlogged(mapping)
         held = held or target.describe(mapping.target_name)
         assert held is not None, "the table was just created"
         plan = self._resolved(mapping, target, checkpoint, table, held, copying=copying)
@@ -183,6 +185,13 @@ class Planner:
         if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
             self.copy_again.add(mapping.name)  # its next chunk would be asked for by the old key
         return plan
+
+    def _warn_of_unlogged(self, mapping: TableMapping) -> None:
+        for text in unlogged_changes(self.servers.source, mapping.source_name):
+            self.warn(mapping, text)
+
+    def warn(self, mapping: TableMapping, text: str) -> None:
+        log.warning("mapping %s: %s", mapping.name, text, extra={"mapping": mapping.name})
 
     def _copying(self, mapping: TableMapping, checkpoint: Checkpoint | None) -> bool:
         return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.copy_again

@@ -6,25 +6,25 @@ where there is none, then the mapping is planned.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
-from ..model.tables import Column, Table
+from ..model.tables import Column, Table, TableName
+from ..mysql.describe import as_defined
 from ..plan.exactness import require_exact
-from ..plan.table_plan import TablePlan, plan_table, planned_columns
+from ..plan.table_plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
 from ..source.mysql_source import MySQLSource
 from ..source_settings import ROW_VALUE_OPTIONS, source_role, source_settings
 from ..target.mysql_target import MySQLTarget
 from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
 from ..values.cells import sample_of
+from ..values.key_safety import require_mapped_key
 from .schema_evolution import conform
-from .target_table import _definition
-
-log = logging.getLogger("myrepetl")
+from .target_table import _fixed_type, _result_type, column_definition, create_table_sql
 
 
 def check_source(source: MySQLSource) -> None:
@@ -71,7 +71,7 @@ def define(
             hint="Was it dropped? Run the `snapshot` job for this mapping, to copy it again.",
         )
     if held is None:
-        target.define(_definition(mapping, table, columns, target))
+        target.create_table(*_new_table(mapping, table, columns, target))
     return table
 
 
@@ -126,20 +126,21 @@ def _require_logged(mapping: TableMapping, source: MySQLSource) -> None:
         PrerequisiteError: it is no ordinary table, or the server keeps its schema out of the log.
     """
     name = mapping.source_name
-    problem = _NOT_A_TABLE.get(source.table_kind(name), "")
+    problem, hint = _NOT_A_TABLE.get(source.table_kind(name), ""), "Map a table whose changes are in the binary log."
     if not problem and not source.logs(name.schema):
         problem = "kept out of the binary log (binlog_do_db or binlog_ignore_db)"
+        hint = f"Remove binlog_do_db and binlog_ignore_db for {name.schema} from my.cnf and restart the server."
     if problem:
-        raise PrerequisiteError(
-            f"mapping {mapping.name!r}: {name} is {problem}", hint="Map a table whose changes are in the binary log."
-        )
+        raise PrerequisiteError(f"mapping {mapping.name!r}: {name} is {problem}", hint=hint)
+
+
+def unlogged_changes(source: MySQLSource, name: TableName) -> list[str]:
+    """Sentences about changes of a table's rows that the server makes by itself, and keeps out of its log."""
     if source.logs_foreign_key_actions:
-        return
-    for constraint in _WRITING_FOREIGN_KEY.findall(source.definition(name)):
-        log.warning(
-            "mapping %s: rows of %s that its foreign key %s changes or deletes by itself are not in the log",
-            mapping.name, name, constraint, extra={"mapping": mapping.name},
-        )  # fmt: skip
+        return []
+    keys = _WRITING_FOREIGN_KEY.findall(source.definition(name))
+    does = "changes or deletes by itself are not in the log"
+    return [f"rows of {name} that its foreign key {key} {does}" for key in keys]
 
 
 def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource) -> None:
@@ -160,4 +161,61 @@ def _require_comparable(mapping: TableMapping, table: Table) -> None:
     if filter_columns(mapping.filter) <= samples.keys():
         for problem in check_types(mapping.filter, samples):
             problem.mapping = mapping.name
+            problem.message = f"mapping {mapping.name!r}: {problem.message}"
             raise problem
+
+
+def _new_table(
+    mapping: TableMapping, source: Table, columns: Sequence[PlannedColumn], target: MySQLTarget
+) -> tuple[str, Table]:
+    """The statement that creates a mapping's target table, and what it makes, as far as a plan looks at it."""
+    collations = target.collations()
+    mariadb = target.info.is_mariadb
+    own_names = mapping.columns is None
+    key = planned_key(mapping, source, columns)
+    require_mapped_key(mapping.name, [c.target for c in columns], key)
+    lines = []
+    made = []
+    for planned in columns:
+        column = source.column(planned.source) if planned.source else None
+        if planned.source and column is None and not mapping.init_query:
+            raise SchemaDrift(
+                f"mapping {mapping.name!r}: {source.name} has no column {planned.source}",
+                hint=f"{source.name} has: {', '.join(source.column_names)}.",
+            )
+        nullable = planned.target not in key
+        if planned.transform is not None:
+            definition = _result_type(planned.transform, column, collations, mariadb)
+            described = _plain_column(planned.target, definition, nullable=nullable)
+        elif column is None:
+            definition = _fixed_type(planned.value)
+            nullable = nullable and planned.value is None
+            described = _plain_column(planned.target, definition, nullable=nullable)
+        else:
+            definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
+            nullable = nullable and column.nullable
+            described = as_defined(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
+            described = replace(described, name=planned.target, nullable=nullable, auto_increment=False)
+        lines.append((planned.target, definition, nullable))
+        made.append(described)
+    table = Table(mapping.target_name, tuple(made), key)
+    _require_bounded_key(mapping, table)
+    return create_table_sql(mapping.target_name, lines, key), table
+
+
+def _plain_column(name: str, definition: str, *, nullable: bool) -> Column:
+    return Column(name, re.split(r"\W", definition.lower())[0], definition.lower(), nullable=nullable)
+
+
+_UNBOUNDED = re.compile(r"(tiny|medium|long)?(text|blob)|json|geom.*|(multi)?(point|linestring|polygon)|vector")
+
+
+def _require_bounded_key(mapping: TableMapping, table: Table) -> None:
+    """No server makes a primary key of whole values that may be of any length."""
+    for column in table.columns:
+        if column.name in table.primary_key and _UNBOUNDED.fullmatch(column.type):
+            raise PrerequisiteError(
+                f"mapping {mapping.name!r}: the key column {column.name} would be {column.type} in {table.name}: no"
+                " server can make a primary key of that",
+                hint="Create the table with a key column of a bounded type, as VARCHAR(190), or correct primary_key.",
+            )

@@ -14,13 +14,13 @@ from pymysql.connections import Connection
 from ..config.pipeline import Endpoint
 from ..model.checkpoint import Checkpoint
 from ..model.limits import Limits
-from ..model.tables import TableName
+from ..model.tables import Column, Table, TableName
 from ..mysql.connect import query
 from ..mysql.describe import known_collations
 from ..mysql.server import Server
 from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
-from ..values.sql import sql_name
+from ..values.sql import quote_name, sql_name
 from . import checkpoint_table as checkpoints
 from . import table_sizes
 from .event_replay import Replay
@@ -67,9 +67,26 @@ class TargetControl(Server):
         return self._collations
 
     def define(self, sql: str) -> None:
-        """Run a definition (it commits by itself)."""
+        """Run a definition of a target table (it commits by itself)."""
         self._define(sql)
         self.replay.definitions.clear()
+
+    def create_table(self, sql: str, table: Table) -> None:
+        """Create a target table.
+
+        Args:
+            table: what the statement makes, as far as a plan looks at it.
+        """
+        self.define(sql)
+
+    def alter_column(self, table: TableName, change: str, column: Column, former: str = "") -> None:
+        """Alter a target table by one clause.
+
+        Args:
+            change: what follows ALTER TABLE and the name.
+            column: the added or altered column as it will be; `former`: its name before, where that changes.
+        """
+        self.define(f"ALTER TABLE {quote_name(table.schema)}.{quote_name(table.table)} {change}")
 
     def _define(self, sql: str) -> None:
         with self.doing("creating a table"):
