@@ -5,7 +5,7 @@ their sizes, and whose the checkpoints are.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pymysql
@@ -20,11 +20,11 @@ from ..mysql.describe import known_collations
 from ..mysql.server import Server
 from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
-from ..values.sql import quote_name, sql_name
+from ..values.sql import quote_name
 from . import checkpoint_table as checkpoints
 from . import table_sizes
 from .event_replay import Replay
-from .statements import fixed_where_sql, table_sql, where_sql
+from .statements import table_sql, where_sql
 
 _NO_SUCH_TABLE = 1146
 # From here on a server looks for 500 keys by the index, and locks no other row (MySQL does from 3,000 rows on, MariaDB
@@ -146,13 +146,6 @@ class TargetControl(Server):
         sql = f"SELECT 1 FROM {table_sql(plan)}{where_sql(plan)} LIMIT 1"
         with self.doing(f"looking into {plan.target.name}"):
             return not query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
-
-    def count(self, name: TableName, fixed: Mapping[str, Any]) -> int:
-        """Rows of a table in which these columns have these values."""
-        table = f"{sql_name(name.schema)}.{sql_name(name.table)}"
-        sql = f"SELECT COUNT(*) FROM {table}{fixed_where_sql(fixed)}"
-        with self.doing(f"counting {name}"):
-            return int(query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))[0][0])
 
     # ---- sizes ----
     def is_large(self, plan: TablePlan) -> bool:
