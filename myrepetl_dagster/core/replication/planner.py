@@ -19,7 +19,7 @@ from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
 from .mapping_state import Place, SchemaChanged
-from .preflight import define, resolve, unlogged_changes
+from .preflight import define, require_own_table, resolve, unlogged_changes
 from .result import MappingResult
 from .schema_evolution import follow
 
@@ -73,6 +73,7 @@ class Planner:
             target, known = servers.targets[mapping.target], held.get((mapping.target, mapping.target_name))
             copying, table = self._copying(mapping, checkpoints.get(mapping.name)), tables.get(mapping.source_name)
             with self._failing_alone(mapping):
+                require_own_table(mapping, self.pipeline.mappings, servers.source, target)
                 define(mapping, servers.source, target, table, known, copying=copying)
                 self._warn_of_unlogged(mapping)
                 if known is None:

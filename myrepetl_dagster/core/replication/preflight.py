@@ -62,7 +62,7 @@ def define(
             f"mapping {mapping.name!r}: source {mapping.source!r} has no table {mapping.source_name}",
             hint="Correct source_table, or grant SELECT on it.",
         )
-    _require_logged(mapping, source)
+    _require_logged(mapping, table, source)
     _require_whole_json(mapping, table, source)
     columns = planned_columns(mapping, table)
     if held is None and not copying:  # made anew it would lack every row that was copied
@@ -108,6 +108,33 @@ def resolve(
     return plan
 
 
+def require_own_table(
+    mapping: TableMapping, mappings: Sequence[TableMapping], source: MySQLSource, target: MySQLTarget
+) -> None:
+    """Refuse what the pipeline file's check of names cannot see: that the target takes two of them for one table.
+
+    Raises:
+        PrerequisiteError: another mapping spells the target table otherwise, or the source table is the target table.
+    """
+    if not target.info.names_without_case:
+        return
+    own = mapping.target_name.in_lower_case()
+    names = {m.target_name for m in mappings if m.target == mapping.target and m.target_name.in_lower_case() == own}
+    one_server = source.endpoint.address == target.endpoint.address
+    if len(names) > 1:
+        raise PrerequisiteError(
+            f"mapping {mapping.name!r}: {' and '.join(map(str, sorted(names)))} are one table to target"
+            f" {mapping.target!r} (lower_case_table_names)",
+            hint="Write target_table in the same letters in each of its mappings.",
+        )
+    if one_server and mapping.source_name.in_lower_case() == own:
+        raise PrerequisiteError(
+            f"mapping {mapping.name!r}: target_table {mapping.target_name} is the source table itself"
+            " (lower_case_table_names)",
+            hint="Its own writes would come back for ever: name another target_table.",
+        )
+
+
 _NOT_A_TABLE = {
     "VIEW": "a view: the log holds changes of its tables only",
     "SYSTEM VIEW": "a view of the server's own",
@@ -119,13 +146,13 @@ _WRITING_FOREIGN_KEY = re.compile(
 )
 
 
-def _require_logged(mapping: TableMapping, source: MySQLSource) -> None:
+def _require_logged(mapping: TableMapping, table: Table, source: MySQLSource) -> None:
     """Whether every change of the table's rows is in the log.
 
     Raises:
         PrerequisiteError: it is no ordinary table, or the server keeps its schema out of the log.
     """
-    name = mapping.source_name
+    name = table.name
     problem, hint = _NOT_A_TABLE.get(source.table_kind(name), ""), "Map a table whose changes are in the binary log."
     if not problem and not source.logs(name.schema):
         problem = "kept out of the binary log (binlog_do_db or binlog_ignore_db)"
