@@ -1,6 +1,5 @@
 """The op that replicates: the core's runs of its sources, and their results as materializations."""
 
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,12 +14,11 @@ from .progress import ProgressReport
 from .resources import MySQLTargetResource
 
 if TYPE_CHECKING:
+    from .core.diagnostics.row_counts import RowCounter
     from .core.replication.result import MappingResult
     from .core.replication.run import SourceRun
 
 POOL = "myrepetl"
-COUNT_S_MAX = 1.0  # for one table
-COUNTS_S_MAX = 3.0  # for all tables of a run
 
 RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
@@ -71,6 +69,8 @@ def replication_assets(
                 yield from run.finished(tables, target_keys)
         except dg.DagsterExecutionInterruptedError as error:
             raise dg.Failure("stopped on request", allow_retries=False) from error
+        finally:
+            run.close()
         if run.errors:
             first = next(iter(run.errors.values()))
             raise metadata.failure(run.errors, {r.mapping: r.position for r in run.results.values()}) from first
@@ -92,7 +92,11 @@ class GroupRun:
     results: "dict[str, MappingResult]" = field(default_factory=dict)
     errors: dict[str, ReplicationError] = field(default_factory=dict)
     yielded: set[dg.AssetKey] = field(default_factory=set)
-    counts_s: float = 0.0
+    counter: "RowCounter | None" = None
+
+    def close(self) -> None:
+        if self.counter is not None:
+            self.counter.close()
 
     def run_sources(self, config: ReplicationConfig) -> "Iterator[SourceRun]":
         """Replicate the chosen mappings, and give each source's run when it has ended; errors are kept."""
@@ -138,19 +142,17 @@ class GroupRun:
     def _metadata(
         self, table: ReplicatedTable, results: "Sequence[MappingResult]", resource: MySQLTargetResource
     ) -> metadata.Metadata:
-        from .core.diagnostics.queries import count_within
+        from .core.diagnostics.row_counts import RowCounter
 
         found = metadata.result_metadata(results)
         found["dagster/column_lineage"] = metadata.column_lineage(results, table.source_keys)
-        started_s = time.monotonic()
+        self.counter = self.counter or RowCounter()
         try:
             with resource.asking() as server:
                 described = server.describe(table.name)
-                left_s = min(COUNT_S_MAX, COUNTS_S_MAX - self.counts_s)
-                rows = count_within(server, table.name, left_s) if left_s > 0 else None
+                rows = self.counter.count(server, table.name, {})
         except ReplicationError as error:  # the rows are there, and committed
             self.context.log.warning(f"{table.target}.{table.name} could not be looked at: {error}")
             return found
-        self.counts_s += time.monotonic() - started_s
         found |= {"dagster/column_schema": metadata.table_schema(described)} if described else {}
         return found | ({"dagster/row_count": rows} if rows is not None else {})

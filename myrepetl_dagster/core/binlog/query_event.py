@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection
+from dataclasses import replace
 
 from ..model.errors import UnsupportedEvent
 from ..model.tables import TableName
@@ -46,20 +47,34 @@ def _client_collation(status: bytes) -> int:
     return 0
 
 
-def mapped_changes(statement: str, schema: str, names: Collection[TableName]) -> tuple[TableChange, ...]:
+def mapped_changes(
+    statement: str, schema: str, names: Collection[TableName], *, names_without_case: bool = False
+) -> tuple[TableChange, ...]:
     """What a statement, run in a schema, does to the tables of these names.
+
+    Args:
+        names_without_case: `names` are in lower case, and the statement's are those in any letters.
 
     Raises:
         UnsupportedEvent: it changes rows, or may.
     """
-    return tuple(change for change in table_changes(statement, schema) if _concerns(change, statement, names))
+    changes = table_changes(statement, schema)
+    words = names_in(statement) if any(change.action is Action.DML for change in changes) else frozenset()
+    if names_without_case:
+        changes = [_in_lower_case(change) for change in changes]
+        words = frozenset(word.lower() for word in words)
+    return tuple(change for change in changes if _concerns(change, words, names))
 
 
-def _concerns(change: TableChange, statement: str, names: Collection[TableName]) -> bool:
+def _in_lower_case(change: TableChange) -> TableChange:
+    renamed_to = change.renamed_to.in_lower_case() if change.renamed_to else None
+    return replace(change, table=change.table.in_lower_case(), renamed_to=renamed_to)
+
+
+def _concerns(change: TableChange, words: Collection[str], names: Collection[TableName]) -> bool:
     if change.action is Action.DML:
         # A statement may write more tables than it names (views, triggers); what runs in or names a
         # mapped schema, or names a mapped table, cannot be told from one that changes mapped rows.
-        words = names_in(statement)
         named = any(name.table in words or name.schema in words for name in names)
         if named or _runs_in_one_of(change, names):
             raise UnsupportedEvent(

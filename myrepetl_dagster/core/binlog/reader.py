@@ -62,6 +62,7 @@ class LogReader:
         known: the tables whose rows are wanted, with what is known of their columns.
         file: the file in which the stream starts, until a ROTATE event says otherwise.
         checksums: whether events end in a CRC32, until a format description says otherwise.
+        names_without_case: the server takes names in other letters for one; `known` has them in lower case.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class LogReader:
         known: Mapping[TableName, KnownTable],
         file: str,
         checksums: bool = True,
+        *,
+        names_without_case: bool = False,
     ) -> None:
-        self.tables = LogTables(known)
+        self.tables = LogTables(known, names_without_case=names_without_case)
         self.file = file
         self.offset_bytes = 0
         self.checksums = checksums
@@ -365,7 +368,8 @@ class LogReader:
     def _definition(
         self, statement: str, schema: str, next_position: int, timestamp: int, happened: list[LogEvent]
     ) -> None:
-        changes = mapped_changes(statement, schema, self.tables.names)
+        without_case = self.tables.names_without_case
+        changes = mapped_changes(statement, schema, self.tables.names, names_without_case=without_case)
         if changes and not self._group.idle:
             for change in changes:
                 self.tables.forget_columns(change)

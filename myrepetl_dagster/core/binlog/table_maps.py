@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..model.errors import SchemaDrift, UnsupportedEvent
@@ -36,7 +37,8 @@ class Head(NamedTuple):
 class LogTables:
     """Decodes what one stream says of the known tables. `place` of the methods is for messages."""
 
-    def __init__(self, known: Mapping[TableName, KnownTable]) -> None:
+    def __init__(self, known: Mapping[TableName, KnownTable], *, names_without_case: bool = False) -> None:
+        self.names_without_case = names_without_case
         self.known = dict(known)
         self.names = frozenset(known)
         self.mariadb = False  # until the log says who wrote it
@@ -71,12 +73,15 @@ class LogTables:
         table_id, described = raw[:6], raw[8:]
         if described in self._parsed:
             self._maps[table_id] = self._parsed[described]
-        elif _table_name(described) not in self.names:
+        elif (name := self._own(_table_name(described))) not in self.names:
             self._maps[table_id] = None
         else:
-            table_map = self._complete(parse_table_map(raw, mariadb=self.mariadb)[1], place)
-            self._maps[table_id] = self._parsed[described] = table_map
+            table_map = replace(parse_table_map(raw, mariadb=self.mariadb)[1], name=name)
+            self._maps[table_id] = self._parsed[described] = self._complete(table_map, place)
         self.heads[TABLE_MAP] = Head(raw, HEADER_BYTES + len(raw))
+
+    def _own(self, name: TableName) -> TableName:
+        return name.in_lower_case() if self.names_without_case else name
 
     def rows(self, kind: int, data: bytes, start: int, end: int) -> tuple[TableMap | Undescribed, Images] | None:
         """The images of a rows event; None for a table that is not wanted.

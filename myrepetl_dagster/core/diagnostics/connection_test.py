@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..config.pipeline import Pipeline
+from ..model.errors import ReplicationError
 from ..model.tables import TableName
 from ..mysql.connect import query
 from ..mysql.errors import translated
 from ..mysql.grants import missing, parse
+from ..mysql.server_variables import set_variable, variables
 from ..target import checkpoint_table
 from ..target.control import TargetControl
 from ..values.sql import quote_name
+from .dry_run import DryRunTarget
 from .mapping_checks import mapping_checks
-from .report import ConnectionReport, State, account, common_checks, reach, set_variable, variables
+from .report import ConnectionReport, State, account, common_checks, reach
 from .source_checks import source_report
 
+_READ_ONLY = 1290
 PACKET_BYTES_MIN = 4 * 2**20  # twice what one of our statements aims at
 
 
@@ -37,29 +41,52 @@ def diagnose(pipeline: Pipeline, source: str | None = None, target: str | None =
 def _target_report(pipeline: Pipeline, name: str) -> ConnectionReport:
     endpoint = pipeline.targets[name]
     report = ConnectionReport(endpoint)
-    writer = TargetControl(endpoint, pipeline.limits)
+    target = DryRunTarget(endpoint, pipeline.limits)
+    writer = target.control
     try:
         if reach(report, lambda: writer.control):
             report.attempt("server", lambda: common_checks(report, writer.control, writer.info))
             report.attempt("role", lambda: _writable(report, writer))
             report.attempt("grants", lambda: _target_grants(report, pipeline, writer))
             report.attempt("tables", lambda: _engines(report, pipeline, writer))
-            report.attempt("mappings", lambda: mapping_checks(report, pipeline, writer))
+            report.attempt("mappings", lambda: mapping_checks(report, pipeline, target))
     finally:
-        writer.close()
+        target.close()
     return report
 
 
 def _writable(report: ConnectionReport, writer: TargetControl) -> None:
-    found = variables(writer.control, "read_only", "super_read_only", "max_allowed_packet")
-    state = State.FAILED if "ON" in (found.get("read_only"), found.get("super_read_only")) else State.OK
-    text = "target, takes writes" if state is State.OK else "read only: is it a replica?"
-    mend = "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF;  -- or name the primary as host"
-    report.add("role", state, text, mend.partition("; ")[2] if writer.info.is_mariadb else mend)
+    names = ("innodb_read_only", "transaction_read_only", "tx_read_only", "max_allowed_packet")
+    found = variables(writer.control, *names)
+    default = next((name for name in names[1:3] if found.get(name) == "ON"), None)
+    if found.get("innodb_read_only") == "ON":
+        mend = "Restart the server without innodb_read_only, or name the primary as host."
+        report.add("role", State.FAILED, "innodb_read_only is ON: the server takes no writes", mend)
+    elif default is not None:
+        mend = f"SET GLOBAL {default} = OFF;  -- and in my.cnf"
+        report.add("role", State.FAILED, f"{default} is ON: sessions take no writes unless they ask", mend)
+    elif _begins(report, writer):
+        report.add("role", State.OK, "target, takes writes")
     packet_bytes = int(found["max_allowed_packet"])
     mend = set_variable(writer.info, "max_allowed_packet", str(64 * 2**20))
     enough = State.OK if packet_bytes >= PACKET_BYTES_MIN else State.WARNING
     report.add("max_allowed_packet", enough, f"{packet_bytes:,} bytes: no row may be larger", mend)
+
+
+def _begins(report: ConnectionReport, writer: TargetControl) -> bool:
+    """Whether the account may begin to write: by read_only, and by what it may do in spite of that."""
+    try:
+        with translated(writer.endpoint, "opening a transaction"):
+            query(writer.control, "START TRANSACTION READ WRITE")
+            writer.control.rollback()
+    except ReplicationError as error:
+        if error.code != _READ_ONLY:
+            raise
+        mend = "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF;  -- or name the primary as host"
+        mend = mend.partition("; ")[2] if writer.info.is_mariadb else mend
+        report.add("role", State.FAILED, error.message, mend)
+        return False
+    return True
 
 
 def _target_grants(report: ConnectionReport, pipeline: Pipeline, writer: TargetControl) -> None:

@@ -1,62 +1,54 @@
-"""Whether each mapping of a target can be planned: what a run would refuse, said before it runs. Reads only."""
+"""What a run would say of each mapping of a target before it reads a row, said before it runs. Reads only."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..config.pipeline import Pipeline, TableMapping
-from ..model.checkpoint import Checkpoint
-from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
-from ..plan.exactness import require_exact
-from ..plan.table_plan import TablePlan, plan_table
-from ..source.mysql_source import MySQLSource
-from ..target.control import TargetControl
+from ..model.errors import ReplicationError, TransientError
+from .dry_run import DryRun, DryRunSource, DryRunTarget, Outlook
 from .report import ConnectionReport, State
 
 
-def mapping_checks(report: ConnectionReport, pipeline: Pipeline, writer: TargetControl) -> None:
+def mapping_checks(report: ConnectionReport, pipeline: Pipeline, target: DryRunTarget) -> None:
     """Add a line for each mapping that a run would refuse, or whose copy would delete rows."""
     mappings = pipeline.mappings_of_target(report.endpoint.name)
-    held = writer.read_checkpoints([m.name for m in mappings])
-    readers = {name: MySQLSource(pipeline.sources[name], pipeline.limits) for name in {m.source for m in mappings}}
     good = 0
-    try:
-        for mapping in mappings:
-            try:
-                plan = _plan(pipeline, mapping, readers[mapping.source], writer, held.get(mapping.name))
-                if plan is not None and mapping.name not in held:
-                    require_exact(plan)
-                    _warn_of_deletion(report, mapping, plan, writer)
-                good += 1
-            except (PrerequisiteError, SchemaDrift) as error:
-                report.add("mapping", State.FAILED, error.message, error.hint)
-            except ReplicationError:
-                report.add("mapping", State.SKIPPED, f"{mapping.name}: its source cannot be asked")
-    finally:
-        for reader in readers.values():
-            reader.close()
+    for source in dict.fromkeys(m.source for m in mappings):
+        own = [m for m in mappings if m.source == source]
+        for outlook in _outlooks(report, pipeline, target, own):
+            _add(report, outlook)
+            good += outlook.error is None
     report.add("mappings", State.OK, f"{good} of {len(mappings)} can be planned")
 
 
-def _plan(
-    pipeline: Pipeline, mapping: TableMapping, reader: MySQLSource, writer: TargetControl, held: Checkpoint | None
-) -> TablePlan | None:
-    """The mapping's plan, or None where its target table is still to be created."""
-    table = reader.describe(mapping.source_name)
-    if table is None:
-        raise SchemaDrift(
-            f"mapping {mapping.name!r}: source {mapping.source!r} has no table {mapping.source_name}",
-            hint="Correct source_table, or grant SELECT on it.",
-        )
-    target = writer.describe(mapping.target_name)
-    if target is None:
-        return None
-    return plan_table(mapping, table, target, pipeline.sharing(mapping), held.key if held else ())
+def _outlooks(
+    report: ConnectionReport, pipeline: Pipeline, target: DryRunTarget, mappings: Sequence[TableMapping]
+) -> Sequence[Outlook]:
+    source = DryRunSource(pipeline.sources[mappings[0].source], pipeline.limits)
+    try:
+        return DryRun(pipeline, source, {report.endpoint.name: target}).look(mappings)
+    except ReplicationError as error:  # the server's own report says what it lacks
+        for mapping in mappings:
+            report.add("mapping", State.SKIPPED, f"{mapping.name}: could not be looked at: {error.message}")
+        return []
+    finally:
+        source.close()
 
 
-def _warn_of_deletion(report: ConnectionReport, mapping: TableMapping, plan: TablePlan, writer: TargetControl) -> None:
-    if not mapping.init_if_table_empty and not writer.is_empty(plan):
+def _add(report: ConnectionReport, outlook: Outlook) -> None:
+    mapping, error = outlook.mapping, outlook.error
+    for warning in outlook.warnings:
+        report.add("mapping", State.WARNING, f"{mapping.name}: {warning}")
+    if outlook.deletes:
         report.add(
             "mapping",
             State.WARNING,
-            f"{mapping.name}: {plan.target.name} holds rows; the copy deletes those that the source does not have",
+            f"{mapping.name}: {mapping.target_name} holds rows; the copy deletes those that the source does not have",
             "-- set init_if_table_empty: true to take the table as it is, or move those rows elsewhere",
         )
+    if isinstance(error, TransientError):
+        report.add("mapping", State.SKIPPED, f"{mapping.name}: could not be looked at: {error.message}")
+    elif error is not None:
+        named = repr(mapping.name) in error.message
+        report.add("mapping", State.FAILED, error.message if named else f"{mapping.name}: {error.message}", error.hint)

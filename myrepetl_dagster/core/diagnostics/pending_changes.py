@@ -120,14 +120,15 @@ def _changed(source: MySQLSource, mappings: Sequence[TableMapping], places: Mapp
     left = {m.name: m for m in mappings}
     if not left:
         return set()
-    known = {m.source_name: KnownTable(()) for m in mappings}
+    tables = {m.name: source.log_name(m.source_name) for m in mappings}
+    known = {table: KnownTable(()) for table in tables.values()}
     try:
         with closing(source.read_log(earliest(list(places.values())), known)) as events:
             for event in events:
                 if not isinstance(event, (RowsRead, TableChanged, XaDecided)):
                     continue
                 for name in [n for n in left if not places[n].includes(event.transaction)]:
-                    if not isinstance(event, RowsRead) or event.table == left[name].source_name:
+                    if not isinstance(event, RowsRead) or event.table == tables[name]:
                         del left[name]
                 if not left:
                     break

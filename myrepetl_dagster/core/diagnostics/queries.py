@@ -1,4 +1,4 @@
-"""What a table holds: its number of rows, asked with a bound, and its rows for a program that goes on from there.
+"""What a table holds, read for a program that goes on from there.
 
 Reads only. Nothing here knows of mappings or checkpoints.
 """
@@ -18,10 +18,8 @@ from ..model.limits import Limits
 from ..model.tables import TableName
 from ..mysql.connect import Use, close_quietly, connect, query
 from ..mysql.errors import translated
-from ..mysql.server import Server
 from ..values.sql import quote_name
 
-_TOOK_TOO_LONG = frozenset({1317, 1969, 3024})  # interrupted; the statement time limits of MariaDB and MySQL
 _READ_ONLY = 1792  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
 
 
@@ -29,22 +27,6 @@ def table_name(endpoint: Endpoint, text: str) -> TableName:
     """`table`, which is one of the endpoint's own database, or `schema.table`."""
     schema, _, table = text.rpartition(".")
     return TableName(schema or endpoint.database, table)
-
-
-def count_within(server: Server, name: TableName, time_s_max: float) -> int | None:
-    """Rows of a table, or None where counting them would take longer."""
-    table = f"{quote_name(name.schema)}.{quote_name(name.table)}"
-    if server.info.is_mariadb:
-        sql = f"SET STATEMENT max_statement_time={max(0.001, time_s_max):.3f} FOR SELECT COUNT(*) FROM {table}"
-    else:
-        sql = f"SELECT /*+ MAX_EXECUTION_TIME({max(1, int(time_s_max * 1000))}) */ COUNT(*) FROM {table}"
-    try:
-        with translated(server.endpoint, f"counting {name}"):
-            return int(query(server.control, sql)[0][0])
-    except ReplicationError as error:
-        if error.code in _TOOK_TOO_LONG:
-            return None
-        raise
 
 
 @contextmanager

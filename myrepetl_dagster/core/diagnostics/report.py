@@ -121,21 +121,7 @@ def common_checks(report: ConnectionReport, control: Connection[Any], info: Serv
     report.add("clock", state, f"{skew_s:+.1f} s from this machine's", "timedatectl set-ntp true  # on both machines")
 
 
-def variables(control: Connection[Any], *names: str) -> dict[str, str]:
-    """Server variables by name; one that the server does not have is not there."""
-    listed = ", ".join(f"'{name}'" for name in names)
-    rows = query(control, f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({listed})")
-    return {str(name).lower(): str(value) for name, value in rows}
-
-
 def account(control: Connection[Any]) -> str:
     """The account as a GRANT names it."""
     user, _, host = str(query(control, "SELECT CURRENT_USER()")[0][0]).rpartition("@")
     return f"'{user}'@'{host}'"
-
-
-def set_variable(info: ServerInfo, name: str, value: str) -> str:
-    """The statement that sets a variable now and after a restart."""
-    if info.is_mariadb:
-        return f"SET GLOBAL {name} = {value};  -- and {name} = {value} in my.cnf"
-    return f"SET PERSIST {name} = {value};"

@@ -7,20 +7,14 @@ from ..model.errors import ReplicationError
 from ..mysql.connect import query
 from ..mysql.errors import translated
 from ..mysql.grants import missing, parse
+from ..mysql.server_variables import set_variable, variables
 from ..source.binlog_stream import LogStream
 from ..source.mysql_source import MySQLSource
+from ..source.source_settings import Found, Need, source_role, source_settings
 from ..values.sql import quote_name
-from .report import ConnectionReport, State, account, common_checks, reach, set_variable, variables
+from .report import ConnectionReport, State, account, common_checks, reach
 
 RETENTION_S_MIN = 24 * 3600.0
-
-# (variable, values that are fine, what it is otherwise); a variable that a server does not have is fine.
-_LOG_SETTINGS = (
-    ("log_bin", ("ON", "1"), State.FAILED, "nothing is logged"),
-    ("binlog_format", ("ROW",), State.FAILED, "rows are not logged"),
-    ("binlog_row_image", ("FULL",), State.FAILED, "rows are logged in part"),
-    ("binlog_row_metadata", ("FULL",), State.WARNING, "replication stops when a table is altered"),
-)
 
 
 def source_report(pipeline: Pipeline, name: str) -> ConnectionReport:
@@ -44,40 +38,23 @@ def source_report(pipeline: Pipeline, name: str) -> ConnectionReport:
 
 
 def _role(report: ConnectionReport, reader: MySQLSource) -> None:
-    """A replica logs what it replicates only if told to; MariaDB's default is not to."""
-    found = variables(reader.control, "read_only", "log_slave_updates", "log_replica_updates")
-    name = "log_slave_updates" if reader.info.is_mariadb else "log_replica_updates"
-    logs = found.get(name, found.get("log_slave_updates", "ON")) in ("ON", "1")
-    try:
-        with translated(reader.endpoint):
-            newer = not reader.info.is_mariadb and reader.info.version >= (8, 0, 22)
-            replica = bool(query(reader.control, "SHOW REPLICA STATUS" if newer else "SHOW SLAVE STATUS"))
-    except ReplicationError:
-        replica = found.get("read_only") == "ON"  # the account may not ask
-    if replica and not logs:
-        text = f"source, a replica with {name}=OFF: what it replicates is not in its log"
-        report.add("role", State.FAILED, text, f"Set {name} = ON in my.cnf and restart the server.")
-    else:
-        report.add("role", State.OK, "source, a replica of another server" if replica else "source")
+    _add(report, source_role(reader))
 
 
 def _log_settings(report: ConnectionReport, reader: MySQLSource) -> None:
-    found = variables(reader.control, *(name for name, *_ in _LOG_SETTINGS))
-    for name, fine, bad, meaning in _LOG_SETTINGS:
-        value = found.get(name, "").upper()
-        if not value:
-            continue
-        mend = set_variable(reader.info, name, fine[0])
-        if name == "log_bin":
-            mend = "Add log_bin to [mysqld] in my.cnf and restart the server."
-        good = value in fine
-        report.add(name, State.OK if good else bad, value if good else f"{value}: {meaning}", mend)
+    for found in source_settings(reader):
+        _add(report, found)
     if reader.info.is_mariadb:
         report.add("gtid", State.OK, "MariaDB GTIDs")
     else:
         mode = variables(reader.control, "gtid_mode").get("gtid_mode", "OFF")
         how = "" if mode == "ON" else ": by file and position, and not across a failover"
         report.add("gtid", State.OK, f"gtid_mode {mode}{how}")
+
+
+def _add(report: ConnectionReport, found: Found) -> None:
+    bad = State.FAILED if found.need is Need.ALWAYS else State.WARNING
+    report.add(found.name, bad if found.problem else State.OK, found.problem or found.value or "not set", found.remedy)
 
 
 def _retention(report: ConnectionReport, reader: MySQLSource) -> None:

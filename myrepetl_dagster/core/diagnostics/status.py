@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..config.pipeline import Endpoint, Pipeline, TableMapping
 from ..model.checkpoint import Checkpoint
-from ..model.errors import ReplicationError, TransientError
+from ..model.errors import ReplicationError
 from ..model.position import Position
 from ..source.mysql_source import MySQLSource
 from ..target.control import TargetControl
+from .row_counts import RowCounter
 
 
 @dataclass(slots=True)
 class MappingStatus:
     """One mapping. `lag_s`: 0 at the source's head, else seconds since the last applied commit; None: unknown.
 
-    `rows` are the mapping's rows in the target, None where there is no table or no connection.
+    `rows` are the mapping's rows in the target, None where there is no table, no connection, or no time to count them
+    (`queries.py`).
     """
 
     mapping: str
@@ -66,19 +69,11 @@ def status(pipeline: Pipeline, source: str | None = None, target: str | None = N
         finally:
             reader.close()
         found.connections.append(connection)
-    for name in _names(pipeline.targets, (m.target for m in chosen), target, source):
-        connection = _connection(pipeline.targets[name])
-        own = [m for m in chosen if m.target == name]
-        writer = TargetControl(pipeline.targets[name], pipeline.limits)
-        try:
-            held = writer.read_checkpoints([m.name for m in own])
-            found.mappings += [_mapping_status(m, held.get(m.name), heads.get(m.source), writer) for m in own]
-        except ReplicationError as error:
-            connection.connected, connection.error = False, str(error)
-            found.mappings += [MappingStatus(m.name, phase="unknown") for m in own]
-        finally:
-            writer.close()
-        found.connections.append(connection)
+    with closing(RowCounter()) as counter:
+        for name in _names(pipeline.targets, (m.target for m in chosen), target, source):
+            connection, mappings = _of_target(pipeline, name, [m for m in chosen if m.target == name], heads, counter)
+            found.connections.append(connection)
+            found.mappings += mappings
     order = [m.name for m in chosen]
     found.mappings.sort(key=lambda m: order.index(m.mapping))
     return found
@@ -95,27 +90,50 @@ def _connection(endpoint: Endpoint) -> ConnectionStatus:
     return ConnectionStatus(endpoint.name, endpoint.role)
 
 
+def _of_target(
+    pipeline: Pipeline,
+    name: str,
+    mappings: Sequence[TableMapping],
+    heads: Mapping[str, tuple[Position, float]],
+    counter: RowCounter,
+) -> tuple[ConnectionStatus, list[MappingStatus]]:
+    connection = _connection(pipeline.targets[name])
+    target = TargetControl(pipeline.targets[name], pipeline.limits)
+    try:
+        held = target.read_checkpoints([m.name for m in mappings])
+        found = [_mapping_status(m, held.get(m.name), heads.get(m.source)) for m in mappings]
+        for mapping, one in zip(mappings, found, strict=True):
+            _count(mapping, one, target, counter)
+    except ReplicationError as error:
+        connection.connected, connection.error = False, str(error)
+        found = [MappingStatus(m.name, phase="unknown") for m in mappings]
+    finally:
+        target.close()
+    return connection, found
+
+
 def _mapping_status(
-    mapping: TableMapping, held: Checkpoint | None, head: tuple[Position, float] | None, target: TargetControl
+    mapping: TableMapping, held: Checkpoint | None, head: tuple[Position, float] | None
 ) -> MappingStatus:
     status = MappingStatus(mapping.name)
     if head is not None:
         status.source_head = str(head[0])
-    try:
-        if target.describe(mapping.target_name) is not None:
-            status.rows = target.count(mapping.target_name, mapping.fixed_key)
-    except TransientError:
-        raise  # the connection's error; any other is this table's, and hides neither the rest nor the checkpoint
-    except ReplicationError as error:
-        status.last_error = str(error)
     if held is None:
         return status
     status.phase = held.phase.value
     status.position = str(held.position)
-    status.last_error = held.last_error or status.last_error
+    status.last_error = held.last_error or None
     if head is not None:
         status.lag_s = lag_s(held, *head)
     return status
+
+
+def _count(mapping: TableMapping, status: MappingStatus, target: TargetControl, counter: RowCounter) -> None:
+    """Count a mapping's rows; what goes wrong hides neither the rest nor the checkpoint."""
+    try:
+        status.rows = counter.count(target, mapping.target_name, mapping.fixed_key)
+    except ReplicationError as error:
+        status.last_error = status.last_error or str(error)
 
 
 def lag_s(held: Checkpoint, head: Position, now_unix_s: float) -> float | None:

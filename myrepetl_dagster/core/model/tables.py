@@ -32,6 +32,9 @@ class TableName:
     def __str__(self) -> str:
         return f"{self.schema}.{self.table}"
 
+    def in_lower_case(self) -> TableName:
+        return TableName(self.schema.lower(), self.table.lower())
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -46,6 +46,7 @@ class ServerInfo:
     identity: str
     server_id: int
     gtid_mode: bool  # MySQL with gtid_mode=ON
+    names_without_case: bool  # lower_case_table_names is not 0: a table's name in any letters is one name
 
     @property
     def is_mariadb(self) -> bool:
@@ -211,11 +212,14 @@ def query(connection: Connection[Any], sql: str | bytes, args: Any = None) -> li
 
 def server_info(connection: Connection[Any]) -> ServerInfo:
     """Ask a server who it is (control connection)."""
-    version_text, server_id = query(connection, "SELECT VERSION(), @@global.server_id")[0]
+    sql = "SELECT VERSION(), @@global.server_id, @@global.lower_case_table_names"
+    version_text, server_id, lower_case = query(connection, sql)[0]
     mariadb = "mariadb" in str(version_text).lower()
     numbers = re.findall(r"\d+", str(version_text))
     version = (int(numbers[0]), int(numbers[1]), int(numbers[2]))
     if mariadb:
-        return ServerInfo("mariadb", version, version_text, f"server_id={server_id}", server_id, False)
+        identity = f"server_id={server_id}"
+        return ServerInfo("mariadb", version, version_text, identity, server_id, False, bool(lower_case))
     uuid, gtid_mode = query(connection, "SELECT @@global.server_uuid, @@global.gtid_mode")[0]
-    return ServerInfo("mysql", version, version_text, uuid, server_id, str(gtid_mode).upper() == "ON")
+    has_gtids = str(gtid_mode).upper() == "ON"
+    return ServerInfo("mysql", version, version_text, uuid, server_id, has_gtids, bool(lower_case))

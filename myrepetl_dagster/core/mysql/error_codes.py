@@ -43,6 +43,7 @@ _DISK = "Free space on the server; the run goes on by itself when there is room.
 _FILES = "The server cannot create a file; its error log says why."
 _VALUE = "Make the target's column wide enough for what the source holds, or map it with a transform."
 _SERVER_ID = "Another reader uses this server_id: choose another replication.server_id."
+_PRIMARY = "The server is read only; is it the primary?"
 _COLUMN = "Compare the table with the mapping; run `myrepetl test-connection`."
 
 _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
@@ -115,13 +116,15 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1, "EE_CANTCREATEFILE", _X, _FILES),
     (1004, "ER_CANT_CREATE_FILE", _X, _FILES),
     (1005, "ER_CANT_CREATE_TABLE", _X, _FILES),
+    # These hold the storage engine's, which is 165 where it is read only (innodb_read_only).
+    (1015, "ER_CANT_LOCK", _X, "The server cannot lock a table; its error log says why."),
     (1030, "ER_GET_ERRNO", _T, "The storage engine failed; the server's error log says why."),
     (1197, "ER_TRANS_CACHE_FULL", _X, "Raise max_binlog_cache_size on the target."),
     # A server that does not take writes
-    (1290, "ER_OPTION_PREVENTS_STATEMENT", _F, "The server is read only; is it the primary?"),
-    (1036, "ER_OPEN_AS_READONLY", _F, "The server is read only; is it the primary?"),
-    (1836, "ER_READ_ONLY_MODE", _F, "The server is read only; is it the primary?"),
-    (1792, "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION", _F, "The server is read only; is it the primary?"),
+    (1290, "ER_OPTION_PREVENTS_STATEMENT", _F, _PRIMARY),
+    (1036, "ER_OPEN_AS_READONLY", _F, _PRIMARY),
+    (1836, "ER_READ_ONLY_MODE", _F, _PRIMARY),
+    (1792, "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION", _F, _PRIMARY),
     # The log
     (1236, "ER_SOURCE_FATAL_ERROR_READING_BINLOG", _P, "Run the `snapshot` job for the mappings named here."),
     (1373, "ER_UNKNOWN_TARGET_BINLOG", _P, "Run the `snapshot` job for the mappings named here."),
@@ -237,6 +240,8 @@ _WITHOUT_NUMBER: tuple[tuple[type[BaseException], str, str, ErrorClass, str], ..
 # "OS errno 28 - No space left on device", "Errcode: 28", "Got error 28 from storage engine".
 _WITH_ERRNO = frozenset({1, 1004, 1005, 1030})
 _NO_SPACE = re.compile(r"err(?:no|code|or):? 28\b", re.IGNORECASE)
+_WITH_ENGINE_ERRNO = frozenset({1005, 1015})
+_ENGINE_READ_ONLY = re.compile(r"errno:? 165\b", re.IGNORECASE)
 
 
 def classify_without_number(error: BaseException) -> ErrorCode:
@@ -261,6 +266,8 @@ def classify(code: int, text: str = "") -> ErrorCode:
                 return ErrorCode(code, known.symbol, error_class, hint)
     if code in _WITH_ERRNO and _NO_SPACE.search(text):
         return ErrorCode(code, known.symbol, ErrorClass.TRANSIENT, _DISK)
+    if code in _WITH_ENGINE_ERRNO and _ENGINE_READ_ONLY.search(text):
+        return ErrorCode(code, known.symbol, ErrorClass.FAILOVER, _PRIMARY)
     if code == 1290 and "read-only" not in lowered and "read_only" not in lowered:
         return ErrorCode(code, known.symbol, ErrorClass.CONFIGURATION, "A server option forbids the statement.")
     return known

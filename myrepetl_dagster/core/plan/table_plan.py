@@ -18,7 +18,7 @@ from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
 from ..transforms.functions import Transform
-from ..values.key_safety import require_kept_apart, require_unique_key
+from ..values.key_safety import require_kept_apart, require_mapped_key, require_unique_key
 
 _WHOLE_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 
@@ -261,9 +261,7 @@ def _require_columns(
         if absent:
             hint = f"{target.name} has: {', '.join(target.column_names)}."
             raise SchemaDrift(f"{where}: {target.name} has no column {', '.join(absent)}", hint=hint)
-    unmapped = [name for name in key if name not in {c.target for c in columns}]
-    if unmapped:
-        raise PrerequisiteError(f"{where}: the key column {', '.join(unmapped)} is not among the mapped columns")
+    require_mapped_key(mapping.name, [c.target for c in columns], key)
 
 
 def _unique_keys(

@@ -19,7 +19,7 @@ from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
 from .catchup.outcomes import Place, SchemaChanged
-from .preflight import define, resolve
+from .preflight import define, require_own_table, resolve, unlogged_changes
 from .result import MappingResult
 from .schema_evolution import follow
 
@@ -73,7 +73,9 @@ class Planner:
             target, known = servers.targets[mapping.target], held.get((mapping.target, mapping.target_name))
             copying, table = self._copying(mapping, checkpoints.get(mapping.name)), tables.get(mapping.source_name)
             with self._failing_alone(mapping.name, target):
+                require_own_table(mapping, self.pipeline.mappings, servers.source, target.control)
                 define(mapping, servers.source, target.control, table, known, copying=copying)
+                self._warn_of_unlogged(mapping)
                 if known is None:
                     created.append(mapping)
         held |= _target_tables(servers, created)
@@ -146,6 +148,7 @@ class Planner:
         checkpoint = target.control.read_checkpoints([name]).get(name)
         held = target.control.describe(mapping.target_name)
         table = define(mapping, source, target.control, source.describe(mapping.source_name), held, copying=copying)
+        self._warn_of_unlogged(mapping)
         held = held or target.control.describe(mapping.target_name)
         assert held is not None, "the table was just created"
         plan = self._resolved(mapping, target, checkpoint, table, held, copying=copying)
@@ -170,6 +173,13 @@ class Planner:
         if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
             self.copy_again.add(mapping.name)  # its next chunk would be asked for by the old key
         return plan
+
+    def _warn_of_unlogged(self, mapping: TableMapping) -> None:
+        for text in unlogged_changes(self.servers.source, mapping.source_name):
+            self.warn(mapping, text)
+
+    def warn(self, mapping: TableMapping, text: str) -> None:
+        log.warning("mapping %s: %s", mapping.name, text, extra={"mapping": mapping.name})
 
     def _copying(self, mapping: TableMapping, checkpoint: Checkpoint | None) -> bool:
         return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.copy_again

@@ -13,6 +13,7 @@ from ..binlog.ddl.alter_table import Clause, Effect
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from ..model.tables import Column, Table, TableName
 from ..mysql.connect import query
+from ..mysql.describe import as_defined
 from ..mysql.errors import translated
 from ..plan.schema_change import Answer, Decision, follows
 from ..plan.table_plan import TablePlan
@@ -95,8 +96,10 @@ class _Follower:
         if clause.new_name in self.held:
             return False
         old, new = quote_name(clause.column), quote_name(clause.new_name)
-        alter(self.target, self.name, f"RENAME COLUMN {old} TO {new}")
-        self.held[clause.new_name] = replace(self.held.pop(clause.column), name=clause.new_name)
+        renamed = replace(self.held[clause.column], name=clause.new_name)
+        alter(self.target, self.name, f"RENAME COLUMN {old} TO {new}", renamed, clause.column)
+        del self.held[clause.column]
+        self.held[clause.new_name] = renamed
         return True
 
     def _retype(self, clause: Clause) -> bool:
@@ -148,7 +151,7 @@ def conform(target: TargetControl, mapping: str, table: Table, source: Table, kn
             continue
         if column.generated:
             if old is None or (old.generated, old.generation_expression) != (now.generated, now.generation_expression):
-                alter(target, table.name, f"MODIFY COLUMN {quote_name(now.name)} {_definition(target, now)} NULL")
+                modify(target, table.name, replace(now, nullable=True, auto_increment=False))
             continue
         if family(column) != family(now) and (old is None or family(old) != family(now)):
             raise SchemaDrift(
@@ -167,8 +170,9 @@ def conform(target: TargetControl, mapping: str, table: Table, source: Table, kn
     missing = [c for c in source.columns if c.name not in held]
     for now in missing:
         if now.name.casefold() in spelled:  # one name to the server, two to whoever reads the log
-            former = quote_name(spelled[now.name.casefold()])
-            alter(target, table.name, f"RENAME COLUMN {former} TO {quote_name(now.name)}")
+            former = spelled[now.name.casefold()]
+            change = f"RENAME COLUMN {quote_name(former)} TO {quote_name(now.name)}"
+            alter(target, table.name, change, replace(held[former], name=now.name), former)
     add_columns(target, table.name, [c for c in missing if c.name.casefold() not in spelled])
     names = {name.casefold() for name in source.column_names}
     relax(target, table.name, [c for c in table.columns if c.name.casefold() not in names and c.name in before])
@@ -196,16 +200,16 @@ def fit(
     wanted = now
     if enough:
         wanted = replace(held, charset=now.charset, collation=now.collation) if collides else held
-    null = "NULL" if (now.nullable or held.nullable) and not key else "NOT NULL"
-    more = " AUTO_INCREMENT" if held.auto_increment else ""
-    alter(target, table, f"MODIFY COLUMN {quote_name(held.name)} {_definition(target, wanted)} {null}{more}")
+    nullable = (now.nullable or held.nullable) and not key
+    modify(target, table, replace(wanted, name=held.name, nullable=nullable, auto_increment=held.auto_increment))
     return True
 
 
 def add_columns(target: TargetControl, table: TableName, columns: Sequence[Column], default: str = "") -> None:
     """Add columns, all of them nullable: rows that are older than the column have no value for it."""
     for column in columns:
-        alter(target, table, f"ADD COLUMN {quote_name(column.name)} {_definition(target, column)} NULL{default}")
+        definition, added = _defined(target, replace(column, nullable=True, auto_increment=False))
+        alter(target, table, f"ADD COLUMN {quote_name(column.name)} {definition}{default}", added)
 
 
 def relax(target: TargetControl, table: TableName, columns: Iterable[Column]) -> None:
@@ -214,7 +218,7 @@ def relax(target: TargetControl, table: TableName, columns: Iterable[Column]) ->
     keys = {name for key in _keys(target, table) for name in key} if columns else set()
     for column in columns:
         if not column.nullable and not column.generated and not column.auto_increment and column.name not in keys:
-            alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {_definition(target, column)} NULL")
+            modify(target, table, replace(column, nullable=True))
 
 
 def _keys(target: TargetControl, table: TableName) -> tuple[tuple[str, ...], ...]:
@@ -222,25 +226,34 @@ def _keys(target: TargetControl, table: TableName) -> tuple[tuple[str, ...], ...
     return (held.primary_key,) if held else ()
 
 
-def _definition(target: TargetControl, column: Column) -> str:
-    return column_definition(
-        column, collations=target.collations(), mariadb=target.info.is_mariadb, keep_generated=False
-    )
+def modify(target: TargetControl, table: TableName, column: Column) -> None:
+    """Give a column of the target's table another type."""
+    definition, modified = _defined(target, column)
+    alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {definition}", modified)
+
+
+def _defined(target: TargetControl, column: Column) -> tuple[str, Column]:
+    """A column's definition for the target, never a computed one, and what the target has by it."""
+    collations, mariadb = target.collations(), target.info.is_mariadb
+    definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=False)
+    definition += " NULL" if column.nullable else " NOT NULL"
+    definition += " AUTO_INCREMENT" if column.auto_increment else ""
+    return definition, as_defined(column, collations=collations, mariadb=mariadb, keep_generated=False)
 
 
 def _quoted(table: TableName) -> str:
     return f"{quote_name(table.schema)}.{quote_name(table.table)}"
 
 
-def alter(target: TargetControl, table: TableName, what: str) -> None:
-    """Alter the target's table.
+def alter(target: TargetControl, table: TableName, what: str, column: Column, former: str = "") -> None:
+    """Alter one column of the target's table; `column`: as it will be, `former`: its name before.
 
     Raises:
         PrerequisiteError: the account may not.
     """
     name = _quoted(table)
     try:
-        target.define(f"ALTER TABLE {name} {what}")
+        target.alter_column(table, what, column, former)
     except PrerequisiteError as error:
         raise PrerequisiteError(
             f"{error.message}: the target has to follow its source, ALTER TABLE {name} {what}",

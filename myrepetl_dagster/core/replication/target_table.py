@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from ..config.pipeline import TableMapping
-from ..model.errors import SchemaDrift
-from ..model.tables import Column, Table, TableName
-from ..mysql.describe import _MARIADB_ONLY, _TEXT_TYPES
-from ..plan.table_plan import PlannedColumn, planned_key
-from ..target.control import TargetControl
+from ..model.tables import Column, TableName
+from ..mysql.describe import _TEXT_TYPES, as_defined
 from ..transforms.functions import Transform
 from ..values.sql import quote_name
 
@@ -29,16 +24,13 @@ def create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], 
 
 def column_definition(column: Column, *, collations: frozenset[str], mariadb: bool, keep_generated: bool) -> str:
     """A source column's type as the target understands it; `collations` are those the target knows."""
-    kind = re.sub(r"\s+/\*.*?\*/", "", column.column_type)
-    if not mariadb:
-        kind = _MARIADB_ONLY.get(column.type, kind)
-    elif column.type == "geomcollection":
-        kind = "geometrycollection"
+    column = as_defined(column, collations=collations, mariadb=mariadb, keep_generated=keep_generated)
+    kind = column.column_type
     if column.charset and column.type in _TEXT_TYPES:
-        kind += f" CHARACTER SET {column.charset} COLLATE {_collation(column, collations)}"
+        kind += f" CHARACTER SET {column.charset} COLLATE {column.collation}"
     if column.srid is not None:
         kind += f" REF_SYSTEM_ID={column.srid}" if mariadb else f" SRID {column.srid}"
-    if column.generated and keep_generated:
+    if column.generated:
         kind += f" AS ({column.generation_expression}) STORED"
     return kind
 
@@ -52,29 +44,6 @@ def _collation(column: Column, collations: frozenset[str]) -> str:
         if f"{column.charset}{candidate}" in collations:
             return f"{column.charset}{candidate}"
     return f"{column.charset}_bin"
-
-
-def _definition(mapping: TableMapping, source: Table, columns: Sequence[PlannedColumn], target: TargetControl) -> str:
-    collations = target.collations()
-    mariadb = target.info.is_mariadb
-    own_names = mapping.columns is None
-    key = planned_key(mapping, source, columns)
-    lines = []
-    for planned in columns:
-        column = source.column(planned.source) if planned.source else None
-        if planned.source and column is None and not mapping.init_query:
-            raise SchemaDrift(
-                f"mapping {mapping.name!r}: {source.name} has no column {planned.source}",
-                hint=f"{source.name} has: {', '.join(source.column_names)}.",
-            )
-        if planned.transform is not None:
-            lines.append((planned.target, _result_type(planned.transform, column, collations, mariadb), True))
-        elif column is None:
-            lines.append((planned.target, _fixed_type(planned.value), planned.value is None))
-        else:
-            definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
-            lines.append((planned.target, definition, column.nullable))
-    return create_table_sql(mapping.target_name, lines, key)
 
 
 def _fixed_type(value: object) -> str:

@@ -179,6 +179,10 @@ class SourceLog(Server):
         return found.union(purged)
 
     # ---- what the log holds ----
+    def log_name(self, name: TableName) -> TableName:
+        """A table's name as this server has it, where it takes any letters for it."""
+        return name.in_lower_case() if self.info.names_without_case else name
+
     @contextmanager
     def _events(self, start: Position) -> Iterator[Iterator[bytes]]:
         """What the log holds from a position to its present end."""
@@ -187,6 +191,7 @@ class SourceLog(Server):
 
     def logs(self, schema: str) -> bool:
         """Whether changes in a schema are written to the binary log."""
+        schema = self.log_name(TableName(schema, "")).schema
         done, ignored = self._log_filters
         return schema in done if done else schema not in ignored
 

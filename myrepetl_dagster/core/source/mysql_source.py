@@ -59,19 +59,21 @@ class MySQLSource(SourceLog):
         self._snapshot = None
 
     # ---- tables and rows ----
+    def describe(self, name: TableName) -> Table | None:
+        """A table as it is now, under its `log_name`; None where there is none."""
+        return super().describe(self.log_name(name))
+
+    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
+        """Those of the tables that there are, under their `log_name`, by the names that were asked for."""
+        found = super().describe_all([self.log_name(name) for name in names])
+        return {name: found[own] for name in names if (own := self.log_name(name)) in found}
+
     def table_kind(self, name: TableName) -> str:
         """BASE TABLE, VIEW, SEQUENCE, SYSTEM VERSIONED …"""
         sql = "SELECT table_type FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"
         with self.doing(f"describing {name}"):
             rows = query(self.control, sql, (name.schema, name.table))
         return str(rows[0][0]) if rows else ""
-
-    @property
-    def logs_partial_json(self) -> bool:
-        """Whether updates of JSON columns hold less than the documents (MySQL only)."""
-        with self.doing():
-            rows = query(self.control, "SHOW GLOBAL VARIABLES LIKE 'binlog_row_value_options'")
-        return bool(rows) and "PARTIAL_JSON" in str(rows[0][1]).upper()
 
     def definition(self, name: TableName) -> str:
         """The CREATE TABLE statement."""
@@ -151,7 +153,7 @@ class MySQLSource(SourceLog):
             follow: go on for ever, with `Idle` where nothing more has come yet.
         """
         with LogStream(self.endpoint, self.info, self.limits, start, self._server_id, follow) as stream:
-            reader = LogReader(known, start.file)
+            reader = LogReader(known, start.file, names_without_case=self.info.names_without_case)
             reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
             yield from _log_events(stream, reader, self.limits.read_ahead_bytes_max, follow=follow)
 

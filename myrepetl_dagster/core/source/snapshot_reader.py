@@ -7,7 +7,6 @@ collation has to be understood here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,8 @@ from pymysql.connections import Connection
 from pymysql.constants import FLAG
 
 from ..model.errors import SchemaDrift
-from ..model.tables import Column, Row
+from ..model.tables import Column, Row, TableName
+from ..mysql.connect import query
 from ..mysql.protocol import row_packets
 from ..plan.table_plan import TablePlan, not_null_keys
 from ..values.cells import FLOAT_TYPES, INTEGER_TYPES, LABEL_BYTES_MAX, TEMPORAL_TYPES, cell_from_text
@@ -24,6 +24,7 @@ from ..values.collations import charset_of
 from ..values.literals import literal_of
 from ..values.sql import keyset_condition, sql_name, sql_text
 from ..values.text_rows import fields, key_reader
+from .init_query import table_read
 
 CHUNK_BYTES_MAX = 4 * 2**20  # with the last row of a chunk on top, however long it is
 
@@ -92,12 +93,12 @@ def relation_of(connection: Connection[Any], plan: TablePlan) -> Relation:
     Raises:
         SchemaDrift: the init query's result lacks a column that the mapping needs.
     """
-    query = plan.mapping.init_query
+    init_query = plan.mapping.init_query
     keys = [plan.source.primary_key] if plan.source.primary_key else not_null_keys(plan.source)
-    if query is None:
+    if init_query is None:
         table = f"{sql_name(plan.source.name.schema)}.{sql_name(plan.source.name.table)}"
         return Relation(plan.source.columns, table, _usable_key(keys, plan.source.columns))
-    derived = sql_text(f"({query.strip().rstrip(';')}\n) AS q")  # the line break ends a trailing comment
+    derived = sql_text(f"({init_query}\n) AS q")  # the line break ends a trailing comment
     layout = _result_columns(connection, f"SELECT * FROM {derived} LIMIT 0")
     missing = sorted(plan.needed_source_columns - {c.name for c in layout})
     if missing:
@@ -105,9 +106,28 @@ def relation_of(connection: Connection[Any], plan: TablePlan) -> Relation:
             f"mapping {plan.name!r}: init_query returns no column {', '.join(missing)}",
             hint="Select every column that column_mapping and filter name, under that name.",
         )
-    # Only a query over the one table keeps the table's key and index; anything else is read in one go.
-    simple = reads_one_table(query, plan.source.name.table)
-    return Relation(layout, derived, _usable_key(keys, layout) if simple else ())
+    # Only a query over the mapped table keeps the table's key and index; anything else is read in one go.
+    mapped = _reads_table(connection, init_query, plan.source.name)
+    own = _own_columns(connection, init_query) if mapped else frozenset()
+    return Relation(layout, derived, _usable_key(keys, [column for column in layout if column.name in own]))
+
+
+def _reads_table(connection: Connection[Any], init_query: str, name: TableName) -> bool:
+    """Whether a query reads this table and no other, its names taken as the server takes them."""
+    found = table_read(init_query)
+    if found is None:
+        return False
+    default, folded = query(connection, "SELECT DATABASE(), @@lower_case_table_names <> 0")[0]
+    schema, table = found[0] or (default or b"").decode(), found[1]
+    if int(folded):
+        return (schema.lower(), table.lower()) == (name.schema.lower(), name.table.lower())
+    return (schema, table) == (name.schema, name.table)
+
+
+def _own_columns(connection: Connection[Any], init_query: str) -> frozenset[str]:
+    """The columns of a plain query's result that are the table's of the same name, and nothing that is called so."""
+    fields = _result_fields(connection, sql_text(f"{init_query}\nLIMIT 0"))
+    return frozenset(_text(field.name) for field in fields if field.org_table and field.org_name == field.name)
 
 
 def _usable_key(keys: Sequence[tuple[str, ...]], layout: Sequence[Column]) -> tuple[str, ...]:
@@ -119,15 +139,21 @@ def _usable_key(keys: Sequence[tuple[str, ...]], layout: Sequence[Column]) -> tu
 
 
 def _result_columns(connection: Connection[Any], sql: str) -> tuple[Column, ...]:
+    return tuple(_result_column(field) for field in _result_fields(connection, sql))
+
+
+def _result_fields(connection: Connection[Any], sql: str) -> Sequence[Any]:
     with connection.cursor() as cursor:
         cursor.execute(sql.encode("latin-1"))
-        fields = cursor._result.fields
-    return tuple(_result_column(field) for field in fields)
+        return tuple(cursor._result.fields)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _result_column(field: Any) -> Column:
     charset = charset_of(field.charsetnr)
-    name = field.name.decode() if isinstance(field.name, bytes) else field.name
     kind = _TYPES.get(field.type_code, "blob" if charset == "binary" else "text")
     if field.flags & FLAG.ENUM:
         kind = "enum"
@@ -136,29 +162,9 @@ def _result_column(field: Any) -> Column:
     textual = kind in ("char", "varchar", "text", "blob", "enum", "set", "json", "vector", "geometry")
     if kind == "json":
         charset = "utf8mb4"
-    return Column(name, kind, unsigned=bool(field.flags & FLAG.UNSIGNED), charset=charset if textual else None)
-
-
-_NOT_ONE_TABLE = re.compile(
-    r"\b(JOIN|UNION|EXCEPT|INTERSECT|GROUP|HAVING|DISTINCT|LIMIT|OVER|WITH|INTO|PROCEDURE|COUNT|SUM|AVG|MIN|MAX"
-    r"|GROUP_CONCAT|JSON_ARRAYAGG|JSON_OBJECTAGG|BIT_XOR|BIT_AND|BIT_OR|STD|STDDEV|VARIANCE|ANY_VALUE)\b"
-    r"|\(\s*SELECT\b|/\*|--|#",
-    re.IGNORECASE,
-)
-_FROM_ONE = re.compile(
-    r"\bFROM\s+(?:`[^`]+`\s*\.\s*|\w+\s*\.\s*)?(?:`(?P<quoted>[^`]+)`|(?P<plain>\w+))"
-    r"(?:\s+(?:AS\s+)?(?!WHERE\b|ORDER\b)\w+)?\s*(?P<rest>WHERE\b.*|ORDER\b.*)?$",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-def reads_one_table(query: str, table: str) -> bool:
-    """Whether a query is a plain SELECT over just that table. In doubt: no, which only costs the chunks."""
-    text = re.sub(r"'(?:[^'\\]|\\.|'')*'", "''", query.strip().rstrip(";").strip())
-    if _NOT_ONE_TABLE.search(text) or len(re.findall(r"\bFROM\b", text, re.IGNORECASE)) != 1:
-        return False
-    match = _FROM_ONE.search(text)
-    return match is not None and (match.group("quoted") or match.group("plain")) == table
+    return Column(
+        _text(field.name), kind, unsigned=bool(field.flags & FLAG.UNSIGNED), charset=charset if textual else None
+    )
 
 
 # ---- reading ------------------------------------------------------------------------------------------

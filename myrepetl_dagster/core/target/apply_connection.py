@@ -38,11 +38,12 @@ class MySQLApplyConnection:
 
     Args:
         server: the target, with what the run's connections to it share.
+        session: the connection itself; None for an ordinary one.
     """
 
-    def __init__(self, server: TargetControl) -> None:
+    def __init__(self, server: TargetControl, session: ApplySession | None = None) -> None:
         self._server = server
-        self._session = ApplySession(server)
+        self._session = session or ApplySession(server)
         self._rows = RowWriter(self._session)
         self._events = EventWriter(self._session, server.replay)
         self._background = Background()

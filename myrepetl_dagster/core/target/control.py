@@ -5,7 +5,7 @@ their sizes, and whose the checkpoints are.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pymysql
@@ -14,17 +14,17 @@ from pymysql.connections import Connection
 from ..config.pipeline import Endpoint
 from ..model.checkpoint import Checkpoint
 from ..model.limits import Limits
-from ..model.tables import TableName
+from ..model.tables import Column, Table, TableName
 from ..mysql.connect import query
 from ..mysql.describe import known_collations
 from ..mysql.server import Server
 from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
-from ..values.sql import sql_name
+from ..values.sql import quote_name
 from . import checkpoint_table as checkpoints
 from . import prepared_table, table_sizes
 from .event_replay import Replay
-from .statements import fixed_where_sql, table_sql, where_sql
+from .statements import table_sql, where_sql
 
 _NO_SUCH_TABLE = 1146
 # From here on a server looks for 500 keys by the index, and locks no other row (MySQL does from 3,000 rows on, MariaDB
@@ -66,9 +66,26 @@ class TargetControl(Server):
         return self._collations
 
     def define(self, sql: str) -> None:
-        """Run a definition (it commits by itself)."""
+        """Run a definition of a target table (it commits by itself)."""
         self._define(sql)
         self.replay.definitions.clear()
+
+    def create_table(self, sql: str, table: Table) -> None:
+        """Create a target table.
+
+        Args:
+            table: what the statement makes, as far as a plan looks at it.
+        """
+        self.define(sql)
+
+    def alter_column(self, table: TableName, change: str, column: Column, former: str = "") -> None:
+        """Alter a target table by one clause.
+
+        Args:
+            change: what follows ALTER TABLE and the name.
+            column: the added or altered column as it will be; `former`: its name before, where that changes.
+        """
+        self.define(f"ALTER TABLE {quote_name(table.schema)}.{quote_name(table.table)} {change}")
 
     def _define(self, sql: str) -> None:
         with self.doing("creating a table"):
@@ -134,13 +151,6 @@ class TargetControl(Server):
         sql = f"SELECT 1 FROM {table_sql(plan)}{where_sql(plan)} LIMIT 1"
         with self.doing(f"looking into {plan.target.name}"):
             return not query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
-
-    def count(self, name: TableName, fixed: Mapping[str, Any]) -> int:
-        """Rows of a table in which these columns have these values."""
-        table = f"{sql_name(name.schema)}.{sql_name(name.table)}"
-        sql = f"SELECT COUNT(*) FROM {table}{fixed_where_sql(fixed)}"
-        with self.doing(f"counting {name}"):
-            return int(query(self.control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))[0][0])
 
     def takes_changes(self, plan: TablePlan, rows: int) -> bool:
         """Whether so many rows of this plan are to be written as events."""

@@ -21,6 +21,20 @@ _LOB_BYTES = {"tiny": 2**8 - 1, "": 2**16 - 1, "medium": 2**24 - 1, "long": 2**3
 _CHARACTER_BYTES_MAX = 4
 
 
+def require_mapped_key(mapping: str, written: Sequence[str], key: Sequence[str]) -> None:
+    """The mapping writes the key's columns.
+
+    Raises:
+        PrerequisiteError: names those that it does not.
+    """
+    unmapped = [name for name in key if name not in written]
+    if unmapped:
+        raise PrerequisiteError(
+            f"mapping {mapping!r}: the key column {', '.join(unmapped)} is not among the mapped columns",
+            hint=f"Correct primary_key: the mapping writes {', '.join(written)}.",
+        )
+
+
 def require_unique_key(mapping: str, target: Table, key: tuple[str, ...]) -> None:
     """Rows are found by a unique key of the target.
 

@@ -70,6 +70,19 @@ def test_no_space_by_the_systems_errno(code: int, text: str) -> None:
     assert "space" not in classify(code, text.replace("28", "13")).hint
 
 
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (1005, 'Can\'t create table `d`.`t` (errno: 165 "Table is read only")'),
+        (1015, "Can't lock file (errno: 165 - Table is read only)"),
+    ],
+)
+def test_a_read_only_engine_by_its_errno(code: int, text: str) -> None:
+    """innodb_read_only shows in numbers that mean much else: with errno 165 another server may be the primary."""
+    assert classify(code, text).error_class is ErrorClass.FAILOVER
+    assert classify(code, text.replace("165", "13")).error_class is ErrorClass.CONFIGURATION
+
+
 def test_table() -> None:
     """Every entry stands under its own number, with a symbol."""
     assert all(code == entry.code and entry.symbol for code, entry in ERROR_CODES.items())

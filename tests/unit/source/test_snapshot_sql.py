@@ -1,4 +1,4 @@
-"""The SQL of a snapshot: when a query is one table's, and conditions that go by key."""
+"""The SQL of a snapshot: conditions that go by key."""
 
 from __future__ import annotations
 
@@ -10,40 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.model.tables import Column
-from myrepetl_dagster.core.source.snapshot_reader import Relation, reads_one_table
+from myrepetl_dagster.core.source.snapshot_reader import Relation
 from myrepetl_dagster.core.values.sql import keys_condition, keyset_condition
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "SELECT * FROM users",
-        "select id, name from `users` where age > 3;",
-        "SELECT u.* FROM shop.users AS u WHERE u.a = 'it''s FROM x JOIN y' ORDER BY u.id",
-        "SELECT *\nFROM\n`my db`.`users` u\nWHERE u.x IN (1, 2)",
-        "SELECT UPPER(name) AS name, id FROM users",
-    ],
-)
-def test_queries_of_one_table(query: str) -> None:
-    """A plain SELECT over the mapping's table can be read by its key."""
-    assert reads_one_table(query, "users")
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "SELECT * FROM users JOIN orders USING (id)", "SELECT * FROM users, orders", "SELECT * FROM others",
-        "SELECT COUNT(*) FROM users", "SELECT id FROM users GROUP BY id", "SELECT DISTINCT id FROM users",
-        "SELECT * FROM users LIMIT 5", "SELECT * FROM users UNION SELECT * FROM users", "SELECT * FROM (SELECT * FROM users) x",
-        "WITH x AS (SELECT 1) SELECT * FROM users", "SELECT *, (SELECT 1) FROM users", "SELECT * FROM users -- and\n, orders",
-        "SELECT * FROM users WHERE id IN (SELECT id FROM orders)", "SELECT ROW_NUMBER() OVER () FROM users", "TABLE users",
-        "SELECT * FROM users PARTITION (p0)", "SELECT * FROM users FOR UPDATE",
-    ],
-)  # fmt: skip
-def test_other_queries(query: str) -> None:
-    """Whatever may join, group, limit or hide something is read in one go."""
-    assert not reads_one_table(query, "users")
-
 
 GRID = list(itertools.product(range(3), range(3), range(3)))
 

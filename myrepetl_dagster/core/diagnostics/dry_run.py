@@ -1,0 +1,229 @@
+"""A run up to the first row, without a trace: the code of a run, on servers that do as told and change nothing.
+
+What a run would refuse is refused here, by the same lines of code. The sessions on a target are read only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from pymysql.connections import Connection
+
+from ..config.pipeline import Endpoint, Pipeline, TableMapping
+from ..model.checkpoint import Checkpoint, Phase
+from ..model.errors import PositionLost, PrerequisiteError, ReplicationError
+from ..model.limits import Limits
+from ..model.position import Position
+from ..model.tables import Column, Table, TableName
+from ..mysql.connect import query
+from ..mysql.grants import missing, parse
+from ..plan.table_plan import TablePlan
+from ..replication.attempt import Attempt, window_copies
+from ..replication.planner import Planner, Servers
+from ..replication.result import MappingResult
+from ..source.mysql_source import MySQLSource
+from ..target.apply_connection import MySQLApplyConnection
+from ..target.apply_session import ApplySession
+from ..target.control import TargetControl
+from ..target.mysql_target import MySQLTarget
+
+_DENIED = 1142
+_READ_ONLY_SQL = "SET SESSION TRANSACTION READ ONLY"
+
+
+class DryRunSource(MySQLSource):
+    """A source that takes no lock, since other sessions would wait behind it, and one watermark for all tables."""
+
+    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+        super().__init__(endpoint, limits)
+        self._watermark: Position | None = None
+
+    def safe_watermark(self, tables: Sequence[TableName], earlier: Position | None = None) -> Position:
+        self._watermark = self._watermark or super().safe_watermark(tables)
+        return self._watermark
+
+    def _locked_position(self, tables: Sequence[TableName]) -> Position:
+        return self._head()
+
+
+class DryRunControl(TargetControl):
+    """Describes the tables of a target as a run would make them, and leaves them as they are."""
+
+    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+        super().__init__(endpoint, limits)
+        self._expected: dict[TableName, Table] = {}
+        self._created: set[TableName] = set()
+
+    @property
+    def control(self) -> Connection[Any]:
+        opened = self._opened
+        connection = super().control
+        if self._opened > opened:
+            with self.doing():
+                query(connection, _READ_ONLY_SQL)
+        return connection
+
+    # ---- tables as they would be ----
+    def describe(self, name: TableName) -> Table | None:
+        return self._expected.get(name) or super().describe(name)
+
+    def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
+        expected = {name: self._expected[name] for name in names if name in self._expected}
+        return super().describe_all([name for name in names if name not in expected]) | expected
+
+    def create_table(self, sql: str, table: Table) -> None:
+        self._expected[table.name] = table
+        self._created.add(table.name)
+
+    def alter_column(self, table: TableName, change: str, column: Column, former: str = "") -> None:
+        """As a run's, without the change.
+
+        Raises:
+            PrerequisiteError: the account may not alter the table.
+        """
+        with self.doing():
+            grants = parse(str(row[0]) for row in query(self.control, "SHOW GRANTS"))
+        if missing(grants, ["ALTER"], table):
+            raise PrerequisiteError(f"{self.endpoint.label}: ALTER on {table} missing", code=_DENIED)
+        held = self.describe(table)
+        assert held is not None, "the table was looked at before"
+        names = {former or column.name: column}
+        columns = tuple(names.pop(c.name, c) for c in held.columns)
+        keys = [tuple(column.name if part == former else part for part in key) for key in held.unique_keys]
+        primary_key = tuple(column.name if part == former else part for part in held.primary_key)
+        columns = (*columns, *names.values())
+        self._expected[table] = replace(held, columns=columns, primary_key=primary_key, unique_keys=tuple(keys))
+
+    def is_empty(self, plan: TablePlan) -> bool:
+        return plan.target.name in self._created or super().is_empty(plan)
+
+    # ---- what would be written ----
+    def define(self, sql: str) -> None:
+        """Nothing."""
+
+    def create_checkpoint_table(self) -> None:
+        """Nothing."""
+
+    def record_error(self, mapping: str, error: str) -> None:
+        """Nothing."""
+
+    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+        """The checkpoints, which stay whose they are."""
+        return self.read_checkpoints(mappings)
+
+
+class DryRunSession(ApplySession):
+    """A connection over which the server takes no writes."""
+
+    @property
+    def connection(self) -> Connection[Any]:
+        is_new = self.opened is None
+        connection = super().connection
+        if is_new:
+            with self.doing():
+                query(connection, _READ_ONLY_SQL)
+        return connection
+
+
+class DryRunConnection(MySQLApplyConnection):
+    """An apply connection that writes nothing."""
+
+    def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None:
+        """Open the connection, nothing more."""
+        _ = self._session.connection
+
+    def clear(self, plan: TablePlan) -> None:
+        """Nothing."""
+
+    def commit(self, stored: Sequence[Checkpoint]) -> None:
+        """Nothing."""
+
+
+class DryRunTarget(MySQLTarget):
+    """A target on which nothing is written. `control` is a `DryRunControl`."""
+
+    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+        super().__init__(endpoint, limits)
+        self.control: DryRunControl = DryRunControl(endpoint, limits)
+
+    def new_connections(self, number: int) -> list[MySQLApplyConnection]:
+        return [DryRunConnection(self.control, DryRunSession(self.control)) for _ in range(number)]
+
+
+@dataclass(slots=True)
+class Outlook:
+    """What a run would say of a mapping before it reads a row. `deletes`: its first copy meets rows of the target's."""
+
+    mapping: TableMapping
+    error: ReplicationError | None = None
+    warnings: list[str] = field(default_factory=list)
+    deletes: bool = False
+
+
+class DryRun(Planner):
+    """Plans the mappings of one source and begins on each, as a run does, up to the first row."""
+
+    def __init__(self, pipeline: Pipeline, source: DryRunSource, targets: Mapping[str, DryRunTarget]) -> None:
+        servers = Servers(source, dict(targets))
+        super().__init__(pipeline, servers, {}, set(), set())
+        self.found: dict[str, Outlook] = {}
+
+    def look(self, mappings: Sequence[TableMapping]) -> list[Outlook]:
+        """What a run of these mappings would say.
+
+        Raises:
+            ReplicationError: a server cannot be asked, which ends a run for all of them.
+        """
+        self.results = {m.name: MappingResult(m.name) for m in mappings}
+        self.found = {m.name: Outlook(m) for m in mappings}
+        self.servers.source.safe_watermark([m.source_name for m in mappings])  # what it takes, every mapping takes
+        checkpoints: dict[str, Checkpoint] = {}
+        for name in {m.target for m in mappings}:
+            own = [m.name for m in mappings if m.target == name]
+            checkpoints |= self.servers.targets[name].control.read_checkpoints(own)
+        self.plan(mappings, checkpoints)
+        for name in list(self.plans):
+            mapping, target = self.plans[name][0].mapping, self.plans[name][1]
+            with self._failing_alone(name, target):
+                self._begin(mapping, name in checkpoints)
+        return list(self.found.values())
+
+    def _begin(self, mapping: TableMapping, known: bool) -> None:
+        try:
+            self._start(mapping, known)
+        except PositionLost as error:
+            if mapping.on_position_lost != "resnapshot":
+                raise
+            self.warn(mapping, f"will be copied again: {error.message}")
+            self.copy_again.add(mapping.name)
+            self._again(mapping.name, copying=True)
+            self._start(mapping, known)
+
+    def _start(self, mapping: TableMapping, known: bool) -> None:
+        plan, target = self.plans[mapping.name]
+        source, limits = self.servers.source, self.pipeline.limits
+        log = self.pipeline.replication
+        start_at = partial(source.position_at, log.log_file, log.log_pos) if log.log_file else None
+        plans = {mapping.name: (plan, target)}
+        for state in Attempt(
+            source, plans, limits, lambda *_: None, copy_again=self.copy_again, start_at=start_at
+        ).start():
+            if state.checkpoint.phase is Phase.COPYING:
+                window_copies(source, limits, lambda _: None).add(state)
+                self.found[mapping.name].deletes = not known and not target.is_empty(plan)
+
+    # ---- what a run logs and stores ----
+    @contextmanager
+    def _failing_alone(self, name: str, target: MySQLTarget) -> Iterator[None]:
+        try:
+            yield
+        except ReplicationError as error:
+            self.plans.pop(name, None)
+            self.results[name].error = self.found[name].error = error
+
+    def warn(self, mapping: TableMapping, text: str) -> None:
+        self.found[mapping.name].warnings.append(text)
