@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pymysql.connections import Connection
 
 from ..model.tables import Column, Table, TableName
-from ..replication.target_table import _collation
 from .connect import query
 
 _TEXT_TYPES = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
@@ -170,22 +168,6 @@ def _keys(connection: Connection[Any], schema: str, tables: Sequence[str]) -> di
 
 
 _MARIADB_ONLY = {"uuid": "char(36)", "inet6": "varchar(39)", "inet4": "varchar(15)"}
-_GEOMETRIES = ("geomcollection", "geometrycollection")  # MySQL's name and MariaDB's
-
-
-def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool, keep_generated: bool) -> Column:
-    """The column that the target has once it is created by `column_definition`."""
-    kind, definition = column.type, re.sub(r"\s+/\*.*?\*/", "", column.column_type)
-    if kind in _GEOMETRIES:
-        kind = definition = _GEOMETRIES[mariadb]
-    elif kind in _MARIADB_ONLY and not mariadb:
-        definition = _MARIADB_ONLY[kind]
-        kind = definition.partition("(")[0]
-    generated = column.generated and keep_generated
-    column = replace(column, type=kind, column_type=definition, generated=generated)
-    if column.charset and column.type in _TEXT_TYPES:
-        return replace(column, collation=_collation(column, collations))
-    return column
 
 
 def known_collations(connection: Connection[Any]) -> frozenset[str]:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table, TableName
-from ..mysql.describe import as_defined
 from ..plan.exactness import require_exact
 from ..plan.table_plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
 from ..source.mysql_source import MySQLSource
@@ -24,7 +23,7 @@ from ..transforms.filters import columns as filter_columns
 from ..values.cells import sample_of
 from ..values.key_safety import require_mapped_key
 from .schema_evolution import conform
-from .target_table import _fixed_type, _result_type, column_definition, create_table_sql
+from .target_table import _fixed_type, _result_type, as_defined, column_definition, create_table_sql
 
 
 def check_source(source: MySQLSource) -> None:

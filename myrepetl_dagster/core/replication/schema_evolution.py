@@ -13,7 +13,6 @@ from ..binlog.ddl.alter_table import Clause, Effect
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from ..model.tables import Column, Table, TableName
 from ..mysql.connect import query
-from ..mysql.describe import as_defined
 from ..mysql.errors import translated
 from ..plan.schema_change import Answer, Decision, follows
 from ..plan.table_plan import TablePlan
@@ -21,7 +20,7 @@ from ..target.control import TargetControl
 from ..values.key_safety import tells_all_apart
 from ..values.sql import quote_name
 from ..values.widening import family, widens
-from .target_table import column_definition
+from .target_table import as_defined, column_definition
 
 _HINT = "Correct the target's column by hand, then run the `snapshot` job for this mapping."
 

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..model.tables import Column, TableName
-from ..mysql.describe import _TEXT_TYPES, as_defined
+from ..mysql.describe import _MARIADB_ONLY, _TEXT_TYPES
 from ..transforms.functions import Transform
 from ..values.sql import quote_name
+
+_GEOMETRIES = ("geomcollection", "geometrycollection")  # MySQL's name and MariaDB's
+
+
+def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool, keep_generated: bool) -> Column:
+    """The column that the target has once it is created by `column_definition`."""
+    kind, definition = column.type, re.sub(r"\s+/\*.*?\*/", "", column.column_type)
+    if kind in _GEOMETRIES:
+        kind = definition = _GEOMETRIES[mariadb]
+    elif kind in _MARIADB_ONLY and not mariadb:
+        definition = _MARIADB_ONLY[kind]
+        kind = definition.partition("(")[0]
+    generated = column.generated and keep_generated
+    column = replace(column, type=kind, column_type=definition, generated=generated)
+    if column.charset and column.type in _TEXT_TYPES:
+        return replace(column, collation=_collation(column, collations))
+    return column
 
 
 def create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
