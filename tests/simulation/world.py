@@ -41,7 +41,7 @@ class Clock:
         self.start(0)
 
     def start(self, seed: int) -> None:
-        self.rng = Random(seed)
+        self.rng = Random(f"clock {seed}")  # not the world's own numbers: all its kinds have fast and slow clocks
         self.now_s = 0.0
         self.look_s = self.rng.choice((0.02, 1.0))
         self.tokens = 0
