@@ -20,7 +20,7 @@ from ..core.model.checkpoint import Phase
 from ..core.model.errors import ReplicationError
 from ..core.replication.result import MappingResult, Progress
 from ..core.replication.run import SourceRun
-from .output import console, print_results, progress_table, rate
+from .output import console, print_results, progress_table, rate, seconds
 
 log = logging.getLogger("myrepetl")
 
@@ -147,10 +147,13 @@ class Display:
         if report.phase is not phase or now_s - logged_s >= self._monitoring.interval_s:
             self._logged[report.mapping] = (report.phase, now_s)
             log.info(
-                "mapping %s: %s, %d rows copied, %d changes applied, %s a second, at %s",
+                "mapping %s: %s, %d rows copied, %d changes applied, %s a second, lag %s, at %s",
                 report.mapping, report.phase.value, report.rows_snapshotted, report.changes_applied,
-                rate(report) or "0", report.position,
-                extra={"mapping": report.mapping, "phase": report.phase.value, "position": report.position},
+                rate(report) or "0", seconds(report.lag_s) or "unknown", report.position,
+                extra={
+                    "mapping": report.mapping, "phase": report.phase.value, "position": report.position,
+                    "lag_s": report.lag_s,
+                },
             )  # fmt: skip
 
     def _rows(self) -> list[Progress]:

@@ -62,15 +62,17 @@ class Token:
 
 
 CLOCK = Clock()
-_PASS, _COPY, _CATCH_UP, _XA, _COMMIT_QUEUE, _JOINING = (
+# By name, since the package exports a function `replicate`, too.
+_PASS, _COPY, _CATCH_UP, _XA, _COMMIT_QUEUE, _JOINING, _LAG = (
     sys.modules[f"myrepetl_dagster.core.{name}"]
     for name in (
-        "replication.attempt",
+        "run_pass",
         "replication.snapshot.copy",
-        "replication.catchup.catch_up",
-        "replication.catchup.xa_transactions",
-        "replication.catchup.commit_queue",
-        "replication.catchup.batch_joining",
+        "catch_up",
+        "xa_transactions",
+        "commit_queue",
+        "joining",
+        "lag",
     )
 )
 
@@ -92,10 +94,11 @@ def install() -> Callable[[], None]:
     """Put the worlds' clock, and what is said in the log, in the core's place; returns what undoes it."""
     shapers = Shapers()
     places: list[tuple[Any, str, Any]] = [
-        *((module, "time", CLOCK) for module in (_COPY, _CATCH_UP, _COMMIT_QUEUE, _JOINING)),
+        *((module, "time", CLOCK) for module in (_COPY, _CATCH_UP, _COMMIT_QUEUE, _JOINING, _LAG)),
         (_XA, "uuid", CLOCK),
         (_PASS, "columns_to_json", lru_cache(columns_to_json)),
         (_CATCH_UP, "columns_from_json", lru_cache(columns_from_json)),
+        (_CATCH_UP, "IDLE_CHECKPOINT_S", 0.5),  # the worlds are short
         *((module, "Shaper", shapers) for module in (_COPY, _CATCH_UP)),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in places]
@@ -127,12 +130,14 @@ class Run:
 class World:
     """Everything that one seed decides. What stands before `__init__` is for the mutants.
 
-    `counts`: whether the core's counters are judged, too. `notes`: whether all that `seen` may hold is looked for.
+    `counts`, `times`: whether the core's counters and a checkpoint's time are judged, too. `notes`: whether all that
+    `seen` may hold is looked for.
     """
 
     source_class: type[FakeSource] = FakeSource
     target_class: type[FakeTarget] = FakeTarget
     counts = True
+    times = True
     notes = False
 
     def __init__(self, seed: int) -> None:
@@ -144,7 +149,8 @@ class World:
         self.run: Run | None = None
         self.kind = rng.choice(list(Kind))
         self.unique = rng.random() < 0.6
-        self.source = self.source_class(rng, self.kind, self.unique, rng.random() < 0.8, self.tick)
+        by_key = rng.random() < 0.8
+        self.source = self.source_class(rng, self.kind, self.unique, by_key, self.tick, lambda: CLOCK.now_s)
         self.seen = self.source.seen
         self.databases = [Database(is_quick=lambda: rng.random() < 0.3, is_large=rng.random() < 0.5) for _ in range(2)]
         self.specs = {spec.name: spec for spec in self._specs()}
@@ -333,6 +339,8 @@ class World:
             if self.notes:
                 self._note(one, by)
             self._check_step(one, by)
+            if self.times:
+                self._check_time(one)
         for name, spec in self.specs.items():
             if self.databases[spec.server] is database and database.locked.get(name) in (None, by):
                 self._check_rows(spec, database)
@@ -369,6 +377,14 @@ class World:
         held = self.rows_of(spec)
         if held != wanted:
             raise Wrong(f"{spec.name} at {checkpoint.position} holds {held}, the source {wanted}")
+
+    def _check_time(self, stored: Checkpoint) -> None:
+        """A checkpoint's time promises no transaction that its position lacks."""
+        time_unix_s = stored.source_time_unix_s
+        assert time_unix_s is not None
+        for entry, held in zip(self.source.log, self.source.included(stored.position), strict=True):
+            if not held and entry.committed_unix_s is not None and entry.committed_unix_s < time_unix_s:
+                raise Wrong(f"{stored.mapping} at {stored.position} lacks what was committed before {time_unix_s}")
 
     def rows_of(self, spec: Spec) -> dict[tuple[str, ...], tuple[str, ...]]:
         held = self.databases[spec.server].tables.get(spec.target, {})

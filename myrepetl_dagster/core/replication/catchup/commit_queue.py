@@ -60,7 +60,6 @@ class CommitQueue:
         self.rows_pending = self.bytes_pending = 0  # of whole transactions
         self.open: set[int] = set()  # targets with a transaction open for a part of the current one
         self.committed_at_s = self.everyone_at_s = time.monotonic()
-        self.source_time_unix_s: float | None = None
         self.under_way: list[tuple[Target, Commit]] = []
         self.alone = {id(target): SerialBackoff() for target in self.targets}
         self.sequences: dict[str, int] = {}  # the number of each mapping's newest commit
@@ -285,7 +284,7 @@ class CommitQueue:
             high_watermark=None if settled else checkpoint.high_watermark,
             changes_applied=checkpoint.changes_applied + shaped.rows_upserted + shaped.rows_deleted,
             rows_filtered=checkpoint.rows_filtered + shaped.rows_filtered,
-            source_time_unix_s=self.source_time_unix_s or checkpoint.source_time_unix_s,
+            source_time_unix_s=self.cursor.source_time_of(state) or checkpoint.source_time_unix_s,
             altered=checkpoint.altered or state.altered,
             key=state.plan.key,
             in_doubt=dict(state.xa.tokens),

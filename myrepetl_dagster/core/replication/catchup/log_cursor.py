@@ -15,6 +15,10 @@ class LogCursor:
 
     It keeps the mappings' `position` and `joined`; after a failover it also sets their high watermarks anew.
 
+    Attributes:
+        source_time_unix_s: what is read holds all that the source had committed by then (its clock); None: nothing
+            tells yet.
+
     Args:
         states: the mappings of one source, any of them ahead of others.
         until: the source's head.
@@ -28,6 +32,7 @@ class LogCursor:
         self.position = self._start()
         self.place = self.position.order if self.position.gtid_set is None else (0, 0)
         self.ahead = [state for state in states if not state.joined]
+        self.source_time_unix_s: float | None = None
 
     def _start(self) -> Position:
         start = earliest([_on_server(state.position, self.until) for state in self.states])
@@ -75,6 +80,8 @@ class LogCursor:
         """The log is read up to this transaction's end."""
         self.position = self.position.after(transaction)
         self.moved(transaction.file, transaction.end_offset_bytes)
+        if transaction.committed_at_unix_s:
+            self.source_time_unix_s = transaction.committed_at_unix_s
         if self.ahead:
             for state in self.ahead:
                 state.joined = self.position.covers(state.position)
@@ -92,10 +99,23 @@ class LogCursor:
         else:
             self.place = max(self.place, self.position.order)
 
+    def read_all(self, unix_s: float) -> None:
+        """All is read that the source had at this time, by its own clock."""
+        self.source_time_unix_s = max(self.source_time_unix_s or 0.0, unix_s)
+
+    def sign_of_life(self, unix_s: float) -> None:
+        """At this time the source had nothing to send."""
+        if self.reached:  # else it skips what was read before, and has said nothing of what comes then
+            self.read_all(unix_s)
+
     def position_of(self, state: MappingState) -> Position:
         """Where a mapping stands."""
         position = self.position if state.joined else state.position
         return replace(position, birth_unix_s=self.births.get(position.file, 0))
+
+    def source_time_of(self, state: MappingState) -> float | None:
+        """The time that belongs to where a mapping stands; None: its checkpoint knows better."""
+        return self.source_time_unix_s if state.joined else None
 
     def check_joined(self) -> None:
         """At the end of the log.
