@@ -103,7 +103,7 @@ def result_metadata(results: Sequence[MappingResult]) -> Metadata:
         "elapsed_s": round(max(r.elapsed_s for r in results), 3),
     }
     lags = [r.lag_s for r in results if r.lag_s is not None]
-    return found | ({"lag_s": float(max(lags))} if lags else {})
+    return found | ({"lag_s": max(lags)} if lags else {})
 
 
 def _by_mapping(texts: Mapping[str, str]) -> str:
@@ -145,7 +145,7 @@ def column_lineage(results: Sequence[MappingResult], source_keys: Mapping[str, d
 
 
 def result_text(result: MappingResult) -> str:
-    lag = f", {result.lag_s:.1f} s behind" if result.lag_s else ""
+    lag = "" if result.lag_s is None else f", lag {result.lag_s:.1f} s"
     return (
         f"{result.mapping}: {result.phase}, {result.rows_snapshotted:,} rows copied, {result.changes_applied:,} changes"
         f" applied, {result.rows_filtered:,} rows filtered in {result.elapsed_s:.1f} s{lag}, at {result.position}"
@@ -161,15 +161,16 @@ def progress_metadata(progress: Progress) -> Metadata:
         "rows_filtered": progress.rows_filtered,
         "elapsed_s": round(progress.elapsed_s, 3),
     }
-    return found | ({"lag_s": float(progress.lag_s)} if progress.lag_s is not None else {})
+    return found | ({"lag_s": progress.lag_s} if progress.lag_s is not None else {})
 
 
 def progress_text(progress: Progress) -> str:
     done = progress.rows_snapshotted + progress.changes_applied
     rate = f", {done / progress.elapsed_s:,.0f}/s" if progress.elapsed_s > 1 else ""
+    lag = "" if progress.lag_s is None else f", lag {progress.lag_s:.1f} s"
     return (
         f"{progress.mapping}: {progress.phase}, {progress.rows_snapshotted:,} rows copied,"
-        f" {progress.changes_applied:,} changes applied{rate}, at {progress.position}"
+        f" {progress.changes_applied:,} changes applied{rate}{lag}, at {progress.position}"
     )
 
 

@@ -66,10 +66,13 @@ def print_status(status: Status) -> None:
 def progress_table(reports: Iterable[Progress]) -> Table:
     """What `run` shows while it runs."""
     rows = [
-        (p.mapping, p.phase.value, number(p.rows_snapshotted), number(p.changes_applied), rate(p), seconds(p.elapsed_s))
+        (
+            *(p.mapping, p.phase.value, number(p.rows_snapshotted), number(p.changes_applied), rate(p)),
+            *(seconds(p.lag_s), seconds(p.elapsed_s)),
+        )
         for p in reports
     ]
-    names = ("mapping", "phase", "rows copied", "changes", "per second", "time")
+    names = ("mapping", "phase", "rows copied", "changes", "per second", "lag", "time")
     return table(*names, rows=rows, right=names[2:])
 
 
@@ -79,7 +82,8 @@ def print_results(results: Iterable[MappingResult]) -> None:
     rows = [
         (
             *(r.mapping, r.phase.value if r.phase else "", number(r.rows_snapshotted), number(r.changes_applied)),
-            *(number(r.rows_filtered), seconds(r.lag_s), seconds(r.elapsed_s), "failed" if r.error else "ok"),
+            *(number(r.rows_filtered), "" if r.error else seconds(r.lag_s), seconds(r.elapsed_s)),
+            "failed" if r.error else "ok",
         )
         for r in results
     ]

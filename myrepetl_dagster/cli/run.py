@@ -18,7 +18,7 @@ from ..core.config.pipeline import Pipeline
 from ..core.model.checkpoint import Phase
 from ..core.replication.result import Progress
 from ..core.replication.source_runs import run_all, runs
-from .output import console, print_results, progress_table, rate
+from .output import console, print_results, progress_table, rate, seconds
 
 log = logging.getLogger("myrepetl")
 
@@ -114,10 +114,13 @@ class Display:
         if report.phase is not phase or now_s - logged_s >= self._monitoring.interval_s:
             self._logged[report.mapping] = (report.phase, now_s)
             log.info(
-                "mapping %s: %s, %d rows copied, %d changes applied, %s a second, at %s",
+                "mapping %s: %s, %d rows copied, %d changes applied, %s a second, lag %s, at %s",
                 report.mapping, report.phase.value, report.rows_snapshotted, report.changes_applied,
-                rate(report) or "0", report.position,
-                extra={"mapping": report.mapping, "phase": report.phase.value, "position": report.position},
+                rate(report) or "0", seconds(report.lag_s) or "unknown", report.position,
+                extra={
+                    "mapping": report.mapping, "phase": report.phase.value, "position": report.position,
+                    "lag_s": report.lag_s,
+                },
             )  # fmt: skip
 
     def _rows(self) -> list[Progress]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -31,6 +32,7 @@ def test_run_copies_then_catches_up(rig: Rig) -> None:
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "mapping shop.t: replicating, 3 rows copied" in first.stderr
+    assert re.search(r"replicating, .* a second, lag \d+\.\d s, at binlog\.", first.stderr)
     assert "rows copied" in first.stdout
     assert rows(rig.target, f"{rig.schema}_dw") == rows(rig.source, rig.schema)
 
@@ -119,6 +121,7 @@ def test_progress_is_drawn_on_a_terminal(rig: Rig) -> None:
 
     assert process.wait(30) == 0
     assert b"per second" in shown
+    assert b"lag" in shown
     assert b"INFO mapping" not in shown
     assert PASSWORD.encode() not in shown
 

@@ -70,6 +70,7 @@ class Logged:
     prepares: bool = False
     visible: bool = False
     executed: bool = False
+    committed_unix_s: float | None = None  # when it counted as committed to everybody, by the source's clock
 
 
 def file_name(number: int) -> str:
@@ -81,11 +82,21 @@ class FakeSource:
 
     Args:
         tick: called before whatever the core asks; writes, makes visible, or fails, as the seed has it.
+        now_s: the world's time; the source's clock is ahead of it or behind, and its replica's as much.
         unique: whether `u` is unique in both tables.
     """
 
-    def __init__(self, rng: Random, kind: Kind, unique: bool, chunked: bool, tick: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        rng: Random,
+        kind: Kind,
+        unique: bool,
+        chunked: bool,
+        tick: Callable[[], None],
+        now_s: Callable[[], float],
+    ) -> None:
         self.rng, self.kind, self.unique, self.by_key, self.tick = rng, kind, unique, chunked, tick
+        self.now_s, self.ahead_s = now_s, rng.choice((0.0, 5_000.0, 1e9))
         self.in_order = kind is not Kind.GTID or rng.random() < 0.5
         self.number = 999_998  # of the present file; as text, the next but one sorts before it
         self.offset = FIRST_OFFSET
@@ -114,6 +125,10 @@ class FakeSource:
                 self.tip[name][number] = row
         self.states.append({name: dict(rows) for name, rows in self.tip.items()})
         self.shown = {name: dict(rows) for name, rows in self.tip.items()}
+
+    def clock_unix_s(self) -> float:
+        """The source's clock, which takes no time to look at for itself."""
+        return 10_000.0 + self.ahead_s + self.now_s()
 
     # ---- writing ----
     def _row(self, number: object, rows: Rows) -> Row:
@@ -271,7 +286,9 @@ class FakeSource:
         elif self.kind is Kind.MARIADB:
             self.gtids[UUIDS[0]] += 1
             mariadb_gtid = f"{int(uuid == UUIDS[1])}-1-{self.gtids[UUIDS[0]]}"
-        return Transaction(file_name(self.number), 0, gtid, mariadb_gtid, float(len(self.log) + 1))
+        now_unix_s = self.clock_unix_s()
+        logged_unix_s = float(int(now_unix_s)) if self.kind is Kind.MARIADB else now_unix_s
+        return Transaction(file_name(self.number), 0, gtid, mariadb_gtid, logged_unix_s)
 
     def _append(self, entry: Logged) -> None:
         for other in list(self.pending):
@@ -299,6 +316,8 @@ class FakeSource:
             apply_to(self.shown, one)
             if self.kind is Kind.GTID:
                 self.unexecuted.append(one)
+            else:
+                one.committed_unix_s = self.clock_unix_s()
 
     def execute(self, entry: Logged) -> None:
         """Count a visible group as executed; after those that it has seen the rows of."""
@@ -307,6 +326,7 @@ class FakeSource:
                 self.execute(one)
         self.unexecuted.remove(entry)
         entry.executed = True
+        entry.committed_unix_s = self.clock_unix_s()
         assert entry.identity.gtid is not None
         self.executed = self.executed.with_gtid(*entry.identity.gtid)
 
@@ -419,7 +439,8 @@ class FakeSource:
             raise PositionLost("another log")
 
     def now_unix_s(self) -> float:
-        return float(len(self.log))
+        self.tick()
+        return self.clock_unix_s()
 
     def close(self) -> None:
         pass
@@ -466,6 +487,7 @@ class FakeSource:
         at = self._first_entry(start)
         if start.gtid_set is not None:
             number, offset = (self.log[at].start[0] if at < len(self.log) else self.number), FIRST_OFFSET
+            at = next((i for i, entry in enumerate(self.log) if entry.start[0] == number), at)  # it skips what is held
         else:
             number, offset = start.order
             assert (number, offset) in self.places, f"{start} is inside a transaction"
@@ -481,12 +503,18 @@ class FakeSource:
                 if start.gtid_set is None or not start.gtid_set.contains(*(entry.identity.gtid or ("", 0))):
                     yield from self._deliver(entry, known, follow)
                     offset = entry.identity.end_offset_bytes
+                elif follow and self.rng.random() < 0.2:  # while it skips much, it gives a sign of life
+                    yield LogAdvanced(file_name(number), entry.start[1], at_end=True)
+                    yield Idle()
             else:
                 if number != self.number:
                     number, offset = self.number, FIRST_OFFSET
                     yield LogAdvanced(file_name(number), offset)
                 if not follow:
                     break
+                if self.rng.random() < 0.3:
+                    yield LogAdvanced(file_name(number), offset, at_end=True)
+                    offset = self.offset
                 yield Idle()
         yield LogAdvanced(file_name(number), offset)
 

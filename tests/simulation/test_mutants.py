@@ -43,12 +43,13 @@ SEEDS_MAX = 3_000
 
 @dataclass
 class Mutant:
-    """What to put in whose place, and in which world to let it live."""
+    """What to put in whose place, and in which world to let it live. `times`: it is wrong about times alone."""
 
     name: str
     patches: Sequence[tuple[Any, str, Any]] = ()
     source: type[FakeSource] = FakeSource
     connection: type[FakeConnection] = FakeConnection
+    times: bool = False
 
 
 # ---- the checkpoint ------------------------------------------------------------------------------------
@@ -239,6 +240,13 @@ def idle_commits(self: CatchUp, event: LogEvent, report: Callable[[MappingState]
         self.queue.commit(report, everyone=True)
 
 
+def idle_is_the_end(self: CatchUp, event: LogEvent, report: Callable[[MappingState], None]) -> None:
+    """A stream in which nothing comes at the moment is taken for one that has brought all there is."""
+    TAKE(self, event, report)
+    if isinstance(event, Idle):
+        self.cursor.sign_of_life(self.clock.now_unix_s())
+
+
 def late_checkpoint(
     self: CommitQueue, target: Target, pieces: Sequence[MappingWrites], before: Sequence[Commit]
 ) -> None:
@@ -343,6 +351,10 @@ MUTANTS = [
     Mutant("positions of the mappings ignored", [(LogCursor, "_start", all_joined)]),
     Mutant("stream begins at the latest position", [(LogCursor, "_start", starts_at_latest)]),
     Mutant("part of a transaction committed while nothing comes", [(CatchUp, "_take", idle_commits)]),
+    Mutant("silence taken for the end of the log", [(CatchUp, "_take", idle_is_the_end)], times=True),
+    Mutant(
+        "any sign of life taken for the end of the log", [(LogCursor, "sign_of_life", LogCursor.read_all)], times=True
+    ),
     Mutant("prepared before the copy, committed after", [(XaTransactions, "decided", decided_elsewhere)]),
     Mutant(
         "high watermark of another server passed by its GTIDs",
@@ -367,7 +379,8 @@ def test_a_wrong_design_is_found_out(
     undo = install()
     for owner, name, function in mutant.patches:
         monkeypatch.setattr(owner, name, function)
-    settings = {"source_class": mutant.source, "connection_class": mutant.connection, "counts": False}
+    servers = {"source_class": mutant.source, "connection_class": mutant.connection}
+    settings = {**servers, "counts": False, "times": mutant.times}
     world_class = type("MutantWorld", (World,), settings)
     found: int | None = None
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,11 @@ from myrepetl_dagster.core.model.errors import RowRejected, SourceLost, StaleRun
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.replication import attempt, lag
 from myrepetl_dagster.core.replication.attempt import Attempt
+from myrepetl_dagster.core.replication.catchup import batch_joining, catch_up, commit_queue, xa_transactions
+from myrepetl_dagster.core.replication.snapshot import copy
+from myrepetl_dagster.core.rows import shapers
 from myrepetl_dagster.core.rows.shaper import Shaper
 
 STEPS_MAX = 6_000
@@ -41,7 +44,7 @@ class Clock:
         self.start(0)
 
     def start(self, seed: int) -> None:
-        self.rng = Random(seed)
+        self.rng = Random(f"clock {seed}")  # not the world's own numbers: all its kinds have fast and slow clocks
         self.now_s = 0.0
         self.look_s = self.rng.choice((0.02, 1.0))
         self.tokens = 0
@@ -62,18 +65,6 @@ class Token:
 
 
 CLOCK = Clock()
-_PASS, _COPY, _CATCH_UP, _SHAPERS, _XA, _COMMIT_QUEUE, _JOINING = (
-    sys.modules[f"myrepetl_dagster.core.{name}"]
-    for name in (
-        "replication.attempt",
-        "replication.snapshot.copy",
-        "replication.catchup.catch_up",
-        "rows.shapers",
-        "replication.catchup.xa_transactions",
-        "replication.catchup.commit_queue",
-        "replication.catchup.batch_joining",
-    )
-)
 
 
 class Shapers:
@@ -91,13 +82,14 @@ class Shapers:
 
 def install() -> Callable[[], None]:
     """Put the worlds' clock, and what is said in the log, in the core's place; returns what undoes it."""
-    shapers = Shapers()
+    shapers_once = Shapers()
     places: list[tuple[Any, str, Any]] = [
-        *((module, "time", CLOCK) for module in (_COPY, _CATCH_UP, _COMMIT_QUEUE, _JOINING)),
-        (_XA, "uuid", CLOCK),
-        (_PASS, "columns_to_json", lru_cache(columns_to_json)),
-        (_CATCH_UP, "columns_from_json", lru_cache(columns_from_json)),
-        *((module, "Shaper", shapers) for module in (_COPY, _SHAPERS)),
+        *((module, "time", CLOCK) for module in (copy, catch_up, commit_queue, batch_joining, lag)),
+        (xa_transactions, "uuid", CLOCK),
+        (attempt, "columns_to_json", lru_cache(columns_to_json)),
+        (catch_up, "columns_from_json", lru_cache(columns_from_json)),
+        (catch_up, "IDLE_CHECKPOINT_S", 0.5),  # the worlds are short
+        *((module, "Shaper", shapers_once) for module in (copy, shapers)),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in places]
     log = logging.getLogger("myrepetl")
@@ -128,12 +120,14 @@ class Run:
 class World:
     """Everything that one seed decides. What stands before `__init__` is for the mutants.
 
-    `counts`: whether the core's counters are judged, too. `notes`: whether all that `seen` may hold is looked for.
+    `counts`, `times`: whether the core's counters and a checkpoint's time are judged, too. `notes`: whether all that
+    `seen` may hold is looked for.
     """
 
     source_class: type[FakeSource] = FakeSource
     connection_class: type[FakeConnection] = FakeConnection
     counts = True
+    times = True
     notes = False
 
     def __init__(self, seed: int) -> None:
@@ -145,7 +139,8 @@ class World:
         self.run: Run | None = None
         self.kind = rng.choice(list(Kind))
         self.unique = rng.random() < 0.6
-        self.source = self.source_class(rng, self.kind, self.unique, rng.random() < 0.8, self.tick)
+        by_key = rng.random() < 0.8
+        self.source = self.source_class(rng, self.kind, self.unique, by_key, self.tick, lambda: CLOCK.now_s)
         self.seen = self.source.seen
         self.databases = [Database(is_quick=lambda: rng.random() < 0.3, is_large=rng.random() < 0.5) for _ in range(2)]
         self.specs = {spec.name: spec for spec in self._specs()}
@@ -336,6 +331,8 @@ class World:
             if self.notes:
                 self._note(one, by)
             self._check_step(one, by)
+            if self.times:
+                self._check_time(one)
         for name, spec in self.specs.items():
             if self.databases[spec.server] is database and database.locked.get(name) in (None, by):
                 self._check_rows(spec, database)
@@ -372,6 +369,14 @@ class World:
         held = self.rows_of(spec)
         if held != wanted:
             raise Wrong(f"{spec.name} at {checkpoint.position} holds {held}, the source {wanted}")
+
+    def _check_time(self, stored: Checkpoint) -> None:
+        """A checkpoint's time promises no transaction that its position lacks."""
+        time_unix_s = stored.source_time_unix_s
+        assert time_unix_s is not None
+        for entry, held in zip(self.source.log, self.source.included(stored.position), strict=True):
+            if not held and entry.committed_unix_s is not None and entry.committed_unix_s < time_unix_s:
+                raise Wrong(f"{stored.mapping} at {stored.position} lacks what was committed before {time_unix_s}")
 
     def rows_of(self, spec: Spec) -> dict[tuple[str, ...], tuple[str, ...]]:
         held = self.databases[spec.server].tables.get(spec.target, {})

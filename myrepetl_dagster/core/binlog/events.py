@@ -124,12 +124,14 @@ class XaDecided:
 class LogAdvanced:
     """The log goes on at this place, outside any transaction: a new file, or a sign of life.
 
-    `birth_unix_s`: when the file was begun, by the source's clock; 0 where this does not tell.
+    `birth_unix_s`: when the file was begun, by the source's clock; 0 where this does not tell. `at_end`: a sign of
+    life, which a source gives while it has no more to send (or while it skips what the reader has already).
     """
 
     file: str
     offset_bytes: int
     birth_unix_s: int = 0
+    at_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,7 +237,7 @@ class LogReader:
         elif kind == kinds.XA_PREPARE:
             self._xa_prepare(event[HEADER_BYTES:end], next_position, timestamp, happened)
         elif kind in (kinds.HEARTBEAT, kinds.HEARTBEAT_V2) and not self.in_transaction:
-            happened.append(LogAdvanced(self.file, self.offset_bytes))
+            happened.append(LogAdvanced(self.file, self.offset_bytes, at_end=True))
         elif kind not in kinds.WITHOUT_ROWS:
             raise UnsupportedEvent(kinds.STOPPING.get(kind, f"an event of unknown type {kind}"))
 

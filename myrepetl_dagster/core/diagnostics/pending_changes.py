@@ -4,10 +4,12 @@ Unlike `status` it counts no rows and waits for no slow server. Reads only; crea
 
 That the log has grown does not say that there is something to do: where the source is a target, too, our own
 commits make it grow, and each run's last one would ask for the next run. So a short stretch of log is looked into.
+That also tells a mapping's lag: the age of the first transaction that the target lacks.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,9 +21,9 @@ from ..model.checkpoint import Checkpoint, Phase
 from ..model.errors import ReplicationError, TransientError
 from ..model.limits import Limits
 from ..model.position import Position, earliest
+from ..replication.lag import lag_s
 from ..source.mysql_source import MySQLSource
 from ..target.control import TargetControl
-from .status import lag_s
 
 SCAN_BYTES_MAX = 2**20
 _SERVERS_AT_ONCE = 16
@@ -29,7 +31,7 @@ _SERVERS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class PendingChanges:
-    """One mapping. `due`: a run would find something to do. `lag_s` None: not known yet.
+    """One mapping. `due`: a run would find something to do. `lag_s`: see `lag.py`; None: not known yet.
 
     `phase` and `position` are None before the mapping's first run.
     """
@@ -59,7 +61,7 @@ def pending_changes(
     def moved(name: str) -> list[PendingChanges]:
         source = MySQLSource(_quick(pipeline.sources[name], timeout_s), limits)
         try:
-            return list(_of_source(source, [m for m in mappings if m.source == name], held))
+            return list(movements_of(source, [m for m in mappings if m.source == name], held))
         finally:
             source.close()
 
@@ -86,40 +88,62 @@ def _checkpoints(endpoint: Endpoint, limits: Limits, names: Sequence[str]) -> di
         target.close()
 
 
-def _of_source(
+def movements_of(
     source: MySQLSource, mappings: Sequence[TableMapping], held: Mapping[str, Checkpoint]
 ) -> Iterator[PendingChanges]:
-    head, now_unix_s = source.head(), source.now_unix_s()
-    moved = {m.name: held[m.name].position for m in mappings if m.name in held and _is_short(held[m.name], head)}
-    changed = _changed(source, [m for m in mappings if m.name in moved], moved)
+    """How far the mappings of one source are behind it. `held`: their checkpoints, read before."""
+    now_unix_s, head = source.now_unix_s(), source.head()
+    behind = {m.name: held[m.name] for m in mappings if m.name in held and _is_behind(held[m.name], head)}
+    looked = _short(source, behind, head)
+    changed = _changed(source, [m for m in mappings if m.name in looked], looked)
     for mapping in mappings:
         checkpoint = held.get(mapping.name)
         if checkpoint is None:
             yield PendingChanges(mapping, True, str(head))
             continue
-        due = mapping.name in changed if mapping.name in moved else not _reached(checkpoint, head)
-        lag = lag_s(checkpoint, head, now_unix_s) if due else 0.0
+        missing = mapping.name in (changed if mapping.name in looked else behind)
+        # A checkpoint that is behind goes on into a new file of the log in any case: the old one may be purged.
+        left = mapping.name in behind and checkpoint.position.file != head.file
+        due = missing or left or checkpoint.phase is not Phase.REPLICATING
+        since = (changed.get(mapping.name) or checkpoint.source_time_unix_s) if missing else now_unix_s
+        lag = lag_s(since, now_unix_s)
         yield PendingChanges(mapping, due, str(head), checkpoint.phase, str(checkpoint.position), lag)
 
 
-def _reached(held: Checkpoint, head: Position) -> bool:
-    here = held.position
-    return here.server == head.server and here.covers(head) and held.phase is Phase.REPLICATING
+def _is_behind(held: Checkpoint, head: Position) -> bool:
+    return held.position.server != head.server or not held.position.covers(head)
 
 
-def _is_short(held: Checkpoint, head: Position) -> bool:
-    """Whether between checkpoint and head there is some log, so little that looking into it takes no time."""
-    here = held.position
-    if here.server != head.server or here.file != head.file or held.phase is not Phase.REPLICATING:
-        return False
-    return not here.covers(head) and head.offset_bytes - here.offset_bytes <= SCAN_BYTES_MAX
+def _short(source: MySQLSource, behind: Mapping[str, Checkpoint], head: Position) -> dict[str, Position]:
+    """The positions with so little log up to the head that looking into it takes no time."""
+    own = {name: one.position for name, one in behind.items() if one.phase is Phase.REPLICATING}
+    own = {name: here for name, here in own.items() if here.server == head.server}
+    sizes = source.log_sizes() if any(here.file != head.file for here in own.values()) else {}
+    return {name: here for name, here in own.items() if _bytes_between(here, head, sizes) <= SCAN_BYTES_MAX}
 
 
-def _changed(source: MySQLSource, mappings: Sequence[TableMapping], places: Mapping[str, Position]) -> set[str]:
-    """The mappings with whose tables the log does anything after their places; all of them, where it cannot tell."""
+def _bytes_between(here: Position, head: Position, sizes: Mapping[str, int]) -> float:
+    """How much log lies between two positions. `sizes`: of the log's files in their order, if it is in several."""
+    files = list(sizes)
+    if here.file == head.file:
+        return head.offset_bytes - here.offset_bytes
+    if here.file not in sizes or head.file not in sizes:
+        return math.inf
+    whole = files[files.index(here.file) : files.index(head.file)]
+    return sum(sizes[file] for file in whole) - here.offset_bytes + head.offset_bytes
+
+
+def _changed(
+    source: MySQLSource, mappings: Sequence[TableMapping], places: Mapping[str, Position]
+) -> dict[str, float | None]:
+    """The mappings with whose tables the log does anything after their places; all of them, where it cannot tell.
+
+    With each the time at which that was committed, by the source's clock, if that is known.
+    """
     left = {m.name: m for m in mappings}
+    changed: dict[str, float | None] = {}
     if not left:
-        return set()
+        return changed
     tables = {m.name: source.log_name(m.source_name) for m in mappings}
     known = {table: KnownTable(()) for table in tables.values()}
     try:
@@ -130,10 +154,11 @@ def _changed(source: MySQLSource, mappings: Sequence[TableMapping], places: Mapp
                 for name in [n for n in left if not places[n].includes(event.transaction)]:
                     if not isinstance(event, RowsRead) or event.table == tables[name]:
                         del left[name]
+                        changed[name] = event.transaction.committed_at_unix_s or None
                 if not left:
                     break
     except TransientError:
         raise
     except ReplicationError:  # a run will say what it is
-        left.clear()
-    return set(places) - set(left)
+        changed |= dict.fromkeys(left)
+    return changed

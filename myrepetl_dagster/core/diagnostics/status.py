@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..config.pipeline import Endpoint, Pipeline, TableMapping
 from ..model.checkpoint import Checkpoint
 from ..model.errors import ReplicationError
-from ..model.position import Position
 from ..source.mysql_source import MySQLSource
 from ..target.control import TargetControl
+from .pending_changes import PendingChanges, movements_of
 from .row_counts import RowCounter
 
 
 @dataclass(slots=True)
 class MappingStatus:
-    """One mapping. `lag_s`: 0 at the source's head, else seconds since the last applied commit; None: unknown.
+    """One mapping. `lag_s`: see `lag.py`; None: not started, or unknown.
 
     `rows` are the mapping's rows in the target, None where there is no table, no connection, or no time to count them
     (`queries.py`).
@@ -58,22 +58,34 @@ def status(pipeline: Pipeline, source: str | None = None, target: str | None = N
     """The status of all mappings, or of those of one source or target. A dead server is in the answer."""
     chosen = [m for m in pipeline.mappings if source in (None, m.source) and target in (None, m.target)]
     found = Status()
-    heads: dict[str, tuple[Position, float]] = {}
-    for name in _names(pipeline.sources, (m.source for m in chosen), source, target):
-        connection = _connection(pipeline.sources[name])
-        reader = MySQLSource(pipeline.sources[name], pipeline.limits)
-        try:
-            heads[name] = (reader.head(), reader.now_unix_s())
-        except ReplicationError as error:
-            connection.connected, connection.error = False, str(error)
-        finally:
-            reader.close()
-        found.connections.append(connection)
-    with closing(RowCounter()) as counter:
+    held: dict[str, Checkpoint] = {}
+    looks: dict[str, PendingChanges] = {}
+    with ExitStack() as stack:
+        counter = stack.enter_context(closing(RowCounter()))
+        targets: list[tuple[ConnectionStatus, TargetControl]] = []
         for name in _names(pipeline.targets, (m.target for m in chosen), target, source):
-            connection, mappings = _of_target(pipeline, name, [m for m in chosen if m.target == name], heads, counter)
+            writer = TargetControl(pipeline.targets[name], pipeline.limits)
+            stack.callback(writer.close)
+            targets.append((_connection(pipeline.targets[name]), writer))
+        for connection, writer in targets:  # before the sources, so that no lag is told too low
+            with _noted(connection):
+                held |= writer.read_checkpoints([m.name for m in chosen if m.target == connection.name])
+        for name in _names(pipeline.sources, (m.source for m in chosen), source, target):
+            connection = _connection(pipeline.sources[name])
+            own = [m for m in chosen if m.source == name]
+            with closing(MySQLSource(pipeline.sources[name], pipeline.limits)) as reader, _noted(connection):
+                looks |= {one.mapping.name: one for one in movements_of(reader, own, held)}
             found.connections.append(connection)
+        for connection, writer in targets:  # last, since counting takes its time
+            own = [m for m in chosen if m.target == connection.name]
+            mappings = [MappingStatus(m.name, phase="unknown") for m in own]
+            if connection.connected:
+                with _noted(connection):
+                    mappings = [_mapping_status(m, held.get(m.name), looks.get(m.name)) for m in own]
+                    for mapping, status in zip(own, mappings, strict=True):
+                        _count(mapping, status, writer, counter)
             found.mappings += mappings
+            found.connections.append(connection)
     order = [m.name for m in chosen]
     found.mappings.sort(key=lambda m: order.index(m.mapping))
     return found
@@ -86,45 +98,28 @@ def _names(known: Iterable[str], used: Iterable[str], asked: str | None, other: 
     return [name for name in known if name in wanted or other is None]
 
 
+@contextmanager
+def _noted(connection: ConnectionStatus) -> Iterator[None]:
+    """A dead server is in the answer, and hides nothing of the others."""
+    try:
+        yield
+    except ReplicationError as error:
+        connection.connected, connection.error = False, str(error)
+
+
 def _connection(endpoint: Endpoint) -> ConnectionStatus:
     return ConnectionStatus(endpoint.name, endpoint.role)
 
 
-def _of_target(
-    pipeline: Pipeline,
-    name: str,
-    mappings: Sequence[TableMapping],
-    heads: Mapping[str, tuple[Position, float]],
-    counter: RowCounter,
-) -> tuple[ConnectionStatus, list[MappingStatus]]:
-    connection = _connection(pipeline.targets[name])
-    target = TargetControl(pipeline.targets[name], pipeline.limits)
-    try:
-        held = target.read_checkpoints([m.name for m in mappings])
-        found = [_mapping_status(m, held.get(m.name), heads.get(m.source)) for m in mappings]
-        for mapping, one in zip(mappings, found, strict=True):
-            _count(mapping, one, target, counter)
-    except ReplicationError as error:
-        connection.connected, connection.error = False, str(error)
-        found = [MappingStatus(m.name, phase="unknown") for m in mappings]
-    finally:
-        target.close()
-    return connection, found
-
-
-def _mapping_status(
-    mapping: TableMapping, held: Checkpoint | None, head: tuple[Position, float] | None
-) -> MappingStatus:
+def _mapping_status(mapping: TableMapping, held: Checkpoint | None, look: PendingChanges | None) -> MappingStatus:
     status = MappingStatus(mapping.name)
-    if head is not None:
-        status.source_head = str(head[0])
+    if look is not None:
+        status.source_head, status.lag_s = look.source_head, look.lag_s
     if held is None:
         return status
     status.phase = held.phase.value
     status.position = str(held.position)
     status.last_error = held.last_error or None
-    if head is not None:
-        status.lag_s = lag_s(held, *head)
     return status
 
 
@@ -134,12 +129,3 @@ def _count(mapping: TableMapping, status: MappingStatus, target: TargetControl, 
         status.rows = counter.count(target, mapping.target_name, mapping.fixed_key)
     except ReplicationError as error:
         status.last_error = status.last_error or str(error)
-
-
-def lag_s(held: Checkpoint, head: Position, now_unix_s: float) -> float | None:
-    """How far a checkpoint is behind its source's head, in seconds by the source's clock."""
-    if held.position.server == head.server and held.position.covers(head):
-        return 0.0
-    if held.source_time_unix_s is None:
-        return None
-    return max(0.0, round(now_unix_s - held.source_time_unix_s, 3))

@@ -46,9 +46,9 @@ class Checkpoint:
     `position`: every source transaction up to here is applied. `high_watermark`: where a copy that has
     ended becomes exact. `source_columns_json` are the source table's columns when the copy began, for logs
     whose table maps do not name them; `altered`: the log has altered the table since.
-    `key`: the target columns that told the rows apart. `source_time_unix_s`
-    is the commit time of the last applied transaction, in seconds by the source's clock. `in_doubt`: the XA
-    transactions that are prepared there and not decided, see `prepared_table.py`.
+    `key`: the target columns that told the rows apart. `source_time_unix_s`: all that the source had committed by
+    then, in seconds by its clock, lies before `position` (see `lag.py`). `in_doubt`: the XA transactions that are
+    prepared there and not decided, see `prepared_table.py`.
     """
 
     mapping: str

@@ -16,6 +16,7 @@ from ..source.mysql_source import MySQLSource
 from .catchup.catch_up import CatchUp
 from .catchup.outcomes import CommittedUnseen, Place
 from .catchup.work import MappingWork
+from .lag import SourceClock
 from .mapping_state import MappingState, Report, named_mapping
 from .ports import Source, Target
 from .snapshot.copy import Copies, can_sweep, store
@@ -37,7 +38,8 @@ class Attempt:
 
     Args:
         plans: mapping name to its plan and target.
-        report: called after each commit with the mapping's state and the head that the run aims at.
+        report: called after each commit with the mapping's state, the head that the run aims at, and the mapping's
+            lag in seconds.
         begun: called once for each mapping with the checkpoint found, before anything is done.
         copy_again: mappings whose checkpoint counts as none; a name leaves the set when its new copy has begun.
         start_at: where the log is read from for a target that is taken as it is; None: from now on.
@@ -48,7 +50,7 @@ class Attempt:
         source: Source,
         plans: Mapping[str, tuple[TablePlan, Target]],
         limits: Limits,
-        report: Callable[[MappingState, Position | None], None],
+        report: Callable[[MappingState, Position | None, float | None], None],
         begun: Callable[[str, Checkpoint | None], None] = lambda *_: None,
         copy_again: set[str] | None = None,
         copier: Copier = Copies,
@@ -61,9 +63,12 @@ class Attempt:
         self.source = source
         self.plans = plans
         self.limits = limits
+        self.clock: SourceClock  # of `start`, then as it was before the head was asked for
         self.head: Position | None = None
         self._watermark: Position | None = None  # of the tables that are new
-        self.report: Report = lambda state: report(state, self.head)
+        self.report: Report = lambda state: report(
+            state, self.head, self.clock.lag_s(state.checkpoint.source_time_unix_s)
+        )
 
     def run(
         self, followed_changes: frozenset[Place] = frozenset(), follow_ended: Callable[[], bool] | None = None
@@ -84,9 +89,10 @@ class Attempt:
                 copies.add(state)
         while True:
             copies.run_slice()
+            self.clock = SourceClock(self.source)
             self.head = self.source.head()
             try:
-                CatchUp(self.source, works, self.head, self.limits, followed_changes).apply(self.report)
+                CatchUp(self.source, works, self.head, self.clock, self.limits, followed_changes).apply(self.report)
             except CommittedUnseen as unseen:
                 for state in unseen.states:
                     self._copy_again(state, unseen.transaction)
@@ -99,7 +105,7 @@ class Attempt:
     def _follow(self, works: list[MappingWork], followed_changes: frozenset[Place], ended: Callable[[], bool]) -> None:
         try:
             assert self.head is not None
-            CatchUp(self.source, works, self.head, self.limits, followed_changes).follow(self.report, ended)
+            CatchUp(self.source, works, self.head, self.clock, self.limits, followed_changes).follow(self.report, ended)
         except CommittedUnseen as unseen:
             for state in unseen.states:
                 self._copy_again(state, unseen.transaction)
@@ -109,6 +115,7 @@ class Attempt:
     def start(self) -> list[MappingState]:
         """Claim every mapping; give those without a checkpoint their first one."""
         states = []
+        self.clock = SourceClock(self.source)
         self._watermark = None
         for target in {id(t): t for _, t in self.plans.values()}.values():
             own = {name: plan for name, (plan, t) in self.plans.items() if t is target}
@@ -148,7 +155,7 @@ class Attempt:
         if next_step(None, init_if_table_empty=take_as_it_is, target_is_empty=empty) is Step.START_AT_HEAD:
             first, clear = replace(state.checkpoint, phase=Phase.REPLICATING), False
             if self.start_at is not None:
-                first = replace(first, position=self.start_at())
+                first = replace(first, position=self.start_at(), source_time_unix_s=None)
                 state.position = first.position
         else:
             copy = CopyState(sweep=not empty and can_sweep(plan))
@@ -199,6 +206,7 @@ class Attempt:
             mapping=plan.name,
             phase=Phase.COPYING,
             position=watermark,
+            source_time_unix_s=self.clock.asked_unix_s,
             source_columns_json=columns_to_json(plan.source.columns),
             fingerprint=plan.fingerprint,
             key=plan.key,

@@ -12,7 +12,10 @@ from ..plan.table_plan import TablePlan
 
 @dataclass(slots=True)
 class MappingResult:
-    """What a run did for one mapping, and where it stands. Rows are counted over the run, not the table."""
+    """What a run did for one mapping, and where it stands. Rows are counted over the run, not the table.
+
+    `lag_s`: as of the mapping's last commit, see `lag.py`; None: it made none.
+    """
 
     mapping: str
     phase: Phase | None = None
@@ -29,7 +32,11 @@ class MappingResult:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One report of a run, made after each commit."""
+    """One report of a run, made after each commit.
+
+    `lag_s`: at that moment, see `lag.py`; None only until the first catch-up from a place in the log that the pipeline
+    file names, or from the checkpoint of an earlier version.
+    """
 
     mapping: str
     phase: Phase

@@ -175,7 +175,6 @@ class SourceRun:
                         start_at,
                     )
                     run.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
-                    self._note_lag(servers.source)
                     return
                 except SchemaChanged as change:
                     planning.follow(change)
@@ -236,7 +235,7 @@ class SourceRun:
             counts = Baseline(held.rows_snapshotted, held.changes_applied, held.rows_filtered)
             self._baselines.setdefault(mapping, counts)
 
-    def _report(self, state: MappingState, head: Position | None) -> None:
+    def _report(self, state: MappingState, head: Position | None, lag_s: float | None) -> None:
         self._commits += 1
         checkpoint = state.checkpoint
         base = self._baselines[state.name]
@@ -247,6 +246,7 @@ class SourceRun:
         result.rows_snapshotted = checkpoint.rows_snapshotted - base.rows_snapshotted
         result.changes_applied = checkpoint.changes_applied - base.changes_applied
         result.rows_filtered = checkpoint.rows_filtered - base.rows_filtered
+        result.lag_s = lag_s
         result.elapsed_s = time.monotonic() - self._started_s
         self.on_progress(
             Progress(
@@ -260,11 +260,6 @@ class SourceRun:
                 lag_s=result.lag_s,
             )
         )
-
-    def _note_lag(self, source: MySQLSource) -> None:
-        for result in self.results.values():
-            if result.error is None:
-                result.lag_s = 0.0  # at the head that the run began with, or beyond
 
 
 def backoff_s(limits: Limits, attempt: int, jitter: float) -> float:

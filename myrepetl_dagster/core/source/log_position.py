@@ -245,7 +245,7 @@ class SourceLog(Server):
         return ""
 
     def _file_lost(self, position: Position) -> str:
-        sizes = {row[0]: int(row[1]) for row in query(self.control, "SHOW BINARY LOGS")}
+        sizes = self._log_sizes()
         if position.file not in sizes:
             return f"the file {position.file} is gone"
         if position.offset_bytes > sizes[position.file]:
@@ -256,7 +256,16 @@ class SourceLog(Server):
             return "another GTID is at this place (the log was reset?)"
         return ""
 
+    def log_sizes(self) -> dict[str, int]:
+        """The log's files in their order, with their sizes in bytes."""
+        with self.doing("looking at the log's files"):
+            return self._log_sizes()
+
+    def _log_sizes(self) -> dict[str, int]:
+        return {row[0]: int(row[1]) for row in query(self.control, "SHOW BINARY LOGS")}
+
     def now_unix_s(self) -> float:
         """The source's clock."""
-        with self.doing():
+        self.wake()
+        with self.doing("reading its clock"):
             return float(query(self.control, "SELECT UNIX_TIMESTAMP(NOW(6))")[0][0])

@@ -109,6 +109,16 @@ def test_rotation_that_the_dump_made_up(checksum: bool) -> None:
             read(reader(), event(4, struct.pack("<Q", 4) + b"binlog.000008", checksum=False))
 
 
+@pytest.mark.parametrize("kind", [27, 41])
+def test_only_a_sign_of_life_says_that_there_is_no_more(kind: int) -> None:
+    """Not the file that the dump begins with, nor a new one; within a transaction nothing is a place to be at."""
+    one = reader()
+    made_up = event(4, struct.pack("<Q", 4) + b"binlog.000008", flags=0x20)
+    found = read(one, made_up, format_description(True), event(kind, b"binlog.000008", flags=0x20, position=200))
+    assert [moved.at_end for moved in found if isinstance(moved, LogAdvanced)] == [False, False, True]
+    assert read(one, event(2, query("BEGIN"), position=300), event(kind, b"binlog.000008", position=300)) == []
+
+
 @pytest.mark.parametrize("kind", [0, 1, 6, 7, 12, 20, 22, 43, 100, 159, 172, 255])
 def test_unknown_event_types_stop(kind: int) -> None:
     """An event type that is not known stops the reader, and the message has the type and the place."""

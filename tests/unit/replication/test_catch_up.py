@@ -35,10 +35,12 @@ from myrepetl_dagster.core.model.position import Position, Transaction
 from myrepetl_dagster.core.model.tables import Row, TableName
 from myrepetl_dagster.core.replication.catchup.catch_up import CatchUp
 from myrepetl_dagster.core.replication.catchup.work import MappingWork
+from myrepetl_dagster.core.replication.lag import SourceClock
 from myrepetl_dagster.core.replication.mapping_state import MappingState
 
 TABLE = SOURCE_TABLES[0]
 FILE, SERVER = "binlog.000001", "the-source"
+NOW_UNIX_S = 1_000_000.0
 UUID = "11111111-1111-1111-1111-111111111111"
 
 
@@ -48,10 +50,16 @@ class ScriptedSource(FakeSource):
     def __init__(self, events: Sequence[LogEvent]) -> None:
         self.events = events
 
+    def now_unix_s(self) -> float:
+        return NOW_UNIX_S
+
     def read_log(
         self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
     ) -> Generator[LogEvent, None, None]:
         yield from self.events
+
+
+CLOCK = SourceClock(ScriptedSource([]))
 
 
 class Recorder:
@@ -102,7 +110,7 @@ def inserted(offset: int, *keys: int, number: int | None = None) -> RowsRead:
 
 def catch_up(one: MappingState, events: Sequence[LogEvent], until: Position, rows_max: int = 100) -> None:
     limits = Limits(batch_rows_max=rows_max, batch_interval_s_max=1e9)
-    CatchUp(ScriptedSource(events), [MappingWork(one)], until, limits).apply(lambda _: None)
+    CatchUp(ScriptedSource(events), [MappingWork(one)], until, CLOCK, limits).apply(lambda _: None)
 
 
 TRUNCATED = TableChanged((TableChange(Action.TRUNCATE, TABLE),), at(20))
@@ -162,7 +170,9 @@ def test_nothing_is_committed_while_the_rest_of_a_transaction_is_to_come(
     events: list[LogEvent] = [*begin, *parts, *end]
     one = state(recorder, position(4))
     limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
-    CatchUp(ScriptedSource(events), [MappingWork(one)], position(4), limits).follow(lambda _: None, lambda: False)
+    CatchUp(ScriptedSource(events), [MappingWork(one)], position(4), CLOCK, limits).follow(
+        lambda _: None, lambda: False
+    )
 
     assert all(keys in ([], ["1", "2", "3", "4"]) for _, keys in recorder.commits)
     assert recorder.commits[-1] == (50, ["1", "2", "3", "4"])
@@ -190,7 +200,7 @@ def test_a_copy_settles_where_its_high_watermark_is_passed(recorder: Recorder) -
     phases = []
     limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
     events: list[LogEvent] = [inserted(15, 1), Committed(at(20)), inserted(25, 2), Committed(at(30))]
-    CatchUp(ScriptedSource(events), [MappingWork(one)], position(30), limits).apply(
+    CatchUp(ScriptedSource(events), [MappingWork(one)], position(30), CLOCK, limits).apply(
         lambda s: phases.append(s.checkpoint.phase)
     )
 
@@ -210,7 +220,7 @@ def test_a_copy_settles_no_earlier_behind_a_failover(recorder: Recorder) -> None
         inserted(35, 3, number=3),
         Committed(at(40, 3)),
     ]
-    pass_ = CatchUp(ScriptedSource(events), [MappingWork(one)], position(40, f"{UUID}:1-3"), limits)
+    pass_ = CatchUp(ScriptedSource(events), [MappingWork(one)], position(40, f"{UUID}:1-3"), CLOCK, limits)
     pass_.apply(lambda s: phases.append(s.checkpoint.phase))
 
     assert phases[:2] == [Phase.SETTLING, Phase.REPLICATING]
@@ -242,7 +252,9 @@ def test_parts_of_an_xa_transaction_outlive_another_tables_new_columns() -> None
         XaDecided("x", True, at(30)),
     ]
     limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
-    CatchUp(ScriptedSource(events), [MappingWork(one), MappingWork(other)], position(30), limits).apply(lambda _: None)
+    CatchUp(ScriptedSource(events), [MappingWork(one), MappingWork(other)], position(30), CLOCK, limits).apply(
+        lambda _: None
+    )
     assert sorted(database.tables["a"]) == [(str(key),) for key in range(1, 6)]
     assert len(database.tables["b"]) == 1
 
@@ -264,7 +276,7 @@ def test_what_came_before_the_source_broke_is_committed(recorder: Recorder, wait
     events: list[LogEvent] = [inserted(10, 1), Committed(at(20)), inserted(25, 2), Committed(at(30)), inserted(35, 3)]
     limits = Limits(batch_rows_max=2, batch_interval_s_max=1e9, joined_batches_max=30 if waits else 1)
     with pytest.raises(SourceLost):
-        CatchUp(BreakingSource(events), [MappingWork(one)], position(40), limits).apply(lambda _: None)
+        CatchUp(BreakingSource(events), [MappingWork(one)], position(40), CLOCK, limits).apply(lambda _: None)
     assert recorder.commits[-1] == (30, ["1", "2"])
 
 
@@ -274,5 +286,5 @@ def test_a_source_that_breaks_at_once_is_no_progress(recorder: Recorder) -> None
     for events in ([], [LogAdvanced(FILE, 20)], [inserted(10, 1)]):
         one = state(recorder, position(4))
         with pytest.raises(SourceLost):
-            CatchUp(BreakingSource(events), [MappingWork(one)], position(40), Limits()).apply(reports.append)
+            CatchUp(BreakingSource(events), [MappingWork(one)], position(40), CLOCK, Limits()).apply(reports.append)
     assert (recorder.commits, reports) == ([], [])

@@ -36,6 +36,7 @@ from ...model.tables import TableName
 from ...plan.schema_change import Answer, Decision, concerned, decide
 from ...rows.pending_rows import PendingRows
 from ...rows.shapers import shaper_for
+from ..lag import SourceClock
 from ..mapping_state import Report, named_mapping
 from ..ports import Source
 from .commit_queue import CommitQueue
@@ -54,6 +55,7 @@ class CatchUp:
     Args:
         works: the mappings of one source, any of them ahead of others.
         until: the source's head; the pass ends with the first transaction that ends there or later.
+        clock: the source's, as it was before the head was asked for.
         followed_changes: changes of tables that the targets have followed already.
     """
 
@@ -62,12 +64,14 @@ class CatchUp:
         source: Source,
         works: Sequence[MappingWork],
         until: Position,
+        clock: SourceClock,
         limits: Limits,
         followed_changes: frozenset[Place] = frozenset(),
     ) -> None:
         self.followed_changes = followed_changes
         self.source = source
         self.works = works
+        self.clock = clock
         self.limits = limits
         self.by_table: dict[TableName, list[MappingWork]] = {}
         for work in works:
@@ -99,6 +103,7 @@ class CatchUp:
                         break
                 else:
                     self.cursor.log_ended()
+        self.cursor.read_all(self.clock.asked_unix_s)
         self._finish(report)
 
     def follow(self, report: Report, ended: Callable[[], bool]) -> None:
@@ -115,17 +120,23 @@ class CatchUp:
 
     def _follow(self, report: Report, ended: Callable[[], bool]) -> None:
         everyone_at_s = time.monotonic()
+        at_end_unix_s = 0.0  # when the source gave a sign of life, if that was the last event
         with closing(self.source.read_log(self.cursor.position, self._known(), follow=True)) as events:
             for event in events:
                 self._take(event, report)
                 now_s = time.monotonic()
                 if isinstance(event, Idle) and not self.queue.open:  # of an open transaction the rest is to come
+                    if at_end_unix_s:
+                        self.cursor.sign_of_life(at_end_unix_s)
                     self.queue.land(report)
+                    # A quiet table's position moves on, too: best when the source has just said that it has no more.
+                    idle_s = IDLE_CHECKPOINT_S if at_end_unix_s else 2 * IDLE_CHECKPOINT_S
                     if self.queue.holds_work:
                         self.queue.commit(report)
-                    elif now_s - everyone_at_s >= IDLE_CHECKPOINT_S:  # a quiet table's position moves on, too
+                    elif now_s - everyone_at_s >= idle_s:
                         everyone_at_s = now_s
                         self.queue.commit(report, everyone=True)
+                at_end_unix_s = self.clock.now_unix_s() if isinstance(event, LogAdvanced) and event.at_end else 0.0
                 if not self.queue.open and ended():
                     break
         self._finish(report)
@@ -188,7 +199,7 @@ class CatchUp:
             case XaDecided():
                 self.xa.decided(event, report)
                 self._committed(event.transaction, report)
-            case LogAdvanced(file, offset_bytes, birth_unix_s):
+            case LogAdvanced(file, offset_bytes, birth_unix_s, _):
                 self.cursor.moved(file, offset_bytes, birth_unix_s)
 
     def _wanted_by(self, table: TableName, transaction: Transaction) -> list[MappingWork]:
@@ -238,8 +249,6 @@ class CatchUp:
         self.queue.bytes_pending += self.current.bytes
         self.current.end()
         self.cursor.committed(transaction)
-        if transaction.committed_at_unix_s:
-            self.queue.source_time_unix_s = transaction.committed_at_unix_s
         if self.queue.open:
             self.queue.commit(report)
         elif self.queue.due():

@@ -63,7 +63,6 @@ class CommitQueue:
         self.rows_pending = self.bytes_pending = 0  # of whole transactions
         self.open: set[int] = set()  # targets with a transaction open for a part of the current one
         self.committed_at_s = self.everyone_at_s = time.monotonic()
-        self.source_time_unix_s: float | None = None
         self.under_way: list[tuple[Target, Commit]] = []
         self.alone = {id(target): SerialBackoff() for target in self.targets}
         self.sequences: dict[str, int] = {}  # the number of each mapping's newest commit
@@ -290,7 +289,7 @@ class CommitQueue:
             high_watermark=None if settled else checkpoint.high_watermark,
             changes_applied=checkpoint.changes_applied + rows.rows_upserted + rows.rows_deleted,
             rows_filtered=checkpoint.rows_filtered + rows.rows_filtered,
-            source_time_unix_s=self.source_time_unix_s or checkpoint.source_time_unix_s,
+            source_time_unix_s=self.cursor.source_time_of(work) or checkpoint.source_time_unix_s,
             altered=checkpoint.altered or work.altered,
             key=work.state.plan.key,
             in_doubt=dict(work.in_doubt.tokens),

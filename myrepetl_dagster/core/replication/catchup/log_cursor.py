@@ -15,6 +15,10 @@ class LogCursor:
 
     It keeps the mappings' `position` and `at_stream`; after a failover it also sets their high watermarks anew.
 
+    Attributes:
+        source_time_unix_s: what is read holds all that the source had committed by then (its clock); None: nothing
+            tells yet.
+
     Args:
         works: the mappings of one source, any of them ahead of others.
         until: the source's head.
@@ -29,6 +33,7 @@ class LogCursor:
         self.position = self._start()
         self.place = self.position.order if self.position.gtid_set is None else (0, 0)
         self.ahead = [work for work in works if not work.at_stream]
+        self.source_time_unix_s: float | None = None
 
     def _start(self) -> Position:
         start = earliest([_on_server(work.state.position, self.until) for work in self.works])
@@ -77,6 +82,8 @@ class LogCursor:
         """The log is read up to this transaction's end."""
         self.position = self.position.after(transaction)
         self.moved(transaction.file, transaction.end_offset_bytes)
+        if transaction.committed_at_unix_s:
+            self.source_time_unix_s = transaction.committed_at_unix_s
         if self.ahead:
             for work in self.ahead:
                 work.at_stream = self.position.covers(work.state.position)
@@ -94,10 +101,23 @@ class LogCursor:
         else:
             self.place = max(self.place, self.position.order)
 
+    def read_all(self, unix_s: float) -> None:
+        """All is read that the source had at this time, by its own clock."""
+        self.source_time_unix_s = max(self.source_time_unix_s or 0.0, unix_s)
+
+    def sign_of_life(self, unix_s: float) -> None:
+        """At this time the source had nothing to send."""
+        if self.reached:  # else it skips what was read before, and has said nothing of what comes then
+            self.read_all(unix_s)
+
     def position_of(self, work: MappingWork) -> Position:
         """Where a mapping stands."""
         position = self.position if work.at_stream else work.state.position
         return replace(position, birth_unix_s=self.births.get(position.file, 0))
+
+    def source_time_of(self, work: MappingWork) -> float | None:
+        """The time that belongs to where a mapping stands; None: its checkpoint knows better."""
+        return self.source_time_unix_s if work.at_stream else None
 
     def check_at_stream(self) -> None:
         """At the end of the log.
