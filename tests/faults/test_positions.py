@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 from faults.harness import LIMITS
-from pipelines import SOURCES, Pair, Route, pair_of
+from pipelines import SOURCES, Pair, Route, call_at, pair_of
 from server_farm import Servers
 from servers import Server
 
 from myrepetl_dagster.core.config.pipeline import Pipeline
-from myrepetl_dagster.core.model.errors import PositionLost
+from myrepetl_dagster.core.model.errors import PositionLost, SchemaDrift
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.tables import TableName
+from myrepetl_dagster.core.replication.result import MappingResult
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 MYSQL_GTID, MYSQL_FILE, MARIADB = SOURCES
@@ -289,6 +290,68 @@ def test_the_policy_resnapshot_after_a_reset(pair: Pair) -> None:
     pair.run(resnapshot(pair))
 
     pair.assert_same("t")
+
+
+def lost_on_the_way(pair: Pair, mapping: dict[str, Any], *statements: str) -> dict[str, MappingResult]:
+    """A run with two tables that are replicated and one that is new, which loses its place in the log while it copies
+    that one: the stream tells, of no mapping in particular.
+    """
+    pair.on_source("CREATE TABLE u (id INT PRIMARY KEY)", "INSERT INTO u VALUES (1)")
+    pair.run("t u")
+    pair.on_source("UPDATE t SET v='after' WHERE id=3", "INSERT INTO u VALUES (2)", "DELETE FROM t WHERE id=2")
+    pair.on_source("CREATE TABLE new (id INT PRIMARY KEY)", "INSERT INTO new VALUES (1)")
+
+    def lose() -> None:
+        pair.on_source(*statements)
+        purge(pair)
+
+    return pair.try_run(pair.pipeline(mapping), call_at(1, lose))
+
+
+def test_a_mapping_that_cannot_be_copied_again_holds_up_no_other(pair: Pair) -> None:
+    """The log is lost in the middle of a run, and with it a source table: its mapping stops, the others are copied
+    again.
+    """
+    mapping = {
+        f"a.{name}": {"target_table": f"b.{name}", "on_position_lost": "resnapshot"} for name in ("t", "u", "new")
+    }
+    results = lost_on_the_way(pair, mapping, "DROP TABLE u")
+
+    assert {name: type(result.error) for name, result in results.items()} == {
+        "a.t": type(None), "a.u": SchemaDrift, "a.new": type(None),
+    }  # fmt: skip
+    assert "has no table" in str(results["a.u"].error)
+    assert "has no table" in str(pair.checkpoint("a.u")["last_error"])
+    pair.assert_same("t")
+    pair.assert_same("new")
+
+
+def test_each_mapping_has_its_own_answer_to_a_lost_position(pair: Pair) -> None:
+    """Where the log is lost for all, those with `resnapshot` are copied again, those with `fail` stop with the error
+    and are left as they are.
+    """
+    mapping = {
+        "a.t": {"target_table": "b.t", "on_position_lost": "resnapshot"},
+        "a.u": {"target_table": "b.u"},
+        "a.new": {"target_table": "b.new", "on_position_lost": "resnapshot"},
+    }
+    results = lost_on_the_way(pair, mapping)
+
+    assert {name: type(result.error) for name, result in results.items()} == {
+        "a.t": type(None), "a.u": PositionLost, "a.new": type(None),
+    }  # fmt: skip
+    assert pair.checkpoint("a.u")["last_error"]
+    assert pair.target_rows("u") == [(1,)]
+    pair.assert_same("t")
+    pair.assert_same("new")
+
+
+def test_a_lost_position_stops_every_mapping_that_may_not_be_copied_again(pair: Pair) -> None:
+    """Without `resnapshot` all stop with the error, which each checkpoint keeps."""
+    results = lost_on_the_way(pair, {f"a.{name}": {"target_table": f"b.{name}"} for name in ("t", "u", "new")})
+
+    assert {type(result.error) for result in results.values()} == {PositionLost}
+    assert all(pair.checkpoint(name)["last_error"] for name in results)
 
 
 # ---- a switched primary --------------------------------------------------------------------------------

@@ -72,14 +72,14 @@ class Planner:
         for mapping in mappings:
             target, known = servers.targets[mapping.target], held.get((mapping.target, mapping.target_name))
             copying, table = self._copying(mapping, checkpoints.get(mapping.name)), tables.get(mapping.source_name)
-            with self._failing_alone(mapping):
+            with self._failing_alone(mapping.name, target):
                 define(mapping, servers.source, target, table, known, copying=copying)
                 if known is None:
                     created.append(mapping)
         held |= _target_tables(servers, created)
         for mapping in (m for m in mappings if self.results[m.name].error is None):
             target = servers.targets[mapping.target]
-            with self._failing_alone(mapping):
+            with self._failing_alone(mapping.name, target):
                 known = held.get((mapping.target, mapping.target_name))
                 if self.pipeline.sharing(mapping):  # planning one of the others may have altered it
                     known = target.describe(mapping.target_name)
@@ -95,9 +95,8 @@ class Planner:
         """Let the target follow a change of its source table, then plan anew."""
         name = change.place[0]
         plan, target = self.plans[name]
-        for each in self.servers.targets.values():  # of a transaction of which a part is written
-            each.discard_transaction()
-        try:
+        self._discard_transactions()
+        with self._failing_alone(name, target):
             source = self.servers.source.describe(plan.source.name)
             answer = change.decision.answer if source is None else follow(target, plan, source, change.decision)
             log.info("mapping %s: source table changed, %s", name, answer, extra={"mapping": name})
@@ -105,11 +104,6 @@ class Planner:
                 self.copy_again.add(name)
             self._again(name)
             self.followed_changes.add(change.place)
-        except ReplicationError as error:
-            error.mapping = name
-            if isinstance(error, TransientError):
-                raise
-            self.failed(error)
 
     def planned_before_a_change(self, name: str, error: ReplicationError) -> bool:
         """Plan again what failed, if the source table is no longer what it was when it was planned.
@@ -117,39 +111,32 @@ class Planner:
         A copy of which a part failed starts over: what it selects, or what it fits into, may be gone.
         """
         plan, target = self.plans[name]
-        now = self.servers.source.columns(plan.source.name)
-        if not now or now == plan.source.columns:
-            return False
-        log.info("mapping %s: source table changed meanwhile: %s", name, error, extra={"mapping": name})
-        for each in self.servers.targets.values():
-            each.discard_transaction()
-        held = target.read_checkpoints([name]).get(name)
-        if held is not None and held.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
-            self.copy_again.add(name)
-        try:
+        with self._failing_alone(name, target):
+            now = self.servers.source.columns(plan.source.name)
+            if not now or now == plan.source.columns:
+                return False
+            log.info("mapping %s: source table changed meanwhile: %s", name, error, extra={"mapping": name})
+            self._discard_transactions()
+            held = target.read_checkpoints([name]).get(name)
+            if held is not None and held.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
+                self.copy_again.add(name)
             self._again(name)
-        except ReplicationError as later:
-            if isinstance(later, TransientError):
-                raise
-            later.mapping = name
-            self.failed(later)
         return True
 
     def position_lost(self, error: PositionLost) -> None:
-        """Copy again what may be copied again (`on_position_lost`); the rest stops."""
+        """Copy again what may be copied again (`on_position_lost`); the rest stops. Unnamed, it is every mapping's."""
         named = [error.mapping] if error.mapping in self.plans else list(self.plans)
         willing = [name for name in named if self.plans[name][0].mapping.on_position_lost == "resnapshot"]
-        if error.mapping is None and len(willing) < len(named):
-            for name in named:
-                self.plans[name][1].record_error(name, str(error))
-            raise error
-        if not willing:
-            self.failed(error)
-            return
-        log.warning("%s: copying again: %s", ", ".join(willing), error, extra={"code": error.code})
+        for name in named:
+            if name not in willing:
+                self.failed(name, error)
+        if willing:
+            log.warning("%s: copying again: %s", ", ".join(willing), error, extra={"code": error.code})
         self.copy_again.update(willing)
+        self._discard_transactions()
         for name in willing:
-            self._again(name, copying=True)
+            with self._failing_alone(name, self.plans[name][1]):
+                self._again(name, copying=True)
 
     def _again(self, name: str, *, copying: bool = False) -> None:
         """Plan a mapping by its tables as they are now."""
@@ -187,30 +174,34 @@ class Planner:
     def _copying(self, mapping: TableMapping, checkpoint: Checkpoint | None) -> bool:
         return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.copy_again
 
+    def _discard_transactions(self) -> None:
+        """Of a transaction a part may be written: its locks would be in the way of the tables' definitions."""
+        for target in self.servers.targets.values():
+            target.discard_transaction()
+
     # ---- what fails ----
-    def failed(self, error: ReplicationError) -> None:
-        """Go on without the mapping that it is of."""
-        assert error.mapping is not None, "it would be the whole run's"
-        self._failed(self.plans.pop(error.mapping)[1], error)
+    def failed(self, name: str, error: ReplicationError) -> None:
+        """Go on without this mapping."""
+        self._failed(name, self.plans[name][1], error)
 
     @contextmanager
-    def _failing_alone(self, mapping: TableMapping) -> Iterator[None]:
+    def _failing_alone(self, name: str, target: MySQLTarget) -> Iterator[None]:
         """An error that is not to pass by itself is this mapping's, and ends nothing else."""
         try:
             yield
         except ReplicationError as error:
             if isinstance(error, TransientError):
                 raise
-            error.mapping = mapping.name
-            self._failed(self.servers.targets[mapping.target], error)
+            error.mapping = name
+            self._failed(name, target, error)
 
-    def _failed(self, target: MySQLTarget, error: ReplicationError) -> None:
-        assert error.mapping is not None
-        self.results[error.mapping].error = error
-        log.error("mapping %s: %s", error.mapping, error, extra={"mapping": error.mapping, "code": error.code})
+    def _failed(self, name: str, target: MySQLTarget, error: ReplicationError) -> None:
+        self.plans.pop(name, None)
+        self.results[name].error = error
+        log.error("mapping %s: %s", name, error, extra={"mapping": name, "code": error.code})
         target.discard_transaction()
         if not isinstance(error, StaleRun):
-            target.record_error(error.mapping, str(error))
+            target.record_error(name, str(error))
 
 
 def _target_tables(servers: Servers, mappings: Sequence[TableMapping]) -> dict[tuple[str, TableName], Table]:

@@ -211,7 +211,7 @@ class SourceRun:
                         raise
                     if planning.planned_before_a_change(error.mapping, error):
                         continue
-                    planning.failed(error)
+                    planning.failed(error.mapping, error)
         finally:
             self._reached |= {s.endpoint.label for s in (servers.source, *servers.targets.values()) if s.reached}
             servers.close()
