@@ -380,9 +380,13 @@ class FakeSource:
         self.tick()
         return self._position(self.end)
 
+    @property
+    def one_watermark(self) -> bool:
+        return self.kind is not Kind.FILE
+
     def safe_watermark(self, tables: Sequence[TableName], earlier: Position | None = None) -> Position:
         self.tick()
-        if earlier is not None and self.kind is not Kind.FILE and self.rng.random() < 0.8:
+        if earlier is not None and self.one_watermark and self.rng.random() < 0.8:
             self.seen.add("one watermark for two tables")
             return earlier
         match self.kind:

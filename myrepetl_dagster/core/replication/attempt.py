@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 
 from ..model.checkpoint import Checkpoint, CopyState, Phase, columns_to_json
@@ -114,7 +115,9 @@ class Attempt:
             held = {name: checkpoint for name, checkpoint in held.items() if name not in self.copy_again}
             first = []
             for name, plan in own.items():
-                begins_with = held.get(name) or self._first(plan)
+                # A lock may be refused for one table; any other watermark is all tables' or none's.
+                with nullcontext() if self.source.one_watermark else named_mapping(plan):
+                    begins_with = held.get(name) or self._first(plan)
                 state = MappingState(plan, target, begins_with, begins_with.position)
                 self.begun(name, held.get(name))
                 with named_mapping(state):

@@ -122,8 +122,8 @@ class CommittedUnseen(Exception):
 class named_mapping:
     """Names the mapping on an error that passes, so that the others can go on without it."""
 
-    def __init__(self, state: MappingState) -> None:
-        self._name = state.name
+    def __init__(self, whose: MappingState | TablePlan) -> None:
+        self._name = whose.name
 
     def __enter__(self) -> None:
         return None

@@ -86,7 +86,7 @@ class SourceLog(Server):
         Raises:
             PrerequisiteError: the account may not lock the tables.
         """
-        if earlier is not None and self._one_for_all_tables:
+        if earlier is not None and self.one_watermark:
             return earlier
         with self.doing("taking the low watermark"):
             if self.info.is_mariadb:
@@ -100,12 +100,12 @@ class SourceLog(Server):
                 head = position = self._locked_position(tables)
             birth_unix_s, mark = self._same_log.beginning(head)
             position = replace(position, birth_unix_s=birth_unix_s, mark=mark)
-        if self._one_for_all_tables:
+        if self.one_watermark:
             self._visible = position
         return position
 
     @property
-    def _one_for_all_tables(self) -> bool:
+    def one_watermark(self) -> bool:
         """Whether a watermark holds for tables that it was not asked for, too: those that rest on locks do not."""
         return self.info.is_mariadb or self.info.gtid_mode
 
