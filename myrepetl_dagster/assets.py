@@ -1,7 +1,7 @@
-"""The op that replicates: one run of the core for each source, and its results as materializations."""
+"""The op that replicates: the core's runs of its sources, and their results as materializations."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from .resources import MySQLTargetResource
 
 if TYPE_CHECKING:
     from .core.replication.result import MappingResult
+    from .core.replication.run import SourceRun
 
 POOL = "myrepetl"
 COUNT_S_MAX = 1.0  # for one table
@@ -30,7 +31,7 @@ class ReplicationConfig(dg.Config):
     Args:
         mappings: the mappings to run, by their names in the pipeline file; None: all that are selected.
         copy_again: forget how far the tables are and copy them again.
-        follow_s: then go on applying what the source writes, for so many seconds (a group of one source).
+        follow_s: then go on applying what the sources write, for so many seconds.
     """
 
     mappings: list[str] | None = None
@@ -62,14 +63,11 @@ def replication_assets(
         context: dg.AssetExecutionContext, config: ReplicationConfig
     ) -> Iterator[dg.MaterializeResult[None]]:
         chosen = {key: _chosen(tables[key], config) for key in tables if key in context.selected_asset_keys}
-        run = GroupRun(context, pipeline, {key: ms for key, ms in chosen.items() if ms}, config.copy_again)
-        # Sources of a group run one after another: following one would hold up the next.
-        run.follow_s = config.follow_s if len(group.sources) == 1 else 0.0
+        run = GroupRun(context, pipeline, {key: ms for key, ms in chosen.items() if ms})
         for warning in pipeline.warnings:
             context.log.warning(warning)
         try:
-            for source in group.sources:
-                run.run(source)
+            for _ in run.run_sources(config):
                 yield from run.finished(tables, target_keys)
         except dg.DagsterExecutionInterruptedError as error:
             raise dg.Failure("stopped on request", allow_retries=False) from error
@@ -91,39 +89,29 @@ class GroupRun:
     context: dg.AssetExecutionContext
     pipeline: Pipeline
     chosen: Mapping[dg.AssetKey, tuple[TableMapping, ...]]
-    copy_again: bool
-    follow_s: float = 0.0
     results: "dict[str, MappingResult]" = field(default_factory=dict)
     errors: dict[str, ReplicationError] = field(default_factory=dict)
     yielded: set[dg.AssetKey] = field(default_factory=set)
     counts_s: float = 0.0
 
-    def run(self, source: str) -> None:
-        """Replicate the chosen mappings of a source; errors are kept, so that the other sources go on."""
-        from .core.replication.run import (
-            SourceRun,  # here, since Dagster loads definitions far more often than it runs them
-        )
+    def run_sources(self, config: ReplicationConfig) -> "Iterator[SourceRun]":
+        """Replicate the chosen mappings, and give each source's run when it has ended; errors are kept."""
+        from .core.source_runs import run_all, runs  # here: Dagster loads definitions far more often than it runs them
 
-        own = {m.name: key for key, mappings in self.chosen.items() for m in mappings if m.source == source}
-        if not own:
-            return
-        run = SourceRun(
-            self.pipeline,
-            [self.pipeline.mapping(name) for name in own],
-            ProgressReport(self.context, own, self.pipeline.monitoring),
-            copy_again=self.copy_again,
-            follow_s=self.follow_s,
-        )
-        # Tried again by Dagster: what this Dagster run has copied already is not copied once more.
-        run.copy_again -= {name for name, key in own.items() if self._done_before(key)}
-        try:
-            run.run()
-        except ReplicationError as error:
-            self.errors |= dict.fromkeys(own, error)
-        self.results |= run.results
-        self.errors |= {name: r.error for name, r in run.results.items() if r.error is not None}
-        for name in own.keys() - self.errors.keys():
-            self.context.log.info(metadata.result_text(run.results[name]))
+        own = {m.name: key for key, mappings in self.chosen.items() for m in mappings}
+        report = ProgressReport(self.context, own, self.pipeline.monitoring)
+        again = self._to_copy_again(own) if config.copy_again else ()
+        for run in run_all(runs(self.pipeline, own, report, copy_again=again, follow_s=config.follow_s)):
+            self.results |= run.results
+            self.errors |= {name: r.error for name, r in run.results.items() if r.error is not None}
+            for result in run.results.values():
+                if result.error is None:
+                    self.context.log.info(metadata.result_text(result))
+            yield run
+
+    def _to_copy_again(self, own: Mapping[str, dg.AssetKey]) -> Collection[str]:
+        """Tried again by Dagster: what this Dagster run has copied already is not copied once more."""
+        return [name for name, key in own.items() if not self._done_before(key)]
 
     def _done_before(self, key: dg.AssetKey) -> bool:
         if self.context.retry_number == 0:

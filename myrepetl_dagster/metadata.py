@@ -189,10 +189,5 @@ def failure(errors: Mapping[str, ReplicationError], positions: Mapping[str, str]
     found |= {"hint": "\n".join(hints)} if hints else {}
     found |= {"code": ", ".join(codes)} if codes else {}
     found |= {"position": _by_mapping(at)} if at else {}
-    text = "\n".join(_error_text(error) for error in different)
+    text = "\n".join(error.text for error in different)
     return dg.Failure(text, found, allow_retries=any(error.retryable for error in different))
-
-
-def _error_text(error: ReplicationError) -> str:
-    named = error.mapping is None or error.mapping in error.message
-    return str(error) if named else f"mapping {error.mapping!r}: {error}"

@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
 
@@ -17,9 +16,8 @@ from rich.text import Text
 
 from ..core.config.pipeline import Pipeline
 from ..core.model.checkpoint import Phase
-from ..core.model.errors import ReplicationError
-from ..core.replication.result import MappingResult, Progress
-from ..core.replication.run import SourceRun
+from ..core.replication.result import Progress
+from ..core.source_runs import run_all, runs
 from .output import console, print_results, progress_table, rate
 
 log = logging.getLogger("myrepetl")
@@ -36,56 +34,25 @@ class Stopped(BaseException):
 def run(
     pipeline: Pipeline, names: Sequence[str] | None, *, copy_again: bool, follow_s: float = 0.0, debug: bool = False
 ) -> int:
-    """Bring the mappings up to date, source by source; one that fails does not hold up the others."""
+    """Bring the mappings up to date; one that fails, or a source, does not hold up the others."""
     terminal = sys.stderr.isatty()
     _log_to_stderr("DEBUG" if debug else pipeline.monitoring.log_level, terminal)
     show = Display(pipeline, terminal=terminal)
-    results: dict[str, MappingResult] = {}
+    names = [m.name for m in pipeline.mappings] if names is None else names
+    chosen = runs(pipeline, names, show.progress, copy_again=names if copy_again else (), follow_s=follow_s)
+    results = [result for run in chosen for result in run.results.values()]
     try:
         with _stopping(), show:
-            runs = []
-            for source in pipeline.sources:
-                chosen = [m for m in pipeline.mappings_of_source(source) if names is None or m.name in names]
-                if chosen:
-                    run = SourceRun(pipeline, chosen, show.progress, copy_again=copy_again, follow_s=follow_s)
-                    results |= run.results
-                    runs.append(run)
-            if follow_s > 0 and len(runs) > 1:
-                _run_side_by_side(runs, debug=debug)
-            else:
-                for run in runs:
-                    _run_source(run, debug=debug)
+            for run in run_all(chosen):
+                if debug and run.error is not None:
+                    log.debug("where it came from", exc_info=run.error)
     except Stopped as stop:
-        print_results(results.values())
+        print_results(results)
         note = f"stopped by {stop}; the next run goes on from the checkpoint"
         console(stderr=True).print(Text(note), soft_wrap=True)
         return 128 + stop.signum
-    print_results(results.values())
-    return 1 if any(result.error for result in results.values()) else 0
-
-
-def _run_side_by_side(runs: Sequence[SourceRun], *, debug: bool) -> None:
-    """Sources that are followed cannot wait for each other."""
-    for run in runs:
-        run.share_memory(len(runs))
-    with ThreadPoolExecutor(len(runs), thread_name_prefix="source") as pool:
-        futures = [pool.submit(_run_source, run, debug=debug) for run in runs]
-        try:
-            for future in futures:
-                future.result()
-        except Stopped:
-            for run in runs:
-                run.stop_following()
-            raise
-
-
-def _run_source(source_run: SourceRun, *, debug: bool) -> None:
-    try:
-        source_run.run()
-    except ReplicationError as error:
-        log.debug("where it came from", exc_info=debug)
-        for result in source_run.results.values():
-            result.error = result.error or error
+    print_results(results)
+    return 1 if any(result.error for result in results) else 0
 
 
 @contextmanager

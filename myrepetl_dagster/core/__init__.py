@@ -16,20 +16,24 @@ if TYPE_CHECKING:
     from .config.load import from_dict, load
     from .config.pipeline import Pipeline, TableMapping
     from .diagnostics.status import Status, status
-    from .model.errors import ReplicationError
+    from .model.errors import ReplicationError, RunFailed
     from .replication.result import MappingResult
-    from .replication.run import SourceRun, replicate
+    from .replication.run import SourceRun
+    from .source_runs import replicate, run_all, runs
 
 _HOMES = {
     "MappingResult": "replication.result",
     "Pipeline": "config.pipeline",
     "ReplicationError": "model.errors",
+    "RunFailed": "model.errors",
     "SourceRun": "replication.run",
     "Status": "diagnostics.status",
     "TableMapping": "config.pipeline",
     "from_dict": "config.load",
     "load": "config.load",
-    "replicate": "replication.run",
+    "replicate": "source_runs",
+    "run_all": "source_runs",
+    "runs": "source_runs",
     "status": "diagnostics.status",
 }
 
@@ -37,12 +41,15 @@ __all__ = [
     "MappingResult",
     "Pipeline",
     "ReplicationError",
+    "RunFailed",
     "SourceRun",
     "Status",
     "TableMapping",
     "from_dict",
     "load",
     "replicate",
+    "run_all",
+    "runs",
     "status",
 ]
 

@@ -92,5 +92,5 @@ def test_definitions_load_without_the_driver(tmp_path: Path) -> None:
     loaded = done.stdout.split()
     assert "myrepetl_dagster.core.config.load" in loaded, done.stderr
     assert not {m.split(".")[0] for m in loaded} & {"pymysql", "pymysqlreplication", "cryptography", "pandas", "rich"}
-    heavy = ("apply", "source", "replicate", "connect", "binlog", "snapshot")
+    heavy = ("apply", "source", "replicate", "source_runs", "connect", "binlog", "snapshot")
     assert not {f"myrepetl_dagster.core.{name}" for name in heavy} & set(loaded)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import threading
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster_support import PASSWORD, RETRY_FAST, Pair, materialized, run
+from servers import Server
 
 from myrepetl_dagster import MySQLSourceResource, MySQLTargetResource, build_replication_defs
 from myrepetl_dagster.core.config.load import from_dict
@@ -166,6 +167,7 @@ def test_what_a_retry_finds_done_is_not_copied_again(
     mysql_pair: Pair, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot run that Dagster tries again copies only what the first attempt had not copied."""
+    from myrepetl_dagster.core import source_runs
     from myrepetl_dagster.core.model.errors import TargetLost
     from myrepetl_dagster.core.replication.run import SourceRun
 
@@ -179,7 +181,7 @@ def test_what_a_retry_finds_done_is_not_copied_again(
                 self.results["shop.orders"].error = TargetLost("target 'warehouse': gone for a moment")
             return results
 
-    monkeypatch.setattr(sys.modules[SourceRun.__module__], "SourceRun", Unlucky)
+    monkeypatch.setattr(source_runs, "SourceRun", Unlucky)
     result = run(mysql_pair.defs(), "snapshot", instance)
 
     assert result.success
@@ -219,8 +221,9 @@ def test_a_run_says_which_setting_it_does_not_follow(
     assert "database.sql_mode: " in capfd.readouterr().err
 
 
-def test_two_sources_into_one_table(servers: Any, tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    """Both sources' rows are in the one table, which is materialized once, when both are through."""
+@pytest.fixture
+def two_sources(servers: Any, tmp_path: Path) -> tuple[Pair, Server]:
+    """Sources `eu` and `us` with a table each, which go into one table of the target; and the second one's server."""
     pair = Pair(servers.get("source", "mysql"), servers.get("target", "mariadb"), tmp_path)
     other = Pair(servers.get("source", "mariadb"), pair.target, tmp_path)
     other.prepare()
@@ -229,7 +232,7 @@ def test_two_sources_into_one_table(servers: Any, tmp_path: Path, instance: dg.D
         "CREATE TABLE dw.people (region VARCHAR(5), id INT, name VARCHAR(50), PRIMARY KEY (region, id))"
     )
     columns = {"id": "id", "name": "name"}
-    data = pair.data | {
+    pair.more = {
         "sources": {"eu": pair.endpoint(pair.source, "shop"), "us": pair.endpoint(other.source, "shop")},
         "mapping": {
             f"{region}.users": {
@@ -240,8 +243,13 @@ def test_two_sources_into_one_table(servers: Any, tmp_path: Path, instance: dg.D
             for region in ("eu", "us")
         },
     }
+    return pair, other.source
 
-    found = run(build_replication_defs(from_dict(data)), "replicate", instance)
+
+def test_two_sources_into_one_table(two_sources: tuple[Pair, Server], instance: dg.DagsterInstance) -> None:
+    """Both sources' rows are in the one table, which is materialized once, when both are through."""
+    pair, _ = two_sources
+    found = run(build_replication_defs(from_dict(pair.data)), "replicate", instance)
 
     assert pair.target.execute("SELECT region, COUNT(*) FROM dw.people GROUP BY region") == (("eu", 3), ("us", 3))
     assert [e.asset_key.to_user_string() for e in found.get_asset_materialization_events() if e.asset_key] == [
@@ -249,6 +257,52 @@ def test_two_sources_into_one_table(servers: Any, tmp_path: Path, instance: dg.D
     ]
     assert materialized(found)["people"]["rows_snapshotted"] == 6
     assert materialized(found)["people"]["position"].startswith("eu.users: ")
+
+
+@pytest.mark.parametrize("down", ["eu", "us"])
+def test_a_source_that_is_down_keeps_no_other_from_being_replicated(
+    two_sources: tuple[Pair, Server], instance: dg.DagsterInstance, down: str
+) -> None:
+    """The other source's rows are in the table; the table is not materialized, and the run fails with the source that
+    is down.
+    """
+    pair, _ = two_sources
+    pair.more["sources"][down]["port"] = 1
+    found = run(build_replication_defs(from_dict(pair.data), retry_policy=RETRY_FAST), "replicate", instance)
+    failure = failure_of(found, "replicate_eu__us")
+
+    up = "us" if down == "eu" else "eu"
+    assert pair.target.execute("SELECT region, COUNT(*) FROM dw.people GROUP BY region") == ((up, 3),)
+    assert not found.get_asset_materialization_events()
+    assert f"source '{down}'" in failure.description
+    assert failure.metadata["failed"].value == f"{down}.users"
+
+
+def test_two_sources_are_followed_side_by_side(
+    two_sources: tuple[Pair, Server], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a run follows, what either source writes arrives, and is observed."""
+    from myrepetl_dagster import progress
+
+    monkeypatch.setattr(progress, "OBSERVE_INTERVAL_S_MIN", 0)
+    pair, other = two_sources
+    pair.more["monitoring"] = {"interval": 0.001}
+
+    def write() -> None:
+        for number in range(10, 20):
+            for server in (pair.source, other):
+                server.execute(f"INSERT INTO shop.users VALUES ({number}, 'n')")
+            time.sleep(0.1)
+
+    writer = threading.Timer(1.0, write)
+    writer.start()
+    found = run(build_replication_defs(from_dict(pair.data)), "replicate", instance, run_config={"follow_s": 6.0})
+    writer.join()
+
+    assert found.success
+    assert pair.target.execute("SELECT region, COUNT(*) FROM dw.people GROUP BY region") == (("eu", 13), ("us", 13))
+    assert materialized(found)["people"]["changes_applied"] == 20
+    assert len(found.get_asset_observation_events()) > 2
 
 
 def test_an_asset_downstream_reads_the_target(pair: Pair, instance: dg.DagsterInstance) -> None:

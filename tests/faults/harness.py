@@ -32,7 +32,7 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.errors import TransientError
 from myrepetl_dagster.core.replication.result import MappingResult
-from myrepetl_dagster.core.replication.run import replicate
+from myrepetl_dagster.core.source_runs import replicate
 from myrepetl_dagster.core.target import checkpoint_table as checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]

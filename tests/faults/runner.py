@@ -28,8 +28,8 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import ReplicationError
 from myrepetl_dagster.core.replication.catchup import batch_joining
 from myrepetl_dagster.core.replication.result import Progress
-from myrepetl_dagster.core.replication.run import replicate
 from myrepetl_dagster.core.source import binlog_stream
+from myrepetl_dagster.core.source_runs import replicate
 from myrepetl_dagster.core.target import checkpoint_table, mysql_target
 
 _out = threading.Lock()

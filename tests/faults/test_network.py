@@ -16,7 +16,7 @@ from servers import Flavour
 
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.replication.result import Progress
-from myrepetl_dagster.core.replication.run import replicate
+from myrepetl_dagster.core.source_runs import replicate
 
 
 # ---- the faults ----------------------------------------------------------------------------------------

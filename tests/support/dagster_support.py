@@ -40,6 +40,8 @@ class Pair:
         }
     )
 
+    more: dict[str, Any] = field(default_factory=dict)  # sections of the pipeline in place of these
+
     def prepare(self) -> None:
         for server, schema in ((self.source, "shop"), (self.target, "dw")):
             server.execute(
@@ -68,6 +70,7 @@ class Pair:
             "targets": {"warehouse": self.endpoint(self.target, "dw")},
             "mapping": self.mapping,
             "limits": self.limits,
+            **self.more,
         }
 
     def write(self, name: str = "pipeline.json") -> Path:

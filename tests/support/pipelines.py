@@ -18,7 +18,7 @@ from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.model.errors import ReplicationError
 from myrepetl_dagster.core.replication.result import MappingResult, Progress
-from myrepetl_dagster.core.replication.run import replicate
+from myrepetl_dagster.core.source_runs import replicate
 
 PASSWORD = "least"
 _numbers = itertools.count(1)

@@ -189,9 +189,6 @@ class Pipeline:
     base_dir: Path
     warnings: tuple[str, ...] = ()
 
-    def mapping(self, name: str) -> TableMapping:
-        return next(mapping for mapping in self.mappings if mapping.name == name)
-
     def mappings_of_source(self, name: str) -> tuple[TableMapping, ...]:
         return tuple(mapping for mapping in self.mappings if mapping.source == name)
 

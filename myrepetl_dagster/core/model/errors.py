@@ -6,6 +6,8 @@ value or a secret. `connect.py` translates the driver's errors into these, by nu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ReplicationError(Exception):
     """Root of every error of ours.
@@ -32,6 +34,12 @@ class ReplicationError(Exception):
         hint = f" Hint: {self.hint}" if self.hint else ""
         return f"{self.message}{code}{hint}"
 
+    @property
+    def text(self) -> str:
+        """The same, with the mapping that it is of."""
+        named = self.mapping is None or self.mapping in self.message
+        return str(self) if named else f"mapping {self.mapping!r}: {self}"
+
 
 class ConfigError(ReplicationError):
     """The pipeline file is wrong; found before any connection is opened.
@@ -43,6 +51,15 @@ class ConfigError(ReplicationError):
         self.problems = problems
         lines = [f"{path}: {what}" + (f" ({hint})" if hint else "") for path, what, hint in problems]
         super().__init__("\n".join(lines))
+
+
+class RunFailed(ReplicationError):
+    """Several things failed in a run, a source as a whole among them; `errors` has each of them."""
+
+    def __init__(self, errors: Sequence[ReplicationError]) -> None:
+        super().__init__("\n".join(error.text for error in errors))
+        self.errors = tuple(errors)
+        self.retryable = any(error.retryable for error in errors)
 
 
 class PrerequisiteError(ReplicationError):

@@ -1,7 +1,6 @@
-"""The loop, and the only retry: bring mappings up to the head of their source.
+"""The loop, and the only retry: bring the mappings of one source up to its head.
 
-`replicate` does it for a pipeline, `SourceRun` for the mappings of one source: claim, plan, copy what is
-due, apply the log. Recovery is the same path as a start: everything begins at the checkpoint.
+Claim, plan, copy what is due, apply the log. Recovery is the same path as a start: everything begins at the checkpoint.
 """
 
 from __future__ import annotations
@@ -9,8 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -37,49 +35,6 @@ UNKNOWN_HOST = 2005
 
 
 OnProgress = Callable[[Progress], None]
-Stopped = Callable[[], bool]
-
-
-def replicate(
-    pipeline: Pipeline,
-    mappings: Iterable[str] | None = None,
-    on_progress: OnProgress = lambda _: None,
-    *,
-    copy_again: bool = False,
-    follow_s: float = 0.0,
-) -> list[MappingResult]:
-    """Bring every mapping (or those named) to where its source is at the start, source by source.
-
-    A mapping that fails does not hold up the others: its error is in its result.
-
-    Args:
-        copy_again: forget the mappings' checkpoints and copy their tables again, rows that the source no
-            longer has deleted (the `snapshot` job).
-        follow_s: keep applying what the sources write for so many seconds from now. Sources are then run
-            side by side, each in a thread.
-
-    Raises:
-        ReplicationError: a source or target as a whole is out of reach or unfit.
-    """
-    names = set(mappings) if mappings is not None else None
-    runs = []
-    for source in pipeline.sources:
-        chosen = [m for m in pipeline.mappings_of_source(source) if names is None or m.name in names]
-        if chosen:
-            runs.append(SourceRun(pipeline, chosen, on_progress, copy_again=copy_again, follow_s=follow_s))
-    if follow_s <= 0 or len(runs) < 2:
-        return [result for run in runs for result in run.run()]
-    for run in runs:
-        run.share_memory(len(runs))
-    with ThreadPoolExecutor(len(runs), thread_name_prefix="source") as pool:
-        futures = [pool.submit(run.run) for run in runs]
-        try:
-            wait(futures)
-        except BaseException:  # told to end: nobody else would end the threads
-            for run in runs:
-                run.stop_following()
-            raise
-    return [result for future in futures for result in future.result()]
 
 
 @dataclass(slots=True)
@@ -92,7 +47,13 @@ class Baseline:
 
 
 class SourceRun:
-    """A run over mappings of one source."""
+    """A run over mappings of one source.
+
+    Args:
+        copy_again: the mappings whose checkpoints are forgotten: their tables are copied again, and rows that the
+            source no longer has are deleted.
+        follow_s: keep applying what the source writes for so many seconds from now.
+    """
 
     def __init__(
         self,
@@ -100,7 +61,7 @@ class SourceRun:
         mappings: Sequence[TableMapping],
         on_progress: OnProgress = lambda _: None,
         *,
-        copy_again: bool = False,
+        copy_again: Collection[str] = (),
         follow_s: float = 0.0,
     ) -> None:
         self.follow_until_s = time.monotonic() + follow_s if follow_s > 0 else 0.0
@@ -108,14 +69,15 @@ class SourceRun:
         self.limits = pipeline.limits
         self.mappings = list(mappings)
         self.on_progress = on_progress
-        self.copy_again = {m.name for m in mappings} if copy_again else set()  # until their new copy has begun
+        self.copy_again = {m.name for m in mappings if m.name in copy_again}  # until their new copy has begun
         self.followed_changes: set[Place] = set()
         self.results = {m.name: MappingResult(m.name) for m in mappings}
+        self.error: ReplicationError | None = None  # of the source, or a target, as a whole
         self._baselines: dict[str, Baseline] = {}
         self._claims: dict[str, Claims] = {}  # by target
         self._replays: dict[str, Replay] = {}  # by target
         self._reached: set[str] = set()  # labels of the endpoints
-        self._started_s = time.monotonic()
+        self._started_s = 0.0
         self._commits = 0
 
     @property
@@ -125,6 +87,10 @@ class SourceRun:
     def share_memory(self, runs: int) -> None:
         """It runs side by side with others, so many in all: together they keep no more waiting than one."""
         self.limits = replace(self.limits, joined_bytes_max=self.limits.joined_bytes_max // runs)
+
+    @property
+    def follows(self) -> bool:
+        return self.follow_until_s > 0
 
     def stop_following(self) -> None:
         """End the follow mode soon (from any thread); what has come is committed."""
@@ -141,7 +107,8 @@ class SourceRun:
         Raises:
             ReplicationError: an error that no retry mends, or the last one when the bounds are reached.
         """
-        attempt, commits, first_s = 0, 0, time.monotonic()
+        self._started_s = time.monotonic()
+        attempt, commits, first_s = 0, 0, self._started_s
         while True:
             try:
                 self._attempt()
@@ -199,7 +166,7 @@ class SourceRun:
                     run = Attempt(
                         servers.source, plans, limits, self._report, self._begun, self.copy_again, fast_copies, start_at
                     )
-                    run.run(frozenset(self.followed_changes), self._follow_ended if self.follow_until_s else None)
+                    run.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
                     self._note_lag(servers.source)
                     return
                 except SchemaChanged as change:
@@ -242,6 +209,13 @@ class SourceRun:
         )
 
     # ---- report ----
+    def failed(self, error: ReplicationError) -> None:
+        """The run as a whole has failed, and with it every mapping that has no error of its own."""
+        self.error = error
+        log.error("source %s: %s", self.source_name, error, extra={"source": self.source_name, "code": error.code})
+        for result in self.results.values():
+            result.error = result.error or error
+
     def _begun(self, mapping: str, held: Checkpoint | None) -> None:
         if held is None:  # its counters start at nothing, the run's go on
             so_far = self.results[mapping]

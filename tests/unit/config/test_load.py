@@ -240,7 +240,7 @@ def test_everything_of_the_original_at_once() -> None:
         database={"connect_timeout": 10, "read_timeout": 30, "write_timeout": 31, "charset": "utf8mb4"},
     )
     found = read(data)
-    mapping = found.mapping("north.clients")
+    mapping = found.mappings[0]
     assert found.replication.server_id == 100
     assert (found.monitoring.enabled, found.monitoring.interval_s, found.monitoring.log_level) == (
         False,
@@ -258,7 +258,7 @@ def test_everything_of_the_original_at_once() -> None:
 def test_defaults() -> None:
     """What is not written has the documented default."""
     found = read(pipeline())
-    mapping = found.mapping("north.clients")
+    mapping = found.mappings[0]
     assert (found.replication.server_id, found.replication.log_file, found.metrics_port) == (None, None, None)
     assert found.limits == Limits()
     assert not mapping.init_if_table_empty
