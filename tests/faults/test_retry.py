@@ -53,6 +53,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(SourceRun, "_pause", lambda _, wait_s: made.sleep(wait_s))
     return made
 
 

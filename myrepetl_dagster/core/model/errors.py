@@ -110,4 +110,4 @@ class StaleRun(ReplicationError):
 
 
 class StopRequested(ReplicationError):
-    """The run was asked to stop; the checkpoint is where the last commit left it."""
+    """The run was told to end; the checkpoint is where the last commit left it."""

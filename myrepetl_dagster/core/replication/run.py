@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ..concurrency.interrupts import interrupts_kept
 from ..config.pipeline import Pipeline, TableMapping
+from ..connections import Connections
 from ..model.checkpoint import Checkpoint
-from ..model.errors import PositionLost, ReplicationError, TransientError
+from ..model.errors import PositionLost, ReplicationError, StopRequested, TransientError
 from ..model.limits import Limits
 from ..model.position import Position
 from ..plan.table_plan import TablePlan
@@ -73,6 +73,7 @@ class SourceRun:
         self.followed_changes: set[Place] = set()
         self.results = {m.name: MappingResult(m.name) for m in mappings}
         self.error: ReplicationError | None = None  # of the source, or a target, as a whole
+        self._connections = Connections()
         self._baselines: dict[str, Baseline] = {}
         self._claims: dict[str, Claims] = {}  # by target
         self._replays: dict[str, Replay] = {}  # by target
@@ -92,20 +93,22 @@ class SourceRun:
     def follows(self) -> bool:
         return self.follow_until_s > 0
 
-    def stop_following(self) -> None:
-        """End the follow mode soon (from any thread); what has come is committed."""
-        self.follow_until_s = 1e-9
+    def stop(self) -> None:
+        """End the run at once (from any thread): statements are killed, and what is not committed is rolled back."""
+        self._connections.end()
 
     def _follow_ended(self) -> bool:
         return time.monotonic() >= self.follow_until_s
 
     # ---- the only retry ----
-    @interrupts_kept()
     def run(self) -> list[MappingResult]:
         """Run until done, starting again from the checkpoint after errors that may pass.
 
+        `run_all` does it in a thread, so that the main one can hear a signal, and call `stop`.
+
         Raises:
             ReplicationError: an error that no retry mends, or the last one when the bounds are reached.
+            StopRequested: `stop` was called.
         """
         self._started_s = time.monotonic()
         attempt, commits, first_s = 0, 0, self._started_s
@@ -114,6 +117,8 @@ class SourceRun:
                 self._attempt()
                 return list(self.results.values())
             except TransientError as error:
+                if self._connections.ended.is_set():
+                    raise StopRequested(f"source {self.source_name!r}: the run was told to end") from None
                 if self._commits > commits:  # progress: the bounds start afresh
                     attempt, commits, first_s = 0, self._commits, time.monotonic()
                 attempt += 1
@@ -129,7 +134,10 @@ class SourceRun:
                         "attempt": attempt, "wait_s": wait_s,
                     },
                 )  # fmt: skip
-                time.sleep(wait_s)
+                self._pause(wait_s)
+
+    def _pause(self, wait_s: float) -> None:
+        self._connections.ended.wait(wait_s)
 
     def _first_contact(self, error: TransientError) -> bool:
         """Whether it is about a server that this run has never reached: down, or host or port are mistyped."""
@@ -149,7 +157,8 @@ class SourceRun:
         return backoff_s(self.limits, attempt, jitter)
 
     def _attempt(self) -> None:
-        servers = Servers(MySQLSource(self.pipeline.sources[self.source_name], self.limits, self._server_id()))
+        source = self.pipeline.sources[self.source_name]
+        servers = Servers(MySQLSource(source, self.limits, self._server_id(), self._connections))
         try:
             check_source(servers.source)
             mappings = [m for m in self.mappings if self.results[m.name].error is None]
@@ -190,7 +199,9 @@ class SourceRun:
             claims = self._claims.setdefault(name, {})
             replay = self._replays.setdefault(name, Replay())
             replay.forget()
-            target = MySQLTarget(self.pipeline.targets[name], self.limits, claims=claims, replay=replay)
+            target = MySQLTarget(
+                self.pipeline.targets[name], self.limits, claims=claims, replay=replay, connections=self._connections
+            )
             servers.targets[name] = target
             target.create_checkpoint_table()
             checkpoints |= target.read_checkpoints([m.name for m in mappings if m.target == name])

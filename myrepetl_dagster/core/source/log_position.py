@@ -17,6 +17,7 @@ from typing import Any
 from pymysql.cursors import SSCursor
 
 from ..config.pipeline import Endpoint
+from ..connections import Connections
 from ..model.errors import PositionLost, PrerequisiteError, SourceLost
 from ..model.gtid import GtidSet
 from ..model.limits import Limits
@@ -36,8 +37,8 @@ _FIRST_OFFSET = 4  # where the first event of every binlog file begins
 class SourceLog(Server):
     """A MySQL or MariaDB server's log, as it tells of it over the control connection (what is in it, over a stream)."""
 
-    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
-        super().__init__(endpoint, limits)
+    def __init__(self, endpoint: Endpoint, limits: Limits, connections: Connections | None = None) -> None:
+        super().__init__(endpoint, limits, connections)
         self._same_log = SameLog(self._events)
         self._checked: set[tuple[Any, ...]] = set()  # positions whose log is there
         self._visible: Position | None = None  # a watermark that holds for every table
@@ -182,7 +183,7 @@ class SourceLog(Server):
     @contextmanager
     def _events(self, start: Position) -> Iterator[Iterator[bytes]]:
         """What the log holds from a position to its present end."""
-        with LogStream(self.endpoint, self.info, self.limits, start) as stream:
+        with LogStream(self.endpoint, self.info, self.limits, start, connections=self.connections) as stream:
             yield (event for events in stream.events() for event in events)
 
     def logs(self, schema: str) -> bool:

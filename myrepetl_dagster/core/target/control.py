@@ -12,6 +12,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
+from ..connections import Connections
 from ..model.checkpoint import Checkpoint
 from ..model.limits import Limits
 from ..model.tables import TableName
@@ -51,8 +52,9 @@ class TargetControl(Server):
         run_id: str | None = None,
         claims: Claims | None = None,
         replay: Replay | None = None,
+        connections: Connections | None = None,
     ) -> None:
-        super().__init__(endpoint, limits)
+        super().__init__(endpoint, limits, connections)
         self.run_id = run_id or uuid.uuid4().hex
         self.claims: Claims = {} if claims is None else claims
         self.replay = Replay() if replay is None else replay

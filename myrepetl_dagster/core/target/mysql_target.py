@@ -6,11 +6,9 @@ stores the checkpoint and commits. Whatever breaks in between is rolled back, by
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Any
 
 import pymysql
@@ -18,12 +16,13 @@ from pymysql.connections import Connection
 
 from ..concurrency.background import Background, Waiting, finished
 from ..config.pipeline import Endpoint
+from ..connections import Connections
 from ..model.checkpoint import Checkpoint
 from ..model.errors import ReplicationError, SchemaDrift, TargetLost
 from ..model.limits import Limits
 from ..model.tables import TableName
 from ..mysql.bulk_connection import BulkConnection
-from ..mysql.connect import Use, close_quietly, connect, query
+from ..mysql.connect import Use, close_quietly, query
 from ..mysql.server import PING_AFTER_IDLE_S
 from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
@@ -39,7 +38,6 @@ from .event_replay import Replay, describe_events, is_strict
 from .row_writer import RowWriter
 from .statements import key_literals, table_sql, where_sql
 
-_KILL_TIMEOUT_S = 3.0
 # For how long a transaction that was begun ahead waits for its predecessor, which may be waiting for its locks.
 PATIENCE_S = 1.0
 
@@ -57,8 +55,9 @@ class MySQLTarget(TargetControl):
         run_id: str | None = None,
         claims: Claims | None = None,
         replay: Replay | None = None,
+        connections: Connections | None = None,
     ) -> None:
-        super().__init__(endpoint, limits, run_id, claims, replay)
+        super().__init__(endpoint, limits, run_id, claims, replay, connections)
         self._apply: Connection[Any] | None = None
         self._apply_used_at_s = 0.0
         self.packet_bytes_max = 0  # what the apply connection takes, once it is open
@@ -77,7 +76,7 @@ class MySQLTarget(TargetControl):
     def connection(self) -> Connection[Any]:
         """The connection that writes."""
         if self._apply is None:
-            self._apply = connect(self.endpoint, Use.APPLY, self.limits, self.info)
+            self._apply = self.connections.open(self.endpoint, Use.APPLY, self.limits, self.info)
             with self.doing():
                 self.packet_bytes_max = int(query(self._apply, "SELECT @@session.max_allowed_packet")[0][0])
         self._apply_used_at_s = time.monotonic()
@@ -97,46 +96,23 @@ class MySQLTarget(TargetControl):
 
     @contextmanager
     def doing(self, what: str = "") -> Iterator[None]:
-        """As of any server; what a signal has interrupted counts as under way."""
+        """As of any server."""
         self._under_way += 1
         self.progress_count += 1
         try:
             with super().doing(what):
                 yield
-        except Exception:
+        finally:
             self._under_way -= 1
-            raise
-        self._under_way -= 1
         self.progress_count += 1
 
     def close(self) -> None:
         """Close every connection; what was not committed is rolled back by the server."""
-        self.cut_off()
         self.abandon()
         for one in self._others:
             one.close()
         super().close()
         self.discard_transaction()
-
-    def cut_off(self) -> None:
-        """End what is under way on the apply connection, from any thread; nothing where nothing is.
-
-        Of a closed socket the server would take no notice before the statement ends; it may wait for a lock.
-        """
-        for one in self._others:
-            one.cut_off()
-        connection = self._apply
-        if not (self._under_way or self._behind.busy) or connection is None or connection._sock is None:
-            return
-        with suppress(OSError):
-            connection._sock.shutdown(socket.SHUT_RDWR)
-        with suppress(ReplicationError, pymysql.MySQLError, OSError, AttributeError):
-            quick = replace(self.limits, connect_timeout_s=min(_KILL_TIMEOUT_S, self.limits.connect_timeout_s))
-            killer = connect(self.endpoint, Use.CONTROL, quick, self._info)
-            try:
-                query(killer, f"KILL {connection.thread_id()}")
-            finally:
-                close_quietly(killer)
 
     def discard_transaction(self) -> None:
         """Drop the connections of open transactions; the server rolls them back."""
@@ -163,7 +139,7 @@ class MySQLTarget(TargetControl):
     # ---- the transaction ----
     def sibling(self) -> MySQLTarget:
         """The same run on connections of its own."""
-        made = MySQLTarget(self.endpoint, self.limits, self.run_id, self.claims, self.replay)
+        made = MySQLTarget(self.endpoint, self.limits, self.run_id, self.claims, self.replay, self.connections)
         made._info = self.info
         return made
 

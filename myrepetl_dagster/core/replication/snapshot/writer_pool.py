@@ -28,12 +28,8 @@ class Writers:
     def __enter__(self) -> Writers:
         return self
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        if error is not None and not isinstance(error, Exception):  # told to end: not to wait for statements
-            for target in self._targets:
-                target.cut_off()
-        self._pool.shutdown(wait=True)
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
         for target in self._targets:
             target.close()
 
