@@ -132,9 +132,9 @@ class FakeTarget:
             if name not in self.claims or database.owners.get(name) in self.claims[name]:
                 database.owners[name] = self.run_id
         self.fault("claim")  # done, but the answer is lost
-        self._check_fence(mappings)
         for name in mappings:
             self.claims.setdefault(name, set()).add(self.run_id)
+        self._check_fence(mappings)
         return {name: database.checkpoints[name] for name in mappings if name in database.checkpoints}
 
     def _check_fence(self, mappings: Iterable[str]) -> None:

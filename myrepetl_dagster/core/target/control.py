@@ -100,9 +100,9 @@ class TargetControl(Server):
                 checkpoints.claim_again(self.control, database, again, self.run_id, ours)
             if first := [name for name in mappings if name not in self.claims]:
                 checkpoints.claim(self.control, database, first, self.run_id)
-            checkpoints.fence(self.control, database, mappings, self.run_id)
             for name in mappings:
                 self.claims.setdefault(name, set()).add(self.run_id)
+            checkpoints.fence(self.control, database, mappings, self.run_id)
             return checkpoints.read(self.control, database, mappings)
 
     def read_checkpoints(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:

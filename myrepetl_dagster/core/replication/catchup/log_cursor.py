@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ...model.errors import PositionLost
 from ...model.position import Position, Transaction, earliest
-from ..mapping_state import MappingState
+from ..mapping_state import MappingState, named_mapping
 
 
 class LogCursor:
@@ -30,9 +30,11 @@ class LogCursor:
         self.ahead = [state for state in states if not state.joined]
 
     def _start(self) -> Position:
-        start = earliest([_on_server(state.position, self.until) for state in self.states])
         for state in self.states:
-            state.position = _on_server(state.position, self.until)
+            with named_mapping(state):
+                state.position = _on_server(state.position, self.until)
+        start = earliest([state.position for state in self.states])
+        for state in self.states:
             state.joined = start.covers(state.position)
             high = state.checkpoint.high_watermark
             if high is not None and high.server != self.until.server:
@@ -103,13 +105,13 @@ class LogCursor:
         Raises:
             PositionLost: a mapping is ahead of all that there is.
         """
-        ahead = [state for state in self.states if not state.joined]
-        if ahead:
-            names = ", ".join(state.name for state in ahead)
-            raise PositionLost(
-                f"the checkpoint of {names} holds transactions that this source never wrote",
-                hint="Is it another server than before? Run the `snapshot` job for these mappings.",
-            )
+        for state in self.states:
+            with named_mapping(state):
+                if not state.joined:
+                    raise PositionLost(
+                        f"the checkpoint of {state.name} holds transactions that this source never wrote",
+                        hint="Is it another server than before? Run the `snapshot` job for the mapping.",
+                    )
 
 
 def _on_server(position: Position, head: Position) -> Position:
