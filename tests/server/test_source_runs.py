@@ -20,7 +20,7 @@ from myrepetl_dagster.core import run_all, runs
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.checkpoint import Phase
-from myrepetl_dagster.core.model.errors import RunFailed, SchemaDrift, SourceLost
+from myrepetl_dagster.core.model.errors import PrerequisiteError, RunFailed, SchemaDrift, SourceLost, TargetLost
 from myrepetl_dagster.core.source_runs import replicate
 
 LIMITS: dict[str, float] = {"attempts_max": 2, "backoff_first_s": 0.01}
@@ -122,6 +122,29 @@ def test_a_run_counts_its_own_seconds(pairs: tuple[Pair, Pair]) -> None:
     elapsed_s = {result.mapping: result.elapsed_s for result in results}
 
     assert elapsed_s["a.t"] >= 3 > elapsed_s["b.t"]
+
+
+@pytest.mark.parametrize("unfit", ["down", "refuses"])
+def test_a_target_that_is_down_keeps_no_other_from_being_written(pairs: tuple[Pair, Pair], unfit: str) -> None:
+    """One source, two targets, the first one in the file out of reach, or its account without a right: the other one
+    gets its rows, then the error is raised.
+    """
+    one = pairs[0]
+    one.target.execute("CREATE USER IF NOT EXISTS 'poor'@'%' IDENTIFIED BY 'least'")
+    one.target.execute(f"GRANT SELECT ON {pairs[1].target_schema}.* TO 'poor'@'%'")
+    data = one.config({"a.t": {"target_table": "y.t"}, "again": {"source_table": "a.t", "target_table": "b.t"}})
+    other = pairs[1].config({})["targets"]["b"]
+    data["targets"]["y"] = {**other, **({"port": 1} if unfit == "down" else {"user": "poor"})}
+    data["limits"] = LIMITS
+
+    [run] = run_all(runs(from_dict(data), ["a.t", "again"]))
+    assert isinstance(run.error, TargetLost if unfit == "down" else PrerequisiteError)
+    assert "target 'y'" in str(run.error)
+    assert {name: result.error for name, result in run.results.items()} == {"a.t": run.error, "again": None}
+    one.assert_same("t")
+
+    with pytest.raises(type(run.error), match="target 'y'"):
+        replicate(from_dict(data))
 
 
 # ---- told to end -----------------------------------------------------------------------------------------

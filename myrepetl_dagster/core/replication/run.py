@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -72,7 +72,7 @@ class SourceRun:
         self.copy_again = {m.name for m in mappings if m.name in copy_again}  # until their new copy has begun
         self.followed_changes: set[Place] = set()
         self.results = {m.name: MappingResult(m.name) for m in mappings}
-        self.error: ReplicationError | None = None  # of the source, or a target, as a whole
+        self.error: ReplicationError | None = None  # of the source, or of a target, as a whole
         self._connections = Connections()
         self._baselines: dict[str, Baseline] = {}
         self._claims: dict[str, Claims] = {}  # by target
@@ -104,6 +104,7 @@ class SourceRun:
     def run(self) -> list[MappingResult]:
         """Run until done, starting again from the checkpoint after errors that may pass.
 
+        A target that is out of reach, or unfit, is the `error`, and that of its mappings; those of others go on.
         `run_all` does it in a thread, so that the main one can hear a signal, and call `stop`.
 
         Raises:
@@ -111,11 +112,20 @@ class SourceRun:
             StopRequested: `stop` was called.
         """
         self._started_s = time.monotonic()
-        attempt, commits, first_s = 0, 0, self._started_s
+        while True:
+            try:
+                self._retry()
+                return list(self.results.values())
+            except ReplicationError as error:
+                if not self._go_on_without(error):
+                    raise
+
+    def _retry(self) -> None:
+        attempt, commits, first_s = 0, self._commits, time.monotonic()
         while True:
             try:
                 self._attempt()
-                return list(self.results.values())
+                return
             except TransientError as error:
                 if self._connections.ended.is_set():
                     raise StopRequested(f"source {self.source_name!r}: the run was told to end") from None
@@ -135,6 +145,14 @@ class SourceRun:
                     },
                 )  # fmt: skip
                 self._pause(wait_s)
+
+    def _go_on_without(self, error: ReplicationError) -> bool:
+        """Give up the mappings of the target that this is about, if it is about one; whether others are left."""
+        own = [m.name for m in self.mappings if self.pipeline.targets[m.target].label == error.unreached]
+        others = [name for name, result in self.results.items() if result.error is None and name not in own]
+        if own and others:
+            self._failed(error, own)
+        return bool(own and others)
 
     def _pause(self, wait_s: float) -> None:
         self._connections.ended.wait(wait_s)
@@ -203,8 +221,12 @@ class SourceRun:
                 self.pipeline.targets[name], self.limits, claims=claims, replay=replay, connections=self._connections
             )
             servers.targets[name] = target
-            target.create_checkpoint_table()
-            checkpoints |= target.read_checkpoints([m.name for m in mappings if m.target == name])
+            try:
+                target.create_checkpoint_table()
+                checkpoints |= target.read_checkpoints([m.name for m in mappings if m.target == name])
+            except ReplicationError as error:
+                error.unreached = target.endpoint.label
+                raise
         return checkpoints
 
     def _server_id(self) -> int | None:
@@ -222,10 +244,13 @@ class SourceRun:
     # ---- report ----
     def failed(self, error: ReplicationError) -> None:
         """The run as a whole has failed, and with it every mapping that has no error of its own."""
+        self._failed(error, self.results)
+
+    def _failed(self, error: ReplicationError, mappings: Iterable[str]) -> None:
         self.error = error
         log.error("source %s: %s", self.source_name, error, extra={"source": self.source_name, "code": error.code})
-        for result in self.results.values():
-            result.error = result.error or error
+        for name in mappings:
+            self.results[name].error = self.results[name].error or error
 
     def _begun(self, mapping: str, held: Checkpoint | None) -> None:
         if held is None:  # its counters start at nothing, the run's go on
