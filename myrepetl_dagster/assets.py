@@ -100,10 +100,8 @@ class GroupRun:
 
     def run_sources(self, config: ReplicationConfig) -> "Iterator[SourceRun]":
         """Replicate the chosen mappings, and give each source's run when it has ended; errors are kept."""
-        from .core.replication.source_runs import (  # here: Dagster loads definitions far more often than it runs them
-            run_all,
-            runs,
-        )
+        # Here: Dagster loads definitions far more often than it runs them.
+        from .core.replication.source_runs import run_all, runs
 
         own = {m.name: key for key, mappings in self.chosen.items() for m in mappings}
         report = ProgressReport(self.context, own, self.pipeline.monitoring)

@@ -100,6 +100,45 @@ def test_a_signal_ends_the_run_cleanly(rig: Rig, signum: signal.Signals) -> None
     assert rows(rig.target, f"{rig.schema}_dw") == rows(rig.source, rig.schema)
 
 
+def test_a_signal_ends_sources_that_are_followed_side_by_side(
+    rig: Rig, source_server: Server, target_server: Server
+) -> None:
+    """One is being copied, for a minute, and the other one is followed: both end at once, no connection is left, and the
+    next run goes on from the checkpoints.
+    """
+    other = Rig(source_server, target_server, rig.directory)
+    rig.source.execute(
+        f"INSERT INTO {rig.schema}.t VALUES " + ", ".join(f"({number}, 'x')" for number in range(10, 70))
+    )
+    rig.config["mapping"]["shop.t"]["init_query"] = "SELECT id, name FROM t WHERE SLEEP(1 + 0 * id) = 0"
+    rig.config["sources"]["crm"] = other.config["sources"]["shop"]
+    rig.config["targets"]["lake"] = other.config["targets"]["dw"]
+    rig.config["mapping"]["crm.t"] = {"target_table": "lake.t"}
+    process = subprocess.Popen(
+        command("run", "--follow-s", 600, rig.file()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    wait_for(lambda: connections(rig, "info LIKE '%SLEEP(1%'") and connections(other, "command LIKE 'Binlog Dump%'"))
+    other.source.execute(f"INSERT INTO {other.schema}.t VALUES (4, 'four')")
+    wait_for(lambda: rows(other.target, f"{other.schema}_dw") == rows(other.source, other.schema))
+
+    told_s = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    took_s = time.monotonic() - told_s
+    print(f"ended after {took_s:.1f} s")
+
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert took_s < 5
+    assert "the next run goes on from the checkpoint" in err
+    assert "failed" not in out
+    wait_for(lambda: connections(rig) == connections(other) == 0, 3)
+    del rig.config["mapping"]["shop.t"]["init_query"]
+    assert rig.run("run", "--snapshot", "--mapping", "shop.t").returncode == 0  # it was made with the init_query
+    for one in (rig, other):
+        assert rows(one.target, f"{one.schema}_dw") == rows(one.source, one.schema)
+
+
 def test_progress_is_drawn_on_a_terminal(rig: Rig) -> None:
     """On a terminal there is a table that changes in place, and no log line for each commit."""
     master, slave = pty.openpty()
@@ -131,9 +170,10 @@ def reading(rig: Rig) -> bool:
     return bool(rig.source.execute(running.format(rig.reader))[0][0])
 
 
-def connections(rig: Rig) -> int:
+def connections(rig: Rig, condition: str = "TRUE") -> int:
+    sql = "SELECT COUNT(*) FROM information_schema.processlist WHERE user='{}' AND " + condition
     return sum(
-        int(server.execute(f"SELECT COUNT(*) FROM information_schema.processlist WHERE user='{user}'")[0][0])
+        int(server.execute(sql.format(user))[0][0])
         for server, user in ((rig.source, rig.reader), (rig.target, rig.writer))
     )
 

@@ -6,6 +6,7 @@ import importlib
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(SourceRun, "_pause", lambda _, wait_s: made.sleep(wait_s))
     return made
 
 
@@ -65,6 +67,14 @@ def pipeline(**limits: float) -> Pipeline:
             "mapping": {"a.t": {"target_table": "b.t"}},
             "limits": limits,
         }
+    )
+
+
+def two_targets() -> Pipeline:
+    made = pipeline(attempts_max=12)
+    other = replace(made.mappings[0], name="a.u", target="c")
+    return replace(
+        made, targets={**made.targets, "c": replace(made.targets["b"], name="c")}, mappings=(*made.mappings, other)
     )
 
 
@@ -155,6 +165,28 @@ def test_a_server_that_was_reached_once_is_waited_for_longer(
     with pytest.raises(SourceLost):
         run.run()
     assert sum(clock.slept_s) > 200
+
+
+def test_the_others_go_on_without_a_target_that_is_down(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """After a minute in vain its mapping has failed; the others have the bounds of a new run before them."""
+    made = two_targets()
+    later_s: list[float] = []
+
+    def attempt(run: SourceRun) -> None:
+        if run.results["a.t"].error is None:
+            unreached(2003, "target 'b'")(run)
+        later_s.append(clock.now_s - 1000)
+        if len(later_s) < 12:
+            lost(run)
+
+    monkeypatch.setattr(SourceRun, "_attempt", attempt)
+    run = SourceRun(made, made.mappings)
+    run.run()
+
+    assert later_s[0] == pytest.approx(60)
+    assert len(later_s) == 12
+    assert run.error is not None
+    assert {name: result.error for name, result in run.results.items()} == {"a.t": run.error, "a.u": None}
 
 
 def test_the_first_failure_is_told_before_the_first_wait(

@@ -195,9 +195,6 @@ class FakeConnection:
     def operation_under_way(self) -> int | None:
         return 0  # whoever waits for it too long gives way
 
-    def cut_off(self) -> None:
-        pass
-
     # ---- the transaction ----
     def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None:
         names = list(mappings)

@@ -26,7 +26,7 @@ class ReplicationError(Exception):
         self.hint = hint
         self.code = code
         self.operation = ""  # what was being done on the connection, for logs
-        self.unreached = ""  # the endpoint (its label) that no session could be opened to
+        self.unreached = ""  # the endpoint (its label) that could not be opened, or made ready
         self.mapping: str | None = None  # whose error it is, where it is not everybody's
 
     def __str__(self) -> str:
@@ -110,4 +110,4 @@ class StaleRun(ReplicationError):
 
 
 class StopRequested(ReplicationError):
-    """The run was asked to stop; the checkpoint is where the last commit left it."""
+    """The run was told to end; the checkpoint is where the last commit left it."""

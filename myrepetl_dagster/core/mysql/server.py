@@ -14,7 +14,8 @@ from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError, TransientError
 from ..model.limits import Limits
 from ..model.tables import Table, TableName
-from .connect import ServerInfo, Use, close_quietly, connect, server_info
+from .connect import ServerInfo, Use, close_quietly, server_info
+from .connections import Connections
 from .describe import describe, describe_all
 from .errors import translated
 
@@ -45,11 +46,16 @@ PING_AFTER_IDLE_S = 30.0
 
 
 class Server:
-    """A server of the pipeline, with one control connection that is opened when first needed."""
+    """A server of the pipeline, with one control connection that is opened when first needed.
 
-    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+    Args:
+        connections: the run's, among which its own are opened.
+    """
+
+    def __init__(self, endpoint: Endpoint, limits: Limits, connections: Connections | None = None) -> None:
         self.endpoint = endpoint
         self.limits = limits
+        self.connections = connections or Connections()
         self._control: Connection[Any] | None = None
         self._info: ServerInfo | None = None
         self._opened = 0
@@ -67,7 +73,7 @@ class Server:
         self._drop_broken()
         if self._control is None:
             try:
-                self._control = connect(self.endpoint, Use.CONTROL, self.limits, self._info)
+                self._control = self.connections.open(self.endpoint, Use.CONTROL, self.limits, self._info)
             except ReplicationError as error:
                 self._last_error = error
                 raise
@@ -102,6 +108,7 @@ class Server:
         if self._info is None:
             with self.doing():
                 self._info = server_info(self.control)
+            self.connections.known[self.endpoint.label] = self._info
         return self._info
 
     @property

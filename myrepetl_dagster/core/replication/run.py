@@ -8,16 +8,16 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ..concurrency.interrupts import interrupts_kept
 from ..config.pipeline import Pipeline, TableMapping
 from ..model.checkpoint import Checkpoint
-from ..model.errors import PositionLost, ReplicationError, TransientError
+from ..model.errors import PositionLost, ReplicationError, StopRequested, TransientError
 from ..model.limits import Limits
 from ..model.position import Position
+from ..mysql.connections import Connections
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.control import Claims
@@ -73,7 +73,8 @@ class SourceRun:
         self.copy_again = {m.name for m in mappings if m.name in copy_again}  # until their new copy has begun
         self.followed_changes: set[Place] = set()
         self.results = {m.name: MappingResult(m.name) for m in mappings}
-        self.error: ReplicationError | None = None  # of the source, or a target, as a whole
+        self.error: ReplicationError | None = None  # of the source, or of a target, as a whole
+        self._connections = Connections()
         self._baselines: dict[str, Baseline] = {}
         self._claims: dict[str, Claims] = {}  # by target
         self._replays: dict[str, Replay] = {}  # by target
@@ -93,28 +94,42 @@ class SourceRun:
     def follows(self) -> bool:
         return self.follow_until_s > 0
 
-    def stop_following(self) -> None:
-        """End the follow mode soon (from any thread); what has come is committed."""
-        self.follow_until_s = 1e-9
+    def stop(self) -> None:
+        """End the run at once (from any thread): statements are killed, and what is not committed is rolled back."""
+        self._connections.end()
 
     def _follow_ended(self) -> bool:
         return time.monotonic() >= self.follow_until_s
 
     # ---- the only retry ----
-    @interrupts_kept()
     def run(self) -> list[MappingResult]:
         """Run until done, starting again from the checkpoint after errors that may pass.
 
+        A target that is out of reach, or unfit, is the `error`, and that of its mappings; those of others go on.
+        `run_all` does it in a thread, so that the main one can hear a signal, and call `stop`.
+
         Raises:
             ReplicationError: an error that no retry mends, or the last one when the bounds are reached.
+            StopRequested: `stop` was called.
         """
         self._started_s = time.monotonic()
-        attempt, commits, first_s = 0, 0, self._started_s
+        while True:
+            try:
+                self._retry()
+                return list(self.results.values())
+            except ReplicationError as error:
+                if not self._go_on_without(error):
+                    raise
+
+    def _retry(self) -> None:
+        attempt, commits, first_s = 0, self._commits, time.monotonic()
         while True:
             try:
                 self._attempt()
-                return list(self.results.values())
+                return
             except TransientError as error:
+                if self._connections.ended.is_set():
+                    raise StopRequested(f"source {self.source_name!r}: the run was told to end") from None
                 if self._commits > commits:  # progress: the bounds start afresh
                     attempt, commits, first_s = 0, self._commits, time.monotonic()
                 attempt += 1
@@ -130,7 +145,18 @@ class SourceRun:
                         "attempt": attempt, "wait_s": wait_s,
                     },
                 )  # fmt: skip
-                time.sleep(wait_s)
+                self._pause(wait_s)
+
+    def _go_on_without(self, error: ReplicationError) -> bool:
+        """Give up the mappings of the target that this is about, if it is about one; whether others are left."""
+        own = [m.name for m in self.mappings if self.pipeline.targets[m.target].label == error.unreached]
+        others = [name for name, result in self.results.items() if result.error is None and name not in own]
+        if own and others:
+            self._failed(error, own)
+        return bool(own and others)
+
+    def _pause(self, wait_s: float) -> None:
+        self._connections.ended.wait(wait_s)
 
     def _first_contact(self, error: TransientError) -> bool:
         """Whether it is about a server that this run has never reached: down, or host or port are mistyped."""
@@ -150,7 +176,8 @@ class SourceRun:
         return backoff_s(self.limits, attempt, jitter)
 
     def _attempt(self) -> None:
-        servers = Servers(MySQLSource(self.pipeline.sources[self.source_name], self.limits, self._server_id()))
+        source = self.pipeline.sources[self.source_name]
+        servers = Servers(MySQLSource(source, self.limits, self._server_id(), self._connections))
         try:
             check_source(servers.source)
             mappings = [m for m in self.mappings if self.results[m.name].error is None]
@@ -175,6 +202,7 @@ class SourceRun:
                         start_at,
                     )
                     run.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
+
                     return
                 except SchemaChanged as change:
                     planning.follow(change)
@@ -198,10 +226,16 @@ class SourceRun:
             claims = self._claims.setdefault(name, {})
             replay = self._replays.setdefault(name, Replay())
             replay.forget()
-            target = MySQLTarget(self.pipeline.targets[name], self.limits, claims=claims, replay=replay)
+            target = MySQLTarget(
+                self.pipeline.targets[name], self.limits, claims=claims, replay=replay, connections=self._connections
+            )
             servers.targets[name] = target
-            target.control.create_checkpoint_table()
-            checkpoints |= target.control.read_checkpoints([m.name for m in mappings if m.target == name])
+            try:
+                target.control.create_checkpoint_table()
+                checkpoints |= target.control.read_checkpoints([m.name for m in mappings if m.target == name])
+            except ReplicationError as error:
+                error.unreached = target.control.endpoint.label
+                raise
         return checkpoints
 
     def _server_id(self) -> int | None:
@@ -220,10 +254,13 @@ class SourceRun:
     # ---- report ----
     def failed(self, error: ReplicationError) -> None:
         """The run as a whole has failed, and with it every mapping that has no error of its own."""
+        self._failed(error, self.results)
+
+    def _failed(self, error: ReplicationError, mappings: Iterable[str]) -> None:
         self.error = error
         log.error("source %s: %s", self.source_name, error, extra={"source": self.source_name, "code": error.code})
-        for result in self.results.values():
-            result.error = result.error or error
+        for name in mappings:
+            self.results[name].error = self.results[name].error or error
 
     def _begun(self, mapping: str, held: Checkpoint | None) -> None:
         if held is None:  # its counters start at nothing, the run's go on

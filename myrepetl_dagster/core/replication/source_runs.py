@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from queue import SimpleQueue
+from threading import Thread
 
 from ..config.pipeline import Pipeline
-from ..model.errors import ReplicationError, RunFailed
+from ..model.errors import ReplicationError, RunFailed, StopRequested
 from .result import MappingResult
 from .run import OnProgress, SourceRun
+
+# How long a run that was stopped is waited for. One that is just connecting may take longer, and then ends by itself.
+_END_S = 3.0
 
 
 def replicate(
@@ -63,30 +68,51 @@ def run_all(runs: Sequence[SourceRun]) -> Iterator[SourceRun]:
     """Run them, one after another, or side by side where they follow their sources; gives each when it has ended.
 
     The error of one that fails as a whole is its `error`, and that of its mappings; the others are run all the same.
+    If the caller stops early, or a signal's handler raises something, all are stopped.
     """
-    if len(runs) > 1 and any(run.follows for run in runs):
+    if any(run.follows for run in runs):  # sources that are followed cannot wait for each other
         yield from _side_by_side(runs)
     else:
-        yield from map(_ended, runs)
+        for run in runs:
+            yield from _side_by_side([run])
 
 
 def _side_by_side(runs: Sequence[SourceRun]) -> Iterator[SourceRun]:
-    """Sources that are followed cannot wait for each other."""
-    for run in runs:
-        run.share_memory(len(runs))
-    with ThreadPoolExecutor(len(runs), thread_name_prefix="source") as pool:
-        try:
-            for future in as_completed([pool.submit(_ended, run) for run in runs]):
-                yield future.result()
-        except BaseException:  # told to end: nobody else would end the threads
-            for run in runs:
-                run.stop_following()
-            raise
-
-
-def _ended(run: SourceRun) -> SourceRun:
+    """Each in a thread. The caller's only waits, so that what a signal's handler raises there meets nothing of the
+    driver's: Python drops what is raised while it finalizes an object, and each of PyMySQL's results has a `__del__`.
+    """
+    over: SimpleQueue[SourceRun | BaseException] = SimpleQueue()
+    threads = [Thread(target=_run, args=(run, over), name=f"source {run.source_name}", daemon=True) for run in runs]
     try:
-        run.run()
-    except ReplicationError as error:
-        run.failed(error)
-    return run
+        for run, thread in zip(runs, threads, strict=True):
+            run.share_memory(len(runs))
+            thread.start()
+        for _ in threads:
+            one = over.get()
+            if isinstance(one, BaseException):
+                raise one
+            yield one
+    except BaseException:
+        for run in runs:
+            run.stop()
+        raise
+    finally:
+        until_s = time.monotonic() + _END_S
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, until_s - time.monotonic()))
+
+
+def _run(run: SourceRun, over: SimpleQueue[SourceRun | BaseException]) -> None:
+    """Put the run there when it has ended; or what ends all of them."""
+    try:
+        try:
+            run.run()
+        except StopRequested:
+            raise
+        except ReplicationError as error:
+            run.failed(error)
+    except BaseException as error:
+        over.put(error)
+    else:
+        over.put(run)

@@ -22,7 +22,8 @@ from ..config.pipeline import Endpoint
 from ..model.gtid import GtidSet
 from ..model.limits import Limits
 from ..model.position import Position
-from ..mysql.connect import ServerInfo, Use, close_quietly, connect, parameters, query
+from ..mysql.connect import ServerInfo, Use, close_quietly, parameters, query
+from ..mysql.connections import Connections
 from ..mysql.errors import translated
 from ..mysql.protocol import packet_batches
 from ..mysql.session import heartbeat_s
@@ -48,6 +49,7 @@ class LogStream:
         server_id: the number that somebody chose for our runs; None: a random one. Of two readers with one number
             the server drops the older, so each stream holds a lock on it and takes a random one where it is taken:
             by another run, or by a stream of a run that was killed and that the server has not missed yet.
+        connections: the run's, among which its own is opened.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class LogStream:
         start: Position,
         server_id: int | None = None,
         follow: bool = False,
+        connections: Connections | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._info = info
@@ -65,11 +68,12 @@ class LogStream:
         self._start = start
         self._chosen_id = server_id
         self._follow = follow
+        self._connections = connections or Connections()
         self._opened: Connection[Any] | None = None
         self._handed_over = False
 
     def _open(self) -> Connection[Any]:
-        self._opened = connect(self._endpoint, Use.STREAM, self._limits, self._info)
+        self._opened = self._connections.open(self._endpoint, Use.STREAM, self._limits, self._info)
         # Whatever binlog_checksum is now: older files may have been written with the other value, and a server
         # does not send checksums to a reader that has not asked for them. Each file says what it has.
         query(self._opened, "SET @master_binlog_checksum='CRC32', @source_binlog_checksum='CRC32'")

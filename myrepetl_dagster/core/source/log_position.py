@@ -23,6 +23,7 @@ from ..model.limits import Limits
 from ..model.position import Position
 from ..model.tables import TableName
 from ..mysql.connect import query
+from ..mysql.connections import Connections
 from ..mysql.server import Server
 from ..mysql.session import lock_wait_s
 from ..values.sql import quote_name
@@ -36,8 +37,8 @@ _FIRST_OFFSET = 4  # where the first event of every binlog file begins
 class SourceLog(Server):
     """A MySQL or MariaDB server's log, as it tells of it over the control connection (what is in it, over a stream)."""
 
-    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
-        super().__init__(endpoint, limits)
+    def __init__(self, endpoint: Endpoint, limits: Limits, connections: Connections | None = None) -> None:
+        super().__init__(endpoint, limits, connections)
         self._same_log = SameLog(self._events)
         self._checked: set[tuple[Any, ...]] = set()  # positions whose log is there
         self._visible: Position | None = None  # a watermark that holds for every table
@@ -186,7 +187,7 @@ class SourceLog(Server):
     @contextmanager
     def _events(self, start: Position) -> Iterator[Iterator[bytes]]:
         """What the log holds from a position to its present end."""
-        with LogStream(self.endpoint, self.info, self.limits, start) as stream:
+        with LogStream(self.endpoint, self.info, self.limits, start, connections=self.connections) as stream:
             yield (event for events in stream.events() for event in events)
 
     def logs(self, schema: str) -> bool:

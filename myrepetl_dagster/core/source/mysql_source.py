@@ -16,7 +16,8 @@ from ..config.pipeline import Endpoint
 from ..model.limits import Limits
 from ..model.position import Position
 from ..model.tables import Column, Row, Table, TableName
-from ..mysql.connect import Use, close_quietly, connect, query
+from ..mysql.connect import Use, close_quietly, query
+from ..mysql.connections import Connections
 from ..mysql.describe import columns_of
 from ..mysql.protocol import row_packets
 from ..plan.table_plan import TablePlan
@@ -34,8 +35,14 @@ class MySQLSource(SourceLog):
         server_id: the number under which the log is read; None: a random one for each stream.
     """
 
-    def __init__(self, endpoint: Endpoint, limits: Limits, server_id: int | None = None) -> None:
-        super().__init__(endpoint, limits)
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        limits: Limits,
+        server_id: int | None = None,
+        connections: Connections | None = None,
+    ) -> None:
+        super().__init__(endpoint, limits, connections)
         self._server_id = server_id
         self._snapshot: Connection[Any] | None = None
         self._relations: dict[tuple[str, Table], snapshot_reader.Relation] = {}
@@ -44,7 +51,7 @@ class MySQLSource(SourceLog):
     @property
     def snapshot_connection(self) -> Connection[Any]:
         if self._snapshot is None or not self._snapshot.open:  # a chunk that was cut short closes it
-            self._snapshot = connect(self.endpoint, Use.SNAPSHOT, self.limits, self.info)
+            self._snapshot = self.connections.open(self.endpoint, Use.SNAPSHOT, self.limits, self.info)
         return self._snapshot
 
     def discard_snapshot_connection(self) -> None:
@@ -117,7 +124,8 @@ class MySQLSource(SourceLog):
 
     def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]:
         relation = self.relation(plan)
-        connection = connect(self.endpoint, Use.SNAPSHOT, self.limits, self.info)  # its own: it streams
+        # Its own: it streams.
+        connection = self.connections.open(self.endpoint, Use.SNAPSHOT, self.limits, self.info)
         try:
             with self.doing(f"reading {plan.name}"):
                 yield from snapshot_reader.read_all(connection, relation, rows_max)
@@ -152,7 +160,8 @@ class MySQLSource(SourceLog):
         Args:
             follow: go on for ever, with `Idle` where nothing more has come yet.
         """
-        with LogStream(self.endpoint, self.info, self.limits, start, self._server_id, follow) as stream:
+        limits, number = self.limits, self._server_id
+        with LogStream(self.endpoint, self.info, limits, start, number, follow, self.connections) as stream:
             reader = LogReader(known, start.file, names_without_case=self.info.names_without_case)
             reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
             yield from _log_events(stream, reader, self.limits.read_ahead_bytes_max, follow=follow)

@@ -186,14 +186,8 @@ class MySQLApplyConnection:
         """Drop the connection of an open transaction; the server rolls it back."""
         self._session.drop()
 
-    def cut_off(self) -> None:
-        """End what is under way, from any thread; does nothing where nothing is."""
-        if self._session.operation_under_way is not None or self._background.busy:
-            self._session.kill()
-
     def close(self) -> None:
         """Close the connection; the server rolls back what was not committed."""
-        self.cut_off()
         with suppress(Exception):
             self._background.wait()
         self._session.drop()

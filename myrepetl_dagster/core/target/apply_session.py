@@ -5,19 +5,17 @@ Nothing here knows of transactions or checkpoints: `apply_connection.py` does.
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
 
-from ..model.errors import ReplicationError, RowRejected
+from ..model.errors import RowRejected
 from ..mysql.bulk_connection import EXECUTE_HEAD_BYTES, BulkConnection
-from ..mysql.connect import Use, close_quietly, connect, query
+from ..mysql.connect import Use, close_quietly, query
 from ..mysql.protocol import send_statement
 from ..mysql.server import PING_AFTER_IDLE_S, Server
 from ..values.bulk_parameters import BulkRows
@@ -47,7 +45,7 @@ class ApplySession:
         """The connection, opened if there is none."""
         if self._connection is None:
             server = self.server
-            self._connection = connect(server.endpoint, Use.APPLY, server.limits, server.info)
+            self._connection = server.connections.open(server.endpoint, Use.APPLY, server.limits, server.info)
             with self.doing():
                 self.packet_bytes_max = int(query(self._connection, "SELECT @@session.max_allowed_packet")[0][0])
         self._used_at_s = time.monotonic()
@@ -77,41 +75,16 @@ class ApplySession:
         close_quietly(self._connection)
         self._connection = None
 
-    def kill(self) -> None:
-        """End the statement under way, from any thread.
-
-        The server notices a closed socket only when the statement ends, and the statement may wait for a lock.
-        """
-        connection = self._connection
-        if connection is None or connection._sock is None:
-            return
-        with suppress(OSError):
-            connection._sock.shutdown(socket.SHUT_RDWR)
-        with suppress(ReplicationError, pymysql.MySQLError, OSError, AttributeError):
-            limits = self.server.limits
-            quick = replace(limits, connect_timeout_s=min(_KILL_TIMEOUT_S, limits.connect_timeout_s))
-            killer = connect(self.server.endpoint, Use.CONTROL, quick, self.server.known_info)
-            try:
-                query(killer, f"KILL {connection.thread_id()}")
-            finally:
-                close_quietly(killer)
-
-    # ---- operations ----
     @contextmanager
     def doing(self, what: str = "") -> Iterator[None]:
-        """Count an operation, and turn the driver's errors into ours.
-
-        An operation that a signal has interrupted stays under way: the server still works on it.
-        """
+        """Count an operation, and turn the driver's errors into ours."""
         self._depth += 1
         self._operations += 1
         try:
             with self.server.doing(what):
                 yield
-        except Exception:
+        finally:
             self._depth -= 1
-            raise
-        self._depth -= 1
         self._operations += 1
 
     @property

@@ -110,7 +110,7 @@ def fence(
         alone: keep out other transactions of this run, too; they share the lock otherwise.
 
     Raises:
-        StaleRun: another run has claimed one of them.
+        StaleRun: another run has claimed one of them, the one that the error is of.
     """
     names = list(mappings)
     marks = ", ".join(["%s"] * len(names))
@@ -120,11 +120,15 @@ def fence(
         + (" FOR UPDATE" if alone else " LOCK IN SHARE MODE"),
         [*names, run_id],
     )
-    if len(rows) != len(names):
-        raise StaleRun(
-            f"another run has taken over {', '.join(names)}; this run committed nothing since",
-            hint="Nothing to do: the other run goes on from the same checkpoint.",
-        )
+    ours = {_text(row[0]) for row in rows}
+    for name in names:
+        if name not in ours:
+            error = StaleRun(
+                f"another run has taken over {name}; this run committed nothing of it since",
+                hint="Nothing to do: the other run goes on from the same checkpoint.",
+            )
+            error.mapping = name
+            raise error
 
 
 def write(connection: Connection[Any], database: str, checkpoints: Sequence[Checkpoint], run_id: str) -> None:

@@ -16,6 +16,7 @@ from ..model.checkpoint import Checkpoint
 from ..model.limits import Limits
 from ..model.tables import Column, Table, TableName
 from ..mysql.connect import query
+from ..mysql.connections import Connections
 from ..mysql.describe import known_collations
 from ..mysql.server import Server
 from ..mysql.session import lock_wait_s
@@ -49,8 +50,9 @@ class TargetControl(Server):
         limits: Limits,
         claims: Claims | None = None,
         replay: Replay | None = None,
+        connections: Connections | None = None,
     ) -> None:
-        super().__init__(endpoint, limits)
+        super().__init__(endpoint, limits, connections)
         self.run_id = uuid.uuid4().hex  # the name on the fence
         self.claims: Claims = {} if claims is None else claims
         self.replay = Replay() if replay is None else replay
@@ -125,9 +127,9 @@ class TargetControl(Server):
                 checkpoints.claim_again(self.control, database, again, self.run_id, ours)
             if first := [name for name in mappings if name not in self.claims]:
                 checkpoints.claim(self.control, database, first, self.run_id)
-            checkpoints.fence(self.control, database, mappings, self.run_id)
             for name in mappings:
                 self.claims.setdefault(name, set()).add(self.run_id)
+            checkpoints.fence(self.control, database, mappings, self.run_id)
             return checkpoints.read(self.control, database, mappings)
 
     def read_checkpoints(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:

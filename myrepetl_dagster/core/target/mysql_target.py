@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..config.pipeline import Endpoint
 from ..model.checkpoint import Checkpoint
 from ..model.limits import Limits
+from ..mysql.connections import Connections
 from ..plan.table_plan import TablePlan
 from ..rows.pending_rows import LiteralKey
 from .apply_connection import MySQLApplyConnection
@@ -21,9 +22,14 @@ class MySQLTarget:
     """
 
     def __init__(
-        self, endpoint: Endpoint, limits: Limits, claims: Claims | None = None, replay: Replay | None = None
+        self,
+        endpoint: Endpoint,
+        limits: Limits,
+        claims: Claims | None = None,
+        replay: Replay | None = None,
+        connections: Connections | None = None,
     ) -> None:
-        self.control = TargetControl(endpoint, limits, claims, replay)
+        self.control = TargetControl(endpoint, limits, claims, replay, connections)
         self._apply: list[MySQLApplyConnection] = []
 
     # ---- what it is asked ----
@@ -88,8 +94,6 @@ class MySQLTarget:
 
     def close(self) -> None:
         """Close every connection; the server rolls back what was not committed."""
-        for connection in self._apply:
-            connection.cut_off()  # one may wait for another
         for connection in self._apply:
             connection.close()
         self.control.close()

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pipelines import SOURCES, Pair, pair
+from pipelines import SOURCES, Pair, call_at, pair
 from server_farm import Servers
 
-from myrepetl_dagster.core.model.errors import StaleRun, TransientError
+from myrepetl_dagster.core.model.errors import StaleRun, TargetLost, TransientError
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.replication.result import MappingResult, Progress
 
@@ -82,7 +82,7 @@ def test_zombie(world: Pair, commits: int) -> None:
 
 
 def test_zombie_catching_up(world: Pair) -> None:
-    """The same for a run that applies the log: after it was overtaken it raises StaleRun and the rows stay."""
+    """The same for a run that applies the log: after it was overtaken it ends with StaleRun and the rows stay."""
     world.run("t")
     world.on_source(*(f"UPDATE t SET v=v+1 WHERE id > {i}" for i in range(0, 60, 5)))
     zombie = Paused(world, 2)
@@ -91,7 +91,8 @@ def test_zombie_catching_up(world: Pair) -> None:
     world.run("t")
     held, checkpoint = world.target_rows("t"), world.checkpoint("a.t")
     zombie.finish()
-    assert isinstance(zombie.error, StaleRun)
+    assert isinstance(zombie.error, AssertionError)
+    assert "another run has taken over a.t" in str(zombie.error)
     assert zombie.later == 0
     assert (world.target_rows("t"), world.checkpoint("a.t")) == (held, checkpoint)
 
@@ -126,6 +127,32 @@ def test_runs_at_once(world: Pair) -> None:
         world.run("t")
         world.assert_same("t")
         world.on_source("UPDATE t SET v=v+1", f"INSERT INTO t VALUES ({2000 + step},1)")
+
+
+@pytest.mark.parametrize("how", ["in a commit", "after a retry"])
+def test_a_mapping_that_another_run_takes_over_holds_up_no_other(world: Pair, how: str) -> None:
+    """While two tables catch up another run takes over one: the first run ends for that one, and brings the other to
+    the source's end, whether it notices when it commits or when it starts again after an error.
+    """
+    world.on_source("CREATE TABLE u (id INT PRIMARY KEY, v INT)", FILL.replace("INTO t", "INTO u"))
+    world.run("t u")
+    world.on_source(*(f"UPDATE {name} SET v=v+1 WHERE id > {i}" for i in range(0, 60, 5) for name in "tu"))
+
+    def other_run() -> None:
+        world.run("u")
+        if how == "after a retry":
+            raise TargetLost("target 'b': gone for a moment")
+
+    results = world.try_run("t u", call_at(1, other_run))
+
+    assert results["a.t"].error is None
+    assert isinstance(results["a.u"].error, StaleRun)
+    world.assert_same("t")
+    world.assert_same("u")
+    world.on_source("UPDATE t SET v=0", "UPDATE u SET v=0")
+    world.run("t u")
+    world.assert_same("t")
+    world.assert_same("u")
 
 
 class Told(BaseException):

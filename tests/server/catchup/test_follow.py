@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from servers import Flavour, Server
 
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
-from myrepetl_dagster.core.replication.result import MappingResult
+from myrepetl_dagster.core.model.errors import StopRequested
 from myrepetl_dagster.core.replication.run import SourceRun
 from myrepetl_dagster.core.source.binlog_stream import LogStream
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
@@ -54,29 +54,36 @@ def _await(target: Server, name: str, rows: int, table: str = "copy_of_t") -> fl
     pytest.fail(f"{rows} rows did not arrive")
 
 
+@contextlib.contextmanager
+def _following(pipeline: Pipeline, *, apart: bool = False) -> Iterator[list[SourceRun]]:
+    """One run for all mappings, or one for each, until the block ends."""
+    mappings = [[mapping] for mapping in pipeline.mappings] if apart else [pipeline.mappings]
+    runs = [SourceRun(pipeline, own, follow_s=120) for own in mappings]
+    with ThreadPoolExecutor(len(runs)) as pool:
+        ended = [pool.submit(run.run) for run in runs]
+        try:
+            yield runs
+        finally:
+            for run in runs:
+                run.stop()
+    assert [type(one.exception()) for one in ended] == [StopRequested] * len(runs)
+
+
 def test_rows_arrive_while_the_run_follows(servers: Servers, flavour: Flavour) -> None:
     """What is committed at the source is in the target while the run still follows, the last row included."""
     source, target = servers.get("source", flavour), servers.get("target", flavour)
     name = f"follow_{flavour}"
     pipeline = _pipeline(source, target, name)
     source.execute(f"CREATE TABLE {name}.t (id INT PRIMARY KEY)", f"INSERT INTO {name}.t VALUES (1)")
-    run = SourceRun(pipeline, pipeline.mappings, follow_s=120)
-    results: list[MappingResult] = []
-    thread = threading.Thread(target=lambda: results.extend(run.run()))
-    thread.start()
-    try:
+    with _following(pipeline) as (run,):
         _await(target, name, 1)
         for row in (2, 3, 4):
             source.execute(f"INSERT INTO {name}.t VALUES ({row})")
             waited_s = _await(target, name, row)
             print(f"row {row} after {waited_s:.3f} s")
-    finally:
-        run.stop_following()
-        thread.join(PATIENCE_S)
 
-    assert not thread.is_alive()
-    assert [result.error for result in results] == [None]
-    assert results[0].changes_applied == 3
+    assert run.results["a.t"].error is None
+    assert run.results["a.t"].changes_applied == 3
 
 
 def test_a_change_of_the_source_table_is_followed_too(servers: Servers, flavour: Flavour) -> None:
@@ -85,16 +92,10 @@ def test_a_change_of_the_source_table_is_followed_too(servers: Servers, flavour:
     name = f"follow_ddl_{flavour}"
     pipeline = _pipeline(source, target, name)
     source.execute(f"CREATE TABLE {name}.t (id INT PRIMARY KEY)", f"INSERT INTO {name}.t VALUES (1)")
-    run = SourceRun(pipeline, pipeline.mappings, follow_s=120)
-    thread = threading.Thread(target=run.run)
-    thread.start()
-    try:
+    with _following(pipeline):
         _await(target, name, 1)
         source.execute(f"ALTER TABLE {name}.t ADD COLUMN word VARCHAR(10)", f"INSERT INTO {name}.t VALUES (2, 'two')")
         _await(target, name, 2)
-    finally:
-        run.stop_following()
-        thread.join(PATIENCE_S)
 
     assert target.execute(f"SELECT * FROM {name}.copy_of_t ORDER BY id") == ((1, None), (2, "two"))
 
@@ -116,16 +117,10 @@ def test_two_runs_of_one_source_with_one_server_id(
         left = MySQLSource(endpoint, pipeline.limits)
         stack.callback(left.close)
         stack.enter_context(LogStream(endpoint, left.info, pipeline.limits, left.head(), 88001, follow=True))
-        runs = [SourceRun(pipeline, [mapping], follow_s=120) for mapping in pipeline.mappings]
-        with ThreadPoolExecutor(2) as pool:
-            results = [pool.submit(run.run) for run in runs]
-            try:
-                for row in range(1, 6):
-                    source.execute(f"INSERT INTO {name}.t VALUES ({row})", f"INSERT INTO {name}.u VALUES ({row})")
-                    _await(target, name, row)
-                    _await(target, name, row, "copy_of_u")
-            finally:
-                for run in runs:
-                    run.stop_following()
-    assert [found.error for result in results for found in result.result()] == [None, None]
+        runs = stack.enter_context(_following(pipeline, apart=True))
+        for row in range(1, 6):
+            source.execute(f"INSERT INTO {name}.t VALUES ({row})", f"INSERT INTO {name}.u VALUES ({row})")
+            _await(target, name, row)
+            _await(target, name, row, "copy_of_u")
+    assert [result.error for run in runs for result in run.results.values()] == [None, None]
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]  # no attempt failed

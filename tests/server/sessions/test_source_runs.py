@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,10 +20,10 @@ from myrepetl_dagster.core import run_all, runs
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.model.checkpoint import Phase
-from myrepetl_dagster.core.model.errors import RunFailed, SchemaDrift, SourceLost
+from myrepetl_dagster.core.model.errors import PrerequisiteError, RunFailed, SchemaDrift, SourceLost, TargetLost
 from myrepetl_dagster.core.replication.source_runs import replicate
 
-LIMITS = {"attempts_max": 2, "backoff_first_s": 0.01}
+LIMITS: dict[str, float] = {"attempts_max": 2, "backoff_first_s": 0.01}
 
 
 @pytest.fixture
@@ -30,14 +36,20 @@ def pairs(servers: Servers, flavour: Flavour) -> tuple[Pair, Pair]:
     return first, second
 
 
-def pipeline(pairs: tuple[Pair, Pair], *, down: tuple[str, ...] = (), **mapping: Any) -> Pipeline:
+def pipeline(
+    pairs: tuple[Pair, Pair],
+    mapping: dict[str, Any] | None = None,
+    *,
+    down: tuple[str, ...] = (),
+    limits: dict[str, float] = LIMITS,
+) -> Pipeline:
     """Sources `a` and `b` with their targets `x` and `y`; at those which are down nobody listens."""
     configs = [made.config({}) for made in pairs]
     data: dict[str, Any] = {
         "sources": {name: config["sources"]["a"] for name, config in zip("ab", configs, strict=True)},
         "targets": {name: config["targets"]["b"] for name, config in zip("xy", configs, strict=True)},
-        "mapping": {"a.t": {"target_table": "x.t"}, "b.t": {"target_table": "y.t"}, **mapping},
-        "limits": LIMITS,
+        "mapping": {"a.t": {"target_table": "x.t"}, "b.t": {"target_table": "y.t"}, **(mapping or {})},
+        "limits": limits,
     }
     for name in down:
         data["sources"][name] |= {"port": 1}
@@ -64,7 +76,7 @@ def test_all_that_failed_is_named(pairs: tuple[Pair, Pair]) -> None:
     missing = {"b.missing": {"target_table": "y.missing"}}
 
     with pytest.raises(RunFailed) as raised:
-        replicate(pipeline(pairs, down=("a",), **missing))
+        replicate(pipeline(pairs, missing, down=("a",)))
 
     assert [type(error) for error in raised.value.errors] == [SourceLost, SchemaDrift]
     assert "source 'a'" in str(raised.value)
@@ -110,3 +122,131 @@ def test_a_run_counts_its_own_seconds(pairs: tuple[Pair, Pair]) -> None:
     elapsed_s = {result.mapping: result.elapsed_s for result in results}
 
     assert elapsed_s["a.t"] >= 3 > elapsed_s["b.t"]
+
+
+@pytest.mark.parametrize("unfit", ["down", "refuses"])
+def test_a_target_that_is_down_keeps_no_other_from_being_written(pairs: tuple[Pair, Pair], unfit: str) -> None:
+    """One source, two targets, the first one in the file out of reach, or its account without a right: the other one
+    gets its rows, then the error is raised.
+    """
+    one = pairs[0]
+    one.target.execute("CREATE USER IF NOT EXISTS 'poor'@'%' IDENTIFIED BY 'least'")
+    one.target.execute(f"GRANT SELECT ON {pairs[1].target_schema}.* TO 'poor'@'%'")
+    data = one.config({"a.t": {"target_table": "y.t"}, "again": {"source_table": "a.t", "target_table": "b.t"}})
+    other = pairs[1].config({})["targets"]["b"]
+    data["targets"]["y"] = {**other, **({"port": 1} if unfit == "down" else {"user": "poor"})}
+    data["limits"] = LIMITS
+
+    [run] = run_all(runs(from_dict(data), ["a.t", "again"]))
+    assert isinstance(run.error, TargetLost if unfit == "down" else PrerequisiteError)
+    assert "target 'y'" in str(run.error)
+    assert {name: result.error for name, result in run.results.items()} == {"a.t": run.error, "again": None}
+    one.assert_same("t")
+
+    with pytest.raises(type(run.error), match="target 'y'"):
+        replicate(from_dict(data))
+
+
+# ---- told to end -----------------------------------------------------------------------------------------
+class Told(BaseException):
+    """What a signal's handler raises, as Dagster's and the command line's do."""
+
+
+@pytest.fixture
+def told() -> Iterator[Callable[[Callable[[], bool]], list[float]]]:
+    """Sends the main thread a signal as soon as something holds, and tells when it has."""
+
+    def handler(*_: object) -> None:
+        raise Told
+
+    def when(holds: Callable[[], bool]) -> list[float]:
+        told_s: list[float] = []
+
+        def work() -> None:
+            wait_for(holds)
+            told_s.append(time.monotonic())
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+        threading.Thread(target=work, daemon=True).start()
+        return told_s
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    yield when
+    signal.signal(signal.SIGUSR1, before)
+
+
+def wait_for(holds: Callable[[], bool], patience_s: float = 30.0) -> None:
+    deadline_s = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.15)  # asked more often than each 0.1 s, InnoDB shows what it showed before
+
+
+def sessions(pairs: tuple[Pair, Pair], condition: str = "TRUE") -> int:
+    """Ours, on all three servers."""
+    servers = [*(made.source for made in pairs), pairs[0].target]
+    sql = f"SELECT COUNT(*) FROM information_schema.processlist WHERE user IN ('reader', 'writer') AND {condition}"
+    return sum(server.execute(sql)[0][0] for server in servers)
+
+
+def lock_waits(pairs: tuple[Pair, Pair]) -> int:
+    sql = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+    return int(pairs[0].target.execute(sql)[0][0])
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+@pytest.mark.parametrize("doing", ["copying", "sorting", "catching up", "claiming"])
+def test_a_request_to_end_ends_every_source_at_once(
+    pairs: tuple[Pair, Pair], told: Callable[[Callable[[], bool]], list[float]], names: str, doing: str
+) -> None:
+    """Whatever the sources are at, within seconds the run is over, and no session of ours is left on any server; the
+    next run goes on from the checkpoints.
+    """
+    slowly = {"copying": "SLEEP(0.5 + 0 * id) = 0", "sorting": "SLEEP(1 + 0 * id) = 0 ORDER BY v"}
+    options = {"init_query": f"SELECT id, v FROM t WHERE {slowly[doing]}"} if doing in slowly else {}
+    for one in pairs:
+        one.on_source(*(f"INSERT INTO t VALUES ({number}, 0)" for number in range(10, 60)))
+    if not options:
+        replicate(pipeline(pairs))
+    mapping: dict[str, Any] = {
+        f"{name}.t": {"target_table": f"{to}.t", **options} for name, to in zip(names, "xy", strict=False)
+    }
+    made = pipeline(pairs, mapping)
+
+    def under_way() -> bool:
+        if options:
+            return sessions(pairs, "info LIKE '%SLEEP(%'") == len(names)
+        return lock_waits(pairs) == len(names)
+
+    with contextlib.ExitStack() as stack:
+        for one in pairs:
+            cursor = stack.enter_context(one.target_session(autocommit=False)).cursor()
+            if doing == "catching up":
+                cursor.execute("SELECT * FROM t WHERE id = 1 FOR UPDATE")
+                one.on_source("UPDATE t SET v = v + 1 WHERE id = 1")
+            elif doing == "claiming":
+                cursor.execute("SELECT * FROM _myrepetl_checkpoint FOR UPDATE")
+        told_s = told(under_way)
+        with pytest.raises(Told):
+            replicate(made, [f"{name}.t" for name in names], follow_s=600)
+        assert time.monotonic() - told_s[0] < 3
+        wait_for(lambda: sessions(pairs) == 0, 3)
+    replicate(pipeline(pairs), copy_again=bool(options))  # an init_query is part of what a checkpoint was made with
+    for one in pairs:
+        one.assert_same("t")
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["between attempts", "while connecting"])
+def test_a_request_to_end_does_not_wait_for_a_server_that_is_not_there(
+    pairs: tuple[Pair, Pair], told: Callable[[Callable[[], bool]], list[float]], silent: bool
+) -> None:
+    """One source is followed, the other one is down, or accepts and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        made = pipeline(pairs, limits={"backoff_first_s": 100, "backoff_max_s": 100, "connect_timeout_s": 60})
+        port = server.getsockname()[1] if silent else 1
+        made = replace(made, sources={**made.sources, "b": replace(made.sources["b"], port=port)})
+        told_s = told(lambda: sessions(pairs, "command LIKE 'Binlog Dump%'") == 1)
+        with pytest.raises(Told):
+            replicate(made, follow_s=600)
+    assert time.monotonic() - told_s[0] < 5
+    wait_for(lambda: sessions(pairs) == 0, 3)

@@ -186,6 +186,33 @@ def test_a_log_that_ends_before_the_head_is_another_log(recorder: Recorder) -> N
     assert recorder.commits == []
 
 
+def beside(recorder: Recorder, start: Position) -> MappingState:
+    """Another mapping, which stands elsewhere."""
+    target = recorder.target()
+    target.claim(["n"])
+    return MappingState(plan_of(Spec("n", 1, "orders")), target, Checkpoint("n", Phase.REPLICATING, start), start)
+
+
+def test_a_checkpoint_of_another_server_is_the_error_of_its_mapping(recorder: Recorder) -> None:
+    """So that those whose place the source knows go on."""
+    states = [state(recorder, position(4)), beside(recorder, position(4, server="another"))]
+    with pytest.raises(PositionLost) as raised:
+        CatchUp(ScriptedSource([]), list(map(MappingWork, states)), position(40), CLOCK, Limits())
+
+    assert raised.value.mapping == "n"
+
+
+def test_a_checkpoint_that_is_ahead_of_all_there_is_is_the_error_of_its_mapping(recorder: Recorder) -> None:
+    """The same where its GTIDs are not in the log."""
+    states = [state(recorder, position(4, f"{UUID}:1")), beside(recorder, position(4, f"{UUID}:1-9"))]
+    events: list[LogEvent] = [inserted(20, 1, number=2), Committed(at(30, 2))]
+    with pytest.raises(PositionLost) as raised:
+        until = position(30, f"{UUID}:1-2")
+        CatchUp(ScriptedSource(events), list(map(MappingWork, states)), until, CLOCK, Limits()).apply(lambda _: None)
+
+    assert raised.value.mapping == "n"
+
+
 def test_a_new_file_alone_is_a_position(recorder: Recorder) -> None:
     """Where nothing is written but the log moves on, so does the checkpoint: the old file may be purged."""
     one = state(recorder, position(4))

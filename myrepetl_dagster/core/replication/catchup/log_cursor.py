@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ...model.errors import PositionLost
 from ...model.position import Position, Transaction, earliest
+from ..mapping_state import named_mapping
 from .work import MappingWork
 
 
@@ -36,11 +37,13 @@ class LogCursor:
         self.source_time_unix_s: float | None = None
 
     def _start(self) -> Position:
-        start = earliest([_on_server(work.state.position, self.until) for work in self.works])
         for work in self.works:
+            with named_mapping(work.state):
+                work.state.position = _on_server(work.state.position, self.until)
+        start = earliest([work.state.position for work in self.works])
+        for work in self.works:
+            work.at_stream = start.covers(work.state.position)
             state = work.state
-            state.position = _on_server(state.position, self.until)
-            work.at_stream = start.covers(state.position)
             high = state.checkpoint.high_watermark
             if high is not None and high.server != self.until.server:
                 # Its place is not known here, and its GTIDs may lack some whose rows the copy has seen.
@@ -125,13 +128,13 @@ class LogCursor:
         Raises:
             PositionLost: a mapping is ahead of all that there is.
         """
-        ahead = [work.state.name for work in self.works if not work.at_stream]
-        if ahead:
-            names = ", ".join(ahead)
-            raise PositionLost(
-                f"the checkpoint of {names} holds transactions that this source never wrote",
-                hint="Is it another server than before? Run the `snapshot` job for these mappings.",
-            )
+        for work in self.works:
+            with named_mapping(work.state):
+                if not work.at_stream:
+                    raise PositionLost(
+                        f"the checkpoint of {work.state.name} holds transactions that this source never wrote",
+                        hint="Is it another server than before? Run the `snapshot` job for the mapping.",
+                    )
 
 
 def _on_server(position: Position, head: Position) -> Position:

@@ -29,12 +29,8 @@ class Writers:
     def __enter__(self) -> Writers:
         return self
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        if error is not None and not isinstance(error, Exception):  # told to end: not to wait for statements
-            for connection in self._connections:
-                connection.cut_off()
-        self._pool.shutdown(wait=True)
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
         for connection in self._connections:
             connection.close()
 

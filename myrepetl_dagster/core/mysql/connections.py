@@ -1,0 +1,88 @@
+"""The connections of a run, so that another thread can end at once all that is under way on them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pymysql
+from pymysql.connections import Connection
+
+from ..config.pipeline import Endpoint
+from ..model.errors import ReplicationError, TransientError
+from ..model.limits import Limits
+from .connect import ServerInfo, Use, close_quietly, connect, query
+
+_KILL_TIMEOUT_S = 3.0
+
+
+class Connections:
+    """Opens connections, and keeps track of them. `known`: who each server is (by its endpoint's label)."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.known: dict[str, ServerInfo] = {}
+        self._lock = threading.Lock()
+        self._opened: WeakKeyDictionary[Connection[Any], Endpoint] = WeakKeyDictionary()
+
+    def open(self, endpoint: Endpoint, use: Use, limits: Limits, known: ServerInfo | None = None) -> Connection[Any]:
+        """As `connect`.
+
+        Raises:
+            TransientError: they have been ended.
+        """
+        if not self.ended.is_set():
+            connection = connect(endpoint, use, limits, known)
+            with self._lock:
+                if not self.ended.is_set():
+                    self._opened[connection] = endpoint
+                    return connection
+            connection._force_close()
+        raise TransientError(f"{endpoint.label}: no connection is opened, since the run is to end")
+
+    def end(self) -> None:
+        """End what is under way on all of them, from any thread; whoever waits for it gets an error. None is opened
+        any more.
+
+        Servers are told: of a closed socket one takes no notice before its statement ends, which may wait for a lock.
+        """
+        with self._lock:
+            self.ended.set()
+            opened = [(connection, endpoint) for connection, endpoint in self._opened.items() if connection.open]
+            self._opened.clear()
+        sessions: dict[str, list[int]] = {}
+        endpoints = {endpoint.label: endpoint for _, endpoint in opened}
+        for connection, endpoint in opened:
+            if (sock := connection._sock) is not None:
+                with suppress(OSError):
+                    # Not a TLS socket's own: its reader would go on with what comes as plain text.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            sessions.setdefault(endpoint.label, []).append(connection.thread_id())
+        if sessions:
+            with ThreadPoolExecutor(len(sessions), thread_name_prefix="kill") as pool:
+                for label, ids in sessions.items():
+                    pool.submit(_kill, endpoints[label], ids, self.known.get(label))
+
+
+def _kill(endpoint: Endpoint, sessions: Sequence[int], known: ServerInfo | None) -> None:
+    """End sessions on a server, if it can be reached in a moment; most are gone by then."""
+    quick = replace(
+        endpoint,
+        connect_timeout_s=min(endpoint.connect_timeout_s or _KILL_TIMEOUT_S, _KILL_TIMEOUT_S),
+        read_timeout_s=_KILL_TIMEOUT_S,
+        write_timeout_s=_KILL_TIMEOUT_S,
+    )
+    with suppress(ReplicationError, pymysql.MySQLError, OSError, AttributeError):
+        killer = connect(quick, Use.CONTROL, Limits(), known)
+        try:
+            for session in sessions:
+                with suppress(pymysql.err.OperationalError):  # unknown: it has ended
+                    query(killer, f"KILL {session}")
+        finally:
+            close_quietly(killer)
