@@ -172,8 +172,8 @@ class DryRun(Planner):
         super().__init__(pipeline, servers, {}, set(), set())
         self.found: dict[str, Outlook] = {}
 
-    def look(self, mappings: Sequence[TableMapping]) -> list[Outlook]:
-        """What a run of these mappings would say.
+    def look(self, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]) -> list[Outlook]:
+        """What a run of these mappings, which stand at these checkpoints, would say.
 
         Raises:
             ReplicationError: a server cannot be asked, which ends a run for all of them.
@@ -181,10 +181,7 @@ class DryRun(Planner):
         self.results = {m.name: MappingResult(m.name) for m in mappings}
         self.found = {m.name: Outlook(m) for m in mappings}
         self.servers.source.safe_watermark([m.source_name for m in mappings])  # what it takes, every mapping takes
-        checkpoints: dict[str, Checkpoint] = {}
-        for name in {m.target for m in mappings}:
-            own = [m.name for m in mappings if m.target == name]
-            checkpoints |= self.servers.targets[name].control.read_checkpoints(own)
+
         self.plan(mappings, checkpoints)
         for name in list(self.plans):
             mapping, target = self.plans[name][0].mapping, self.plans[name][1]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..config.pipeline import Pipeline, TableMapping
+from ..model.checkpoint import Checkpoint
 from ..model.errors import ReplicationError, TransientError
 from .dry_run import DryRun, DryRunSource, DryRunTarget, Outlook
 from .report import ConnectionReport, State
@@ -13,24 +14,31 @@ from .report import ConnectionReport, State
 def mapping_checks(report: ConnectionReport, pipeline: Pipeline, target: DryRunTarget) -> None:
     """Add a line for each mapping that a run would refuse, or whose copy would delete rows."""
     mappings = pipeline.mappings_of_target(report.endpoint.name)
+    checkpoints = target.control.read_checkpoints([m.name for m in mappings])
     good = 0
     for source in dict.fromkeys(m.source for m in mappings):
         own = [m for m in mappings if m.source == source]
-        for outlook in _outlooks(report, pipeline, target, own):
+        for outlook in _outlooks(report, pipeline, target, own, checkpoints):
             _add(report, outlook)
             good += outlook.error is None
     report.add("mappings", State.OK, f"{good} of {len(mappings)} can be planned")
 
 
 def _outlooks(
-    report: ConnectionReport, pipeline: Pipeline, target: DryRunTarget, mappings: Sequence[TableMapping]
+    report: ConnectionReport,
+    pipeline: Pipeline,
+    target: DryRunTarget,
+    mappings: Sequence[TableMapping],
+    checkpoints: Mapping[str, Checkpoint],
 ) -> Sequence[Outlook]:
-    source = DryRunSource(pipeline.sources[mappings[0].source], pipeline.limits)
+    name = mappings[0].source
+    source = DryRunSource(pipeline.sources[name], pipeline.limits)
     try:
-        return DryRun(pipeline, source, {report.endpoint.name: target}).look(mappings)
-    except ReplicationError as error:  # the server's own report says what it lacks
-        for mapping in mappings:
-            report.add("mapping", State.SKIPPED, f"{mapping.name}: could not be looked at: {error.message}")
+        return DryRun(pipeline, source, {report.endpoint.name: target}).look(mappings, checkpoints)
+    except ReplicationError as error:  # what mends it, the source's own report says
+        state = State.SKIPPED if isinstance(error, TransientError) else State.FAILED
+        found = f"{len(mappings)} could not be looked at (--source {name} says why): {error.message}"
+        report.add("mapping", state, found)
         return []
     finally:
         source.close()

@@ -20,7 +20,7 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.diagnostics.connection_test import diagnose
 from myrepetl_dagster.core.diagnostics.dry_run import DryRun, DryRunSource, DryRunTarget, Outlook
-from myrepetl_dagster.core.diagnostics.report import State
+from myrepetl_dagster.core.diagnostics.report import Check, State
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.mysql.connect import query
 from myrepetl_dagster.core.replication.result import MappingResult
@@ -35,7 +35,8 @@ def dry_run(pipeline: Pipeline) -> tuple[dict[str, Outlook], dict[str, Table]]:
     source = DryRunSource(pipeline.sources["a"], pipeline.limits)
     target = DryRunTarget(pipeline.targets["b"], pipeline.limits)
     try:
-        found = DryRun(pipeline, source, {"b": target}).look(pipeline.mappings)
+        checkpoints = target.control.read_checkpoints([m.name for m in pipeline.mappings])
+        found = DryRun(pipeline, source, {"b": target}).look(pipeline.mappings, checkpoints)
         made = target.control.describe_all([m.target_name for m in pipeline.mappings])
         return {one.mapping.name: one for one in found}, {name.table: table for name, table in made.items()}
     finally:
@@ -249,6 +250,32 @@ def test_nobody_waits_for_a_dry_run(servers: Servers) -> None:
         assert lines(world.pipeline("t"), State.FAILED) == []
         assert time.monotonic() - began_s < 20
     world.run("t")
+
+
+def test_a_source_that_cannot_be_asked(servers: Servers, flavour: Flavour) -> None:
+    """Mappings that nobody could look at are not ok: of a source without its grants they fail, of one that is down they
+    are skipped, as the source's own report is the one that fails.
+    """
+    world = pair(servers, Route(flavour, True, flavour))
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY)")
+    config = world.config({"a.t": {"target_table": "b.t"}})
+    config["sources"]["a"]["user"] = poor = f"poor{world.source_schema}"
+    world.source.execute(
+        f"CREATE USER {poor} IDENTIFIED BY '{PASSWORD}'", f"GRANT SELECT ON {world.source_schema}.* TO {poor}"
+    )
+
+    def of_the_mapping() -> Check:
+        [report] = diagnose(from_dict(config), target="b")
+        return next(check for check in report.checks if check.name == "mapping")
+
+    refused = of_the_mapping()
+    config["sources"]["a"]["port"] = 1
+    down = of_the_mapping()
+
+    assert refused.state is State.FAILED
+    assert "--source a" in refused.found
+    assert "denied" in refused.found
+    assert down.state is State.SKIPPED
 
 
 # ---- targets that take no writes -----------------------------------------------------------------------------

@@ -31,9 +31,12 @@ WRONG = {
 
 
 def refused(pipeline: Pipeline) -> list[tuple[str, str]]:
-    """Each failed check of any connection: its sentence, without the mapping before it, and its remedy."""
+    """Each failed check of any connection: its sentence, without the mapping before it, and its remedy; not that
+    mappings could not be looked at since another check has failed.
+    """
     checks = [check for report in diagnose(pipeline) for check in report.checks if check.name != "tables"]
-    return [(check.found.removeprefix("a.t: "), check.mend) for check in checks if check.state is State.FAILED]
+    failed = [(check.found.removeprefix("a.t: "), check.mend) for check in checks if check.state is State.FAILED]
+    return [(found, mend) for found, mend in failed if "could not be looked at" not in found]
 
 
 @contextlib.contextmanager
@@ -325,6 +328,12 @@ def checkpoint_that_the_log_does_not_hold(world: World) -> dict[str, Any]:
         "UPDATE _myrepetl_checkpoint SET log_file='gone.000001', mariadb_gtid=NULL,"
         " gtid_set=IF(gtid_set IS NULL, NULL, 'aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee:1-9')"
     )
+    return mapped()
+
+
+@refusal()
+def checkpoint_table_that_is_not_ours(world: World) -> dict[str, Any]:
+    world.on_target("CREATE TABLE _myrepetl_checkpoint (mapping INT PRIMARY KEY)")
     return mapped()
 
 
