@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipelines import ROUTES, SOURCES, Interrupted, Pair, call_at, interrupt, pair
+from pipelines import ROUTES, SOURCES, Interrupted, Pair, Route, call_at, interrupt, pair
 from server_farm import Servers
 
 from myrepetl_dagster.core.model.checkpoint import Phase
@@ -474,3 +474,24 @@ def test_a_shorter_key_is_fine_where_spaces_make_no_difference(world: Pair) -> N
     world.on_target("CREATE TABLE t (k VARCHAR(4) COLLATE utf8mb4_bin NOT NULL PRIMARY KEY, v INT)")
     world.run("t")
     assert world.target_rows("t") == [("abc ", 1), ("de", 2)]
+
+
+def test_keys_of_mariadbs_own_types(servers: Servers) -> None:
+    """UUID, INET4 and INET6 keys of MariaDB go into a MySQL table that the run creates: copied, changed, copied again."""
+    world = pair(servers, Route("mariadb", True, "mysql"))
+    values = {
+        "uuid": ["123e4567-e89b-12d3-a456-426614174000", "123E4567-E89B-12D3-A456-426614174001"],
+        "inet6": ["::1", "2001:DB8::ff00:42:8329"],
+        "inet4": ["10.0.0.1", "192.168.1.254"],
+    }
+    for kind, keys in values.items():
+        rows = ", ".join(f"('{key}', {n})" for n, key in enumerate(keys))
+        world.on_source(f"CREATE TABLE {kind}s (k {kind} PRIMARY KEY, v INT)", f"INSERT INTO {kind}s VALUES {rows}")
+    names = " ".join(f"{kind}s" for kind in values)
+    world.run(names)
+    for kind, keys in values.items():
+        world.on_source(f"UPDATE {kind}s SET v = 9 WHERE k = '{keys[1]}'", f"DELETE FROM {kind}s WHERE k = '{keys[0]}'")
+    for again in (False, True):
+        world.run(names, copy_again=again)
+        for kind in values:
+            world.assert_same(f"{kind}s", columns="CAST(k AS CHAR), v")
