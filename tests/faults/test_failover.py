@@ -26,7 +26,7 @@ from servers import Flavour, Server
 from myrepetl_dagster.core.config.pipeline import Endpoint
 from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.limits import Limits
-from myrepetl_dagster.core.mysql.connect import Use
+from myrepetl_dagster.core.mysql.session import Use
 
 connect_module = importlib.import_module("myrepetl_dagster.core.mysql.connect")
 NAME = "primary.test"

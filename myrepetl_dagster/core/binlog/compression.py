@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import zstandard
 
 from ..model.errors import UnsupportedEvent
+from ..values.length_encoding import length_at
 from .event_format import HEADER_BYTES
 
 _SIZE_AT = 9  # of the event, in its header
@@ -21,17 +22,6 @@ _PIECE_BYTES = 256 * 1024
 # MySQL's payload header: fields of (type, length, value), numbers as in the protocol, up to the end mark.
 _END, _SIZE, _COMPRESSION, _UNCOMPRESSED_SIZE = range(4)
 _ZSTD, _UNCOMPRESSED = 0, 255
-
-
-def packed_number(data: bytes | memoryview, at: int) -> tuple[int, int]:
-    """A length-encoded integer of the protocol, and where it ends."""
-    first = data[at]
-    if first < 0xFB:
-        return first, at + 1
-    size = {0xFC: 2, 0xFD: 3, 0xFE: 8}.get(first)
-    if size is None:
-        raise UnsupportedEvent("an event holds a malformed length")
-    return int.from_bytes(data[at + 1 : at + 1 + size], "little"), at + 1 + size
 
 
 def events_of(body: memoryview) -> Iterator[bytes]:
@@ -60,12 +50,12 @@ def events_of(body: memoryview) -> Iterator[bytes]:
 def _payload(body: memoryview) -> tuple[int, memoryview]:
     at, compression = 0, _ZSTD
     while True:
-        field, at = packed_number(body, at)
+        field, at = length_at(body, at)
         if field == _END:
             return compression, body[at:]
-        length, at = packed_number(body, at)
+        length, at = length_at(body, at)
         if field == _COMPRESSION:
-            compression, _ = packed_number(body, at)
+            compression, _ = length_at(body, at)
         at += length
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..model.errors import UnsupportedEvent
 from ..model.tables import Cell, Row
+from ..values.length_encoding import length_at
 from .column_decoders import ColumnDecoder, reading
 from .decoder_codegen import RowEmitter, RowFunction, any_rows, as_cells, as_keys, same_rows
 from .map_columns import TableMap
@@ -94,15 +95,6 @@ def parse_rows_header(body: bytes, event_type: int) -> RowsHeader:
         after=None if event_type in DELETES else bitmaps[-1],
         start=start + size * len(bitmaps),
     )
-
-
-def length_at(data: bytes, at: int) -> tuple[int, int]:
-    """A length-encoded number, and where it ends."""
-    first = data[at]
-    if first < 0xFB:
-        return first, at + 1
-    size = {0xFC: 2, 0xFD: 3, 0xFE: 8}[first] if first in (0xFC, 0xFD, 0xFE) else 0
-    return int.from_bytes(data[at + 1 : at + 1 + size], "little"), at + 1 + size
 
 
 class Decoder:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..model.errors import UnsupportedEvent
 from ..model.tables import TableName
 from ..values.collations import charset_of
+from ..values.length_encoding import length_at
 from .map_columns import BLOBS, MEMBERS, NUMERIC, TEXT, MapColumn, TableMap, Type
 from .missing_metadata import overlay
 
@@ -40,13 +41,8 @@ class _Reader:
 
     def number(self) -> int:
         """A length-encoded integer."""
-        first = self.take(1)[0]
-        if first < 0xFB:
-            return first
-        size = {0xFC: 2, 0xFD: 3, 0xFE: 8}.get(first)
-        if size is None:
-            raise UnsupportedEvent("a table map event holds a malformed length")
-        return int.from_bytes(self.take(size), "little")
+        number, self.pos = length_at(self.data, self.pos)
+        return number
 
     def string(self) -> bytes:
         return self.take(self.number())

@@ -16,8 +16,9 @@ from ..config.pipeline import Endpoint
 from ..model.errors import PrerequisiteError, ReplicationError
 from ..model.limits import Limits
 from ..model.tables import TableName
-from ..mysql.connect import Use, close_quietly, connect, query
+from ..mysql.connect import close_quietly, connect, query
 from ..mysql.errors import translated
+from ..mysql.session import Use
 from ..values.sql import quote_name
 
 _READ_ONLY = 1792  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION

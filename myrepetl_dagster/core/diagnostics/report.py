@@ -12,8 +12,9 @@ from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError
-from ..mysql.connect import ServerInfo, query
+from ..mysql.connect import query
 from ..mysql.errors import translated
+from ..mysql.server_info import ServerInfo
 from ..values.sql import quote_name
 
 CLOCK_SKEW_S_MAX = 5.0

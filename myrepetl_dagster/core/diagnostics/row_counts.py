@@ -11,9 +11,10 @@ from pymysql.connections import Connection
 
 from ..model.errors import ReplicationError, TransientError
 from ..model.tables import TableName
-from ..mysql.connect import Use, close_quietly, connect, query
+from ..mysql.connect import close_quietly, connect, query
 from ..mysql.errors import translated
 from ..mysql.server import Server
+from ..mysql.session import Use
 from ..target.statements import fixed_where_sql
 from ..values.sql import quote_name
 

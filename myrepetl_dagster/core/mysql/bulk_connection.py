@@ -14,7 +14,8 @@ from pymysql.connections import Connection
 from pymysql.constants import COMMAND
 from pymysql.protocol import MysqlPacket
 
-from ..values.bulk_parameters import BLOB, BulkRows, length
+from ..values.bulk_parameters import BLOB, BulkRows
+from ..values.length_encoding import encoded_length
 from .protocol import send_statement
 
 # Of the greeting, after the server's version and its end: where the capabilities' two halves and MariaDB's own are.
@@ -78,7 +79,7 @@ class BulkConnection(Connection):  # type: ignore[misc, type-arg, unused-ignore]
         head = _EXECUTE.pack(self._prepared(sql), 0, 1) + no_nulls + types_follow
         pieces = [head + bytes([BLOB, 0]) * len(values)]
         for value in values:
-            pieces += (length(len(value)), value)
+            pieces += (encoded_length(len(value)), value)
         send_statement(self, pieces, sum(map(len, pieces)), COMMAND.COM_STMT_EXECUTE)
 
     def _prepared(self, sql: bytes) -> int:

@@ -17,7 +17,9 @@ from pymysql.connections import Connection
 from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError, TransientError
 from ..model.limits import Limits
-from .connect import ServerInfo, Use, close_quietly, connect, query
+from .connect import close_quietly, connect, query
+from .server_info import ServerInfo
+from .session import Use
 
 _KILL_TIMEOUT_S = 3.0
 

@@ -14,10 +14,12 @@ from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError, TransientError
 from ..model.limits import Limits
 from ..model.tables import Table, TableName
-from .connect import ServerInfo, Use, close_quietly, server_info
+from .connect import close_quietly
 from .connections import Connections
 from .describe import describe, describe_all
 from .errors import translated
+from .server_info import ServerInfo, server_info
+from .session import Use
 
 
 @dataclass(frozen=True, slots=True)

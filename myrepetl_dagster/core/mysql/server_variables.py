@@ -6,7 +6,8 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from .connect import ServerInfo, query
+from .connect import query
+from .server_info import ServerInfo
 
 
 def variables(control: Connection[Any], *names: str) -> dict[str, str]:

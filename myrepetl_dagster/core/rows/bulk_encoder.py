@@ -18,8 +18,9 @@ from ..binlog.column_decoders import ColumnDecoder
 from ..binlog.decoder_codegen import RowEmitter
 from ..binlog.map_columns import TableMap
 from ..model.tables import Cell, Column
-from ..values.bulk_parameters import _SHORT, _SHORT_MAX, _VALUE, BLOB, DECIMAL, NULL_PARAMETER, TEXT, parameter
+from ..values.bulk_parameters import _SHORT, _VALUE, BLOB, DECIMAL, NULL_PARAMETER, TEXT, parameter
 from ..values.cells import TEMPORAL_TYPES, decode_text
+from ..values.length_encoding import NULL
 from .literal_codegen import Form, Made
 
 _UNSIGNED = 0x80
@@ -156,8 +157,8 @@ def _elements(column: Column, cell: str, names: dict[str, Any]) -> list[str]:
     if column.type == "decimal" or column.type in TEMPORAL_TYPES:
         return [f"SHORT[len(x := {cell})]", "x.encode()"]
     if column.charset == "latin1":  # MariaDB's default; mostly ASCII
-        return [f"(SHORT[len(x)] + x if len(x := {cell}) < {_SHORT_MAX + 1} and x.isascii() else long(utf8(x)))"]
-    return [f"(SHORT[len(x)] + x if len(x := {cell}) < {_SHORT_MAX + 1} else long(x))"]
+        return [f"(SHORT[len(x)] + x if len(x := {cell}) < {NULL} and x.isascii() else long(utf8(x)))"]
+    return [f"(SHORT[len(x)] + x if len(x := {cell}) < {NULL} else long(x))"]
 
 
 def _utf8(value: bytes) -> bytes:

@@ -23,10 +23,11 @@ from pybase64 import b64encode
 from ..binlog.event_format import HEADER
 from ..binlog.map_columns import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
 from ..binlog.missing_metadata import fits
-from ..binlog.rows_event import ImageKey, length_at
+from ..binlog.rows_event import ImageKey
 from ..model.limits import LONG_BYTES
 from ..model.tables import Column, TableName
 from ..plan.table_plan import TablePlan
+from ..values.length_encoding import encoded_length, length_at
 
 _FORMAT_DESCRIPTION, _TABLE_MAP = 15, 19
 _TABLE_ID = 1
@@ -94,7 +95,7 @@ class RowChanges:
         pool, each page is read and written once, however many of its rows have changed.
         """
         form = self.form
-        extra = _EXTRA[mariadb] + _length(form.width)
+        extra = _EXTRA[mariadb] + encoded_length(form.width)
         heads = _ROWS_HEADER + extra, _LAST_ROWS_HEADER + extra
         names = b"".join(bytes([len(name)]) + name + b"\0" for name in (table.schema.encode(), table.table.encode()))
         table_map = _event(_TABLE_MAP, _POST_HEADER + names + form.columns)
@@ -215,10 +216,6 @@ def _columns(raw: bytes) -> bytes:
     at += width
     size, at = length_at(raw, at)
     return raw[begin : at + size + (width + 7) // 8]
-
-
-def _length(number: int) -> bytes:
-    return bytes([number]) if number < 0xFB else b"\xfc" + number.to_bytes(2, "little")
 
 
 def description_sql(*, mariadb: bool) -> bytes:

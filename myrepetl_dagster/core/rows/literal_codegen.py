@@ -13,7 +13,7 @@ from typing import Any
 from ..binlog.decoder_codegen import RowEmitter
 from ..model.tables import Cell, Column, Row
 from ..values.cells import INTEGER_TYPES, TEMPORAL_TYPES
-from ..values.literals import literal_of
+from ..values.literals import QUOTABLE_CHARSETS, literal_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,6 @@ class Made:
 LiteralRow = tuple[str, ...]
 Writer = Callable[[Row], str]
 Form = Column | str | Callable[[Any], str] | Made
-
-_QUOTED = frozenset({"utf8mb4", "utf8mb3", "latin1", "ascii", "binary"})
 
 
 def row_writer(columns: Sequence[Column | Writer], indexes: Sequence[int]) -> Callable[[Row], LiteralRow]:
@@ -87,7 +85,7 @@ def _text_part(
             return "%s", cell
         if column.type in TEMPORAL_TYPES:
             return "'%s'", cell
-        if column.type in ("text", "blob") and column.charset in _QUOTED:
+        if column.type in ("text", "blob") and column.charset in QUOTABLE_CHARSETS:
             names["slashed"] = _slashed
             plain = f"x.decode('latin-1') if b\"'\" not in (x := {cell}) and b'\\\\' not in x else slashed(x)"
             return f"_{column.charset}'%s'", f"({plain})"
@@ -108,7 +106,7 @@ def _part(number: int, column: Column | Writer, at: int, names: dict[str, object
     if column.type in TEMPORAL_TYPES:
         return f"({value}f\"'{{c}}'\")"
     charset = column.charset
-    if column.type in ("text", "blob") and charset in _QUOTED:
+    if column.type in ("text", "blob") and charset in QUOTABLE_CHARSETS:
         # The two replacements are rarely needed, and looking is cheaper than doing.
         plain = f"f\"_{charset}'{{c.decode('latin-1')}}'\""
         names["escaped"] = _escaped

@@ -22,11 +22,12 @@ from ..config.pipeline import Endpoint
 from ..model.gtid import GtidSet
 from ..model.limits import Limits
 from ..model.position import Position
-from ..mysql.connect import ServerInfo, Use, close_quietly, parameters, query
+from ..mysql.connect import close_quietly, parameters, query
 from ..mysql.connections import Connections
 from ..mysql.errors import translated
 from ..mysql.protocol import packet_batches
-from ..mysql.session import heartbeat_s
+from ..mysql.server_info import ServerInfo
+from ..mysql.session import Use, heartbeat_s
 
 _COM_BINLOG_DUMP_GTID = 0x1E
 _NON_BLOCKING, _THROUGH_GTID = 0x01, 0x04

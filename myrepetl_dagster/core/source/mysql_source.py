@@ -16,10 +16,11 @@ from ..config.pipeline import Endpoint
 from ..model.limits import Limits
 from ..model.position import Position
 from ..model.tables import Column, Row, Table, TableName
-from ..mysql.connect import Use, close_quietly, query
+from ..mysql.connect import close_quietly, query
 from ..mysql.connections import Connections
 from ..mysql.describe import columns_of
 from ..mysql.protocol import row_packets
+from ..mysql.session import Use
 from ..plan.table_plan import TablePlan
 from ..values.sql import keys_condition, quote_name
 from . import snapshot_reader

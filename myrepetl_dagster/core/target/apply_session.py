@@ -15,9 +15,10 @@ from pymysql.connections import Connection
 
 from ..model.errors import RowRejected
 from ..mysql.bulk_connection import EXECUTE_HEAD_BYTES, BulkConnection
-from ..mysql.connect import Use, close_quietly, query
+from ..mysql.connect import close_quietly, query
 from ..mysql.protocol import send_statement
 from ..mysql.server import PING_AFTER_IDLE_S, Server
+from ..mysql.session import Use
 from ..values.bulk_parameters import BulkRows
 
 _KILL_TIMEOUT_S = 3.0

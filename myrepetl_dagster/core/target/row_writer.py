@@ -12,8 +12,7 @@ from itertools import chain, groupby
 from ..model.errors import ReplicationError, RowRejected
 from ..model.limits import LONG_BYTES
 from ..mysql.bulk_connection import BULK_HEAD_BYTES
-from ..mysql.connect import Use
-from ..mysql.session import lax_apply_mode, sql_mode
+from ..mysql.session import Use, lax_apply_mode, sql_mode
 from ..plan.table_plan import TablePlan, UniqueKeys
 from ..rows.literal_codegen import LiteralRow
 from ..rows.pending_rows import LiteralKey, Mutation, Rendered

@@ -18,7 +18,7 @@ from .json_literals import json_literal
 Literal = Callable[[Any], str]
 # Character sets whose bytes may stand in a quoted literal as they are. In the others (sjis, gbk, utf16 …)
 # a byte may look like a quote or a backslash, or the whole is no text for a scanner: they go as hex.
-_QUOTABLE = frozenset({"utf8mb4", "utf8mb3", "latin1", "ascii", "binary"})
+QUOTABLE_CHARSETS = frozenset({"utf8mb4", "utf8mb3", "latin1", "ascii", "binary"})
 # An ENUM's error value, for an ENUM. No strict mode lets it pass: `row_writer.py` knows it by this text, which no
 # other value has.
 ENUM_ERROR = "(0)"
@@ -48,7 +48,7 @@ def literal_of(column: Column | None) -> Literal:
     if column.type == "enum":
         label = literal_of(replace(column, type="char"))
         return lambda cell: ENUM_ERROR if cell == 0 else label(cell)
-    if charset in _QUOTABLE:
+    if charset in QUOTABLE_CHARSETS:
         return _quoted(f"_{charset}")
     return lambda cell: "NULL" if cell is None else f"_{charset} x'{cell.hex()}'"
 

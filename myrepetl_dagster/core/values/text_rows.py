@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from ..model.limits import LONG_BYTES
 from ..model.tables import Column
 from .cells import cell_from_text
+from .length_encoding import LENGTH_BYTES, NULL
 from .literals import literal_of
-
-NULL = 0xFB
 
 
 def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
@@ -37,9 +36,6 @@ def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
             found.append(packet[at : at + length])
         at += length
     return found
-
-
-LENGTH_BYTES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 
 
 def key_reader(columns: Sequence[Column], places: Sequence[int], skip: int) -> Callable[[bytes], tuple[str, ...]]:

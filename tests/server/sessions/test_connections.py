@@ -23,7 +23,8 @@ from myrepetl_dagster.core.model.errors import PrerequisiteError, SourceLost, Ta
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.mysql import server as server_module
-from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
+from myrepetl_dagster.core.mysql.connect import close_quietly, connect, query
+from myrepetl_dagster.core.mysql.session import Use
 from myrepetl_dagster.core.source.binlog_stream import LogStream
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget

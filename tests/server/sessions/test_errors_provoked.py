@@ -38,9 +38,10 @@ from myrepetl_dagster.core.model.errors import (
 )
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.position import Position
-from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, parameters, query
+from myrepetl_dagster.core.mysql.connect import close_quietly, connect, parameters, query
 from myrepetl_dagster.core.mysql.error_codes import ERROR_CODES, ErrorClass, classify
 from myrepetl_dagster.core.mysql.errors import translate, translated
+from myrepetl_dagster.core.mysql.session import Use
 from myrepetl_dagster.core.source.binlog_stream import LogStream
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 

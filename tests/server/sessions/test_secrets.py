@@ -26,7 +26,8 @@ from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.diagnostics.status import status
 from myrepetl_dagster.core.model.errors import ReplicationError, SourceLost
 from myrepetl_dagster.core.model.limits import Limits
-from myrepetl_dagster.core.mysql.connect import Use, parameters
+from myrepetl_dagster.core.mysql.connect import parameters
+from myrepetl_dagster.core.mysql.session import Use
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -15,7 +15,8 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import Endpoint, Pipeline
 from myrepetl_dagster.core.model.errors import PrerequisiteError, RowRejected, SourceLost
 from myrepetl_dagster.core.model.limits import Limits
-from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
+from myrepetl_dagster.core.mysql.connect import close_quietly, connect, query
+from myrepetl_dagster.core.mysql.session import Use
 from myrepetl_dagster.core.source.binlog_stream import LogStream
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 from myrepetl_dagster.core.target.control import TargetControl

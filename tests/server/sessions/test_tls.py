@@ -22,7 +22,8 @@ from servers import Flavour, Server
 from myrepetl_dagster.core.config.pipeline import Endpoint, Secret
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SourceLost
 from myrepetl_dagster.core.model.limits import Limits
-from myrepetl_dagster.core.mysql.connect import Use, close_quietly, connect, query
+from myrepetl_dagster.core.mysql.connect import close_quietly, connect, query
+from myrepetl_dagster.core.mysql.session import Use
 
 LIMITS = Limits(connect_timeout_s=5.0)
 

@@ -24,9 +24,9 @@ from ...source.snapshot_reader import Relation, whole_value
 from ...transforms.pushdown import condition_sql, transformed_sql, unsure_sql
 from ...values.bulk_parameters import BLOB, DECIMAL, NULL_PARAMETER, TEXT, BulkRows, parameter
 from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, from_python
+from ...values.length_encoding import LENGTH_BYTES, NULL
 from ...values.literals import any_literal
 from ...values.sql import sql_name
-from ...values.text_rows import LENGTH_BYTES, NULL
 from .rendered_literals import float_text
 from .window_select import CannotTake, TakenRows
 
