@@ -37,11 +37,12 @@ class MySQLResource(dg.ConfigurableResource[Any]):
     _server: Any = PrivateAttr(default=None)  # Server | None
 
     def pipeline(self) -> Pipeline:
-        """The pipeline, read anew: a run sees the file and the environment as they are then."""
+        """The pipeline. It is read each time, so that a run sees the file and the environment as they are then."""
         return load(self.pipeline_file)
 
     @property
     def endpoint(self) -> Endpoint:
+        """The connection as the pipeline describes it."""
         return self._endpoint(self.pipeline())
 
     def dataframe(self, query_or_table: str, parameters: Sequence[Any] = ()) -> pandas.DataFrame:

@@ -60,9 +60,9 @@ class DryRunControl(TargetControl):
 
     @property
     def control(self) -> Connection[Any]:
-        opened = self._opened
+        times_opened = self._times_opened
         connection = super().control
-        if self._opened > opened:
+        if self._times_opened > times_opened:
             with self.doing():
                 query(connection, _READ_ONLY_SQL)
         return connection

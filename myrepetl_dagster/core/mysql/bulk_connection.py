@@ -1,7 +1,7 @@
-"""MariaDB's bulk execution over a PyMySQL connection, which does not know it. I/O on one connection.
+"""MariaDB's bulk execution and prepared statements over a PyMySQL connection, which has neither. I/O on one connection.
 
-The server offers it in bits of its greeting that MySQL leaves empty, to clients that answer there in turn:
-https://mariadb.com/kb/en/connection/#capabilities
+The server offers bulk execution in bits of its greeting that MySQL leaves empty, and a client asks for it in the same
+bits of its response: https://mariadb.com/kb/en/connection/#capabilities
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from ..values.bulk_parameters import BLOB, BulkRows
 from ..values.length_encoding import encoded_length
 from .protocol import send_statement
 
-# Of the greeting, after the server's version and its end: where the capabilities' two halves and MariaDB's own are.
-_LOW_AT, _OWN_AT = 13, 27
-_IS_MYSQL = 1  # a capability: MariaDB's own ones are not looked at
-_BULK = 1 << 2
-_RESPONSE = struct.Struct("<IIB19sI")  # how a client's answer begins: capabilities, packet size, character set, own
-_BULK_EXECUTE = 0xFA
+# Places in the greeting, counted from the end of the server's version: the lowest capabilities, and MariaDB's own.
+_CAPABILITIES_AT, _MARIADB_CAPABILITIES_AT = 13, 27
+_IS_MYSQL = 1  # a capability; if it is set, MariaDB's own capabilities mean nothing
+_BULK = 1 << 2  # one of MariaDB's own
+# A client's response begins with: capabilities, packet size, character set, empty bytes, MariaDB's own capabilities.
+_RESPONSE = struct.Struct("<IIB19sI")
+_BULK_EXECUTE = 0xFA  # a command
 _SEND_TYPES = 128
-BULK_HEAD_BYTES = 6  # of an execution, before the parameters' types
-EXECUTE_HEAD_BYTES = 32  # and more, of an execution with few parameters
+BULK_HEAD_BYTES = 6  # a bulk execution's bytes before the parameters' types
+EXECUTE_HEAD_BYTES = 32  # more than an execution has beside the bytes of two parameters
 _EXECUTE = struct.Struct("<IBI")  # the statement, no cursor, once
-_STATEMENTS_MAX = 256  # prepared at the same time, by one connection
+_STATEMENTS_MAX = 256  # prepared at the same time on one connection
 
 
 class BulkConnection(Connection):  # type: ignore[misc, type-arg, unused-ignore]
-    """A connection to a MariaDB server that asks for bulk execution; `takes_bulk` tells whether it has it."""
+    """A connection to a MariaDB server that asks for bulk execution."""
 
-    takes_bulk = False
+    takes_bulk = False  # whether the server offers it
     _greeting: bytes | None = None
     _answered = False
 
@@ -53,15 +54,18 @@ class BulkConnection(Connection):  # type: ignore[misc, type-arg, unused-ignore]
 
     def write_packet(self, payload: bytes) -> None:
         if self.takes_bulk and not self._answered:
-            payload = _asking(payload)
+            payload = _asking_for_bulk(payload)
         super().write_packet(payload)
 
     # ---- statements ----
     def bulk(self, sql: bytes, rows: BulkRows, start: int, end: int) -> None:
-        """Execute a statement with some of the rows as its parameters.
+        """Execute a statement with the parameters of some rows.
+
+        Args:
+            start, end: which of the rows.
 
         Raises:
-            pymysql.err.MySQLError: the server refuses it; what it did is undone.
+            pymysql.err.MySQLError: the server refuses it. Nothing of it is left.
         """
         statement = self._prepared(sql)
         head = struct.pack("<IH", statement, _SEND_TYPES) + rows.types
@@ -70,7 +74,7 @@ class BulkConnection(Connection):  # type: ignore[misc, type-arg, unused-ignore]
         self._read_query_result()
 
     def execute(self, sql: bytes, values: Sequence[bytes]) -> None:
-        """Execute a statement once with strings of bytes as its parameters.
+        """Execute a statement once, with byte strings as its parameters.
 
         Raises:
             pymysql.err.MySQLError: the server refuses it.
@@ -83,36 +87,37 @@ class BulkConnection(Connection):  # type: ignore[misc, type-arg, unused-ignore]
         send_statement(self, pieces, sum(map(len, pieces)), COMMAND.COM_STMT_EXECUTE)
 
     def _prepared(self, sql: bytes) -> int:
-        known: dict[bytes, int] = self.__dict__.setdefault("_statements", {})
-        if sql in known:
-            return known[sql]
-        if len(known) >= _STATEMENTS_MAX:
-            for statement in known.values():
-                self._execute_command(COMMAND.COM_STMT_CLOSE, struct.pack("<I", statement))  # it has no answer
-            known.clear()
+        prepared: dict[bytes, int] = self.__dict__.setdefault("_statements", {})
+        if sql in prepared:
+            return prepared[sql]
+        if len(prepared) >= _STATEMENTS_MAX:
+            for statement in prepared.values():
+                self._execute_command(COMMAND.COM_STMT_CLOSE, struct.pack("<I", statement))  # has no answer
+            prepared.clear()
         self._result = None
         self._execute_command(COMMAND.COM_STMT_PREPARE, sql)
-        _, found, columns, parameters = struct.unpack_from("<BIHH", self._read_packet().get_all_data())
+        _, statement, columns, parameters = struct.unpack_from("<BIHH", self._read_packet().get_all_data())
         for count in (parameters, columns):
             for _ in range(count + 1 if count else 0):  # the definitions, and their end
                 self._read_packet()
-        known[sql] = found
-        return int(found)
+        prepared[sql] = statement
+        return int(statement)
 
 
 def _offers_bulk(greeting: bytes) -> bool:
-    at = greeting.index(b"\0", 1) + 1  # behind protocol and version
-    if len(greeting) < at + _OWN_AT + 4 or greeting[at + _LOW_AT] & _IS_MYSQL:
+    at = greeting.index(b"\0", 1) + 1  # after the protocol's number and the version
+    own_at = at + _MARIADB_CAPABILITIES_AT
+    if len(greeting) < own_at + 4 or greeting[at + _CAPABILITIES_AT] & _IS_MYSQL:
         return False
-    return bool(int.from_bytes(greeting[at + _OWN_AT : at + _OWN_AT + 4], "little") & _BULK)
+    return bool(int.from_bytes(greeting[own_at : own_at + 4], "little") & _BULK)
 
 
-def _asking(payload: bytes) -> bytes:
-    """A client's answer to the greeting, that asks for bulk execution; anything else as it is."""
+def _asking_for_bulk(payload: bytes) -> bytes:
+    """A client's response to the greeting, changed so that it asks for bulk execution; other packets as they are."""
     if len(payload) < _RESPONSE.size:
         return payload
     capabilities, packet_size, charset, empty, own = _RESPONSE.unpack_from(payload)
     if any(empty) or own or not capabilities & _IS_MYSQL:
         return payload
-    asked = _RESPONSE.pack(capabilities & ~_IS_MYSQL, packet_size, charset, empty, _BULK)
-    return asked + payload[_RESPONSE.size :]
+    head = _RESPONSE.pack(capabilities & ~_IS_MYSQL, packet_size, charset, empty, _BULK)
+    return head + payload[_RESPONSE.size :]

@@ -1,7 +1,4 @@
-"""Tables as a server describes them, and the definition of a target table that does not exist yet.
-
-Reads information_schema; writes nothing.
-"""
+"""Tables as a server describes them: columns, keys, character sets. Reads information_schema, writes nothing."""
 
 from __future__ import annotations
 
@@ -16,18 +13,18 @@ from .connect import query
 
 _TEXT_TYPES = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
 _BYTE_TYPES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
-# Character sets in which printable ASCII is itself.
+# Character sets whose bytes for ASCII characters are not those of ASCII.
 _NOT_ASCII = frozenset({"ucs2", "utf16", "utf16le", "utf32", "swe7"})
 
 
 def describe(connection: Connection[Any], name: TableName) -> Table | None:
-    """A table's columns and keys as they are now, or None where there is no such table (or no right)."""
+    """A table's columns and keys as they are now; None if there is no such table, or no right to see it."""
     return _described(connection, name.schema, [name.table]).get(name)
 
 
 def describe_all(connection: Connection[Any], names: Iterable[TableName]) -> dict[TableName, Table]:
-    """Those of the tables that there are, by the same few questions for any number of them."""
-    # Names that differ in case only are one to MariaDB's list of tables: they are asked for in turns.
+    """Those of the tables that there are. The number of questions does not grow with the number of tables."""
+    # MariaDB's list of tables takes names that differ only in case for one, so each of them gets a round of its own.
     rounds: dict[tuple[str, int], dict[str, str]] = {}
     for name in dict.fromkeys(names):
         number = 0
@@ -42,7 +39,7 @@ def describe_all(connection: Connection[Any], names: Iterable[TableName]) -> dic
 
 
 def columns_of(connection: Connection[Any], name: TableName) -> tuple[Column, ...]:
-    """A table's columns alone; () where there is no such table."""
+    """A table's columns; () if there is no such table."""
     rows = _column_rows(connection, name.schema, [name.table])
     return tuple(_column(connection, row) for row in rows.get(name.table, ()))
 
@@ -64,20 +61,20 @@ def _described(connection: Connection[Any], schema: str, tables: Sequence[str]) 
 
 
 def _by_table(
-    connection: Connection[Any], what: str, schema: str, tables: Sequence[str]
+    connection: Connection[Any], sql: str, schema: str, tables: Sequence[str]
 ) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of a statement about tables, under the names that were asked for.
+    """The rows of a statement about tables, by the names that were asked for.
 
     Args:
-        what: with `{where}` in it; its first column is the table's name.
+        sql: has `{where}` in it, and its first column is the table's name.
     """
     where = f"table_schema=%s AND table_name IN ({', '.join(['%s'] * len(tables))})"
-    spelled: dict[str, list[tuple[Any, ...]]] = {}
-    for table, *row in query(connection, what.format(where=where), (schema, *tables)):
-        spelled.setdefault(table, []).append(tuple(row))
-    # A server may spell a name otherwise; or hold two that differ in nothing but case, and give both for one.
-    otherwise = {table.casefold(): rows for table, rows in spelled.items()}
-    found = {name: spelled.get(name) or otherwise.get(name.casefold(), []) for name in tables}
+    as_spelled: dict[str, list[tuple[Any, ...]]] = {}
+    for table, *row in query(connection, sql.format(where=where), (schema, *tables)):
+        as_spelled.setdefault(table, []).append(tuple(row))
+    # A server may spell a name with other letter cases. Or it has two names that differ only in case, and gives both.
+    any_case = {table.casefold(): rows for table, rows in as_spelled.items()}
+    found = {name: as_spelled.get(name) or any_case.get(name.casefold(), []) for name in tables}
     return {name: rows for name, rows in found.items() if rows}
 
 
@@ -92,7 +89,7 @@ def _default_charsets(connection: Connection[Any], schema: str, tables: Sequence
 
 def _column_rows(connection: Connection[Any], schema: str, tables: Sequence[str]) -> dict[str, list[tuple[Any, ...]]]:
     srid = "srs_id" if _tells_srid(connection) else "NULL"
-    # CAST: MySQL keeps the types of some of these in LONGTEXT or BLOB, which arrive as bytes.
+    # CAST: some of these are LONGTEXT or BLOB on MySQL, which arrive as bytes.
     sql = (
         "SELECT table_name, column_name, LOWER(data_type), CAST(column_type AS CHAR), character_set_name,"
         f" collation_name, is_nullable, extra, CAST(generation_expression AS CHAR), {srid}"
@@ -105,7 +102,7 @@ _TELLS_SRID: dict[tuple[Any, ...], bool] = {}
 
 
 def _tells_srid(connection: Connection[Any]) -> bool:
-    """Whether the server has this column, asked once for each address and version."""
+    """Whether the server's list of columns has SRS_ID. It is asked once for each address and version."""
     server = (connection.host, connection.port, connection.unix_socket, connection.get_server_info())
     if server not in _TELLS_SRID:
         sql = (
@@ -142,7 +139,7 @@ def _column(connection: Connection[Any], row: tuple[Any, ...]) -> Column:
 
 
 def _members(connection: Connection[Any], column_type: str, charset: str | None) -> list[bytes]:
-    """The labels of an ENUM or SET as the column's character set spells them."""
+    """The labels of an ENUM or SET, as bytes of the column's character set."""
     labels = [label.replace("''", "'") for label in re.findall(r"'((?:[^']|'')*)'", column_type)]
     if charset in ("utf8mb4", "utf8mb3", None):
         return [label.encode() for label in labels]
@@ -153,7 +150,7 @@ def _members(connection: Connection[Any], column_type: str, charset: str | None)
 
 
 def _keys(connection: Connection[Any], schema: str, tables: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Unique keys of each table, primary included. A prefix or an expression is named so that it equals no column."""
+    """The unique keys of each table, with the primary key. A prefix or an expression gets a name that no column has."""
     sql = (
         "SELECT table_name, index_name, column_name, sub_part FROM information_schema.statistics"
         " WHERE {where} AND non_unique=0 ORDER BY table_name, index_name, seq_in_index"
@@ -171,7 +168,7 @@ _MARIADB_ONLY = {"uuid": "char(36)", "inet6": "varchar(39)", "inet4": "varchar(1
 
 
 def known_collations(connection: Connection[Any]) -> frozenset[str]:
-    """Full names of the collations that a server has."""
+    """The full names of the collations that a server has."""
     names = {row[0] for row in query(connection, "SHOW COLLATION")}
-    # MariaDB lists its newest ones without their character set, usable under the full name.
-    return frozenset(n for name in names for n in (name, f"utf8mb4_{name}") if isinstance(n, str))
+    # MariaDB lists its newest collations without their character set. They are used by their full names.
+    return frozenset(full for name in names for full in (name, f"utf8mb4_{name}") if isinstance(full, str))

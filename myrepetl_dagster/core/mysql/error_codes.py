@@ -1,8 +1,8 @@
-"""What each error number means for a replication: one table, the only place where it is decided.
+"""What each error number means for a replication. It is decided in this one table.
 
-Numbers and symbols are those of the MySQL 9 and MariaDB 11 error references. Exception classes tell
-nothing (PyMySQL raises OperationalError for nearly every number), message texts are translated and
-change; so the number decides, and the text only where one number has several meanings (1236, 1290, 1030 …).
+Numbers and symbols are those of the MySQL 9 and MariaDB 11 error references. Exception classes tell nothing: PyMySQL
+raises OperationalError for nearly every number. Message texts are translated, and they change. So the number decides,
+and the text only where one number has several meanings (1236, 1290, 1030 …).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pymysql import err
 
 
 class ErrorClass(StrEnum):
+    """What has to happen after an error."""
+
     TRANSIENT = "transient"  # the connection is usable; replay the transaction
     NEW_CONNECTION = "new connection"  # discard the connection, start from the checkpoint
     AMBIGUOUS_COMMIT = "ambiguous commit"  # as above; a COMMIT under way may have taken effect
@@ -112,7 +114,7 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (3675, "ER_DISK_FULL_NOWAIT", _T, _DISK),
     (3, "EE_WRITE", _T, _DISK),
     (20, "EE_DISK_FULL", _T, _DISK),
-    # These hold the system's errno, which is 28 where there is no space (see `classify`).
+    # The texts of these hold the system's errno, which is 28 if the disk is full (see `classify`).
     (1, "EE_CANTCREATEFILE", _X, _FILES),
     (1004, "ER_CANT_CREATE_FILE", _X, _FILES),
     (1005, "ER_CANT_CREATE_TABLE", _X, _FILES),
@@ -218,19 +220,19 @@ _DEFECT = "This is a defect of myrepetl_dagster or of PyMySQL: report it with th
 _ENCRYPT = "Use TLS or a unix socket, or install the package `cryptography`."
 _AUTHENTICATION = "The account's authentication plugin is not supported."
 
-# What the driver raises without a number: (exception class, part of its text, symbol, class, hint), the first that
-# fits. A broken connection has many names; what the driver was asked wrongly no new connection mends.
+# Exceptions that the driver raises without a number: (exception class, part of its text, symbol, class, hint).
+# The first row that fits counts. A broken connection shows in many ways. No new connection mends a wrong call.
 _WITHOUT_NUMBER: tuple[tuple[type[BaseException], str, str, ErrorClass, str], ...] = (
     (UnicodeError, "", "text that is not in its character set", _X, _DEFECT),
     (RuntimeError, "cryptography", "the password cannot be sent safely", _X, _ENCRYPT),
     (err.InterfaceError, "", _UNUSABLE, _A, ""),
     (err.InternalError, "packet sequence", _UNUSABLE, _A, ""),
-    (err.OperationalError, "", "the login failed", _X, _AUTHENTICATION),  # the others have numbers
+    (err.OperationalError, "", "the login failed", _X, _AUTHENTICATION),  # all others have numbers
     (err.Error, "already closed", _UNUSABLE, _A, ""),
-    (OSError, "", _UNUSABLE, _A, ""),  # a closed socket, a broken pipe, a time-out, TLS that ends
+    (OSError, "", _UNUSABLE, _A, ""),  # a closed socket, a broken pipe, a timeout, the end of TLS
     (EOFError, "", _UNUSABLE, _A, ""),
     (ValueError, "closed file", _UNUSABLE, _A, ""),
-    (AttributeError, "'NoneType'", _UNUSABLE, _A, ""),  # the socket, once it is closed
+    (AttributeError, "'NoneType'", _UNUSABLE, _A, ""),  # the socket is None once it is closed
     (IndexError, "", _UNUSABLE, _A, ""),  # a packet that is too short, or not of this protocol
     (struct.error, "unpack", _UNUSABLE, _A, ""),
     (AssertionError, "result length", _UNUSABLE, _A, ""),
@@ -245,7 +247,7 @@ _ENGINE_READ_ONLY = re.compile(r"errno:? 165\b", re.IGNORECASE)
 
 
 def classify_without_number(error: BaseException) -> ErrorCode:
-    """The meaning of a driver's exception that has no number; one that is not known is nobody's to retry."""
+    """The meaning of a driver's exception without a number. An unknown one is not retried."""
     text = str(error).lower()
     for kind, part, symbol, error_class, hint in _WITHOUT_NUMBER:
         if isinstance(error, kind) and part.lower() in text:
@@ -254,7 +256,11 @@ def classify_without_number(error: BaseException) -> ErrorCode:
 
 
 def classify(code: int, text: str = "") -> ErrorCode:
-    """The meaning of an error number; `text` is looked at only where the number is ambiguous."""
+    """The meaning of an error number.
+
+    Args:
+        text: looked at only if the number has several meanings.
+    """
     known = ERROR_CODES.get(code)
     if known is None:
         hint = "This number is not in the table of known errors; it is not retried."

@@ -1,4 +1,4 @@
-"""The driver's errors become ours, by number. Nothing else translates them."""
+"""The driver's errors become ours, by their numbers (`error_codes.py`). Only this module translates them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,19 @@ from .error_codes import ErrorClass, classify, classify_without_number
 
 @contextmanager
 def translated(endpoint: Endpoint, doing: str = "") -> Iterator[None]:
-    """Turn the driver's errors into ours, most specific first."""
+    """Turn the driver's errors into ours.
+
+    Args:
+        doing: what is done, for the error's message.
+    """
     try:
         yield
     except pymysql.MySQLError as error:
         ours = translate(error, endpoint, doing)
         ours.operation = doing
-        # The text of the driver's error would be in every traceback, and may quote the refused row.
+        # With `from error` the driver's text would be in every traceback, and it may quote the refused row.
         raise ours from None if _may_quote_values(ours, endpoint) else error
-    except Exception as error:  # PyMySQL raises nearly anything; what is not from there passes as it is
+    except Exception as error:  # PyMySQL raises nearly anything; other errors pass as they are
         if not _from_driver(error):
             raise
         ours = translate(error, endpoint, doing)
@@ -43,7 +47,7 @@ def translated(endpoint: Endpoint, doing: str = "") -> Iterator[None]:
 
 
 def _from_driver(error: BaseException) -> bool:
-    """Whether PyMySQL raised it: a closed file, a socket error, a missing crypto library, a mistake in a call."""
+    """Whether PyMySQL or a socket raised it: a closed file, a missing crypto library, a mistake in a call."""
     if isinstance(error, ReplicationError):
         return False
     traceback = error.__traceback__
@@ -55,11 +59,11 @@ def _from_driver(error: BaseException) -> bool:
     return isinstance(error, (OSError, EOFError)) or "pymysql" in file or file.endswith(("socket.py", "ssl.py"))
 
 
-# Server texts may quote values ("Duplicate entry '…'", "near '…'"); of a refused row only the column's name
-# is kept.
+# A server's text may quote values ("Duplicate entry '…'", "near '…'"). From the text about a refused row, only the
+# column's name is kept.
 _COLUMN_IN_TEXT = re.compile(r"(?:for )?column '([^']+)'", re.IGNORECASE)
 _SYNTAX = frozenset({1064, 1149})
-# What the modes that a pipeline file may add refuse: wrong dates, division by zero.
+# Errors that only an sql_mode of the pipeline file raises: wrong dates, division by zero.
 _BY_MODE = frozenset({1292, 1365, 1411})
 
 
@@ -73,10 +77,10 @@ def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> Repl
     lost = SourceLost if endpoint.role == "source" else TargetLost
     code, text = _code_and_text(error)
     if code == 0:
-        # Where the connection is broken its state is unknown, and the outcome of what was under way too.
+        # If the connection is broken, its state is unknown, and so is the outcome of the statement under way.
         numberless = classify_without_number(error)
         broken = numberless.error_class is ErrorClass.AMBIGUOUS_COMMIT
-        # Of an unknown error's text nobody knows what it quotes.
+        # The text of an unknown error is left out: nobody knows what it quotes.
         said = f"{type(error).__name__}: {text}" if broken else type(error).__name__
         return (lost if broken else PrerequisiteError)(f"{where}: {numberless.symbol} ({said})", hint=numberless.hint)
     known = classify(code, text)
@@ -106,7 +110,10 @@ def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> Repl
 
 
 def _code_and_text(error: BaseException) -> tuple[int, str]:
-    """The number that tells most. PyMySQL gives 2003 for whatever goes wrong while it connects."""
+    """The error's number and text; 0 if it has no number.
+
+    PyMySQL gives 2003 for everything that goes wrong while it connects, so the original exception is looked at first.
+    """
     cause = getattr(error, "original_exception", error)
     if isinstance(cause, socket.gaierror):
         return 2005, str(cause)

@@ -1,6 +1,6 @@
-"""What an account may do, from the lines of SHOW GRANTS (which holds its active roles' grants too).
+"""An account's privileges, from the lines of SHOW GRANTS, which include the grants of its active roles. Pure.
 
-Pure. The lines may hold a password's hash (MariaDB): nothing of them is kept but privileges and names.
+On MariaDB the lines may hold a password's hash. Only privileges and names are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ _ALL = "ALL PRIVILEGES"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Privileges on a schema (None: all) and a table of it (None: all); `revoked` takes them away again."""
+    """Privileges on a schema (None: all schemas) and a table of it (None: all tables).
+
+    Attributes:
+        revoked: the line takes the privileges away (MySQL's partial revokes).
+    """
 
     privileges: frozenset[str]
     schema: str | None
@@ -26,6 +30,7 @@ class Grant:
     revoked: bool = False
 
     def covers(self, privilege: str, name: TableName) -> bool:
+        """Whether the grant is about this privilege on this table."""
         if not self.privileges & {privilege, _ALL}:
             return False
         if self.table is not None:
@@ -34,14 +39,14 @@ class Grant:
 
 
 def parse(lines: Iterable[str]) -> list[Grant]:
-    """The grants on schemas and tables; lines about roles, proxies and routines are left out."""
+    """The grants on schemas and tables. Lines about roles, proxies and routines are left out."""
     grants = []
     for line in lines:
         match = _LINE.match(line)
         if match is None:
             continue
         verb, privileges, schema, table = match.groups()
-        # Of a grant on columns ("SELECT (`a`, `b`)") only the privilege counts.
+        # A grant on columns ("SELECT (`a`, `b`)") counts as one on the table.
         names = re.sub(r"\([^)]*\)", "", privileges).upper().split(",")
         grants.append(
             Grant(frozenset(name.strip() for name in names), _name(schema), _name(table), verb.upper() == "REVOKE")
@@ -55,7 +60,7 @@ def missing(grants: Sequence[Grant], privileges: Iterable[str], name: TableName)
     for privilege in privileges:
         covering = [grant for grant in grants if grant.covers(privilege, name)]
         given = [g for g in covering if not g.revoked]
-        # MySQL's partial revokes take a schema out of a global grant only.
+        # MySQL's partial revokes take a schema out of global grants, not out of grants on the schema.
         taken = any(g.revoked for g in covering) and all(g.schema is None for g in given)
         if not given or taken:
             lacking.append(privilege)
@@ -67,7 +72,7 @@ def _name(quoted: str) -> str | None:
 
 
 def _fits(pattern: str, schema: str) -> bool:
-    """A schema's name in a grant is a LIKE pattern: `_` and `%` stand for others unless escaped."""
+    """Whether a schema fits a grant's pattern, in which `_` and `%` are wildcards unless escaped."""
     parts = re.findall(r"\\.|.", pattern)
     regex = "".join({"_": ".", "%": ".*"}.get(part, re.escape(part[-1])) for part in parts)
     return re.fullmatch(regex, schema, re.DOTALL) is not None

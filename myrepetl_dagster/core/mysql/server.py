@@ -1,4 +1,4 @@
-"""What sources and targets have in common: a control connection, who the server is, and how the connection fares."""
+"""What sources and targets have in common: a control connection, who the server is, and the connection's state."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ from .session import Use
 
 @dataclass(frozen=True, slots=True)
 class ConnectionState:
-    """How a connection fares. `uptime_s`: since it was opened, None where it is not open.
+    """The state of a server's control connection.
 
-    `exists`: it has been opened at some time; `configured`: the pipeline file gives what is needed to;
-    `reconnects`: how often it had to be opened again.
+    Attributes:
+        configured: the pipeline file has what is needed to open it.
+        exists: it has been open at some time.
+        uptime_s: for how long it has been open; None if it is not.
+        reconnects: how often it had to be opened again.
     """
 
     name: str
@@ -43,12 +46,12 @@ class ConnectionState:
     reconnects: int
 
 
-# Firewalls and proxies forget a connection that is silent for longer, and tell nobody.
+# Firewalls and proxies forget a connection that is silent for long, and tell nobody. After so long, it is checked.
 PING_AFTER_IDLE_S = 30.0
 
 
 class Server:
-    """A server of the pipeline, with one control connection that is opened when first needed.
+    """A server of the pipeline, with one control connection, which is opened when first needed.
 
     Args:
         connections: the run's, among which its own are opened.
@@ -60,7 +63,7 @@ class Server:
         self.connections = connections or Connections()
         self._control: Connection[Any] | None = None
         self._info: ServerInfo | None = None
-        self._opened = 0
+        self._times_opened = 0
         self._opened_at_s: float | None = None
         self._used_at_s = 0.0
         self._last_error: ReplicationError | None = None
@@ -79,19 +82,23 @@ class Server:
             except ReplicationError as error:
                 self._last_error = error
                 raise
-            self._opened += 1
+            self._times_opened += 1
             self._opened_at_s = time.monotonic()
         self._used_at_s = time.monotonic()
         return self._control
 
     def wake(self) -> None:
-        """Replace the control connection where it has died of idleness. Only where it holds no state: no lock."""
+        """Replace a control connection that has died of idleness. Not while its session holds a lock."""
         if self._control is not None and time.monotonic() - self._used_at_s > PING_AFTER_IDLE_S:
             self.is_connected()
 
     @contextmanager
     def doing(self, what: str = "") -> Iterator[None]:
-        """Turn the driver's errors into ours, and remember the last one for `get_connection_status`."""
+        """Turn the driver's errors into ours, and keep the last one for `get_connection_status`.
+
+        Args:
+            what: what is done, for the error's message: "reading the keys of a.t".
+        """
         try:
             with translated(self.endpoint, what):
                 yield
@@ -103,10 +110,11 @@ class Server:
     @property
     def reached(self) -> bool:
         """Whether the control connection has ever been open."""
-        return self._opened > 0
+        return self._times_opened > 0
 
     @property
     def info(self) -> ServerInfo:
+        """Who the server is. It is asked only once."""
         if self._info is None:
             with self.doing():
                 self._info = server_info(self.control)
@@ -115,18 +123,21 @@ class Server:
 
     @property
     def known_info(self) -> ServerInfo | None:
-        """The same without asking for it: None where nobody has asked yet."""
+        """Who the server is, if it was asked already."""
         return self._info
 
     def describe(self, name: TableName) -> Table | None:
+        """A table's columns and keys; None if there is no such table, or no right to see it."""
         with self.doing(f"describing {name}"):
             return describe(self.control, name)
 
     def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
+        """Those of the tables that there are."""
         with self.doing("describing the tables"):
             return describe_all(self.control, names)
 
     def close(self) -> None:
+        """Close the control connection."""
         self._drop_control()
 
     def _drop_control(self) -> None:
@@ -135,14 +146,14 @@ class Server:
         self._opened_at_s = None
 
     def _drop_broken(self) -> bool:
-        """Forget a connection that an error has closed already."""
+        """Forget a connection that an error has closed already; whether there was one."""
         broken = self._control is not None and not self._control.open
         if broken:
             self._drop_control()
         return broken
 
     def is_connected(self) -> bool:
-        """Whether the control connection is open and answers; a dead one is closed, so that the next use opens anew."""
+        """Whether the control connection is open and answers. A dead one is closed; the next use opens another."""
         if self._drop_broken() or self._control is None:
             return False
         try:
@@ -155,7 +166,7 @@ class Server:
         return True
 
     def get_connection_status(self) -> ConnectionState:
-        """How the connection fares, without opening it."""
+        """The connection's state, without opening it."""
         connected = self.is_connected()
         info = self._info
         if connected and info is None:
@@ -165,12 +176,12 @@ class Server:
             name=self.endpoint.name,
             role=self.endpoint.role,
             configured=bool(self.endpoint.user and (self.endpoint.host or self.endpoint.unix_socket)),
-            exists=self._opened > 0,
+            exists=self._times_opened > 0,
             connected=connected,
             server_version=info.version_text if info else None,
             flavour=info.flavour if info else None,
             last_error=error.message if error else None,
             last_error_code=error.code if error else None,
             uptime_s=time.monotonic() - self._opened_at_s if self._opened_at_s is not None else None,
-            reconnects=max(0, self._opened - 1),
+            reconnects=max(0, self._times_opened - 1),
         )

@@ -1,6 +1,6 @@
-"""What the session of each use sets: first what exactness needs, then what the pipeline file asks for.
+"""The variables that the session of each use sets: first those that exactness needs, then those of the pipeline file.
 
-The file's settings were checked by `session_settings.py`: none of them undoes one of ours. Knows SQL, but no driver.
+`session_settings.py` has checked the file's variables: none of them undoes one of ours. Knows SQL, but no driver.
 """
 
 from __future__ import annotations
@@ -12,27 +12,29 @@ from ..model.limits import Limits
 
 
 class Use(StrEnum):
+    """What a connection is opened for."""
+
     CONTROL = "control"  # short questions: positions, columns, the checkpoint
     SNAPSHOT = "snapshot"  # chunks, as raw bytes in the columns' own character sets
     STREAM = "stream"  # the binlog
     APPLY = "apply"  # transactions on the target
 
 
-# What the source holds must be storable as it is: strict, so that nothing is cut in silence, but with
-# zero and invalid dates allowed, and 0 in an AUTO_INCREMENT column meaning 0 (as mysqldump does).
+# A target must store what the source holds. Strict, so that nothing is cut in silence; but zero and invalid dates are
+# allowed, and 0 in an AUTO_INCREMENT column means 0 (as in mysqldump's output).
 _APPLY_MODES = ("STRICT_ALL_TABLES", "NO_AUTO_VALUE_ON_ZERO", "ALLOW_INVALID_DATES", "NO_ENGINE_SUBSTITUTION")
 _STRICT = {"STRICT_ALL_TABLES", "STRICT_TRANS_TABLES"}
-_TRADITIONAL = ("NO_ZERO_IN_DATE", "NO_ZERO_DATE", "ERROR_FOR_DIVISION_BY_ZERO")  # and strict
+_TRADITIONAL = ("NO_ZERO_IN_DATE", "NO_ZERO_DATE", "ERROR_FOR_DIVISION_BY_ZERO")  # what TRADITIONAL means beside strict
 _LOCK_WAITS = ("innodb_lock_wait_timeout", "lock_wait_timeout")
 
-# A server's own wait_timeout may be short. What only reads may idle for as long as a run works elsewhere; a
-# session with an open transaction may not: a run that hangs or is paused must not hold the fence for hours.
+# A server's own wait_timeout may be short. A session that only reads may idle for as long as a run works elsewhere. One
+# with an open transaction may not: a run that hangs or is paused must not hold the fence for hours.
 _IDLE_S = "28800"
 _NET = {"net_write_timeout": "600", "net_read_timeout": "120"}
 
 
 def sql_mode(endpoint: Endpoint, use: Use) -> str:
-    """The modes of a session: the file's count where rows are written, and where an init_query is read."""
+    """The sql_mode of a session. The file's modes are for sessions that write rows or read an init_query."""
     match use:
         case Use.APPLY:
             return ",".join(dict.fromkeys((*_APPLY_MODES, *endpoint.sql_mode)))
@@ -42,7 +44,7 @@ def sql_mode(endpoint: Endpoint, use: Use) -> str:
 
 
 def lax_apply_mode(endpoint: Endpoint) -> str:
-    """The apply session's modes without strict ones: what strict mode refused is then a warning."""
+    """The sql_mode of an apply session, without its strict modes: an error of strict mode becomes a warning."""
     modes: list[str] = []
     for mode in sql_mode(endpoint, Use.APPLY).split(","):
         modes += _TRADITIONAL if mode == "TRADITIONAL" else () if mode in _STRICT else (mode,)
@@ -52,7 +54,7 @@ def lax_apply_mode(endpoint: Endpoint) -> str:
 def lock_wait_s(endpoint: Endpoint, limits: Limits, variable: str = "innodb_lock_wait_timeout") -> str:
     """How long a lock is waited for, as SQL: the file's own value, or the limit.
 
-    With a read_timeout of the file, the server must give up first: an answer costs no connection.
+    If the file has a read_timeout, the server must give up before it: an error answer leaves the connection usable.
     """
     wait_s = limits.lock_wait_timeout_s
     if endpoint.read_timeout_s is not None:
@@ -61,12 +63,12 @@ def lock_wait_s(endpoint: Endpoint, limits: Limits, variable: str = "innodb_lock
 
 
 def heartbeat_s(endpoint: Endpoint, limits: Limits) -> float:
-    """How often a quiet source says that it is there: well within what counts as silence."""
+    """How often a quiet source reports that it is there: several times within the read timeout."""
     return min(limits.stream_heartbeat_s, read_timeout_s(endpoint, Use.STREAM, limits) / 3)
 
 
 def read_timeout_s(endpoint: Endpoint, use: Use, limits: Limits) -> float:
-    """For how long a server may say nothing: the endpoint's read_timeout, else the limit of the use."""
+    """For how long a server may say nothing: the endpoint's read_timeout, or the limit of the use."""
     asked_s = endpoint.read_timeout_s
     match use:
         case Use.CONTROL:
@@ -75,12 +77,12 @@ def read_timeout_s(endpoint: Endpoint, use: Use, limits: Limits) -> float:
             return asked_s or limits.snapshot_timeout_s
         case Use.APPLY:
             return asked_s or limits.apply_timeout_s
-        case Use.STREAM:  # several heartbeats: silence for longer is a dead peer, however patient one is elsewhere
+        case Use.STREAM:  # several heartbeats: a peer that is silent for longer is dead, whatever the file allows
             return min(asked_s or limits.stream_timeout_s, limits.stream_timeout_s)
 
 
 def own_sql(endpoint: Endpoint, use: Use, limits: Limits) -> str:
-    """The statement that sets what the use needs."""
+    """The statement that sets the variables that the use needs."""
     variables = {"wait_timeout": _idle_s(endpoint, use, limits)}
     if use is not Use.STREAM:
         variables |= {"sql_mode": f"'{sql_mode(endpoint, use)}'", "time_zone": "'+00:00'"}
@@ -95,7 +97,7 @@ def own_sql(endpoint: Endpoint, use: Use, limits: Limits) -> str:
 
 
 def file_sql(endpoint: Endpoint) -> str | None:
-    """The statement that sets what the file's init_command asks for beside that."""
+    """The statement that sets the file's variables; None if there are none. `own_sql` sets wait_timeout."""
     variables = {name: value for name, value in endpoint.session.items() if name != "wait_timeout"}
     return _set(variables) if variables else None
 

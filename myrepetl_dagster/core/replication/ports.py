@@ -44,43 +44,119 @@ class Source(Protocol):
 class Target(Protocol):
     """A server to write to: it is asked here, and written to over its apply connections."""
 
-    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]: ...
-    def is_empty(self, plan: TablePlan) -> bool: ...
-    def is_large(self, plan: TablePlan) -> bool: ...
-    def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool: ...
-    def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool: ...
+    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+        """Fence off every other run from these mappings, then read their checkpoints.
+
+        Raises:
+            StaleRun: another run has claimed one of them since this run did.
+        """
+
+    def is_empty(self, plan: TablePlan) -> bool:
+        """Whether the target holds no row of this mapping."""
+
+    def is_large(self, plan: TablePlan) -> bool:
+        """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
+
+    def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
+        """Whether the plans' tables are together larger than the memory that the server has for tables."""
+
+    def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
+        """Whether so many rows of this plan are to be written as `RowChanges`.
+
+        Args:
+            begun: in the transaction that is open on `apply`.
+        """
+
     @property
-    def takes_bulk(self) -> bool: ...
-    def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]: ...
+    def takes_bulk(self) -> bool:
+        """Whether rows may be written as `BulkRows`."""
+
+    def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]:
+        """The next keys that the target holds, in its own order, as literals. Not while `apply` is busy."""
+
     @property
-    def apply(self) -> ApplyConnection: ...
-    def apply_connections(self, number: int) -> Sequence[ApplyConnection]: ...
-    def new_connections(self, number: int) -> Sequence[ApplyConnection]: ...
+    def apply(self) -> ApplyConnection:
+        """The first apply connection."""
+
+    def apply_connections(self, number: int) -> Sequence[ApplyConnection]:
+        """The same ones each time. The target closes them."""
+
+    def new_connections(self, number: int) -> Sequence[ApplyConnection]:
+        """Apply connections that the caller closes."""
 
 
 class ApplyConnection(Protocol):
-    """A connection that writes: one transaction at a time."""
+    """A connection that writes: one transaction at a time, used by one thread at a time."""
 
-    def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None: ...
-    def begin_unfenced(self) -> None: ...
-    def fence(self, mappings: Iterable[str]) -> None: ...
-    def write(self, plan: TablePlan, rows: WritableRows) -> None: ...
-    def clear(self, plan: TablePlan) -> None: ...
-    def prepared(self) -> PreparedRows: ...
-    def commit(self, stored: Sequence[Checkpoint]) -> None: ...
-    def rollback(self) -> None: ...
-    def start(self, work: Callable[[], Waiting]) -> None: ...
-    def finish(self) -> None: ...
+    def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None:
+        """Begin a transaction, and lock these mappings' checkpoints for it: the fence.
+
+        Args:
+            alone: no other connection of this run writes these mappings at the same time.
+
+        Raises:
+            StaleRun: another run has claimed one of the mappings.
+        """
+
+    def begin_unfenced(self) -> None:
+        """Begin a transaction, to take the fence later."""
+
+    def fence(self, mappings: Iterable[str]) -> None:
+        """Lock these mappings' checkpoints in the open transaction.
+
+        Raises:
+            StaleRun: another run has claimed one of the mappings.
+        """
+
+    def write(self, plan: TablePlan, rows: WritableRows) -> None:
+        """Write rows in the open transaction.
+
+        Raises:
+            RowRejected: the target refused a row.
+        """
+
+    def clear(self, plan: TablePlan) -> None:
+        """Delete every row of the mapping in the open transaction."""
+
+    def prepared(self) -> PreparedRows:
+        """The rows of XA transactions in doubt, in the open transaction."""
+
+    def commit(self, stored: Sequence[Checkpoint]) -> None:
+        """Store these checkpoints and commit, rows and all.
+
+        Raises:
+            TargetLost: the connection broke. The checkpoint will tell whether the commit took effect.
+        """
+
+    def rollback(self) -> None:
+        """Undo the open transaction."""
+
+    def start(self, work: Callable[[], Waiting]) -> None:
+        """Do this while the caller goes on. Until `finish`, nobody else may use the connection."""
+
+    def finish(self) -> None:
+        """Wait for the end of what was started, and raise what it raised."""
+
     @property
-    def busy(self) -> bool: ...
+    def busy(self) -> bool:
+        """Whether what was started still goes on."""
+
     @property
-    def operation_under_way(self) -> int | None: ...
-    def close(self) -> None: ...
+    def operation_under_way(self) -> int | None:
+        """A number that changes whenever an operation on the server begins or ends; None if none is under way."""
+
+    def close(self) -> None:
+        """Close the connection. What was not committed is rolled back."""
 
 
 class PreparedRows(Protocol):
-    """The table of kept rows, inside the target's open transaction. `token` names one transaction's rows."""
+    """The table of prepared rows, in a target's open transaction. A `token` names the rows of one XA transaction."""
 
-    def keep(self, mapping: str, token: str, payload: bytes) -> None: ...
-    def kept(self, mapping: str, token: str) -> Iterator[bytes]: ...
-    def drop_all_but(self, mapping: str, tokens: Sequence[str]) -> None: ...
+    def keep(self, mapping: str, token: str, payload: bytes) -> None:
+        """Add a part of a transaction's rows."""
+
+    def kept(self, mapping: str, token: str) -> Iterator[bytes]:
+        """The parts of a transaction's rows, in the order in which they were added."""
+
+    def drop_all_but(self, mapping: str, tokens: Sequence[str]) -> None:
+        """Delete a mapping's rows, except those of some transactions."""

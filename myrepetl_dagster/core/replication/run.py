@@ -21,7 +21,7 @@ from ..mysql.connections import Connections
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.control import Claims
-from ..target.event_replay import Replay
+from ..target.event_replay import EventSupport
 from ..target.mysql_target import MySQLTarget
 from .attempt import Attempt, window_copies
 from .catchup.outcomes import Place, SchemaChanged
@@ -77,7 +77,7 @@ class SourceRun:
         self._connections = Connections()
         self._baselines: dict[str, Baseline] = {}
         self._claims: dict[str, Claims] = {}  # by target
-        self._replays: dict[str, Replay] = {}  # by target
+        self._event_support: dict[str, EventSupport] = {}  # by target
         self._reached: set[str] = set()  # labels of the endpoints
         self._started_s = 0.0
         self._commits = 0
@@ -224,11 +224,10 @@ class SourceRun:
         checkpoints: dict[str, Checkpoint] = {}
         for name in dict.fromkeys(m.target for m in mappings):
             claims = self._claims.setdefault(name, {})
-            replay = self._replays.setdefault(name, Replay())
-            replay.forget()
-            target = MySQLTarget(
-                self.pipeline.targets[name], self.limits, claims=claims, replay=replay, connections=self._connections
-            )
+            event_support = self._event_support.setdefault(name, EventSupport())
+            event_support.forget_answers()
+            endpoint, connections = self.pipeline.targets[name], self._connections
+            target = MySQLTarget(endpoint, self.limits, claims, event_support, connections)
             servers.targets[name] = target
             try:
                 target.control.create_checkpoint_table()

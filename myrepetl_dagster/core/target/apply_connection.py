@@ -45,7 +45,7 @@ class MySQLApplyConnection:
         self._server = server
         self._session = session or ApplySession(server)
         self._rows = RowWriter(self._session)
-        self._events = EventWriter(self._session, server.replay)
+        self._events = EventWriter(self._session, server.event_support)
         self._background = Background()
         self._begun: Connection[Any] | None = None  # the connection that the transaction was begun on
 

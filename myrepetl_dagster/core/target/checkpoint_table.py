@@ -1,7 +1,7 @@
 """The checkpoint: one row for each mapping, in the target itself, written in the data's own transaction.
 
-It says up to where the target holds the source, and which run may write on (`run_id`, the fence). The
-statements here run inside a transaction that `mysql_target.py` opens and commits.
+It says up to which position the target holds the source, and which run may go on writing (`run_id`, the fence).
+`apply_connection.py` opens and commits the transactions in which these statements run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _COLUMNS = (
 
 
 def create_table_sql(database: str) -> str:
-    """The checkpoint table's definition. InnoDB, since the rows and the checkpoint must commit together."""
+    """The table's definition. InnoDB, since the rows and the checkpoint must commit together."""
     return f"""CREATE TABLE IF NOT EXISTS {quote_name(database)}.{TABLE} (
   mapping VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
   run_id CHAR(32) CHARACTER SET ascii NOT NULL,
@@ -55,15 +55,15 @@ def create_table_sql(database: str) -> str:
 
 
 def _table(database: str) -> str:
-    """The table's name in a statement with arguments, in which PyMySQL takes a % for a mark."""
+    """The table's name for a statement with arguments. PyMySQL formats such a statement, so a % is doubled."""
     return f"{quote_name(database)}.{TABLE}".replace("%", "%%")
 
 
 def claim(connection: Connection[Any], database: str, mappings: Sequence[str], run_id: str) -> None:
     """Make `run_id` the only run that may write these mappings.
 
-    Waits for a transaction of an earlier run that is still committing, so that what `read` finds
-    afterwards is final: this is how a COMMIT of unknown outcome is decided.
+    This waits until an earlier run's transaction has ended. So a COMMIT whose answer was lost is decided now: what
+    `read` finds afterwards is final.
     """
     rows = ", ".join(["(%s, %s)"] * len(mappings))
     args = [value for name in mappings for value in (name, run_id)]
@@ -78,11 +78,16 @@ def claim(connection: Connection[Any], database: str, mappings: Sequence[str], r
 def claim_again(
     connection: Connection[Any], database: str, mappings: Sequence[str], run_id: str, ours: Sequence[str]
 ) -> None:
-    """Take mappings over from earlier attempts of the same run; those that another run has now stay with it."""
-    of, among = (", ".join(["%s"] * len(names)) for names in (mappings, ours))
+    """Take mappings over from earlier attempts of the same run. A mapping that another run has claimed stays with it.
+
+    Args:
+        ours: the names of the earlier attempts.
+    """
+    mapping_marks, run_marks = (", ".join(["%s"] * len(names)) for names in (mappings, ours))
     query(
         connection,
-        f"UPDATE {_table(database)} SET run_id=%s, sequence=sequence+1 WHERE mapping IN ({of}) AND run_id IN ({among})",
+        f"UPDATE {_table(database)} SET run_id=%s, sequence=sequence+1 WHERE mapping IN ({mapping_marks})"
+        f" AND run_id IN ({run_marks})",
         [run_id, *mappings, *ours],
     )
 
@@ -104,10 +109,10 @@ def read(connection: Connection[Any], database: str, mappings: Sequence[str]) ->
 def fence(
     connection: Connection[Any], database: str, mappings: Iterable[str], run_id: str, *, alone: bool = True
 ) -> None:
-    """Lock the rows and make sure that they are still this run's.
+    """Lock the mappings' rows and make sure that they are still this run's.
 
     Args:
-        alone: keep out other transactions of this run, too; they share the lock otherwise.
+        alone: other transactions of this run have to wait for the lock, too; otherwise they share it.
 
     Raises:
         StaleRun: another run has claimed one of them, the one that the error is of.

@@ -1,5 +1,6 @@
-"""What a target is asked and told over its control connection, outside the transaction that writes rows: its tables,
-their sizes, and whose the checkpoints are.
+"""A target's control connection: its tables, their sizes, and which run may write their checkpoints.
+
+Nothing here is part of a transaction that writes rows: `apply_connection.py` has those.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ from ..plan.table_plan import TablePlan
 from ..values.sql import quote_name
 from . import checkpoint_table as checkpoints
 from . import prepared_table, table_sizes
-from .event_replay import Replay
+from .event_replay import EventSupport
 from .statements import table_sql, where_sql
 
 _NO_SUCH_TABLE = 1146
-# From here on a server looks for 500 keys by the index, and locks no other row (MySQL does from 3,000 rows on, MariaDB
-# from 10,000).
+# In a table of so many rows a server finds 500 keys by the index and locks no other row. (MySQL does so from 3,000 rows
+# on, MariaDB from 10,000; their counts of rows are estimates.)
 _LARGE_ROWS = 100_000
 
-Claims = dict[str, set[str]]
+Claims = dict[str, set[str]]  # by mapping: the names on the fence under which one run has claimed it
 
 
 class TargetControl(Server):
-    """A MySQL or MariaDB server that holds target tables and the checkpoints.
+    """A MySQL or MariaDB server that holds target tables and the checkpoints, for one attempt of a run.
 
     Args:
-        claims: the names on the fence under which this run's attempts have claimed each mapping. A later attempt takes
-            the mapping over from those, never from another run.
-        replay: what this run knows of whether the server takes rows as events.
+        claims: what this run's earlier attempts have claimed. An attempt takes a mapping over from these, never from
+            another run.
+        event_support: what this run knows of whether the server takes rows as events.
     """
 
     def __init__(
@@ -49,34 +50,35 @@ class TargetControl(Server):
         endpoint: Endpoint,
         limits: Limits,
         claims: Claims | None = None,
-        replay: Replay | None = None,
+        event_support: EventSupport | None = None,
         connections: Connections | None = None,
     ) -> None:
         super().__init__(endpoint, limits, connections)
         self.run_id = uuid.uuid4().hex  # the name on the fence
         self.claims: Claims = {} if claims is None else claims
-        self.replay = Replay() if replay is None else replay
+        self.event_support = EventSupport() if event_support is None else event_support
         self._collations: frozenset[str] | None = None
         self._sizes: dict[str, int] = {}
         self._has_prepared_table = False
 
     # ---- tables ----
     def collations(self) -> frozenset[str]:
+        """The names of the collations that the server has."""
         if self._collations is None:
             with self.doing():
                 self._collations = known_collations(self.control)
         return self._collations
 
     def define(self, sql: str) -> None:
-        """Run a definition of a target table (it commits by itself)."""
+        """Run a statement that defines or alters a target table. It commits by itself."""
         self._define(sql)
-        self.replay.definitions.clear()
+        self.event_support.definitions.clear()
 
     def create_table(self, sql: str, table: Table) -> None:
         """Create a target table.
 
         Args:
-            table: what the statement makes, as far as a plan looks at it.
+            table: the table that the statement makes, as far as a plan looks at it.
         """
         self.define(sql)
 
@@ -84,8 +86,9 @@ class TargetControl(Server):
         """Alter a target table by one clause.
 
         Args:
-            change: what follows ALTER TABLE and the name.
-            column: the added or altered column as it will be; `former`: its name before, where that changes.
+            change: the clause, which follows ALTER TABLE and the name.
+            column: the added or altered column as it will be.
+            former: the column's name before, if it is renamed.
         """
         self.define(f"ALTER TABLE {quote_name(table.schema)}.{quote_name(table.table)} {change}")
 
@@ -117,7 +120,8 @@ class TargetControl(Server):
         """
         database = self.endpoint.database
         again = [name for name in mappings if name in self.claims]
-        for name in again:  # before it is sent: the answer may get lost
+        first = [name for name in mappings if name not in self.claims]
+        for name in again:  # noted before it is sent, since the answer may get lost
             self.claims[name].add(self.run_id)
         ours = sorted({run_id for name in again for run_id in self.claims[name]})
         with self.doing("claiming the checkpoint"):
@@ -125,7 +129,7 @@ class TargetControl(Server):
             query(self.control, f"SET SESSION innodb_lock_wait_timeout={wait_s}")
             if again:
                 checkpoints.claim_again(self.control, database, again, self.run_id, ours)
-            if first := [name for name in mappings if name not in self.claims]:
+            if first:
                 checkpoints.claim(self.control, database, first, self.run_id)
             for name in mappings:
                 self.claims.setdefault(name, set()).add(self.run_id)
@@ -133,7 +137,7 @@ class TargetControl(Server):
             return checkpoints.read(self.control, database, mappings)
 
     def read_checkpoints(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
-        """The checkpoints as they are, without claiming them; {} where no run has been yet."""
+        """The checkpoints as they are, without claiming them; {} if there has been no run yet."""
         with self.doing("reading the checkpoint"):
             try:
                 return checkpoints.read(self.control, self.endpoint.database, mappings)
@@ -143,11 +147,12 @@ class TargetControl(Server):
                 return {}
 
     def record_error(self, mapping: str, error: str) -> None:
+        """Keep a mapping's last error, which `status` shows."""
         self.wake()
         with self.doing():
             checkpoints.record_error(self.control, self.endpoint.database, mapping, self.run_id, error)
 
-    # ---- what the table holds ----
+    # ---- rows ----
     def is_empty(self, plan: TablePlan) -> bool:
         """Whether the target holds no row of this mapping."""
         sql = f"SELECT 1 FROM {table_sql(plan)}{where_sql(plan)} LIMIT 1"
@@ -158,16 +163,16 @@ class TargetControl(Server):
         """Whether so many rows of this plan are to be written as events."""
         if rows < self.limits.event_rows_min:
             return False
-        if plan.target.name not in self.replay.definitions:
+        if plan.target.name not in self.event_support.definitions:
             self.wake()
         with self.doing(f"looking at {plan.target.name}"):
-            return self.replay.takes(self.control, plan, mariadb=self.info.is_mariadb)
+            return self.event_support.takes(self.control, plan, mariadb=self.info.is_mariadb)
 
     # ---- sizes ----
     def is_large(self, plan: TablePlan) -> bool:
         """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
         name, mariadb = plan.target.name, self.info.is_mariadb
-        rows = self._size(f"rows of {name}", lambda control: table_sizes.rows_about(control, plan, mariadb=mariadb))
+        rows = self._size(f"rows of {name}", lambda control: table_sizes.estimated_rows(control, plan, mariadb=mariadb))
         return rows >= _LARGE_ROWS
 
     def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
@@ -186,7 +191,7 @@ class TargetControl(Server):
         return self._size("bytes of its buffer pool", table_sizes.buffer_pool_bytes)
 
     def _size(self, what: str, ask: Callable[[Connection[Any]], int]) -> int:
-        """Ask only once: sizes are needed again and again, and change slowly."""
+        """The answer to a question about sizes. It is asked only once, since sizes change slowly."""
         if what not in self._sizes:
             self.wake()
             with self.doing(f"asking for the {what}"):

@@ -1,9 +1,10 @@
-"""Giving rows events back to a target (`event_encoder.py`): whether it takes them, and for which tables.
+"""Whether a target takes rows as events (`event_encoder.py`), and for which tables.
 
-It takes a privilege (`REPLICATION_APPLIER` on MySQL, `BINLOG REPLAY` on MariaDB); where that or anything else is
-missing, rows are written as statements. The events name no columns and start no trigger, so that a table has to be in
-every transaction what it was when it was looked at: its definition is compared while the transaction keeps it from
-changing.
+The account needs a privilege for it (`REPLICATION_APPLIER` on MySQL, `BINLOG REPLAY` on MariaDB). If anything is
+missing, rows are written as statements.
+
+Events name no columns and start no trigger. So in every transaction a table must be what it was when it was looked at:
+its definition is compared once in each transaction, which keeps it from changing until the transaction ends.
 """
 
 from __future__ import annotations
@@ -24,25 +25,30 @@ from ..plan.table_plan import TablePlan
 from ..rows.event_encoder import description_sql
 from ..values.sql import sql_name
 
-# What is not to be bypassed, and an engine that undoes what it did when a transaction fails.
-_CHECKED = re.compile(rb"\bCHECK\b|\bSYSTEM VERSIONING\b|\bPERIOD FOR\b", re.IGNORECASE)
+# Events would bypass a CHECK constraint and a system-versioned table's history.
+_BYPASSED = re.compile(rb"\bCHECK\b|\bSYSTEM VERSIONING\b|\bPERIOD FOR\b", re.IGNORECASE)
+# The engine must undo what it did when a transaction fails.
 _INNODB = re.compile(rb"\) ENGINE=InnoDB\b")
 _NEXT_NUMBER = re.compile(rb" AUTO_INCREMENT=\d+")
-_LOCKED = frozenset({1205, 1213, 1317})  # lock wait, deadlock, interrupted
-# How the target replicates is its own affair, but it applies our events so, too: to convert values, or to pass over
-# what it cannot apply, without a word. And a cluster's nodes are not MariaDB alone.
+_LOCKED = frozenset({1205, 1213, 1317})  # lock wait timeout, deadlock, interrupted
+# The target applies our events with the settings of its own replication. The first two would make it skip, without a
+# word, what it cannot apply. With wsrep_on it is a node of a cluster, in which MariaDB is not alone.
 _SETTINGS = (
     "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('slave_skip_errors', 'replica_skip_errors', 'wsrep_on')"
     " AND Value NOT IN ('', 'OFF')"
 )
-# These may be set at any time. MySQL has the names since 8.0.26; an older one gets statements.
+# Other such settings may change at any time. MySQL has had these names since 8.0.26; an older one gets statements.
 _STRICT = "SELECT @@GLOBAL.{0}_exec_mode = 'STRICT' AND @@GLOBAL.{0}_type_conversions = ''"
 
 
 @dataclass(slots=True)
-class Replay:
-    """What a run's connections to a target know of it. `refused`: it did not take some events, and gets no more; of an
-    attempt, `able`: whether it takes any; `definitions`: of tables that take them, else None.
+class EventSupport:
+    """What a run knows of whether one target takes rows as events. All of its connections to the target share it.
+
+    Attributes:
+        refused: the target did not take some events; this run gives it no more.
+        able: whether the server and the account can take events; None until an attempt has asked.
+        definitions: the definitions of the tables that were looked at; None for a table that cannot take events.
     """
 
     refused: bool = False
@@ -50,7 +56,7 @@ class Replay:
     definitions: dict[TableName, bytes | None] = field(default_factory=dict)
 
     def takes(self, control: Connection[Any], plan: TablePlan, *, mariadb: bool) -> bool:
-        """Whether events may be written to the plan's table; asks once."""
+        """Whether events may be written to the plan's table. An attempt asks the server only once."""
         if self.refused or self.able is False:
             return False
         name = plan.target.name
@@ -62,35 +68,40 @@ class Replay:
             self.able = _is_able(control, mariadb=mariadb)
         return self.able
 
-    def forget(self) -> None:
-        """A new attempt asks anew."""
+    def forget_answers(self) -> None:
+        """Ask the server again: a new attempt has begun."""
         self.able = None
         self.definitions.clear()
 
     def refusal(self, what: str, error: ReplicationError) -> ReplicationError:
-        """What an attempt ends with that was to write events. Only where a lock or the connection was in the way, the
-        next one may try them again: it plans anew, and what the target refuses of a statement tells what is wrong.
+        """The error that ends an attempt in which events were not taken.
+
+        If a lock or the connection was in the way, the next attempt may try events again. Otherwise it plans again and
+        sends statements, whose errors tell what is wrong.
         """
         if isinstance(error, TargetLost) or error.code in _LOCKED:
             return error
         self.refused = True
-        what = f"{what} did not take rows as events, statements from here on"
-        return TargetBusy(f"{what}: {error.message}", code=error.code)
+        message = f"{what} did not take rows as events, statements from here on: {error.message}"
+        return TargetBusy(message, code=error.code)
 
-    def is_as_known(self, connection: Connection[Any], name: TableName) -> bool:
-        """Whether the table is what it was; from here on it stays that until the transaction ends."""
+    def is_unchanged(self, connection: Connection[Any], name: TableName) -> bool:
+        """Whether the table is what it was when it was looked at.
+
+        From here on it stays so until the transaction ends.
+        """
         query(connection, b"SELECT 1 FROM " + _quoted(name) + b" LIMIT 0")
         return _definition(connection, name) == self.definitions.get(name)
 
 
 def describe_events(connection: Connection[Any], *, mariadb: bool) -> None:
-    """Make a session ready for events. Not in a transaction.
+    """Tell a session the events' format. Not in a transaction.
 
     Raises:
-        pymysql.MySQLError: the account may not do that.
+        pymysql.MySQLError: the account may not send events.
     """
     with connection.cursor() as cursor:
-        if not mariadb:  # first to see whether it may: the description leaves it undecided
+        if not mariadb:  # fails if the account may not do that, which the description alone would not tell
             cursor.execute("SET SESSION gtid_next='AUTOMATIC'")
         cursor.execute(description_sql(mariadb=mariadb))
         if not mariadb:
@@ -98,9 +109,9 @@ def describe_events(connection: Connection[Any], *, mariadb: bool) -> None:
 
 
 def is_strict(connection: Connection[Any], *, mariadb: bool) -> bool:
-    """Whether the target refuses what it cannot apply: it may have been told otherwise since it was asked."""
+    """Whether the target refuses events that it cannot apply exactly. The setting may change at any time."""
     ((strict,),) = query(connection, _STRICT.format("slave" if mariadb else "replica"))
-    return int(strict) == 1  # text on a connection that writes
+    return int(strict) == 1  # an apply connection reads it as text
 
 
 def _is_able(control: Connection[Any], *, mariadb: bool) -> bool:
@@ -116,9 +127,10 @@ def _is_able(control: Connection[Any], *, mariadb: bool) -> bool:
 
 
 def _fit_definition(control: Connection[Any], plan: TablePlan) -> bytes | None:
+    """The definition of the plan's target table; None if the table cannot take events."""
     name = plan.target.name
     grants = parse(str(row[0]) for row in query(control, "SHOW GRANTS"))
-    if missing(grants, ["TRIGGER"], name):  # else triggers cannot be seen
+    if missing(grants, ["TRIGGER"], name):  # without it, triggers cannot be seen
         return None
     triggers = "SELECT 1 FROM information_schema.triggers WHERE event_object_schema = %s AND event_object_table = %s"
     if query(control, f"{triggers} LIMIT 1", (name.schema, name.table)):
@@ -127,7 +139,7 @@ def _fit_definition(control: Connection[Any], plan: TablePlan) -> bytes | None:
     now = describe(control, name)
     if now is None or (now.columns, now.primary_key) != (plan.target.columns, plan.target.primary_key):
         return None
-    if _INNODB.search(definition) is None or _CHECKED.search(definition) is not None:
+    if _INNODB.search(definition) is None or _BYPASSED.search(definition) is not None:
         return None
     return definition
 
@@ -139,4 +151,4 @@ def _definition(connection: Connection[Any], name: TableName) -> bytes:
 
 
 def _quoted(name: TableName) -> bytes:
-    return f"{sql_name(name.schema)}.{sql_name(name.table)}".encode("latin-1")  # UTF-8, as literals are kept
+    return f"{sql_name(name.schema)}.{sql_name(name.table)}".encode("latin-1")  # literals' form: the bytes are UTF-8

@@ -1,6 +1,6 @@
 """Writing rows as events (`event_encoder.py`) in the open transaction of one connection.
 
-Whether the target takes events, and for which tables, is known to all of a run's connections (`event_replay.py`).
+`event_replay.py` tells whether the target takes events, and for which tables.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..model.tables import TableName
 from ..plan.table_plan import TablePlan
 from ..rows.event_encoder import RowChanges, binlog_sql
 from .apply_session import ApplySession
-from .event_replay import Replay, describe_events, is_strict
+from .event_replay import EventSupport, describe_events, is_strict
 
 _SET_EVENTS = b"SET @_myrepetl_events = ?, @_myrepetl_no_more = ?"
 _BINLOG_OF_EVENTS = b"BINLOG @_myrepetl_events, @_myrepetl_no_more"
@@ -23,9 +23,9 @@ _BINLOG_OF_EVENTS = b"BINLOG @_myrepetl_events, @_myrepetl_no_more"
 class EventWriter:
     """Writes rows as events over one connection, once that one has been told their format."""
 
-    def __init__(self, session: ApplySession, replay: Replay) -> None:
+    def __init__(self, session: ApplySession, support: EventSupport) -> None:
         self._session = session
-        self._replay = replay
+        self._support = support
         self._described: Connection[Any] | None = None  # the connection that knows the events' format
         self._checked: set[TableName] = set()  # tables whose definition the open transaction has compared
 
@@ -41,15 +41,15 @@ class EventWriter:
             TargetBusy: the target did not take it.
         """
         self._checked.clear()
-        replay, server = self._replay, self._session.server
-        if not replay.able or replay.refused or self._described is connection:
+        support, server = self._support, self._session.server
+        if not support.able or support.refused or self._described is connection:
             return
         try:
             with self._session.doing():
                 connection.rollback()  # reads have opened a transaction
                 describe_events(connection, mariadb=server.info.is_mariadb)
         except ReplicationError as error:
-            raise replay.refusal(server.endpoint.label, error) from None
+            raise support.refusal(server.endpoint.label, error) from None
         self._described = connection
 
     def write(self, plan: TablePlan, changes: RowChanges) -> None:
@@ -65,13 +65,13 @@ class EventWriter:
                 if not is_strict(session.connection, mariadb=mariadb):
                     raise SchemaDrift("the server's own replication is not strict any more")
                 if name not in self._checked:
-                    if not self._replay.is_as_known(session.connection, name):
+                    if not self._support.is_unchanged(session.connection, name):
                         raise SchemaDrift(f"{name} is not what it was")
                     self._checked.add(name)
                 for events in changes.events(name, session.packet_bytes_max, mariadb=mariadb):
                     self._apply(events)
         except ReplicationError as error:
-            raise self._replay.refusal(str(name), error) from None
+            raise self._support.refusal(str(name), error) from None
 
     def _apply(self, events: bytes) -> None:
         # MariaDB's BINLOG also takes what two variables hold (it empties them). A parameter is not parsed, and parsing

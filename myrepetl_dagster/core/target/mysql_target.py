@@ -12,7 +12,7 @@ from ..plan.table_plan import TablePlan
 from ..rows.pending_rows import LiteralKey
 from .apply_connection import MySQLApplyConnection
 from .control import Claims, TargetControl
-from .event_replay import Replay
+from .event_replay import EventSupport
 
 
 class MySQLTarget:
@@ -26,10 +26,10 @@ class MySQLTarget:
         endpoint: Endpoint,
         limits: Limits,
         claims: Claims | None = None,
-        replay: Replay | None = None,
+        event_support: EventSupport | None = None,
         connections: Connections | None = None,
     ) -> None:
-        self.control = TargetControl(endpoint, limits, claims, replay, connections)
+        self.control = TargetControl(endpoint, limits, claims, event_support, connections)
         self._apply: list[MySQLApplyConnection] = []
 
     # ---- what it is asked ----

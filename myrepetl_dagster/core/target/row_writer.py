@@ -1,6 +1,7 @@
 """Writing rows in a target's open transaction, as statements or by MariaDB's bulk execution.
 
-A refused row is named by its table and key. Nothing here begins, fences or commits: `apply_connection.py` does.
+An error about a refused row names its table and key. Nothing here begins, fences or commits: `apply_connection.py`
+does.
 """
 
 from __future__ import annotations
@@ -27,23 +28,21 @@ from .statements import (
     STATEMENT_BYTES_MAX,
     bulk_upsert_sql,
     in_statements,
-    refused,
-    runs,
+    named_refusal,
+    runs_of_one_kind,
     table_sql,
     upsert_sql,
     where_sql,
 )
 
 DELETE_KEYS_MAX = 500
-# ER_WARN_DATA_TRUNCATED; what is old in a statement, and an introducer's character that is not of Unicode.
-_TRUNCATED = 1265
+_TRUNCATED = 1265  # ER_WARN_DATA_TRUNCATED, as which a server reports an ENUM's error value
+# Warnings that say nothing of the row: deprecated syntax, and a character after an introducer that Unicode lacks.
 _HARMLESS = frozenset({1287, 1300})
 
 
 class RowWriter:
-    """Writes the rows of all tables of one target, over one connection. Every operation that ends is counted there
-    (`ApplySession.doing`).
-    """
+    """Writes rows of any table of the target, over one connection."""
 
     def __init__(self, session: ApplySession) -> None:
         self._session = session
@@ -52,8 +51,8 @@ class RowWriter:
         """Write rows in the open transaction.
 
         Raises:
-            RowRejected: the target refused a row. The error names the table, and the key unless the source has rendered
-                the rows: then only their bytes are known here.
+            RowRejected: the target refused a row. The error names the table, and also the key unless the source has
+                rendered the rows: of those, only their bytes are known here.
         """
         with self._session.doing(f"writing {plan.target.name}"):
             match rows:
@@ -67,13 +66,13 @@ class RowWriter:
                     self._write_bulk(plan, rows)
 
     def clear(self, plan: TablePlan) -> None:
-        """Delete every row of the mapping (in the open transaction: not TRUNCATE, which would commit)."""
+        """Delete every row of the mapping. Not by TRUNCATE, which would commit the open transaction."""
         with self._session.doing(f"clearing {plan.target.name}"):
             self._session.run(f"DELETE FROM {table_sql(plan)}{where_sql(plan)}")
 
-    # ---- rows that were rendered ----
+    # ---- rendered rows ----
     def _write_rendered(self, plan: TablePlan, rendered: Rendered) -> None:
-        if rendered.bulk is not None and not self._session.takes_bulk:  # another connection than before
+        if rendered.bulk is not None and not self._session.takes_bulk:  # the connection was replaced
             self._write_by_key(plan, dict(rendered.mutations()))
             return
         self._delete(plan, rendered.gone)
@@ -99,12 +98,12 @@ class RowWriter:
             self._write_by_key(plan, dict(mutations.rows))
             return
         evict = mutations.may_evict and plan.unique_keys is UniqueKeys.MIRRORED
-        for rows, is_upsert in runs(mutations.rows):
+        for rows, is_upsert in runs_of_one_kind(mutations.rows):
             self._write_in_order(plan, rows, is_upsert, evict)
 
     def _write_by_key(self, plan: TablePlan, last: dict[LiteralKey, LiteralRow | None]) -> None:
-        # Only the last image of a key counts, and no row can collide with another's: deletes first, so that a
-        # key that changed in letter case only (one key to a ci collation) is not deleted after it was written.
+        # No two rows can collide, so the order of the keys does not matter. Deletes come first: a ci collation takes
+        # keys that differ in letter case for one, and such a key must not be deleted after it was written.
         self._delete(plan, [key for key, row in last.items() if row is None])
         self._upsert(plan, [row for row in last.values() if row is not None], guarded=False)
 
@@ -124,22 +123,21 @@ class RowWriter:
                 self._upsert_evicting(plan, row)
 
     def _upsert_evicting(self, plan: TablePlan, row: LiteralRow) -> None:
-        """Upsert one row; where a unique value of it is held by another row, that one goes first.
+        """Upsert one row, after deleting other rows that hold one of its unique values.
 
-        Only while a copy settles: the other row's image is from an earlier or a later moment than this one's,
-        and the source's own unique key proves that the log has an event for it before the high
-        watermark, which writes it again.
+        Only until a copy has settled. The source has the same unique key, so the two rows were read at different
+        moments. Between these moments the source has changed the other row, and the log has an event for that before
+        the high watermark. That event writes the deleted row again.
         """
-        names = [c.target for c in plan.columns]
-        at = {name: row[i] for i, name in enumerate(names)}
-        same = " AND ".join(f"{sql_name(name)} <=> {at[name]}" for name in plan.key)
+        literals = {column.target: literal for column, literal in zip(plan.columns, row, strict=True)}
+        same_key = " AND ".join(f"{sql_name(name)} <=> {literals[name]}" for name in plan.key)
         for unique in plan.other_unique_keys:
-            held = " AND ".join(f"{sql_name(name)} = {at[name]}" for name in unique)
-            self._session.run(f"DELETE FROM {table_sql(plan)} WHERE {held} AND NOT ({same})")
+            same_value = " AND ".join(f"{sql_name(name)} = {literals[name]}" for name in unique)
+            self._session.run(f"DELETE FROM {table_sql(plan)} WHERE {same_value} AND NOT ({same_key})")
         try:
             self._upsert(plan, [row], guarded=True)
         except RowRejected as error:
-            raise refused(plan, error, row) from None
+            raise named_refusal(plan, error, row) from None
 
     def _delete(self, plan: TablePlan, keys: Sequence[LiteralKey]) -> None:
         head = f"DELETE FROM {table_sql(plan)} WHERE "
@@ -160,17 +158,20 @@ class RowWriter:
                 self._upsert_strictly(plan, list(group), head, tail, guarded)
 
     def _upsert_enum_error(self, plan: TablePlan, row: LiteralRow, head: str, tail: str) -> None:
-        """Upsert a row with an ENUM's error value, which strict mode refuses; any other warning is an error."""
+        """Upsert a row with an ENUM's error value.
+
+        Strict mode refuses that value, so it is left for this statement. Every other warning then counts as an error.
+        """
         names = [plan.columns[i].target for i in plan.enum_indexes if row[i] == ENUM_ERROR]
         self._session.run(f"SET SESSION sql_mode='{lax_apply_mode(self._session.server.endpoint)}'")
         try:
             self._session.run(f"{head}({','.join(row)}){tail}")
             warnings = self._session.run("SHOW WARNINGS")
         finally:
-            with suppress(ReplicationError):  # if it fails, so has the connection
+            with suppress(ReplicationError):  # if this fails, the connection is lost anyway
                 self._session.run(f"SET SESSION sql_mode='{sql_mode(self._session.server.endpoint, Use.APPLY)}'")
-        for _, number, said in warnings:
-            code, text = int(number), said.decode("utf-8", "replace")
+        for _, number, message in warnings:
+            code, text = int(number), message.decode("utf-8", "replace")
             expected = code == _TRUNCATED and any(f"'{name}'" in text for name in names)
             if code not in _HARMLESS and not expected:
                 raise RowRejected(f"a row with an ENUM's error value: warning {code}", code=code)
@@ -215,15 +216,19 @@ class RowWriter:
     def _find_refused_row(
         self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, error: RowRejected
     ) -> None:
-        """Find out which row the target refused; the transaction is lost anyway."""
+        """Write row by row to find out which one the target refused. The transaction is lost anyway.
+
+        Raises:
+            RowRejected: always; it names the key if a row is refused again.
+        """
         for row in rows:
             if ENUM_ERROR in row:
                 continue
             try:
                 self._session.run(f"{head}({','.join(row)}){tail}")
-            except RowRejected as one:
-                raise refused(plan, one, row) from None
-        raise refused(plan, error) from None
+            except RowRejected as row_error:
+                raise named_refusal(plan, row_error, row) from None
+        raise named_refusal(plan, error) from None
 
     def _run_with(self, head: str, tuples: Sequence[str], tail: str) -> None:
         if len(tuples) == 1 and len(tuples[0]) >= LONG_BYTES:
@@ -233,7 +238,7 @@ class RowWriter:
 
 
 def _encoded(*texts: str) -> Iterator[bytes]:
-    """Literals' text as bytes, in pieces."""
+    """The texts as bytes, in pieces of a bounded size."""
     for text in texts:
         for start in range(0, len(text), LONG_BYTES):
             yield text[start : start + LONG_BYTES].encode("latin-1")

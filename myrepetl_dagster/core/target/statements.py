@@ -1,9 +1,12 @@
-"""SQL of what a target has to do, and what its refusals mean. Pure: statements as literals are (`cells.py`)."""
+"""The SQL statements that write to a target, and what its refusals mean. Pure.
+
+SQL is in the form of literals (`literals.py`): each character of a `str` stands for one byte.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..model.errors import RowRejected
@@ -15,62 +18,81 @@ from ..values.cells import cell_from_text, from_python
 from ..values.literals import any_literal, literal_of
 from ..values.sql import sql_name
 
-STATEMENT_BYTES_MAX = 128 * 1024  # the servers are slower, for each row, at longer ones
+STATEMENT_BYTES_MAX = 128 * 1024  # with longer statements the servers need more time for each row
 BULK_BYTES_MAX = 512 * 1024
-# What a guarded upsert raises where it would hit another row; ER_DATA_OUT_OF_RANGE, and ER_DUP_ENTRY where
+_DUPLICATE = 1062  # ER_DUP_ENTRY
+# A guarded upsert ends with one of these where it would hit another row: ER_DATA_OUT_OF_RANGE, or ER_DUP_ENTRY where
 # two unique keys point at two rows.
-_DUPLICATE = 1062
 COLLISIONS = frozenset({1690, _DUPLICATE})
-_INTRODUCER = re.compile(r"^_\w+ ?(?=x?')")  # of a text literal: _utf8mb4'a', _latin1 x'61'
+_INTRODUCER = re.compile(r"^_\w+ ?(?=x?')")  # what a text literal begins with: _utf8mb4'a', _latin1 x'61'
 _UNIQUE_HINT = "Drop the target's unique key, or make its columns as unique in the source."
 
 
-def refused(plan: TablePlan, error: RowRejected, row: LiteralRow | None = None) -> RowRejected:
-    """The error for people: table and key, and of a guarded upsert what it means and not how it was noticed."""
+def named_refusal(plan: TablePlan, error: RowRejected, row: LiteralRow | None = None) -> RowRejected:
+    """The error with mapping, table and key. An error of the guard of an upsert becomes the collision that it means.
+
+    Args:
+        row: the refused row, if it is known.
+    """
     what, hint, code = error.message, error.hint, error.code
     if code in COLLISIONS and plan.other_unique_keys:
         uniques = " or ".join(f"({', '.join(unique)})" for unique in plan.other_unique_keys)
         what, hint, code = f"another row of the target holds this row's value of {uniques}", _UNIQUE_HINT, _DUPLICATE
     message = f"{what}, mapping {plan.name!r}, table {plan.target.name}"
     if row is not None:
-        cells = [_INTRODUCER.sub("", row[i]) for i in plan.key_indexes]
-        key = ", ".join(f"{name}={cell}" for name, cell in zip(plan.key, cells, strict=True))
+        values = [_INTRODUCER.sub("", row[i]) for i in plan.key_indexes]
+        key = ", ".join(f"{name}={value}" for name, value in zip(plan.key, values, strict=True))
         message += f", key {key.encode('latin-1').decode('utf-8', 'replace')}"
     return RowRejected(message, hint=hint, code=code)
 
 
 def table_sql(plan: TablePlan) -> str:
-    """The target table's name."""
+    """The target table's name, quoted."""
     return f"{sql_name(plan.target.name.schema)}.{sql_name(plan.target.name.table)}"
 
 
-def where_sql(plan: TablePlan, more: str = "") -> str:
-    """What tells this mapping's rows from those of others in the same table: its fixed key columns."""
-    return fixed_where_sql({name: value for name, value in plan.fixed.items() if name in plan.key}, more)
+def where_sql(plan: TablePlan, condition: str = "") -> str:
+    """The WHERE clause for this mapping's rows; '' if it has the table for itself.
+
+    Several mappings may share a table. Each is told from the others by the fixed values of its key columns.
+
+    Args:
+        condition: one more condition.
+    """
+    return fixed_where_sql({name: value for name, value in plan.fixed.items() if name in plan.key}, condition)
 
 
-def fixed_where_sql(fixed: Mapping[str, Any], more: str = "") -> str:
-    """Rows in which these columns have these values."""
-    own = [f"{sql_name(name)} = {any_literal(from_python(value))}" for name, value in fixed.items()]
-    conditions = [*own, *([f"({more})"] if more else [])]
+def fixed_where_sql(fixed: Mapping[str, Any], condition: str = "") -> str:
+    """The WHERE clause for rows in which these columns have these values; '' if there is no condition."""
+    conditions = [f"{sql_name(name)} = {any_literal(from_python(value))}" for name, value in fixed.items()]
+    if condition:
+        conditions.append(f"({condition})")
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def bulk_upsert_sql(plan: TablePlan, values: Sequence[str]) -> bytes:
-    """The statement whose VALUES are parameters, and literals that all rows share."""
+    """The upsert for bulk execution.
+
+    Args:
+        values: for each column `?`, or a literal that all rows share.
+    """
     head, tail = upsert_sql(plan, guarded=False)
     return f"{head}({', '.join(values)}){tail}".encode("latin-1")
 
 
 def upsert_sql(plan: TablePlan, guarded: bool) -> tuple[str, str]:
-    """What stands before and after the tuples. `guarded`: refused where it would hit a row of another key."""
+    """An upsert's text before and after the tuples.
+
+    Args:
+        guarded: the server shall refuse the statement where it would update a row of another key.
+    """
     names = [sql_name(c.target) for c in plan.columns]
     key = [sql_name(name) for name in plan.key]
     updates = [f"{name}=VALUES({name})" for name in names if name not in key] or [f"{key[0]}=VALUES({key[0]})"]
-    # The key too: to a ci collation 'a' and 'A' are one key, and the source's spelling has to arrive.
+    # The key columns are updated, too: a ci collation takes 'a' and 'A' for one key, and the source's spelling counts.
     updates += [f"{name}=VALUES({name})" for name in key]
     if guarded:
-        # ON DUPLICATE KEY UPDATE takes any unique key for the row's own. Where the row found has another
+        # ON DUPLICATE KEY UPDATE updates the row that it finds by any unique key. If that row has another primary
         # key, this first assignment overflows, and the statement changes nothing.
         same = " AND ".join(f"{name} <=> VALUES({name})" for name in key)
         updates.insert(0, f"{key[0]}=IF({same}, {key[0]}, 18446744073709551615 + ({key[0]} IS NOT NULL))")
@@ -79,7 +101,7 @@ def upsert_sql(plan: TablePlan, guarded: bool) -> tuple[str, str]:
 
 
 def in_statements(tuples: Sequence[str]) -> Iterator[Sequence[str]]:
-    """SQL tuples in lists that make statements of a bounded size."""
+    """The SQL tuples, in lists that make statements of a bounded size."""
     start = size = 0
     for end, text in enumerate(tuples):
         if end > start and size + len(text) > STATEMENT_BYTES_MAX:
@@ -90,20 +112,21 @@ def in_statements(tuples: Sequence[str]) -> Iterator[Sequence[str]]:
         yield tuples[start:]
 
 
-def runs(mutations: Sequence[Mutation]) -> Iterator[tuple[list[Mutation], bool]]:
-    """Neighbours of one kind: (mutations, whether they are upserts)."""
+def runs_of_one_kind(mutations: Sequence[Mutation]) -> Iterator[tuple[list[Mutation], bool]]:
+    """The mutations in their order, in runs of only upserts or only deletes: (run, whether it is upserts)."""
     run: list[Mutation] = []
+    run_is_upsert = False
     for mutation in mutations:
-        if run and (run[-1][1] is None) != (mutation[1] is None):
-            yield run, run[-1][1] is not None
+        is_upsert = mutation[1] is not None
+        if run and is_upsert is not run_is_upsert:
+            yield run, run_is_upsert
             run = []
+        run_is_upsert = is_upsert
         run.append(mutation)
     if run:
-        yield run, run[-1][1] is not None
+        yield run, run_is_upsert
 
 
 def key_literals(columns: Sequence[Column], row: Sequence[bytes | None]) -> LiteralKey:
-    """A key as the server printed it, as literals."""
-    writers: list[Callable[[Any], str]] = [literal_of(column) for column in columns]
-    cells = [cell_from_text(column)(value) for column, value in zip(columns, row, strict=True)]
-    return tuple(write(cell) for write, cell in zip(writers, cells, strict=True))
+    """The literals of a key that the server has printed as text."""
+    return tuple(literal_of(column)(cell_from_text(column)(text)) for column, text in zip(columns, row, strict=True))

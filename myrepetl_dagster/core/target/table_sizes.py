@@ -1,4 +1,4 @@
-"""What a target tells of its tables' sizes, and of what it keeps of them in memory."""
+"""How large a target's tables are, and how much of them the server keeps in memory, as it estimates it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ _TABLE_BYTES = (
 )
 
 
-def rows_about(control: Connection[Any], plan: TablePlan, *, mariadb: bool) -> int:
-    """How many rows the server takes the plan's table to have."""
-    form = "" if mariadb else "FORMAT=TRADITIONAL"
-    sql = f"EXPLAIN {form} SELECT 1 FROM {table_sql(plan)}"
-    (told,) = query(control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
-    return int(told[-2 if mariadb else -3] or 0)  # before what else there is to say
+def estimated_rows(control: Connection[Any], plan: TablePlan, *, mariadb: bool) -> int:
+    """How many rows the plan's table has, as the server estimates it."""
+    output_format = "" if mariadb else "FORMAT=TRADITIONAL"
+    sql = f"EXPLAIN {output_format} SELECT 1 FROM {table_sql(plan)}"
+    (explained,) = query(control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
+    rows = explained[-2] if mariadb else explained[-3]  # `Extra` follows, and on MySQL `filtered` before it
+    return int(rows or 0)
 
 
 def table_bytes(control: Connection[Any], name: TableName, *, cached: bool) -> int:
-    """How much a table takes with its indexes, as the server last counted its pages; 0 where it is not there.
+    """How many bytes a table takes with its indexes, as the server last counted its pages; 0 if it is not there.
 
     Args:
-        cached: the server would tell what it told up to a day ago (MySQL from 8.0 on).
+        cached: the server may answer with numbers that are up to a day old, unless told not to (MySQL from 8.0 on).
     """
     if cached:
         query(control, "SET SESSION information_schema_stats_expiry=0")
-    return sum(int(size or 0) for (size,) in query(control, _TABLE_BYTES, (name.schema, name.table)))
+    return sum(int(size_bytes or 0) for (size_bytes,) in query(control, _TABLE_BYTES, (name.schema, name.table)))
 
 
 def buffer_pool_bytes(control: Connection[Any]) -> int:
-    """How much of its tables InnoDB keeps in memory."""
-    ((size,),) = query(control, "SELECT @@GLOBAL.innodb_buffer_pool_size")
-    return int(size)
+    """The size of the memory in which InnoDB keeps pages of its tables."""
+    ((size_bytes,),) = query(control, "SELECT @@GLOBAL.innodb_buffer_pool_size")
+    return int(size_bytes)

@@ -28,7 +28,7 @@ from myrepetl_dagster.core.rows.event_encoder import RowChanges
 from myrepetl_dagster.core.rows.writable_rows import WritableRows
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
-from myrepetl_dagster.core.target.event_replay import Replay
+from myrepetl_dagster.core.target.event_replay import EventSupport
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
@@ -320,14 +320,14 @@ def test_a_grant_that_is_taken_away_meanwhile(
     """Between the question and the first event: the run goes on with statements. (MariaDB asks once a connection.)"""
     world = replaying(servers, ROUTES[0])
     started(world)
-    takes = Replay.takes
+    takes = EventSupport.takes
 
-    def taken(self: Replay, *args: Any, **kwargs: Any) -> bool:
+    def taken(self: EventSupport, *args: Any, **kwargs: Any) -> bool:
         answer = takes(self, *args, **kwargs)
         world.target.execute(f"REVOKE {REPLAY_GRANTS[world.target.flavour]} ON *.* FROM '{world.writer}'@'%'")
         return answer
 
-    monkeypatch.setattr(Replay, "takes", taken)
+    monkeypatch.setattr(EventSupport, "takes", taken)
     change(world)
     world.run("t")
     assert not replayed
