@@ -78,7 +78,7 @@ def file_name(number: int) -> str:
 
 
 class FakeSource:
-    """The second implementation of `seams.Source`.
+    """The second implementation of `ports.Source`.
 
     Args:
         tick: called before whatever the core asks; writes, makes visible, or fails, as the seed has it.

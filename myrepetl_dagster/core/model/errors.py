@@ -1,7 +1,7 @@
 """Every error that the core raises, each with a hint for the operator.
 
 An error names what it is about (connection, table, key columns, position) and never holds a row
-value or a secret. `connect.py` translates the driver's errors into these, by number; nothing else does.
+value or a secret. `mysql/errors.py` translates the driver's errors into these, by number; nothing else does.
 """
 
 from __future__ import annotations

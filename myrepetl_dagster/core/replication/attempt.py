@@ -34,7 +34,7 @@ def window_copies(source: Source, limits: Limits, report: Report) -> Copies:
 
 
 class Attempt:
-    """One attempt at bringing mappings of one source to its head. Uses the two seams only.
+    """One attempt at bringing mappings of one source to its head. Uses the two ports only.
 
     Args:
         plans: mapping name to its plan and target.

@@ -150,7 +150,7 @@ def test_every_state_that_a_reader_sees_is_the_sources(world: Pair, done: Counte
     finally:
         stop.set()
         watcher.join()
-    print(f"{sum(seen.values())} states seen, {len(set(places))} checkpoints, {done['begin_ahead']} begun ahead")
+    print(f"{sum(seen.values())} states seen, {len(set(places))} checkpoints, {done['begin_unfenced']} begun ahead")
     assert set(seen) == {100 * ACCOUNTS}
     assert places == sorted(places)
     assert done["begin_unfenced"] > 10
@@ -388,7 +388,7 @@ def test_deletes_of_a_small_table_wait_for_their_turn(
             connection.commit()
     with retries() as seen:
         world.run("bank")
-    print(f"{done['commit']} commits, {done['begin_ahead']} begun ahead")
+    print(f"{done['commit']} commits, {done['begin_unfenced']} begun ahead")
     assert done["commit"] >= 2
     assert not done["rollback"]
     assert not seen
@@ -507,7 +507,7 @@ def test_what_cannot_go_as_events_is_written_beside_as_well(
     done.clear()
     with retries() as seen:
         world.run(pipeline)
-    print(f"{done['begin_ahead']} transactions begun ahead, {len(ahead)} wrote rows ahead")
+    print(f"{done['begin_unfenced']} transactions begun ahead, {len(ahead)} wrote rows ahead")
     assert len(ahead) == done["begin_unfenced"] >= 2
     assert not done["RowChanges"]
     assert not done["rollback"]

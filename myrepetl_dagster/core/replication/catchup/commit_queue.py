@@ -31,7 +31,7 @@ ALONE_FIRST = 32
 class SerialBackoff:
     """How many commits of a target, from now on, are begun beside no other one: none, until one has given way.
 
-    Each time costs its patience (`apply.PATIENCE_S`). Where triggers of the target, say, make the locks meet, it would
+    Each time costs its patience (`PATIENCE_S`). Where triggers of the target, say, make the locks meet, it would
     happen again and again; so there are twice as many each time, unless as many have gone well side by side. After a
     second in which the target's disk stood still, a run that goes on for days goes on as before.
     """

@@ -8,7 +8,7 @@ same states in the same order as if one had come after the other:
 * Nothing is committed before its predecessor; if that fails, or is another run's, nothing that comes after it is.
 * A row that two write has its later image: the later transaction writes it once the earlier one is committed. Should
   two keys turn out to be one row to the target ('a' and 'A'), whoever comes second waits for the row's lock; is that
-  the earlier transaction, the later one sees it get no further, gives way (`apply.PATIENCE_S`), and starts again after
+  the earlier transaction, the later one sees it get no further, gives way (`PATIENCE_S`), and starts again after
   it.
 * A delete that finds no row leaves no lock, and might miss one that an earlier transaction is about to insert. So where
   keys are not as distinct to the target as they are here, a batch with deletes waits as a whole.
