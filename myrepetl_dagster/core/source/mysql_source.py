@@ -145,11 +145,11 @@ class MySQLSource(SourceLog):
 
     def read_packets(self, table: TableName, sql: str, bytes_max: int) -> Generator[list[bytes], None, None]:
         """The result rows of a SELECT (in the form of literals), in lists of about `bytes_max` bytes."""
-        with self.doing(f"copying {table}"):
-            try:
-                yield from row_packets(self.snapshot_connection, sql.encode("latin-1"), bytes_max)
-            except BaseException:  # also where the caller stops early
-                self.discard_snapshot_connection()
+        try:
+            yield from row_packets(self.snapshot_connection, sql.encode("latin-1"), bytes_max)
+        except BaseException:  # also where the caller stops early
+            self.discard_snapshot_connection()
+            with self.doing(f"copying {table}"):
                 raise
 
     # ---- the log ----

@@ -46,8 +46,9 @@ def store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> 
 
 
 def _store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> None:
-    target.apply.begin([state.name for state, _ in stored])
-    target.apply.commit([checkpoint for _, checkpoint in stored])
+    checkpoints = [checkpoint for _, checkpoint in stored]
+    target.apply.begin([checkpoint.mapping for checkpoint in checkpoints])
+    target.apply.commit(checkpoints)
     for state, checkpoint in stored:
         state.checkpoint = checkpoint
 

@@ -47,9 +47,12 @@ class TupleSelect:
 
     def take(self, packets: Sequence[bytes]) -> TakenRows:
         """As `WindowSelect.take`. A transform's error does not say on which row: `shaper.py` can tell."""
-        columns, starts = read_columns(packets, 0, len(self.in_python))
+        columns: list[list[bytes | None]] = []
+        starts = [0] * len(packets)
+        if self.in_python:
+            columns, starts = read_columns(packets, 0, len(self.in_python))
         found = views_at(packets, starts)
-        rows = [row for row in found if row]
+        rows: list[bytes | memoryview] = list(filter(None, found))
         if rows and self.in_python:
             # Nothing is called for a row that has no tuple.
             literals = row_by_row(self.in_python, [compress(values, found) for values in columns])

@@ -109,8 +109,7 @@ class WindowCopies(Copies):
 
     def _next(self, copy: WindowCopy, windows: Iterator[Window]) -> Window | None:
         try:
-            with named_mapping(copy.state):
-                return next(windows, None)
+            return next(windows, None)
         except RowRejected:
             copy.by_windows = False
             return None
@@ -176,6 +175,7 @@ class WindowCopy(Copy):
     def __init__(self, source: MySQLSource, state: MappingState, limits: Limits, report: Report) -> None:
         super().__init__(source, state, limits, report)
         self.server = source
+        self.mapping = state.name
         self.relation = source.relation(state.plan)
         # The fastest first; the last one takes every row.
         self.selects: list[WindowSelect] = [PythonSelect(self.relation, self.shaper)]
@@ -193,13 +193,14 @@ class WindowCopy(Copy):
     def windows(self, writers: Writers) -> Iterator[Window]:
         """Read the table on, window by window, and hand it to the writers."""
         after = self.copy.after_key
-        while True:
-            window = self._window(writers, after)
-            if window is not None:
-                yield window
-                if window.last:
-                    return
-                after = window.end_key
+        with named_mapping(self.state):
+            while True:
+                window = self._window(writers, after)
+                if window is not None:
+                    yield window
+                    if window.last:
+                        return
+                    after = window.end_key
 
     def after(self, window: Window, head: Position | None) -> Checkpoint:
         """The checkpoint once the table's next window is written.
@@ -264,4 +265,4 @@ class WindowCopy(Copy):
         size = sum(map(len, packets))
         packets.clear()  # only what is to be written is held from here on: a row may have 16 MiB and more
         if taken.rows is not None:
-            window.writes.append(writers.submit(self.state, taken.plan, taken.rows, size))
+            window.writes.append(writers.submit(self.mapping, taken.plan, taken.rows, size))

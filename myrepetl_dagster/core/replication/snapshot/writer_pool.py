@@ -5,10 +5,9 @@ from __future__ import annotations
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
-from ...model.errors import RowRejected
+from ...model.errors import ReplicationError, RowRejected
 from ...plan.table_plan import TablePlan
 from ...rows.writable_rows import WritableRows
-from ..mapping_state import MappingState, named_mapping
 from ..ports import ApplyConnection, Target
 
 PENDING_BYTES_MAX = 8 * 2**20
@@ -24,7 +23,7 @@ class Writers:
         for connection in self._connections:
             self._idle.put(connection)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="copy")
-        self._pending: dict[Future[None], tuple[MappingState, int]] = {}
+        self._pending: dict[Future[None], tuple[str, int]] = {}  # by what is handed over: its mapping, its size
 
     def __enter__(self) -> Writers:
         return self
@@ -34,8 +33,8 @@ class Writers:
         for connection in self._connections:
             connection.close()
 
-    def submit(self, state: MappingState, plan: TablePlan, rows: WritableRows, size: int) -> Future[None]:
-        """Hand over rows to write; waits while all are busy and one more is waiting, or the pieces are too big.
+    def submit(self, mapping: str, plan: TablePlan, rows: WritableRows, size: int) -> Future[None]:
+        """Hand over rows to write; waits while all are busy and one more is waiting, or the rows are too big.
 
         Args:
             plan: the one by which the rows were made.
@@ -48,21 +47,23 @@ class Writers:
             done = {f: self._pending.pop(f) for f in wait(self._pending, return_when=FIRST_COMPLETED).done}
             for future, (owner, _) in done.items():
                 error = future.exception()
-                if error is not None and (owner is state or not isinstance(error, RowRejected)):
+                if error is not None and (owner == mapping or not isinstance(error, RowRejected)):
                     raise error
-        future = self._pool.submit(self._write, state, plan, rows)
-        self._pending[future] = (state, size)
+        future = self._pool.submit(self._write, mapping, plan, rows)
+        self._pending[future] = (mapping, size)
         return future
 
     def _bytes_held(self) -> int:
         return sum(size for _, size in self._pending.values())
 
-    def _write(self, state: MappingState, plan: TablePlan, rows: WritableRows) -> None:
+    def _write(self, mapping: str, plan: TablePlan, rows: WritableRows) -> None:
         connection = self._idle.get()
         try:
-            with named_mapping(state):
-                connection.begin([state.name], alone=False)
-                connection.write(plan, rows)
-                connection.commit([])
+            connection.begin([mapping], alone=False)
+            connection.write(plan, rows)
+            connection.commit([])
+        except ReplicationError as error:
+            error.mapping = error.mapping or mapping
+            raise
         finally:
             self._idle.put(connection)
