@@ -9,9 +9,8 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from ..binlog.events import Idle, KnownTable, LogAdvanced, LogEvent
+from ..binlog.events import KnownTable, LogEvent
 from ..binlog.reader import LogReader
-from ..concurrency.read_ahead import read_ahead
 from ..config.pipeline import Endpoint
 from ..model.limits import Limits
 from ..model.position import Position
@@ -23,10 +22,11 @@ from ..mysql.protocol import row_packets
 from ..mysql.session import Use
 from ..plan.table_plan import TablePlan
 from ..values.sql import keys_condition, quote_name
-from . import snapshot_reader
 from .binlog_stream import LogStream
 from .log_position import SourceLog
-from .snapshot_reader import RowLists
+from .log_reader import log_events
+from .relation import Relation, relation_of
+from .snapshot_reader import CHUNK_BYTES_MAX, Chunk, RowLists, cells, read_all, read_chunk
 
 
 class MySQLSource(SourceLog):
@@ -46,7 +46,7 @@ class MySQLSource(SourceLog):
         super().__init__(endpoint, limits, connections)
         self._server_id = server_id
         self._snapshot: Connection[Any] | None = None
-        self._relations: dict[tuple[str, Table], snapshot_reader.Relation] = {}
+        self._relations: dict[tuple[str, Table], Relation] = {}
 
     # ---- connections ----
     @property
@@ -103,12 +103,12 @@ class MySQLSource(SourceLog):
         with self.doing(f"describing {name}"):
             return columns_of(self.control, name)
 
-    def relation(self, plan: TablePlan) -> snapshot_reader.Relation:
+    def relation(self, plan: TablePlan) -> Relation:
         """What a snapshot of the mapping reads."""
         asked = (plan.name, plan.source)  # a table that was altered is another relation
         if asked not in self._relations:
             with self.doing(f"planning the snapshot of {plan.name}"):
-                self._relations[asked] = snapshot_reader.relation_of(self.snapshot_connection, plan)
+                self._relations[asked] = relation_of(self.snapshot_connection, plan)
         return self._relations[asked]
 
     def layout(self, plan: TablePlan) -> tuple[Column, ...]:
@@ -119,9 +119,9 @@ class MySQLSource(SourceLog):
         """Whether the snapshot can go by key; else it is one consistent read."""
         return bool(self.relation(plan).key)
 
-    def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> snapshot_reader.Chunk:
+    def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> Chunk:
         with self.doing(f"reading a chunk of {plan.source.name}"):
-            return snapshot_reader.read_chunk(self.snapshot_connection, self.relation(plan), after, rows_max)
+            return read_chunk(self.snapshot_connection, self.relation(plan), after, rows_max)
 
     def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]:
         relation = self.relation(plan)
@@ -129,27 +129,29 @@ class MySQLSource(SourceLog):
         connection = self.connections.open(self.endpoint, Use.SNAPSHOT, self.limits, self.info)
         try:
             with self.doing(f"reading {plan.name}"):
-                yield from snapshot_reader.read_all(connection, relation, rows_max)
+                yield from read_all(connection, relation, rows_max)
         finally:
             connection._force_close()
 
     def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> RowLists:
         """The rows whose key (source column names) is among the given literals, in lists."""
-        condition = keys_condition(key, keys)
-        with self.doing(f"looking for keys of {plan.source.name}"):
-            try:
-                yield from snapshot_reader.read_keys(self.snapshot_connection, self.relation(plan), condition)
-            except BaseException:  # also where the caller stops early
-                self.discard_snapshot_connection()
-                raise
+        relation = self.relation(plan)
+        sql = f"{relation.select_sql} WHERE {keys_condition(key, keys)}"
+        with closing(self.read_packets(f"looking for keys of {plan.source.name}", sql, CHUNK_BYTES_MAX)) as lists:
+            for packets in lists:
+                yield cells(relation, packets)
 
-    def read_packets(self, table: TableName, sql: str, bytes_max: int) -> Generator[list[bytes], None, None]:
-        """The result rows of a SELECT (in the form of literals), in lists of about `bytes_max` bytes."""
+    def read_packets(self, operation: str, sql: str, bytes_max: int) -> Generator[list[bytes], None, None]:
+        """The result rows of a SELECT (in the form of literals), in lists of about `bytes_max` bytes.
+
+        Args:
+            operation: what the rows are read for, in an error's message.
+        """
         try:
             yield from row_packets(self.snapshot_connection, sql.encode("latin-1"), bytes_max)
         except BaseException:  # also where the caller stops early
             self.discard_snapshot_connection()
-            with self.doing(f"copying {table}"):
+            with self.doing(operation):
                 raise
 
     # ---- the log ----
@@ -165,29 +167,4 @@ class MySQLSource(SourceLog):
         with LogStream(self.endpoint, self.info, limits, start, number, follow, self.connections) as stream:
             reader = LogReader(known, start.file, names_without_case=self.info.names_without_case)
             reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
-            yield from _log_events(stream, reader, self.limits.read_ahead_bytes_max, follow=follow)
-
-
-def _log_events(
-    stream: LogStream, reader: LogReader, ahead_bytes_max: int, *, follow: bool
-) -> Generator[LogEvent, None, None]:
-    # What is read ahead are bytes alone: two threads that compute would take the interpreter from each other.
-    idle: list[bytes] | None = [] if follow else None
-    with closing(read_ahead(stream.events(), _bytes_held, ahead_bytes_max, stream.interrupt, idle)) as batches:
-        for batch in batches:
-            if not batch:
-                yield Idle()
-            for happened in reader.read_batch(_each_once(batch)):
-                yield from happened
-    yield LogAdvanced(reader.file, reader.offset_bytes)
-
-
-def _each_once(packets: list[bytes]) -> Iterator[bytes]:
-    """The packets, none of them held once it is given: one may have 32 MiB."""
-    packets.reverse()
-    while packets:
-        yield packets.pop()
-
-
-def _bytes_held(packets: list[bytes]) -> int:
-    return sum(map(len, packets))
+            yield from log_events(stream, reader, self.limits.read_ahead_bytes_max, follow=follow)

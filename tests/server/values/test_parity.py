@@ -25,7 +25,8 @@ from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.snapshot import window_copy
 from myrepetl_dagster.core.rows.writable_rows import SqlTuples, WritableRows
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
-from myrepetl_dagster.core.source.snapshot_reader import Relation, read_chunk
+from myrepetl_dagster.core.source.relation import Relation
+from myrepetl_dagster.core.source.snapshot_reader import read_chunk
 from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 from myrepetl_dagster.core.values.cells import decode_text, to_python
 

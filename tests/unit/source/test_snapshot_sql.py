@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.model.tables import Column
-from myrepetl_dagster.core.source.snapshot_reader import Relation
+from myrepetl_dagster.core.source.relation import Relation
 from myrepetl_dagster.core.values.sql import keys_condition, keyset_condition
 
 GRID = list(itertools.product(range(3), range(3), range(3)))

@@ -20,7 +20,7 @@ from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from ...rows.bulk_encoder import UTF8
 from ...rows.pending_rows import LiteralKey
 from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
-from ...source.snapshot_reader import Relation, whole_value
+from ...source.relation import Relation, whole_value
 from ...transforms.pushdown import condition_sql, transformed_sql, unsure_sql
 from ...values.bulk_parameters import BLOB, DECIMAL, NULL_PARAMETER, TEXT, BulkRows, parameter
 from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, from_python

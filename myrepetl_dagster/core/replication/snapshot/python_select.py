@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ...rows.pending_rows import LiteralKey, PendingRows
 from ...rows.shaper import Shaper
 from ...rows.writable_rows import Mutations
-from ...source.snapshot_reader import Relation
+from ...source.relation import Relation
 from ...values.cells import cell_from_text
 from ...values.text_rows import fields
 from .window_select import TakenRows

@@ -18,7 +18,7 @@ from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from ...rows.pending_rows import LiteralKey
 from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
 from ...rows.writable_rows import SqlTuples
-from ...source.snapshot_reader import Relation, whole_value
+from ...source.relation import Relation, whole_value
 from ...transforms.pushdown import condition_sql, unsure_sql
 from ...values.cells import cell_from_text, from_python
 from ...values.literals import any_literal, literal_for, literal_of

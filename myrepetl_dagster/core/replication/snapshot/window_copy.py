@@ -176,6 +176,7 @@ class WindowCopy(Copy):
         super().__init__(source, state, limits, report)
         self.server = source
         self.mapping = state.name
+        self._operation = f"copying {state.plan.source.name}"
         self.relation = source.relation(state.plan)
         # The fastest first; the last one takes every row.
         self.selects: list[WindowSelect] = [PythonSelect(self.relation, self.shaper)]
@@ -251,7 +252,7 @@ class WindowCopy(Copy):
     def _read(self, select: WindowSelect, sql: str, window: Window, writers: Writers) -> LiteralKey | None:
         """Read rows and hand them to the writers; gives the last row's key, None where there is no row."""
         key = None
-        with closing(self.server.read_packets(self.state.plan.source.name, sql, BATCH_BYTES)) as lists:
+        with closing(self.server.read_packets(self._operation, sql, BATCH_BYTES)) as lists:
             for packets in lists:
                 key = select.key(packets[-1])
                 self._write(select, packets, window, writers)

@@ -14,7 +14,7 @@ from myrepetl_dagster.core.binlog.reader import LogReader
 from myrepetl_dagster.core.model.errors import SourceLost, UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Column, TableName
 from myrepetl_dagster.core.source.binlog_stream import LogStream
-from myrepetl_dagster.core.source.mysql_source import _log_events
+from myrepetl_dagster.core.source.log_reader import log_events
 
 USERS = TableName("shop", "users")
 
@@ -55,7 +55,7 @@ class Stream:
 def told(stream: Stream, *, follow: bool = False) -> Iterator[LogEvent]:
     reader = LogReader({USERS: KnownTable((Column("id", "int"),))}, "binlog.000007")
     reader.offset_bytes = 4
-    yield from _log_events(cast(LogStream, stream), reader, 2**20, follow=follow)
+    yield from log_events(cast(LogStream, stream), reader, 2**20, follow=follow)
 
 
 def batch(number: int, **more: Any) -> list[bytes]:

@@ -1,0 +1,44 @@
+"""Reading a source's log: its packets are read ahead by a thread, and decoded where they are asked for.
+
+Only bytes are read ahead: two threads that compute would take the interpreter from each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+
+from ..binlog.events import Idle, LogAdvanced, LogEvent
+from ..binlog.reader import LogReader
+from ..concurrency.read_ahead import read_ahead
+from .binlog_stream import LogStream
+
+
+def log_events(
+    stream: LogStream, reader: LogReader, ahead_bytes_max: int, *, follow: bool
+) -> Generator[LogEvent, None, None]:
+    """What the stream's packets mean, until it ends.
+
+    Args:
+        ahead_bytes_max: so many bytes may be read and not yet decoded.
+        follow: give `Idle` where nothing more has come yet.
+    """
+    idle: list[bytes] | None = [] if follow else None
+    with closing(read_ahead(stream.events(), _bytes_held, ahead_bytes_max, stream.interrupt, idle)) as batches:
+        for batch in batches:
+            if not batch:
+                yield Idle()
+            for happened in reader.read_batch(_each_once(batch)):
+                yield from happened
+    yield LogAdvanced(reader.file, reader.offset_bytes)
+
+
+def _each_once(packets: list[bytes]) -> Iterator[bytes]:
+    """The packets, none of them held once it is given: one may have 32 MiB."""
+    packets.reverse()
+    while packets:
+        yield packets.pop()
+
+
+def _bytes_held(packets: list[bytes]) -> int:
+    return sum(map(len, packets))

@@ -1,0 +1,163 @@
+"""What a snapshot reads: a source table, or an init query's result, with its columns and a key to go through it by.
+
+Rows leave the server as bytes in the columns' own character sets; nothing is converted on the way. A chunk
+is read by `WHERE key > last ORDER BY key LIMIT n`, compared and ordered by the server, so that no
+collation has to be understood here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymysql.connections import Connection
+from pymysql.constants import FLAG
+
+from ..model.errors import SchemaDrift
+from ..model.tables import Column, TableName
+from ..mysql.connect import query
+from ..plan.table_plan import TablePlan, not_null_keys
+from ..values.cells import FLOAT_TYPES, INTEGER_TYPES, LABEL_BYTES_MAX, TEMPORAL_TYPES
+from ..values.collations import charset_of
+from ..values.sql import keyset_condition, sql_name, sql_text
+from ..values.text_rows import key_reader
+from .init_query import table_read
+
+_TYPES = {
+    0: "decimal", 1: "tinyint", 2: "smallint", 3: "int", 4: "float", 5: "double", 7: "timestamp", 8: "bigint",
+    9: "mediumint", 10: "date", 11: "time", 12: "datetime", 13: "year", 15: "varchar", 16: "bit",
+    242: "vector", 245: "json", 246: "decimal", 247: "enum", 248: "set", 253: "varchar", 254: "char",
+    255: "geometry",
+}  # fmt: skip
+# A key of these is ordered and compared alike by the server. ENUM and SET are ordered by number but
+# compared as text, FLOAT does not equal its own text, a BLOB's index holds a prefix.
+_KEYSET_TYPES = (INTEGER_TYPES | TEMPORAL_TYPES | {"decimal", "char", "varchar", "binary", "varbinary"}) - {"bit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What a snapshot reads: its columns, its FROM clause, and the columns to go through it by (may be none).
+
+    SQL is in the form of literals (`values.sql_text`).
+    """
+
+    layout: tuple[Column, ...]
+    from_sql: str
+    key: tuple[str, ...]
+
+    @property
+    def select_sql(self) -> str:
+        return f"SELECT {', '.join(whole_value(c) for c in self.layout)} FROM {self.from_sql}"
+
+    @property
+    def key_indexes(self) -> tuple[int, ...]:
+        names = [c.name for c in self.layout]
+        return tuple(names.index(name) for name in self.key)
+
+    def key_reader(self, places: Sequence[int], skip: int = 0) -> Callable[[bytes], tuple[str, ...]]:
+        """Reads the key of a result row's packet, as literals.
+
+        Args:
+            places: where the key is among the row's fields, without the first `skip`.
+        """
+        return key_reader([self.layout[i] for i in self.key_indexes], places, skip)
+
+    def after_sql(self, after: tuple[str, ...] | None, rows_max: int) -> str:
+        """The end of a SELECT of the next rows in key order after a key; None: of the first ones."""
+        order = ", ".join(sql_name(name) for name in self.key)
+        where = f" WHERE {keyset_condition(self.key, after)}" if after else ""
+        return f"{where} ORDER BY {order} LIMIT {rows_max}"
+
+
+def whole_value(column: Column) -> str:
+    """A column so that the server prints all that it holds."""
+    name = sql_name(column.name)
+    if column.type in FLOAT_TYPES:
+        # FLOAT prints six digits, DOUBLE(M,D) rounds. Times 1, not plus 0: -0 stays -0.
+        return f"{name} * 1e0"
+    if column.type == "decimal" and "zerofill" in column.column_type.lower():
+        return f"{name} + 0"
+    if column.type == "enum":  # its error value prints like an empty label
+        return f"IF({name} + 0 = 0, RPAD('', {LABEL_BYTES_MAX + 1}, '0'), {name})"
+    return name
+
+
+def relation_of(connection: Connection[Any], plan: TablePlan) -> Relation:
+    """What to read for a mapping (snapshot connection).
+
+    Raises:
+        SchemaDrift: the init query's result lacks a column that the mapping needs.
+    """
+    init_query = plan.mapping.init_query
+    keys = [plan.source.primary_key] if plan.source.primary_key else not_null_keys(plan.source)
+    if init_query is None:
+        table = f"{sql_name(plan.source.name.schema)}.{sql_name(plan.source.name.table)}"
+        return Relation(plan.source.columns, table, _usable_key(keys, plan.source.columns))
+    derived = sql_text(f"({init_query}\n) AS q")  # the line break ends a trailing comment
+    layout = _result_columns(connection, f"SELECT * FROM {derived} LIMIT 0")
+    missing = sorted(plan.needed_source_columns - {c.name for c in layout})
+    if missing:
+        raise SchemaDrift(
+            f"mapping {plan.name!r}: init_query returns no column {', '.join(missing)}",
+            hint="Select every column that column_mapping and filter name, under that name.",
+        )
+    # Only a query over the mapped table keeps the table's key and index; anything else is read in one go.
+    mapped = _reads_table(connection, init_query, plan.source.name)
+    own = _own_columns(connection, init_query) if mapped else frozenset()
+    return Relation(layout, derived, _usable_key(keys, [column for column in layout if column.name in own]))
+
+
+def _reads_table(connection: Connection[Any], init_query: str, name: TableName) -> bool:
+    """Whether a query reads this table and no other, its names taken as the server takes them."""
+    found = table_read(init_query)
+    if found is None:
+        return False
+    default, folded = query(connection, "SELECT DATABASE(), @@lower_case_table_names <> 0")[0]
+    schema, table = found[0] or (default or b"").decode(), found[1]
+    if int(folded):
+        return (schema.lower(), table.lower()) == (name.schema.lower(), name.table.lower())
+    return (schema, table) == (name.schema, name.table)
+
+
+def _own_columns(connection: Connection[Any], init_query: str) -> frozenset[str]:
+    """The columns of a plain query's result that are the table's of the same name, and nothing that is called so."""
+    fields = _result_fields(connection, sql_text(f"{init_query}\nLIMIT 0"))
+    return frozenset(_text(field.name) for field in fields if field.org_table and field.org_name == field.name)
+
+
+def _usable_key(keys: Sequence[tuple[str, ...]], layout: Sequence[Column]) -> tuple[str, ...]:
+    types = {c.name: c.type for c in layout}
+    for key in keys:
+        if all(types.get(name) in _KEYSET_TYPES for name in key):
+            return key
+    return ()
+
+
+def _result_columns(connection: Connection[Any], sql: str) -> tuple[Column, ...]:
+    return tuple(_result_column(field) for field in _result_fields(connection, sql))
+
+
+def _result_fields(connection: Connection[Any], sql: str) -> Sequence[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql.encode("latin-1"))
+        return tuple(cursor._result.fields)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _result_column(field: Any) -> Column:
+    charset = charset_of(field.charsetnr)
+    kind = _TYPES.get(field.type_code, "blob" if charset == "binary" else "text")
+    if field.flags & FLAG.ENUM:
+        kind = "enum"
+    elif field.flags & FLAG.SET:
+        kind = "set"
+    textual = kind in ("char", "varchar", "text", "blob", "enum", "set", "json", "vector", "geometry")
+    if kind == "json":
+        charset = "utf8mb4"
+    return Column(
+        _text(field.name), kind, unsigned=bool(field.flags & FLAG.UNSIGNED), charset=charset if textual else None
+    )
