@@ -1,4 +1,4 @@
-"""What a source says of its log: where it ends, where reading may begin, and whether it still holds what follows.
+"""Positions in a source's log: where it ends, and where a copy may begin to read it.
 
 `safe_watermark` is the heart: a position such that every transaction up to it is visible to whoever reads
 afterwards. On neither flavour is that the position the server shows as its newest: a transaction enters the
@@ -29,8 +29,8 @@ from ..mysql.session import lock_wait_s
 from ..values.sql import quote_name
 from .binlog_stream import LogStream
 from .log_identity import SameLog
+from .position_check import PositionCheck, file_lost, mariadb_gtid
 
-_EXECUTED_WAIT_S = 2.0
 _FIRST_OFFSET = 4  # where the first event of every binlog file begins
 
 
@@ -40,7 +40,7 @@ class SourceLog(Server):
     def __init__(self, endpoint: Endpoint, limits: Limits, connections: Connections | None = None) -> None:
         super().__init__(endpoint, limits, connections)
         self._same_log = SameLog(self._events)
-        self._checked: set[tuple[Any, ...]] = set()  # positions whose log is there
+        self._position_check = PositionCheck(self, self._same_log)
         self._visible: Position | None = None  # a watermark that holds for every table
 
     # ---- positions ----
@@ -66,11 +66,6 @@ class SourceLog(Server):
         gtid_set = GtidSet.parse(status[4]) if info.gtid_mode else None
         # Without MariaDB's GTID, for which it reads its file from the beginning: a head is only compared by its place.
         return Position(file, offset, gtid_set, "", info.identity)
-
-    def _mariadb_gtid(self, file: str, offset: int) -> str:
-        if not self.info.is_mariadb:
-            return ""
-        return query(self.control, "SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0] or ""
 
     def safe_watermark(self, tables: Sequence[TableName], earlier: Position | None = None) -> Position:
         """A position up to which everything that happened to the tables is visible to later reads.
@@ -121,7 +116,7 @@ class SourceLog(Server):
             raise PrerequisiteError(
                 f"source {self.endpoint.name!r} writes no binary log", hint="Start it with --log-bin."
             )
-        return Position(file, offset, None, self._mariadb_gtid(file, offset), self.info.identity)
+        return Position(file, offset, None, mariadb_gtid(self, file, offset), self.info.identity)
 
     def _locked_position(self, tables: Sequence[TableName]) -> Position:
         locks = ", ".join(f"{quote_name(t.schema)}.{quote_name(t.table)} READ" for t in sorted(set(tables)))
@@ -155,11 +150,11 @@ class SourceLog(Server):
         """
         with self.doing(f"looking for {file}:{offset_bytes} in the log"):
             position = Position(file, offset_bytes, None, "", self.info.identity)
-            problem = self._file_lost(position)
+            problem = file_lost(self, position)
             if problem:
                 raise PositionLost(f"source {self.endpoint.name!r}: {file}:{offset_bytes}: {problem}")
             if self.info.is_mariadb:
-                return replace(position, mariadb_gtid=self._mariadb_gtid(file, offset_bytes))
+                return replace(position, mariadb_gtid=mariadb_gtid(self, file, offset_bytes))
             if self.info.gtid_mode:
                 return replace(position, gtid_set=self._gtids_before(file, offset_bytes))
             return position
@@ -208,62 +203,13 @@ class SourceLog(Server):
         Raises:
             PositionLost: it was purged, or this server never wrote it.
         """
-        seen = (position.server, str(position), position.birth_unix_s, position.mark)
-        if seen in self._checked:  # mostly a source's mappings are all at the same place
-            return
         with self.doing("checking the checkpoint"):
-            own = position.server == self.info.identity
-            files = {row[0] for row in query(self.control, "SHOW BINARY LOGS")} if own else set()
-            if file := self._same_log.another_file(position, files):
-                problem = f"{file} is not the file that it was (the log was reset or restored?)"
-            elif own and self.info.gtid_mode and self._same_log.another_history(position, files):
-                problem = "this server has given the same GTIDs to other transactions (restored?)"
-            elif position.gtid_set is not None and self.info.gtid_mode:
-                problem = self._gtids_lost(position.gtid_set)
-            elif position.server != self.info.identity:
-                problem = f"it is of server {position.server or 'unknown'}, this is {self.info.identity}"
-            else:
-                problem = self._file_lost(position)
-        if problem:
-            raise PositionLost(
-                f"source {self.endpoint.name!r}: the log cannot be read from the checkpoint {position}: {problem}",
-                hint="Run the `snapshot` job for the mapping, or set on_position_lost: resnapshot.",
-            )
-        self._checked.add(seen)
-
-    def _gtids_lost(self, held: GtidSet) -> str:
-        deadline = time.monotonic() + _EXECUTED_WAIT_S
-        while True:
-            executed, purged = query(self.control, "SELECT @@global.gtid_executed, @@global.gtid_purged")[0]
-            if held.issubset(GtidSet.parse(executed)):
-                break
-            # The log delivers a transaction a little before it counts as executed.
-            if time.monotonic() > deadline:
-                return "this server has not executed all of its GTIDs (restored, reset or another server?)"
-            time.sleep(0.02)
-        if not GtidSet.parse(purged).issubset(held):
-            return "the server has purged GTIDs that it lacks"
-        return ""
-
-    def _file_lost(self, position: Position) -> str:
-        sizes = self._log_sizes()
-        if position.file not in sizes:
-            return f"the file {position.file} is gone"
-        if position.offset_bytes > sizes[position.file]:
-            return f"the file {position.file} is shorter (the log was reset?)"
-        # "" is also what is known where the server cannot tell: after an event longer than its max_allowed_packet.
-        here = self._mariadb_gtid(position.file, position.offset_bytes)
-        if position.mariadb_gtid and here and set(here.split(",")) != set(position.mariadb_gtid.split(",")):
-            return "another GTID is at this place (the log was reset?)"
-        return ""
+            self._position_check(position)
 
     def log_sizes(self) -> dict[str, int]:
         """The log's files in their order, with their sizes in bytes."""
         with self.doing("looking at the log's files"):
-            return self._log_sizes()
-
-    def _log_sizes(self) -> dict[str, int]:
-        return {row[0]: int(row[1]) for row in query(self.control, "SHOW BINARY LOGS")}
+            return {row[0]: int(row[1]) for row in query(self.control, "SHOW BINARY LOGS")}
 
     def now_unix_s(self) -> float:
         """The source's clock."""
