@@ -15,7 +15,7 @@ from servers import Flavour
 from myrepetl_dagster.core.replication.snapshot import window_copy
 from myrepetl_dagster.core.replication.snapshot.copy import store
 from myrepetl_dagster.core.replication.snapshot.window_copy import WindowCopy
-from myrepetl_dagster.core.replication.snapshot.writer_pool import Writers
+from myrepetl_dagster.core.replication.snapshot.writer_pool import WriterPool
 
 ROWS, WINDOW_ROWS = 30, 6
 FOLLOWED = 3  # the number of a window that has others before and after it
@@ -25,7 +25,7 @@ def followed(world: Pair, monkeypatch: pytest.MonkeyPatch) -> Way:
     """The way of one window, from its SELECT until its checkpoint is stored."""
     tracer = Tracer()
     windows = 0
-    read, submit = WindowCopy._window, Writers.submit
+    read, submit = WindowCopy._window, WriterPool.submit
 
     def read_and_follow(self: WindowCopy, *args: Any) -> Any:
         nonlocal windows
@@ -33,7 +33,7 @@ def followed(world: Pair, monkeypatch: pytest.MonkeyPatch) -> Way:
         tracer.recording = windows == FOLLOWED
         return read(self, *args)
 
-    def submit_and_wait(self: Writers, *args: Any) -> Future[None]:
+    def submit_and_wait(self: WriterPool, *args: Any) -> Future[None]:
         write = submit(self, *args)
         write.exception()
         return write
@@ -43,7 +43,7 @@ def followed(world: Pair, monkeypatch: pytest.MonkeyPatch) -> Way:
         tracer.recording = False
 
     monkeypatch.setattr(WindowCopy, "_window", read_and_follow)
-    monkeypatch.setattr(Writers, "submit", submit_and_wait)
+    monkeypatch.setattr(WriterPool, "submit", submit_and_wait)
     monkeypatch.setattr(window_copy, "store", store_and_leave)
     with tracer.installed():
         world.run("t")

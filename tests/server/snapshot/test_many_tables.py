@@ -185,14 +185,14 @@ def test_the_bytes_that_wait_are_bounded_over_all_tables(world: Pair, monkeypatc
     """Rows that are read and not yet written hold no more than `PENDING_BYTES_MAX`, of whatever tables they are."""
     monkeypatch.setattr(writer_pool, "PENDING_BYTES_MAX", 900)  # a window of 20 rows has about 600 bytes
     held: list[int] = []
-    submit = writer_pool.Writers.submit
+    submit = writer_pool.WriterPool.submit
 
-    def noted(self: writer_pool.Writers, *args: Any) -> Any:
+    def noted(self: writer_pool.WriterPool, *args: Any) -> Any:
         future = submit(self, *args)
         held.append(self._bytes_held())
         return future
 
-    monkeypatch.setattr(writer_pool.Writers, "submit", noted)
+    monkeypatch.setattr(writer_pool.WriterPool, "submit", noted)
     world.run(TABLES)
     assert_all_same(world)
     assert len(held) > len(NAMES)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.replication.snapshot.bulk_select import _alike
+from myrepetl_dagster.core.replication.snapshot.bulk_select import _parameters_of_one_type
 from myrepetl_dagster.core.replication.snapshot.tuple_select import _literal_of_result
 from myrepetl_dagster.core.replication.snapshot.window_select import CannotTake
 from myrepetl_dagster.core.rows.value_transforms import read_columns, row_by_row
@@ -66,14 +66,17 @@ def test_a_result_as_its_literal(value: object) -> None:
 
 def test_results_that_share_a_type() -> None:
     """Texts, bytes and whole numbers of 64 bits, NULLs among them."""
-    assert _alike(["é'", None]) == (TEXT, [b"\0\3\xc3\xa9'", b"\1"])
-    assert _alike([None]) == (TEXT, [b"\1"])
-    assert _alike([b"\xfb" * 251, None]) == (BLOB, [b"\0\xfc\xfb\0" + b"\xfb" * 251, b"\1"])
-    assert _alike([None, -1, 2**63 - 1]) == (8, [b"\1", b"\0" + b"\xff" * 8, b"\0" + struct.pack("<q", 2**63 - 1)])
+    assert _parameters_of_one_type(["é'", None]) == (TEXT, [b"\0\3\xc3\xa9'", b"\1"])
+    assert _parameters_of_one_type([None]) == (TEXT, [b"\1"])
+    assert _parameters_of_one_type([b"\xfb" * 251, None]) == (BLOB, [b"\0\xfc\xfb\0" + b"\xfb" * 251, b"\1"])
+    assert _parameters_of_one_type([None, -1, 2**63 - 1]) == (
+        8,
+        [b"\1", b"\0" + b"\xff" * 8, b"\0" + struct.pack("<q", 2**63 - 1)],
+    )
 
 
 @pytest.mark.parametrize("cells", [["a", 1], [b"a", "a"], [1.5], [2**63], ["\ud800"], [True, 1.0]])
 def test_results_that_do_not(cells: list[object]) -> None:
     """What differs in type from row to row, or has no plain parameter, is for literals."""
     with pytest.raises(CannotTake):
-        _alike(cells)
+        _parameters_of_one_type(cells)

@@ -1,11 +1,11 @@
-"""A copy whose rows pass from the source's packets into a MariaDB target's bulk execution as they are. Pure.
+"""Reading a window's rows as parameters of a bulk execution, which a MariaDB target takes as they are. Pure.
 
-In a result row each field is its length and its text; in a bulk execution each parameter is a zero byte ("a value
-follows"), its length and its text. An empty field is one zero byte. So of `SELECT '', a, '', b` the bytes of a row are
-those of its parameters, as long as no value is NULL; where one is, they are put together here.
-Columns with a transform that looks at its own value only are read before the others, as Python reads them, and their
-parameters are a row's last. `tests/server/snapshot/test_bulk.py` and `test_value_transforms_on_servers.py` compare the
-outcome with that of `rendered_literals.py` and of Python.
+In a result row a field is its length and its text. In a bulk execution a parameter is a zero byte ("a value follows"),
+its length and its text. An empty field is one zero byte. So the bytes of a row of `SELECT '', a, '', b` are those of
+its parameters, unless a value is NULL: then the parameters are put together here.
+A column with a transform that takes only its own value is read before the others, as Python reads it. Its parameters
+are the last ones of a row. `tests/server/snapshot/test_bulk.py` and `test_value_transforms_on_servers.py` compare the
+outcome with that of the other ways.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from .window_select import CannotTake, TakenRows
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "enum", "set"})
 _BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob"})
 _PRINTED = frozenset({"uuid", "inet4", "inet6"})  # ASCII, as the server prints them
-# Of these Python gets the values; the others may be very long.
+# Types whose values may pass through Python. Values of other types may be very long.
 _FOR_PYTHON = INTEGER_TYPES | FLOAT_TYPES | TEMPORAL_TYPES | _TEXTS | _BYTES | _PRINTED | {"decimal"}
-_BIGINT = 8
+_BIGINT = 8  # the type of a parameter of 64 bits, as the others in `bulk_parameters.py`
 _BIGINT_FORM = struct.Struct("<Bq")
-# A row's mark, before its parameters, where rows may differ in it: written as it is, read again and written by
-# Python, left out by the filter.
+# A row's mark, the first field of a SELECT that has one. It says what becomes of the row: it is written as it is, it
+# is read again and written by Python, or the filter leaves it out.
 _PLAIN, _UNRENDERABLE, _FILTERED = b"\x010", b"\x011", b"\x012"
 
 
@@ -46,8 +46,13 @@ _PLAIN, _UNRENDERABLE, _FILTERED = b"\x010", b"\x011", b"\x012"
 class BulkSelect:
     """How a mapping is read as parameters (`window_select.WindowSelect`).
 
-    Of a row's fields first is its mark, if it is marked, then those that pass through Python, whose parameters are the
-    last ones. `plan` has the columns in the order of the parameters.
+    The fields of a row are its mark (if `marked`), the values that pass through Python, and the parameters.
+
+    Args:
+        plan: the mapping's, with the columns in the order of the parameters; those that pass through Python are last.
+        values: what stands in the statement's VALUES, a literal or `?`.
+        types: the types of the parameters that do not pass through Python, as they are sent.
+        in_python: makes a cell of each value that passes through Python.
     """
 
     select_sql: str
@@ -59,7 +64,7 @@ class BulkSelect:
     in_python: tuple[Callable[[bytes | None], Cell], ...]
 
     def take(self, packets: Sequence[bytes]) -> TakenRows:
-        """As `WindowSelect.take`. A transform's error does not say on which row: `shaper.py` can tell."""
+        """As `WindowSelect.take`. The error of a transform does not name the row; `shaper.py` finds it."""
         unrenderable: list[bytes] = []
         filtered = 0
         if self.marked:
@@ -79,76 +84,78 @@ class BulkSelect:
 
     def _parameters(self, rows: Sequence[bytes]) -> list[bytes]:
         count = len(self.types) // 2
-        # 0xFB is NULL, but may be in a length or in a value, too.
+        # 0xFB is NULL, but a length or a value may hold this byte, too.
         return [_with_nulls(row, count) if b"\xfb" in row else row for row in rows]
 
     def _through_python(self, rows: Sequence[bytes]) -> BulkRows:
         columns, ends = read_columns(rows, 0, len(self.in_python))
-        last = [_alike(cells) for cells in row_by_row(self.in_python, columns)]
-        types = self.types + bytes(byte for kind, _ in last for byte in (kind, 0))
-        own = self._parameters([row[end:] for row, end in zip(rows, ends, strict=True)])
-        made = list(map(b"".join, zip(own, *(parameters for _, parameters in last), strict=True)))
-        return BulkRows(self.values, types, made)
+        from_python = [_parameters_of_one_type(cells) for cells in row_by_row(self.in_python, columns)]
+        types = self.types + bytes(byte for kind, _ in from_python for byte in (kind, 0))
+        from_source = self._parameters([row[end:] for row, end in zip(rows, ends, strict=True)])
+        joined = map(b"".join, zip(from_source, *(parameters for _, parameters in from_python), strict=True))
+        return BulkRows(self.values, types, list(joined))
 
 
 def bulk_select(plan: TablePlan, relation: Relation) -> BulkSelect | None:
-    """How the plan's rows are read as parameters; None where they cannot be."""
+    """How the plan's rows are read as parameters. None: they cannot be."""
     if plan.unique_keys is not UniqueKeys.NONE:
         return None
     by_name = {column.name: column for column in relation.layout}
+    rendered = [planned for planned in plan.columns if planned.transform is None]
+    through_python = [planned for planned in plan.columns if planned.transform is not None]
+    python_columns = [by_name[planned.source] for planned in through_python if planned.source is not None]
+    if not all(_for_python(*pair) for pair in zip(through_python, python_columns, strict=True)):
+        return None
     values: list[str] = []
     types: list[int] = []
     fields: list[str] = []
-    last: list[PlannedColumn] = []
-    columns: list[PlannedColumn] = []
-    place: dict[str, int] = {}  # of columns that are read as they are, among the fields
+    place: dict[str, int] = {}  # which field a column is, for columns that are read as they are
     unrenderable: list[str] = []  # conditions
-    for planned in plan.columns:
-        if planned.transform is not None:
-            last.append(planned)
-            continue
-        columns.append(planned)
+    for planned in rendered:
         if planned.source is None:
             values.append(any_literal(from_python(planned.value)))
             continue
         column = by_name[planned.source]
-        found = _field(plan, planned, column)
-        if found is None:
+        parameter_sql = _parameter_sql(plan, planned, column)
+        if parameter_sql is None:
             return None
-        kind, sql = found
+        kind, sql = parameter_sql
         values.append("?")
         types += [kind, 0]
         fields += ["''", sql]
         if sql == sql_name(column.name):
             place[column.name] = len(fields) - 1
-        if column.type == "enum":  # its error value, which no parameter can be
+        if column.type == "enum":  # no parameter can be its error value
             unrenderable.append(f"({sql_name(column.name)} + 0 = 0)")
-    if any(name not in place for name in relation.key):
-        return None
-    read = [by_name[planned.source] for planned in last if planned.source is not None]
     mark = _mark(plan, by_name, unrenderable)
-    if mark is None or not all(_for_python(*pair) for pair in zip(last, read, strict=True)):
+    if mark is None or any(name not in place for name in relation.key):
         return None
-    first = [*([mark] if mark else []), *map(whole_value, read)]
+    before_parameters = [*([mark] if mark else []), *map(whole_value, python_columns)]
     return BulkSelect(
-        f"SELECT {', '.join(first + fields)} FROM {relation.from_sql}",
-        relation.key_reader([place[name] + len(first) for name in relation.key]),
-        replace(plan, columns=(*columns, *last)) if last else plan,
-        (*values, *("?" for _ in last)),
+        f"SELECT {', '.join(before_parameters + fields)} FROM {relation.from_sql}",
+        relation.key_reader([place[name] + len(before_parameters) for name in relation.key]),
+        replace(plan, columns=(*rendered, *through_python)) if through_python else plan,
+        (*values, *("?" for _ in through_python)),
         bytes(types),
         marked=bool(mark),
-        in_python=tuple(transformed(plan, *pair, from_python) for pair in zip(last, read, strict=True)),
+        in_python=tuple(
+            transformed(plan, *pair, from_python) for pair in zip(through_python, python_columns, strict=True)
+        ),
     )
 
 
 def _for_python(planned: PlannedColumn, column: Column) -> bool:
-    """Whether the column's values pass through Python; what the source can transform, it does as text."""
+    """Whether the column's values can pass through Python here. What SQL can transform goes as tuples, in SQL."""
     assert planned.transform is not None
     return column.type in _FOR_PYTHON and passes_alone(planned) and transformed_sql(planned.transform, column) is None
 
 
-def _alike(cells: Sequence[Any]) -> tuple[int, list[bytes]]:
-    """A column's parameters and their type, where they mean what the literals of `values.any_literal` mean."""
+def _parameters_of_one_type(cells: Sequence[Any]) -> tuple[int, list[bytes]]:
+    """The parameters of a column's cells, and their type. They mean what the literals of `any_literal` mean.
+
+    Raises:
+        CannotTake: no one type holds all of the cells.
+    """
     kinds = set(map(type, cells)) - {type(None)}
     try:
         if kinds <= {str}:
@@ -157,13 +164,17 @@ def _alike(cells: Sequence[Any]) -> tuple[int, list[bytes]]:
             return BLOB, [NULL_PARAMETER if cell is None else parameter(cell) for cell in cells]
         if kinds == {int}:
             return _BIGINT, [NULL_PARAMETER if cell is None else _BIGINT_FORM.pack(0, cell) for cell in cells]
-    except (UnicodeEncodeError, struct.error):  # half a character, a number of more than 64 bits
+    except (UnicodeEncodeError, struct.error):  # half of a character, or a number of more than 64 bits
         pass
     raise CannotTake
 
 
 def _mark(plan: TablePlan, layout: dict[str, Column], unrenderable: Sequence[str]) -> str | None:
-    """The field that tells what becomes of a row; '' where all become the same, None where Python has to look."""
+    """The mark's SQL. '': every row is written as it is. None: SQL cannot answer the filter.
+
+    Args:
+        unrenderable: conditions, one of which is true of a row that only Python can write.
+    """
     written = f"IF({' OR '.join(unrenderable)}, '1', '0')" if unrenderable else "'0'"
     expression = plan.mapping.filter
     if expression is None:
@@ -173,8 +184,8 @@ def _mark(plan: TablePlan, layout: dict[str, Column], unrenderable: Sequence[str
     return None if passes is None else f"IF({passes}, {written}, IF({unsure}, '1', '2'))"
 
 
-def _field(plan: TablePlan, planned: PlannedColumn, column: Column) -> tuple[int, str] | None:
-    """The parameter's type, and the SQL of its text."""
+def _parameter_sql(plan: TablePlan, planned: PlannedColumn, column: Column) -> tuple[int, str] | None:
+    """A parameter's type, and the SQL of its text. None: a parameter cannot be this column's value."""
     name = sql_name(column.name)
     target = plan.target.column(planned.target)
     if column.type in ("bit", "year"):
@@ -200,7 +211,7 @@ def _field(plan: TablePlan, planned: PlannedColumn, column: Column) -> tuple[int
 
 
 def _with_nulls(row: bytes, count: int) -> bytes:
-    """A row's parameters, where a value may be NULL: the mark for it stands where a value's zero byte would."""
+    """A row's parameters where a value may be NULL. NULL is a one in the place of a value's zero byte."""
     pieces: list[bytes] = []
     at = start = 0
     for _ in range(count):
@@ -214,5 +225,5 @@ def _with_nulls(row: bytes, count: int) -> bytes:
         else:
             head = 2 + LENGTH_BYTES[size]
             at += head + int.from_bytes(row[at + 2 : at + head], "little")
-    assert at == len(row), "a row of other fields than were asked for"
+    assert at == len(row), "a row with other fields than those of the SELECT"
     return b"".join([*pieces, row[start:]])

@@ -1,8 +1,8 @@
-"""Copying a table: from the low watermark, chunk by chunk, each with the checkpoint that makes it resumable.
+"""Copying a table chunk by chunk. Each chunk is committed with the checkpoint from which the copy can be resumed.
 
-The low watermark is stored before the first chunk is read, so that however often the copy is interrupted, the
-log is applied from a place before all of its chunks. Rows that the target holds and the source does not are
-deleted at the end (`sweep`). Then the log is applied up to the high watermark, and the copy is exact.
+The low watermark is stored before the first chunk is read. However often the copy is interrupted, the log is applied
+from a place before all of its chunks. The last step of a copy, the sweep, deletes the rows that the target holds and
+the source does not. Then the log is applied up to the high watermark, and the copy is exact.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...model.limits import Limits
 from ...model.position import Position
 from ...model.tables import Column, Row
 from ...plan.table_plan import TablePlan
-from ...rows.pending_rows import LiteralKey, PendingRows
+from ...rows.pending_rows import LiteralKey, Mutation, PendingRows
 from ...rows.shaper import Shaper
 from ...rows.writable_rows import Mutations
 from ...values.cells import INTEGER_TYPES, TEMPORAL_TYPES
@@ -32,10 +32,10 @@ _TEXT = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtex
 
 
 def store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> None:
-    """Commit checkpoints of several mappings at once. One that another run has taken over holds up no other.
+    """Commit the checkpoints of several mappings at once. A mapping that another run has claimed holds up no other.
 
     Raises:
-        StaleRun: of the first mapping that is another run's now; those before it are committed.
+        StaleRun: another run has claimed one of the mappings. Those before it are committed.
     """
     try:
         _store(target, stored)
@@ -54,7 +54,7 @@ def _store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) ->
 
 
 class Copy:
-    """The copy of one mapping, done in slices."""
+    """The copy of one mapping. It is done in slices, between which the log is applied to the other mappings."""
 
     def __init__(self, source: Source, state: MappingState, limits: Limits, report: Report) -> None:
         self.source = source
@@ -66,11 +66,14 @@ class Copy:
         self._until_s: float | None = None
 
     def run(self, until_s: float | None) -> bool:
-        """Copy until done (True) or, where the copy goes by key, until `time.monotonic()` passes `until_s`."""
+        """Copy to the end (True), or until `time.monotonic()` passes `until_s` (False).
+
+        A copy that does not go by key cannot be resumed, so it ignores `until_s` while it reads.
+        """
         state = self.state
         self._until_s = until_s
         with named_mapping(state):
-            # A chunk is written over whatever the log brought; so it must not be older than that.
+            # A chunk is written over what the log brought, so it must not be older than that.
             self.source.wait_visible(state.position, [state.plan.source.name])
             for _ in self._steps():
                 if self._slice_over():
@@ -101,35 +104,35 @@ class Copy:
             chunk = self.source.read_chunk(self.state.plan, self.copy.after_key, self.limits.chunk_rows_max)
             sweeping = chunk.last and self.copy.sweep
             self._store(chunk.rows, replace(self.copy, after_key=chunk.after_key, sweeping=sweeping))
-            if chunk.last:  # no step to come: a slice that ends here must not make the next one read in vain
+            if chunk.last:  # no yield: a slice that ended here would make the next one read in vain
                 return
             yield
 
     def _whole(self) -> None:
-        """No key to go by: one statement, one consistent read; interrupted, it starts again."""
+        """Copy a table without a usable key by one statement. If this is interrupted, the next run starts it again."""
         for rows in self.source.read_all(self.state.plan, self.limits.chunk_rows_max):
             self._store(rows, self.copy)
         if self.copy.sweep:
             self._store([], replace(self.copy, sweeping=True))
 
     def _store(self, rows: Sequence[Row], copy: CopyState) -> None:
-        shaped = PendingRows()
-        self.shaper.shape(((None, row) for row in rows), shaped)
-        shaped.check()
+        pending = PendingRows()
+        self.shaper.shape(((None, row) for row in rows), pending)
+        pending.check()
         checkpoint = replace(
             self.state.checkpoint,
             copy=copy,
-            rows_snapshotted=self.state.checkpoint.rows_snapshotted + shaped.rows_upserted,
-            rows_filtered=self.state.checkpoint.rows_filtered + shaped.rows_filtered,
+            rows_snapshotted=self.state.checkpoint.rows_snapshotted + pending.rows_upserted,
+            rows_filtered=self.state.checkpoint.rows_filtered + pending.rows_filtered,
         )
-        self._commit(checkpoint, shaped)
+        self._commit(checkpoint, pending.mutations)
 
-    def _commit(self, checkpoint: Checkpoint, shaped: PendingRows | None = None) -> None:
+    def _commit(self, checkpoint: Checkpoint, mutations: Sequence[Mutation] = ()) -> None:
         state = self.state
         connection = state.target.apply
         connection.begin([state.name])
-        if shaped is not None and shaped.mutations:
-            connection.write(self.shaper.plan, Mutations(shaped.mutations, may_evict=True))
+        if mutations:
+            connection.write(self.shaper.plan, Mutations(mutations, may_evict=True))
         checkpoint = replace(checkpoint, sequence=checkpoint.sequence + 1, last_error="")
         connection.commit([checkpoint])
         state.checkpoint = checkpoint
@@ -137,35 +140,35 @@ class Copy:
 
     # ---- rows that the source no longer has ----
     def _sweep(self) -> Iterator[None]:
-        """Delete what the target holds and a look at the source does not find.
+        """Delete the rows that the target holds and the source does not.
 
-        Safe before the log is applied: a row that comes back later comes back by the log.
+        This is safe before the log is applied: if the source inserts such a row later, the log has it.
         """
         state = self.state
         while keys := state.target.keys_after(state.plan, self.copy.sweep_after, self.limits.chunk_rows_max):
-            gone = self._gone(keys)
-            self.rows_swept += len(gone)
+            missing = self._missing_in_source(keys)
+            self.rows_swept += len(missing)
             copy = replace(self.copy, sweep_after=keys[-1])
-            shaped = PendingRows(mutations=[(key, None) for key in gone])
-            self._commit(replace(state.checkpoint, copy=copy), shaped)
+            self._commit(replace(state.checkpoint, copy=copy), [(key, None) for key in missing])
             yield
 
-    def _gone(self, keys: Sequence[LiteralKey]) -> list[LiteralKey]:
+    def _missing_in_source(self, keys: Sequence[LiteralKey]) -> list[LiteralKey]:
+        """Those of the target's keys that the source does not have. Fixed key columns are the mapping's own."""
         plan = self.state.plan
-        by_target = {c.target: c.source for c in plan.columns}
-        own = [(i, by_target[name]) for i, name in enumerate(plan.key) if by_target[name] is not None]
-        names = [name for _, name in own if name is not None]
-        asked = [tuple(key[i] for i, _ in own) for key in keys]
+        source_of = {c.target: c.source for c in plan.columns}
+        names = [source for name in plan.key if (source := source_of[name]) is not None]
+        places = [i for i, name in enumerate(plan.key) if source_of[name] is not None]
+        source_keys = [tuple(key[i] for i in places) for key in keys]
         present = set()
-        with closing(self.source.read_keys(plan, names, asked)) as lists:
+        with closing(self.source.read_keys(plan, names, source_keys)) as lists:
             for rows in lists:
                 found = PendingRows()
                 self.shaper.shape(((None, row) for row in rows), found)
-                present |= {tuple(key[i] for i, _ in own) for key, _ in found.mutations}
-        return [key for key, short in zip(keys, asked, strict=True) if short not in present]
+                present |= {tuple(key[i] for i in places) for key, _ in found.mutations}
+        return [key for key, source_key in zip(keys, source_keys, strict=True) if source_key not in present]
 
     def _end(self) -> None:
-        """All chunks are read: what they may have seen ends at the log's present end."""
+        """End the copy, all of which is read. Its high watermark is the log's present end."""
         if self.rows_swept:
             log.warning(
                 "mapping %s: deleted %d rows of %s that the source does not have",
@@ -175,7 +178,7 @@ class Copy:
 
 
 class Copies:
-    """The copies that are due, done in slices, one after the other."""
+    """The copies that are due. One slice does them one after the other."""
 
     def __init__(self, source: Source, limits: Limits, report: Report) -> None:
         self.source = source
@@ -185,23 +188,27 @@ class Copies:
 
     def add(self, state: MappingState) -> None:
         with named_mapping(state):
-            self.due[state.name] = self._made(state)
+            self.due[state.name] = self._new_copy(state)
 
-    def _made(self, state: MappingState) -> Copy:
+    def _new_copy(self, state: MappingState) -> Copy:
         return Copy(self.source, state, self.limits, self.report)
 
     def run_slice(self) -> None:
-        """Copy for a while, so that the other mappings do not fall behind; or to the end, if they are to wait."""
+        """Copy for `snapshot_slice_s`, so that the other mappings do not fall behind.
+
+        A mapping with `pause_replication_during_init` is copied to its end: the others have to wait.
+        """
         slice_end_s = time.monotonic() + self.limits.snapshot_slice_s
         for copy in list(self.due.values()):
-            if not self.run_alone(copy, self.until_s(copy, slice_end_s)):
+            if not self.run_one(copy, self.until_s(copy, slice_end_s)):
                 return
 
     def until_s(self, copy: Copy, slice_end_s: float) -> float | None:
+        """When a copy has to pause; None: it does not pause before its end."""
         return None if copy.state.plan.mapping.pause_replication_during_init else slice_end_s
 
-    def run_alone(self, copy: Copy, until_s: float | None) -> bool:
-        """Copy one table on; False: the slice ends before the table."""
+    def run_one(self, copy: Copy, until_s: float | None) -> bool:
+        """Continue one copy. False: the slice ends before the copy does."""
         if not copy.run(until_s):
             return False
         del self.due[copy.state.name]
@@ -209,12 +216,12 @@ class Copies:
 
 
 def ended(checkpoint: Checkpoint, head: Position) -> Checkpoint:
-    """A copy's checkpoint once all is read and written; what its rows have seen ends at `head`."""
+    """The checkpoint of a copy whose rows are all written. None of them was read after the source was at `head`."""
     return replace(checkpoint, phase=Phase.SETTLING, copy=None, high_watermark=head)
 
 
 def can_sweep(plan: TablePlan) -> bool:
-    """Whether the key reads the same in source and target, so that a row of one can be looked for in the other."""
+    """Whether source and target print a key alike, so that a key of the target can be looked for in the source."""
     return all(
         c.source is None
         or (c.transform is None and _same_literals(plan.source.column(c.source), plan.target.column(c.target)))

@@ -1,4 +1,7 @@
-"""A copy whose rows Python reads, filters, transforms and writes as literals. It takes every row. Pure."""
+"""Reading a window's rows as values, which Python filters, transforms and writes as literals. Pure.
+
+This way takes every row.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from .window_select import TakenRows
 
 
 class PythonSelect:
-    """Reads whole rows of a relation."""
+    """Reads all columns of a relation (`window_select.WindowSelect`)."""
 
     def __init__(self, relation: Relation, shaper: Shaper) -> None:
         self.select_sql = relation.select_sql
@@ -23,6 +26,7 @@ class PythonSelect:
         self._shaper = shaper
 
     def take(self, packets: Sequence[bytes]) -> TakenRows:
+        """As `WindowSelect.take`. The error of a transform or of the filter names the row."""
         convert = self._convert
         rows = (tuple([f(v) for f, v in zip(convert, fields(packet), strict=True)]) for packet in packets)
         pending = PendingRows()

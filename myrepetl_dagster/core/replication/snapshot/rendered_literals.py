@@ -1,4 +1,4 @@
-"""Literals that the source itself renders, exactly what `cells.py` would write. Pure.
+"""SQL with which the source renders its values as literals, exactly as `literals.py` writes them. Pure.
 
 `tests/server/snapshot/test_rendered_literals.py` compares the two for every type.
 """
@@ -17,15 +17,16 @@ _AS_HEX = frozenset({
     "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "geometry", "point", "linestring", "polygon",
     "multipoint", "multilinestring", "multipolygon", "geomcollection", "geometrycollection", "vector",
 })  # fmt: skip
-# As in `json_literals.py`. The server gives up a search that takes long, hence the bound.
+# Numbers that JSON may print in another way, as in `json_literals.py`. The search is bounded, since the server gives up
+# one that takes long.
 _SUSPECT = "[.][0-9]+0([^0-9eE]|$)|[.]000|[0-9.]{15}"
 _SEARCHED_BYTES_MAX = 4000
 
 
 def column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column]) -> str | None:
-    """The literal's text, in the form of literals, or None where every value has to pass through Python.
+    """The SQL of a column's literal, itself in the form of literals. None: every value has to pass through Python.
 
-    Its value is NULL for what only Python can write.
+    The SQL gives NULL for a value that only Python can write.
 
     Args:
         layout: the columns that the snapshot reads, by the names that the plan's columns have.
@@ -43,23 +44,24 @@ def column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column
     if column.type in INTEGER_TYPES or column.type == "decimal":
         return f"IFNULL({name}, 'NULL')"
     if column.type in FLOAT_TYPES and (target is None or target.type not in FLOAT_TYPES):
-        return None  # a number as a server would print it, which is not how JSON does
-    if column.type in FLOAT_TYPES:  # in quotes: a bare -0 would be an integer, which has no sign
+        return None  # the target would get the number as JSON prints it, and not as a server does
+    if column.type in FLOAT_TYPES:  # in quotes: without them -0 would be an integer, which has no sign
         return f"IF({name} IS NULL, 'NULL', CONCAT('''', {float_text(column)}, ''''))"
     if column.type in TEMPORAL_TYPES:
         return f"IFNULL(CONCAT('''', {name}, ''''), 'NULL')"
     if column.type in _AS_HEX or column.charset == "binary":
-        return f"IF({name} IS NULL, 'NULL', CONCAT('_binary x''', HEX({name}), ''''))"  # not IFNULL: too long is NULL
+        # Not IFNULL: a text that is too long for the source becomes NULL, which is not the value NULL.
+        return f"IF({name} IS NULL, 'NULL', CONCAT('_binary x''', HEX({name}), ''''))"
     if column.type == "json":
         text = f"CAST({name} AS CHAR)"
         quoted = f"CONVERT(QUOTE({text}) USING utf8mb4)"
-        # A text that reads back as another document: `json_literals.py`. To read it again costs more than the rest.
+        # Whether the text reads back as another document (`json_literals.py`). That costs more than all the rest.
         changed = f"CAST(CAST(CAST({text} AS JSON) AS CHAR) AS BINARY) <> CAST({text} AS BINARY)"
         suspect = f"(LENGTH({text}) > {_SEARCHED_BYTES_MAX} OR {text} REGEXP '{_SUSPECT}')"
         return f"IF({suspect} AND {changed}, NULL, {quoted})" if same_type else quoted
     if column.type in _AS_TEXT:
         return f"CONVERT(QUOTE(CAST({name} AS CHAR)) USING utf8mb4)"
-    if column.charset == "latin1":  # its own bytes: neither server has to convert them
+    if column.charset == "latin1":  # the column's own bytes: neither server has to convert them
         quoted = f"IF({name} IS NULL, 'NULL', CONCAT('_latin1', CONVERT(QUOTE({name}) USING binary)))"
     elif column.charset in THROUGH_UTF8:
         # USING: columns of different collations cannot be joined as they are.
@@ -72,7 +74,10 @@ def column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column
 
 
 def float_text(column: Column) -> str:
-    """All the digits. As text, FLOAT has six, DOUBLE(M,D) is rounded, and MySQL cuts an expression's after 22."""
+    """The SQL of a float's text with all its digits.
+
+    A server prints six digits of a FLOAT and rounds a DOUBLE(M,D). MySQL cuts an expression's text after 22 characters.
+    """
     name = sql_name(column.name)
     definition = column.column_type.lower()
     if definition.startswith("double") and "(" not in definition and "zerofill" not in definition:
@@ -81,4 +86,5 @@ def float_text(column: Column) -> str:
 
 
 def _text(literal: str) -> str:
+    """A literal as the content of a SQL text."""
     return "'" + literal.replace("\\", "\\\\").replace("'", "''") + "'"

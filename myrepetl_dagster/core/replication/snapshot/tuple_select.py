@@ -1,8 +1,8 @@
-"""A copy whose rows the source renders as SQL tuples, but for the columns whose values pass through Python. Pure.
+"""Reading a window's rows as SQL tuples that the source renders. Pure.
 
-A tuple is the text `(1,'a',NULL)` of a row, exactly what `shaper.py` and `row_writer.py` would write for it. Where a
-column has a transform that looks at its own value only, that value is read beside the tuple, as Python reads it, and
-its literal is put at the tuple's end: the plan by which tuples are written has these columns last.
+A tuple is the text `(1,'a',NULL)` of a row, exactly as `shaper.py` and `row_writer.py` would write it. A column with a
+transform that takes only its own value is read beside the tuple, as Python reads it. Its literal is put at the tuple's
+end, so the plan by which tuples are written has these columns last.
 `tests/server/snapshot/test_rendered_literals.py` and `test_value_transforms_on_servers.py` compare the outcome with
 that of Python alone.
 """
@@ -27,26 +27,29 @@ from ...values.text_rows import views_at
 from .rendered_literals import column_sql
 from .window_select import TakenRows
 
-Literal = Callable[[bytes | None], bytes]  # of a field, as the server sent it
+LiteralWriter = Callable[[bytes | None], bytes]  # makes a literal of a field as the server sent it
 
-_FILTERED = b""  # what stands in the place of a tuple where the filter leaves the row out
+_FILTERED = b""  # stands in the place of the tuple of a row that the filter leaves out
 
 
 @dataclass(frozen=True, slots=True)
 class TupleSelect:
     """How a mapping is read as tuples (`window_select.WindowSelect`).
 
-    A row's fields are those of its last columns, the tuple, and the key. `plan` has the columns in the order of the
-    tuples, `in_python` makes the literals of its last ones.
+    The fields of a row are the values that pass through Python, the tuple and the key.
+
+    Args:
+        plan: the mapping's, with the columns in the order of the tuples; those that pass through Python are last.
+        in_python: makes the literal of each value that passes through Python.
     """
 
     select_sql: str
     key: Callable[[bytes], LiteralKey]
     plan: TablePlan
-    in_python: tuple[Literal, ...]
+    in_python: tuple[LiteralWriter, ...]
 
     def take(self, packets: Sequence[bytes]) -> TakenRows:
-        """As `WindowSelect.take`. A transform's error does not say on which row: `shaper.py` can tell."""
+        """As `WindowSelect.take`. The error of a transform does not name the row; `shaper.py` finds it."""
         columns: list[list[bytes | None]] = []
         starts = [0] * len(packets)
         if self.in_python:
@@ -54,7 +57,7 @@ class TupleSelect:
         found = views_at(packets, starts)
         rows: list[bytes | memoryview] = list(filter(None, found))
         if rows and self.in_python:
-            # Nothing is called for a row that has no tuple.
+            # No transform is called for a row that has no tuple.
             literals = row_by_row(self.in_python, [compress(values, found) for values in columns])
             ends = literals[0] if len(literals) == 1 else map(b",".join, zip(*literals, strict=True))
             rows = [b"".join((row, end, b")")) for row, end in zip(rows, ends, strict=True)]
@@ -66,50 +69,54 @@ class TupleSelect:
 
 
 def tuple_select(plan: TablePlan, relation: Relation) -> TupleSelect | None:
-    """How the plan's rows are read as tuples; None where Python is needed for whole rows.
+    """How the plan's rows are read as tuples. None: Python is needed for whole rows.
 
-    A tuple is NULL for a row that the source cannot render: one that is longer than its max_allowed_packet, or that
-    holds what only Python can write.
+    The tuple is NULL for a row that the source cannot render: it is longer than the source's max_allowed_packet, or
+    it holds a value that only Python can write.
     """
     if plan.unique_keys is not UniqueKeys.NONE:
         return None
     by_name = {column.name: column for column in relation.layout}
-    in_sql: list[PlannedColumn] = []
-    parts: list[str] = []
-    last: list[PlannedColumn] = []
+    rendered: list[PlannedColumn] = []
+    literals_sql: list[str] = []
+    through_python: list[PlannedColumn] = []
     for planned in plan.columns:
-        part = column_sql(plan, planned, by_name)
-        if part is not None:
-            in_sql.append(planned)
-            parts.append(part)
+        literal_sql = column_sql(plan, planned, by_name)
+        if literal_sql is not None:
+            rendered.append(planned)
+            literals_sql.append(literal_sql)
         elif passes_alone(planned):
-            last.append(planned)
+            through_python.append(planned)
         else:
             return None
-    row = _guarded(plan, _tuple_sql(parts, whole=not last), by_name)
+    row = _guarded(plan, _tuple_sql(literals_sql, whole=not through_python), by_name)
     if row is None:
         return None
-    read = [by_name[planned.source] for planned in last if planned.source is not None]
-    selected = [*map(whole_value, read), row, *map(sql_name, relation.key)]
+    python_columns = [by_name[planned.source] for planned in through_python if planned.source is not None]
+    selected = [*map(whole_value, python_columns), row, *map(sql_name, relation.key)]
     return TupleSelect(
         f"SELECT {', '.join(selected)} FROM {relation.from_sql}",
-        relation.key_reader(range(len(relation.key)), skip=len(read) + 1),
-        replace(plan, columns=(*in_sql, *last)) if last else plan,
-        tuple(_literal(plan, planned, column) for planned, column in zip(last, read, strict=True)),
+        relation.key_reader(range(len(relation.key)), skip=len(python_columns) + 1),
+        replace(plan, columns=(*rendered, *through_python)) if through_python else plan,
+        tuple(_literal_writer(plan, *pair) for pair in zip(through_python, python_columns, strict=True)),
     )
 
 
-def _tuple_sql(parts: Sequence[str], *, whole: bool) -> str:
-    """The tuple's text; if it is not whole, up to where the next literal begins."""
-    # Not CONCAT_WS: what is longer than the source's max_allowed_packet becomes NULL, and has to make the whole
-    # row NULL, which is noticed, and not to be left out or taken for a NULL of the row's.
+def _tuple_sql(literals_sql: Sequence[str], *, whole: bool) -> str:
+    """The SQL of a tuple's text. If literals of Python follow, it ends where the first of them begins.
+
+    Args:
+        whole: no literal of Python follows.
+    """
+    # CONCAT_WS would leave out a part that is NULL. A part is NULL if it is longer than the source's
+    # max_allowed_packet, and then the whole tuple has to be NULL, so that the row is read again.
     if whole:
-        return "CONCAT('(', " + ", ',', ".join(parts) + ", ')')"
-    return "CONCAT('('" + "".join(f", {part}, ','" for part in parts) + ")"
+        return "CONCAT('(', " + ", ',', ".join(literals_sql) + ", ')')"
+    return "CONCAT('('" + "".join(f", {part}, ','" for part in literals_sql) + ")"
 
 
 def _guarded(plan: TablePlan, row: str, layout: dict[str, Column]) -> str | None:
-    """The tuple where the filter lets the row pass; None where Python has to look."""
+    """The SQL of the tuple, or of '' for a row that the filter leaves out. None: SQL cannot answer the filter."""
     expression = plan.mapping.filter
     if expression is None:
         return row
@@ -118,7 +125,7 @@ def _guarded(plan: TablePlan, row: str, layout: dict[str, Column]) -> str | None
     return None if passes is None else f"IF({passes}, {row}, IF({unsure}, NULL, ''))"
 
 
-def _literal(plan: TablePlan, planned: PlannedColumn, column: Column) -> Literal:
+def _literal_writer(plan: TablePlan, planned: PlannedColumn, column: Column) -> LiteralWriter:
     if planned.transform is None:
         cell_of = cell_from_text(column)
         write = literal_for(column, plan.target.column(planned.target)) or literal_of(column)
@@ -127,6 +134,6 @@ def _literal(plan: TablePlan, planned: PlannedColumn, column: Column) -> Literal
 
 
 def _literal_of_result(value: object) -> bytes:
-    if type(value) is str and "'" not in value and "\\" not in value:  # what comes out below, at once
+    if type(value) is str and "'" not in value and "\\" not in value:  # the same literal as below, sooner
         return b"_utf8mb4'%b'" % value.encode("utf-8", "surrogatepass")
     return any_literal(from_python(value)).encode("latin-1")

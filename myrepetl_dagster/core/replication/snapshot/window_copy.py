@@ -1,10 +1,10 @@
 """Copying by several connections: one reads windows of the tables in key order, the others write them.
 
-The next window, of the same table or of the next one, is read while those before it are still being written. A
-table's checkpoint is stored when a window is written whole, and all before it are, so that it never names a key with
-a gap before it; a window that was interrupted is copied again.
-How a window is read, the table's plan decides (`window_select.py`). Where the source renders the rows, the few that it
-cannot render are read again by their keys and go through Python.
+The next window, of the same table or of the next one, is read while earlier ones are still being written. A table's
+checkpoint is stored when a window and all those before it are written, so the checkpoint never names a key with a gap
+before it. A window that was interrupted is copied again.
+The plan of a mapping decides how its windows are read (`window_select.py`). Rows that the source cannot render are
+read again by their keys and go through Python.
 """
 
 from __future__ import annotations
@@ -31,17 +31,24 @@ from .copy import Copies, Copy, ended, store
 from .python_select import PythonSelect
 from .tuple_select import tuple_select
 from .window_select import CannotTake, WindowSelect
-from .writer_pool import Writers
+from .writer_pool import WriterPool
 
 BATCH_BYTES = 2**20
-# In one window; where there are more, the rest of the table goes through Python as a whole.
+# In one window. If there are more, the rest of the table goes through Python as a whole.
 UNRENDERABLE_ROWS_MAX = 1_000
 _KEYS_MAX = 500
 
 
 @dataclass(slots=True)
 class Window:
-    """What one SELECT of a window, and those for its unrenderable rows, have brought so far."""
+    """The rows that were read for one window, and their writes.
+
+    Args:
+        rows: how many were read, those that the filter leaves out included.
+        end_key: the key of the last row.
+        last: the table has no more rows.
+        unrenderable_keys: keys of rows that have to be read again, since the source could not render them.
+    """
 
     rows: int = 0
     rows_filtered: int = 0
@@ -51,45 +58,45 @@ class Window:
     writes: list[Future[None]] = field(default_factory=list)
 
     @property
-    def written(self) -> bool:
-        """Whether all of it is written, or has failed."""
+    def done(self) -> bool:
+        """Whether every write has ended, well or not."""
         return all(write.done() for write in self.writes)
 
     def error(self) -> BaseException | None:
-        """What a finished window has run into."""
+        """The first error of the writes, all of which have ended."""
         return next((error for write in self.writes if (error := write.exception()) is not None), None)
 
 
 class WindowCopies(Copies):
-    """Copies with several writers, which the tables of one target share; as exact as `Copies`."""
+    """Copies that share the connections to a target; as exact as `Copies`."""
 
     def __init__(self, source: MySQLSource, limits: Limits, report: Report) -> None:
         super().__init__(source, limits, report)
         self.server = source
-        self._read: list[tuple[WindowCopy, Window]] = []  # in order, and perhaps not yet written whole
+        self._unstored: list[tuple[WindowCopy, Window]] = []  # windows in the order in which they were read
 
-    def _made(self, state: MappingState) -> Copy:
+    def _new_copy(self, state: MappingState) -> Copy:
         return WindowCopy(self.server, state, self.limits, self.report)
 
     def run_slice(self) -> None:
         slice_end_s = time.monotonic() + self.limits.snapshot_slice_s
         due = cast(list[WindowCopy], list(self.due.values()))
         for target, copies in groupby(due, key=lambda copy: copy.state.target):
-            # Its end waits for all writers: rows that were read now must not be written over what the log brings.
-            with Writers(target, self.limits.copy_writers_max) as writers:
-                self._read.clear()
+            # The block ends when all is written: no row of this slice may be written over what the log brings later.
+            with WriterPool(target, self.limits.copy_writers_max) as writers:
+                self._unstored.clear()
                 try:
-                    whole = all(self._copy(copy, writers, slice_end_s) for copy in copies)
-                    self._store_written(wait_for_all=True)
+                    complete = all(self._copy(copy, writers, slice_end_s) for copy in copies)
+                    self._store_windows(wait_for_all=True)
                 except ReplicationError as error:
-                    if not isinstance(error, TransientError):  # it is one table's: the others keep what they have
-                        self._store_written(wait_for_all=True)
+                    if not isinstance(error, TransientError):  # one table failed: the others keep what they have
+                        self._store_windows(wait_for_all=True)
                     raise
-            if not whole:
+            if not complete:
                 return
 
-    def _copy(self, copy: WindowCopy, writers: Writers, slice_end_s: float) -> bool:
-        """Copy one table on, or have its last windows written behind; False: the slice ends before the table."""
+    def _copy(self, copy: WindowCopy, writers: WriterPool, slice_end_s: float) -> bool:
+        """Continue one copy, whose last windows may then still wait to be written. False: the slice ends first."""
         until_s = self.until_s(copy, slice_end_s)
         if copy.by_windows:
             sweep = copy.copy.sweep
@@ -97,15 +104,15 @@ class WindowCopies(Copies):
                 self.source.wait_visible(copy.state.position, [copy.state.plan.source.name])
             windows = copy.windows(writers)
             while copy.by_windows and (window := self._next(copy, windows)) is not None:
-                self._read.append((copy, window))
-                self._store_written()
+                self._unstored.append((copy, window))
+                self._store_windows()
                 if not window.last and until_s is not None and time.monotonic() >= until_s:
                     return False
             if sweep:
-                self._store_written(wait_for_all=True)
+                self._store_windows(wait_for_all=True)
             if not sweep or not copy.by_windows:
-                return True  # what was refused is for the next slice: it goes over the rows one by one
-        return self.run_alone(copy, until_s)
+                return True  # if a row was refused, the next slice goes over the rest row by row
+        return self.run_one(copy, until_s)
 
     def _next(self, copy: WindowCopy, windows: Iterator[Window]) -> Window | None:
         try:
@@ -114,62 +121,65 @@ class WindowCopies(Copies):
             copy.by_windows = False
             return None
 
-    def _store_written(self, *, wait_for_all: bool = False) -> None:
-        """Store how far the tables are copied, by their windows that are written whole, in one commit."""
-        failed = None
+    def _store_windows(self, *, wait_for_all: bool = False) -> None:
+        """Store in one commit how far each table is copied without a gap."""
+        failure = None
         while True:
-            ready, error = self._written()
-            failed = failed or error
-            if not ready:
-                if not (wait_for_all and self._read):
+            written, error = self._take_written()
+            failure = failure or error
+            if not written:
+                if not (wait_for_all and self._unstored):
                     break
-                # For the first of them: a table that is held up holds up no other's checkpoint.
-                under_way = [write for _, window in self._read for write in window.writes if not write.done()]
+                # Wait for any one: a table that is held up must not hold up the checkpoints of others.
+                under_way = [write for _, window in self._unstored for write in window.writes if not write.done()]
                 wait(under_way, return_when=FIRST_COMPLETED)
                 continue
-            # Taken after all of their rows were read: what those may have seen ends here.
-            head = self.source.head() if any(window.last for window in ready.values()) else None
-            stored = [(copy.state, copy.after(window, head)) for copy, window in ready.items()]
+            # The high watermark of copies that end here, so it is taken after all of their rows were read.
+            head = self.source.head() if any(window.last for window in written.values()) else None
+            stored = [(copy.state, copy.checkpoint_after(window, head)) for copy, window in written.items()]
             try:
                 store(stored[0][0].target, stored)
             except ReplicationError:
-                self._read.clear()  # no window may be stored after one that was not
+                self._unstored.clear()  # no window may be stored after one that was not
                 raise
-            for copy in ready:
-                if not copy.due:
+            for copy in written:
+                if copy.ended:
                     del self.due[copy.state.name]
             for state, _ in stored:
                 self.report(state)
-        if failed is not None:
-            raise failed
+        if failure is not None:
+            raise failure
 
-    def _written(self) -> tuple[dict[WindowCopy, Window], BaseException | None]:
-        """Take out each table's first window, if it is written whole; and what the first one that failed ran into.
+    def _take_written(self) -> tuple[dict[WindowCopy, Window], BaseException | None]:
+        """Take the first window of each table, where it is written; and the first error of those that failed.
 
-        Of a table with a window that failed all are forgotten. A row that is refused fails it for now only.
+        A table with a failed window loses all of its windows, which are copied again. A refused row is no error yet:
+        the next slice finds it row by row.
         """
-        ready: dict[WindowCopy, Window] = {}
-        left: list[tuple[WindowCopy, Window]] = []
-        seen: set[WindowCopy] = set()
-        failed: BaseException | None = None
-        for copy, window in self._read:
-            written = copy not in seen and window.written
-            seen.add(copy)
-            error = window.error() if written else None
+        written: dict[WindowCopy, Window] = {}
+        kept: list[tuple[WindowCopy, Window]] = []
+        with_a_window: set[WindowCopy] = set()
+        failure: BaseException | None = None
+        for copy, window in self._unstored:
+            done = copy not in with_a_window and window.done
+            with_a_window.add(copy)
+            error = window.error() if done else None
             if error is not None:
                 copy.by_windows = False
-                failed = failed or (None if isinstance(error, RowRejected) else error)
-            elif written and copy.by_windows:
-                ready[copy] = window
+                failure = failure or (None if isinstance(error, RowRejected) else error)
+            elif done and copy.by_windows:
+                written[copy] = window
             elif copy.by_windows:
-                left.append((copy, window))
-        self._read = left
-        return ready, failed
+                kept.append((copy, window))
+        self._unstored = kept
+        return written, failure
 
 
 class WindowCopy(Copy):
-    """A copy that can go by windows. `by_windows`: as long as rows cannot collide, and none was refused: what is left
-    then goes over the rows one by one, in order, and names the one that is refused.
+    """A copy that can go by windows.
+
+    `by_windows`: whether it still does. It does not if rows can collide, or once the target has refused one: the rest
+    is then copied row by row, in order, and the error names the refused row.
     """
 
     def __init__(self, source: MySQLSource, state: MappingState, limits: Limits, report: Report) -> None:
@@ -178,7 +188,7 @@ class WindowCopy(Copy):
         self.mapping = state.name
         self._operation = f"copying {state.plan.source.name}"
         self.relation = source.relation(state.plan)
-        # The fastest first; the last one takes every row.
+        # The fastest way first. The last one takes every row.
         self.selects: list[WindowSelect] = [PythonSelect(self.relation, self.shaper)]
         if (by_tuples := tuple_select(self.shaper.plan, self.relation)) is not None:
             self.selects.insert(0, by_tuples)
@@ -188,11 +198,11 @@ class WindowCopy(Copy):
         self.by_windows = bool(self.relation.key) and not self.copy.sweeping and not collides
 
     @property
-    def due(self) -> bool:
-        return self.state.checkpoint.copy is not None
+    def ended(self) -> bool:
+        return self.state.checkpoint.copy is None
 
-    def windows(self, writers: Writers) -> Iterator[Window]:
-        """Read the table on, window by window, and hand it to the writers."""
+    def windows(self, writers: WriterPool) -> Iterator[Window]:
+        """Read the rest of the table window by window. A window's rows are handed to the writers."""
         after = self.copy.after_key
         with named_mapping(self.state):
             while True:
@@ -203,11 +213,11 @@ class WindowCopy(Copy):
                         return
                     after = window.end_key
 
-    def after(self, window: Window, head: Position | None) -> Checkpoint:
+    def checkpoint_after(self, window: Window, head: Position | None) -> Checkpoint:
         """The checkpoint once the table's next window is written.
 
         Args:
-            head: the log's end, for the high watermark where this is the end of the copy.
+            head: the log's end, for the high watermark if the copy ends with this window.
         """
         checkpoint = self.state.checkpoint
         checkpoint = replace(
@@ -224,8 +234,8 @@ class WindowCopy(Copy):
         return checkpoint
 
     # ---- reading a window ----
-    def _window(self, writers: Writers, after: LiteralKey | None) -> Window | None:
-        """The window after a key; None: it is to be read again, as the table can no longer be read in this way."""
+    def _window(self, writers: WriterPool, after: LiteralKey | None) -> Window | None:
+        """The window after a key. None: it has to be read again, in another way."""
         window = Window(end_key=after)
         select = self.selects[0]
         sql = select.select_sql + self.relation.after_sql(after, self.limits.copy_window_rows)
@@ -240,17 +250,17 @@ class WindowCopy(Copy):
             wait(window.writes)
             del self.selects[:-1]
             return None
-        window.rows -= len(window.unrenderable_keys)
+        window.rows -= len(window.unrenderable_keys)  # they are counted when they are read again
         for start in range(0, len(window.unrenderable_keys), _KEYS_MAX):
             self._read_by_keys(window.unrenderable_keys[start : start + _KEYS_MAX], window, writers)
         return window
 
-    def _read_by_keys(self, keys: Sequence[LiteralKey], window: Window, writers: Writers) -> None:
+    def _read_by_keys(self, keys: Sequence[LiteralKey], window: Window, writers: WriterPool) -> None:
         select = self.selects[-1]
         self._read(select, f"{select.select_sql} WHERE {keys_condition(self.relation.key, keys)}", window, writers)
 
-    def _read(self, select: WindowSelect, sql: str, window: Window, writers: Writers) -> LiteralKey | None:
-        """Read rows and hand them to the writers; gives the last row's key, None where there is no row."""
+    def _read(self, select: WindowSelect, sql: str, window: Window, writers: WriterPool) -> LiteralKey | None:
+        """Read rows and hand them to the writers. Returns the last row's key, or None if there is no row."""
         key = None
         with closing(self.server.read_packets(self._operation, sql, BATCH_BYTES)) as lists:
             for packets in lists:
@@ -258,12 +268,12 @@ class WindowCopy(Copy):
                 self._write(select, packets, window, writers)
         return key
 
-    def _write(self, select: WindowSelect, packets: list[bytes], window: Window, writers: Writers) -> None:
+    def _write(self, select: WindowSelect, packets: list[bytes], window: Window, writers: WriterPool) -> None:
         window.rows += len(packets)
         taken = select.take(packets)
         window.rows_filtered += taken.rows_filtered
         window.unrenderable_keys += map(select.key, taken.unrenderable)
         size = sum(map(len, packets))
-        packets.clear()  # only what is to be written is held from here on: a row may have 16 MiB and more
+        packets.clear()  # from here on only the rows to write are held: a row may have 16 MiB and more
         if taken.rows is not None:
             window.writes.append(writers.submit(self.mapping, taken.plan, taken.rows, size))

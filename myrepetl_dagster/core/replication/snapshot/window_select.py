@@ -1,7 +1,7 @@
 """The three ways in which a window's rows are read and handed to the target, behind one protocol.
 
-`bulk_select.py` reads the parameters of a bulk execution, `tuple_select.py` SQL tuples, `python_select.py` whole rows
-that Python converts. docs/paths.md says which mapping goes which way.
+`bulk_select.py` reads rows as parameters of a bulk execution, `tuple_select.py` as SQL tuples, `python_select.py` as
+values that Python converts. docs/paths.md says which mapping goes which way.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ...rows.writable_rows import WritableRows
 
 @dataclass(frozen=True, slots=True)
 class TakenRows:
-    """What became of some rows of a window.
+    """Rows of a window, ready to be written.
 
     Args:
         plan: the one by which the rows were made.
-        rows: those that the target gets; None where it gets none.
-        rows_filtered: how many the mapping's filter leaves out.
-        unrenderable: packets of rows that the source cannot render, so that Python has to read them again.
+        rows: those to write. None: there are none.
+        rows_filtered: how many other rows the mapping's filter left out.
+        unrenderable: packets of rows that the source could not render. Python has to read those rows again.
     """
 
     plan: TablePlan
@@ -33,20 +33,18 @@ class TakenRows:
 
 
 class WindowSelect(Protocol):
-    """One way to read a mapping's rows.
-
-    `select_sql` is the statement up to its WHERE, in the form of literals; a result row of it is a packet.
-    """
+    """One way to read a mapping's rows. Each row of the result is one packet."""
 
     @property
-    def select_sql(self) -> str: ...
+    def select_sql(self) -> str:
+        """The statement up to its WHERE, in the form of literals."""
 
     @property
     def key(self) -> Callable[[bytes], LiteralKey]:
-        """Reads the key of a packet's row, as the source's literals."""
+        """Reads the key of a packet's row: the columns that the copy goes by, as literals."""
 
     def take(self, packets: Sequence[bytes]) -> TakenRows:
-        """Make the packets' rows ready to be written.
+        """Make the rows of packets ready to be written.
 
         Raises:
             RowRejected: a transform or the filter failed.
@@ -55,4 +53,4 @@ class WindowSelect(Protocol):
 
 
 class CannotTake(Exception):
-    """The window has to be read again in another way; so has the rest of the table."""
+    """The window, and the rest of its table, has to be read in another way."""

@@ -1,4 +1,4 @@
-"""The connections that write a copy: threads of one target, which the tables that are copied into it share."""
+"""The connections that write the copies into one target. All tables that are copied into it share them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..ports import ApplyConnection, Target
 PENDING_BYTES_MAX = 8 * 2**20
 
 
-class Writers:
-    """Threads with a target connection each. A transaction of theirs holds the fence, but not for itself alone."""
+class WriterPool:
+    """Threads, each with a connection to the target. Their transactions share the lock that is the run's fence."""
 
     def __init__(self, target: Target, count: int) -> None:
         self._count = count
@@ -23,9 +23,9 @@ class Writers:
         for connection in self._connections:
             self._idle.put(connection)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="copy")
-        self._pending: dict[Future[None], tuple[str, int]] = {}  # by what is handed over: its mapping, its size
+        self._pending: dict[Future[None], tuple[str, int]] = {}  # the mapping, the bytes held
 
-    def __enter__(self) -> Writers:
+    def __enter__(self) -> WriterPool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -34,14 +34,17 @@ class Writers:
             connection.close()
 
     def submit(self, mapping: str, plan: TablePlan, rows: WritableRows, size: int) -> Future[None]:
-        """Hand over rows to write; waits while all are busy and one more is waiting, or the rows are too big.
+        """Have rows of a mapping written, in a transaction of their own.
+
+        This waits while every connection is busy and one more piece of work is waiting, or while the pieces together
+        hold more than `PENDING_BYTES_MAX`.
 
         Args:
             plan: the one by which the rows were made.
-            size: about the bytes that the rows hold in memory.
+            size: about how many bytes the rows hold in memory.
 
         Raises:
-            ReplicationError: what an earlier piece ran into. A row that is refused is for its own table's pieces only.
+            ReplicationError: an earlier piece failed. A refused row is raised to its own mapping only.
         """
         while len(self._pending) > self._count or (self._pending and self._bytes_held() + size > PENDING_BYTES_MAX):
             done = {f: self._pending.pop(f) for f in wait(self._pending, return_when=FIRST_COMPLETED).done}
