@@ -1,8 +1,8 @@
-"""The replication connection: asks a source for its log and yields the events' bytes.
+"""The replication connection. It asks a source for its log and yields the events' bytes.
 
-mysql-replication speaks the protocol (checksums, heartbeats, the dump commands for files and for MySQL's GTIDs;
-only for tagged ones, which it does not know, the command is made here). Its own reconnecting is kept out of
-the way: packets are read here, from the one connection that was opened, and any error ends the stream.
+mysql-replication speaks the protocol: checksums, heartbeats, the dump commands for files and for GTIDs of MySQL. It
+does not know tagged GTIDs, so the command for these is made here. Its own way to connect again is not used: packets
+are read here, from the one connection that was opened, and any error ends the stream.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from ..mysql.session import Use, heartbeat_s
 _COM_BINLOG_DUMP_GTID = 0x1E
 _NON_BLOCKING, _THROUGH_GTID = 0x01, 0x04
 _FIRST_OFFSET = 4
-_LOCK_WAIT_S = 1  # a stream of the same run that has just ended lets go of it
+_LOCK_WAIT_S = 1  # long enough for a stream of the same run that has just ended
 
 log = logging.getLogger("myrepetl")
 
 
 def random_server_id() -> int:
-    """A number for a reader of the log that nobody else has: high, where people do not number their servers."""
+    """A number for a reader of the log that no other has. It is high, where people do not number their servers."""
     return 2**31 + secrets.randbelow(2**30)
 
 
 class LogStream:
-    """One dump of a source's log, from a position to the present end (or for ever, if `follow`).
+    """One dump of a source's log, from a position to its present end, or without an end if `follow`.
 
     Args:
-        start: where to start. MySQL with GTIDs: by the set; else by file and offset.
-        server_id: the number that somebody chose for our runs; None: a random one. Of two readers with one number
-            the server drops the older, so each stream holds a lock on it and takes a random one where it is taken:
-            by another run, or by a stream of a run that was killed and that the server has not missed yet.
+        start: where to start: by the GTID set if it has one, else by file and offset.
+        server_id: the number of the reader that the pipeline file gives. None: a random one. If two readers have one
+            number, the server drops the older one. So a stream holds a lock on the number, and takes a random one if
+            another stream holds it: that of another run, or of a killed run that the server still takes for alive.
         connections: the run's, among which its own is opened.
     """
 
@@ -75,15 +75,15 @@ class LogStream:
 
     def _open(self) -> Connection[Any]:
         self._opened = self._connections.open(self._endpoint, Use.STREAM, self._limits, self._info)
-        # Whatever binlog_checksum is now: older files may have been written with the other value, and a server
-        # does not send checksums to a reader that has not asked for them. Each file says what it has.
+        # A server sends checksums only to a reader that asks for them. They are asked for whatever binlog_checksum is
+        # now, since older files may have been written with the other value; each file says whether it has them.
         query(self._opened, "SET @master_binlog_checksum='CRC32', @source_binlog_checksum='CRC32'")
         period = int(heartbeat_s(self._endpoint, self._limits) * 1e9)
         query(self._opened, f"SET @master_heartbeat_period={period}, @source_heartbeat_period={period}")
         return self._opened
 
     def _server_id(self, connection: Connection[Any]) -> int:
-        """The chosen number, if no other stream has it: the lock lives as long as this connection, as the dump does."""
+        """The chosen number, unless another stream has it. The lock ends with this connection, as the dump does."""
         if self._chosen_id is not None:
             name = f"myrepetl_dagster server_id {self._chosen_id}"
             if query(connection, "SELECT GET_LOCK(%s, %s)", (name, _LOCK_WAIT_S))[0][0] == 1:
@@ -92,13 +92,13 @@ class LogStream:
         return random_server_id()
 
     def _hand_over(self, **_: Any) -> Connection[Any]:
-        # The library must never get a second connection: it would go on from a place of its own.
+        # The library must never get a second connection: it would go on from a place that it remembers.
         assert self._opened is not None and not self._handed_over, "mysql-replication tried to reconnect"  # noqa: PT018
         self._handed_over = True
         return self._opened
 
     def _ask(self, server_id: int) -> None:
-        """Have the library ask for the log."""
+        """Ask for the log by the library."""
         gtid_set = self._start.gtid_set
         reader = BinLogStreamReader(
             connection_settings=parameters(self._endpoint, Use.STREAM, self._limits),
@@ -116,10 +116,10 @@ class LogStream:
         reader._BinLogStreamReader__connect_to_stream()
 
     def _ask_by_tagged(self, gtid_set: GtidSet, connection: Connection[Any], server_id: int) -> None:
-        """Ask for what is not in a set with tags."""
+        """Ask for all transactions that are not in a set with tagged GTIDs."""
         encoded = gtid_set.encoded()
         flags = _THROUGH_GTID | (0 if self._follow else _NON_BLOCKING)
-        # No file name: by the set alone.
+        # The file's name is empty: the set alone says where to start.
         asked = struct.pack("<BHIIQI", _COM_BINLOG_DUMP_GTID, flags, server_id, 0, _FIRST_OFFSET, len(encoded))
         packet = asked + encoded
         connection._write_bytes(struct.pack("<I", len(packet)) + packet)
@@ -134,8 +134,9 @@ class LogStream:
                     self._ask_by_tagged(self._start.gtid_set, connection, server_id)
                 else:
                     self._ask(server_id)
-                # Who closes it, or dies, resets the connection. Else a server that has more to send than the reader
-                # had room for goes on asking for room until the reader's system has forgotten it: a minute.
+                # With this option the connection is reset when it is closed or the process dies. Without it, a server
+                # that has more to send goes on asking for room until the reader's system has forgotten the connection,
+                # which takes a minute.
                 connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except BaseException:
             close_quietly(self._opened)
@@ -144,18 +145,17 @@ class LogStream:
 
     def __exit__(self, *_: object) -> None:
         if self._opened is not None:
-            # No farewell on a connection that is in the middle of a dump: the server takes the
-            # closed socket for the end.
+            # Nothing may be sent in the middle of a dump. The server takes the closed socket for the end.
             self._opened._force_close()
 
     def events(self) -> Iterator[list[bytes]]:
-        """Events, header included, in lists of what has come at once, until the server says that it has sent all."""
+        """The events with their headers, in lists of what has come at once, until the server has sent all."""
         assert self._opened is not None
         with translated(self._endpoint, "reading the log"):
             yield from packet_batches(self._opened, skip=1)  # the protocol's OK byte
 
     def interrupt(self) -> None:
-        """Make a read that waits for the source end (from another thread)."""
+        """End a read that waits for the source. Another thread may call this."""
         if self._opened is not None and self._opened._sock is not None:
             with suppress(OSError):
                 self._opened._sock.shutdown(socket.SHUT_RDWR)

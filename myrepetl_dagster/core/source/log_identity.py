@@ -1,7 +1,7 @@
 """Whether a source's log is the one that a checkpoint was made with.
 
-After a RESET, a restore or a snapshot set back, another log may have the same file names, sizes, seconds and GTIDs.
-A file is known again by the second in which it was begun, and by an event in it: its place and its bytes.
+After a RESET, a restore or a reset disk snapshot, another log may have the same file names, sizes and GTIDs. A file is
+recognized by the second in which it was begun, and by a mark: the place and the bytes of one event in it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ..model.position import LogMark, Position, Transaction
 _BEGINNING_BYTES_MAX = 2**20
 _FIRST_OFFSET = 4
 _BAD_PLACE = 1236  # ER_SOURCE_FATAL_ERROR_READING_BINLOG
-_TRANSACTIONS_MAX = 1000  # that a server may have logged before one with an older GTID
+_TRANSACTIONS_MAX = 1000  # so many are looked through for one GTID: they may be logged in another order
 
 
 class SameLog:
-    """The questions about one server's log. Each is answered once, from a stream that begins at the place in question.
+    """Answers questions about one server's log, each once, from a stream that begins at the place in question.
 
     Args:
-        events: what the log holds from a position on.
+        events: opens a stream of the log's events from a position on.
     """
 
     def __init__(self, events: Callable[[Position], AbstractContextManager[Iterator[bytes]]]) -> None:
@@ -36,43 +36,47 @@ class SameLog:
         self._answers: dict[tuple[str, int, LogMark | None], bool] = {}
 
     def beginning(self, end: Position) -> tuple[int, LogMark | None]:
-        """When a file was begun, and its first transaction, if that ends early and before the given place."""
+        """As the function `beginning`, for the file of a position."""
         if end.file not in self._beginnings:
             with self._events(Position(end.file, _FIRST_OFFSET)) as events:
                 self._beginnings[end.file] = beginning(events, end.file, end.offset_bytes)
         return self._beginnings[end.file]
 
     def another_file(self, position: Position, files: Collection[str]) -> str:
-        """The position's file, or its mark's, where it has been begun anew or holds another event in the mark's place:
-        neither GTIDs nor sizes would tell, once the new log has grown. '' where there is none such.
+        """The name of a file that is not the one of the checkpoint any more; '' if there is none.
+
+        It was begun again, or holds another event in the place of the position's mark. Neither GTIDs nor sizes tell
+        this once the new log has grown.
 
         Args:
-            files: those that the server has.
+            files: the names of the server's files.
         """
         mark = position.mark
-        asked = [(position.file, position.birth_unix_s, mark if mark and mark.file == position.file else None)]
+        questions = [(position.file, position.birth_unix_s, mark if mark and mark.file == position.file else None)]
         if mark and mark.file != position.file:
-            asked.append((mark.file, 0, mark))
-        known = [one for one in asked if one[0] in files and (one[1] or one[2])]
-        return next((one[0] for one in known if not self._is_same(*one)), "")
+            questions.append((mark.file, 0, mark))
+        for file, birth_unix_s, own_mark in questions:
+            if file in files and (birth_unix_s or own_mark) and not self._is_same(file, birth_unix_s, own_mark):
+                return file
+        return ""
 
     def _is_same(self, file: str, birth_unix_s: int, mark: LogMark | None) -> bool:
-        asked = (file, birth_unix_s, mark)
-        if asked not in self._answers:
+        question = (file, birth_unix_s, mark)
+        if question not in self._answers:
             try:
                 with self._events(Position(file, mark.offset_bytes if mark else _FIRST_OFFSET)) as events:
-                    self._answers[asked] = is_same(events, *asked)
+                    self._answers[question] = is_same(events, *question)
             except ReplicationError as error:
                 if error.code != _BAD_PLACE:
                     raise
-                self._answers[asked] = False  # the file is there, and no event begins at this place
-        return self._answers[asked]
+                self._answers[question] = False  # the file is there, but no event begins at this place
+        return self._answers[question]
 
     def another_history(self, position: Position, files: Collection[str]) -> bool:
-        """Whether the server, restored, has given the GTID of the last transaction to another one since.
+        """Whether the server was restored and has given the GTID of the mark's transaction to another one since.
 
-        Asked only where the mark's file is gone: then the GTID leads to the transaction's new place. Where no file
-        holds it any more, nobody can tell.
+        The answer is looked for only if the mark's file is gone: the GTID leads to the transaction's new place. If no
+        file holds the transaction, the answer is no.
         """
         mark = position.mark
         if position.gtid_set is None or mark is None or mark.gtid is None or mark.file in files:
@@ -88,10 +92,12 @@ class SameLog:
 
 
 def beginning(events: Iterable[bytes], file: str, end_offset_bytes: int) -> tuple[int, LogMark | None]:
-    """When a file was begun, and its first transaction, if that ends early and before the given place.
+    """(The second in which a file was begun, the mark of its first transaction).
+
+    The mark is None if the transaction ends after the given place, or is not among the file's first events.
 
     Args:
-        events: the file's, from the first on.
+        events: the file's events, from the first on.
     """
     reader = LogReader({}, file)
     birth_unix_s = size_bytes = 0
@@ -107,15 +113,15 @@ def beginning(events: Iterable[bytes], file: str, end_offset_bytes: int) -> tupl
             if size_bytes > _BEGINNING_BYTES_MAX:
                 break
     except UnsupportedEvent:
-        pass  # whoever wants rows from there will hear of it
+        pass  # a run that reads from there will raise it
     return birth_unix_s, None
 
 
 def is_same(events: Iterable[bytes], file: str, birth_unix_s: int, mark: LogMark | None) -> bool:
-    """Whether a file is the one that was begun then (0: not known), and holds the mark.
+    """Whether a file was begun in that second (0: not known), and holds the mark.
 
     Args:
-        events: the file's, from the mark on, or from the first on.
+        events: the file's events, from the mark on, or from the first on.
     """
     reader = LogReader({}, file)
     for raw in events:
@@ -132,7 +138,7 @@ def is_same(events: Iterable[bytes], file: str, birth_unix_s: int, mark: LogMark
 
 
 def transactions(events: Iterable[bytes], count_max: int) -> Iterator[Transaction]:
-    """The next transactions of a stream; fewer where it ends or cannot be understood."""
+    """The next transactions of a stream. They are fewer if the stream ends, or has an event that is not understood."""
     reader = LogReader({}, "")
     count = 0
     try:

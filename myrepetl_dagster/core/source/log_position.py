@@ -1,8 +1,8 @@
-"""Positions in a source's log: where it ends, and where a copy may begin to read it.
+"""Positions in a source's log: its end, the low watermark of a copy, and the position that a file and offset stand for.
 
-`safe_watermark` is the heart: a position such that every transaction up to it is visible to whoever reads
-afterwards. On neither flavour is that the position the server shows as its newest: a transaction enters the
-binary log before it becomes visible (`replication.md` 5.1; test T12 shows the difference).
+`safe_watermark` is the heart. Every transaction before a safe watermark is visible to all later reads. The newest
+position that a server shows is not safe, on either flavour: a transaction enters the binary log before it becomes
+visible (`tests/server/snapshot/test_visibility.py` shows the difference).
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _FIRST_OFFSET = 4  # where the first event of every binlog file begins
 
 
 class SourceLog(Server):
-    """A MySQL or MariaDB server's log, as it tells of it over the control connection (what is in it, over a stream)."""
+    """A source server with its log. Positions are asked for over the control connection."""
 
     def __init__(self, endpoint: Endpoint, limits: Limits, connections: Connections | None = None) -> None:
         super().__init__(endpoint, limits, connections)
         self._same_log = SameLog(self._events)
         self._position_check = PositionCheck(self, self._same_log)
-        self._visible: Position | None = None  # a watermark that holds for every table
+        self._visible: Position | None = None  # the newest watermark that holds for every table
 
     # ---- positions ----
     def head(self) -> Position:
-        """The end of the log: at or after everything that any reader can see now."""
+        """The end of the log. It comes after every transaction that any reader can see now."""
         self.wake()
         with self.doing("reading the log's end"):
             return self._head()
@@ -64,20 +64,20 @@ class SourceLog(Server):
         status = self._log_status()
         file, offset = status[0], int(status[1])
         gtid_set = GtidSet.parse(status[4]) if info.gtid_mode else None
-        # Without MariaDB's GTID, for which it reads its file from the beginning: a head is only compared by its place.
+        # Without MariaDB's GTID, since the server would read its file from the beginning to find it: a head is compared
+        # by file and offset alone.
         return Position(file, offset, gtid_set, "", info.identity)
 
     def safe_watermark(self, tables: Sequence[TableName], earlier: Position | None = None) -> Position:
-        """A position up to which everything that happened to the tables is visible to later reads.
+        """A position such that every earlier change of the tables is visible to all later reads.
 
-        MariaDB: the exact position of a consistent snapshot. MySQL with GTIDs: `gtid_executed`, which a
-        transaction enters after it is visible. MySQL without: read locks on the tables, which are
-        granted once every transaction that wrote them is through; held only for as long as the
-        position is asked for.
+        MariaDB: the position of a consistent snapshot. MySQL with GTIDs: `gtid_executed`, which a transaction enters
+        after it is visible. MySQL without GTIDs: the log's end under read locks on the tables. The locks are granted
+        when every transaction that wrote the tables has ended, and are held only while the position is asked for.
 
         Args:
-            earlier: a watermark that was taken for other tables. Where it holds for these as well, it will do: a
-                watermark may always be older than it need be, since the log repeats what was seen already.
+            earlier: a watermark that was taken for other tables. It is returned if it holds for these as well: a
+                watermark may be older than necessary, since the log repeats what the copy has seen.
 
         Raises:
             PrerequisiteError: the account may not lock the tables.
@@ -90,7 +90,7 @@ class SourceLog(Server):
             elif self.info.gtid_mode:
                 head = self._head()
                 executed = query(self.control, "SELECT @@global.gtid_executed")[0][0]
-                # The head may be past transactions that are not executed yet: of the file only the start is sure.
+                # The head may be past transactions that are not executed yet, so the start of its file is taken.
                 position = Position(head.file, _FIRST_OFFSET, GtidSet.parse(executed), "", self.info.identity)
             else:
                 head = position = self._locked_position(tables)
@@ -129,13 +129,13 @@ class SourceLog(Server):
             query(self.control, "UNLOCK TABLES")
 
     def wait_visible(self, position: Position, tables: Sequence[TableName]) -> None:
-        """Wait until reads see everything up to a position that the log has already delivered.
+        """Wait until reads see everything before a position that the log has already delivered.
 
         Raises:
             SourceLost: it did not become visible in time (the source stalls in a commit).
         """
         if self._visible is not None and self._visible.covers(position):
-            return  # what was visible once stays so
+            return
         deadline = time.monotonic() + self.limits.control_timeout_s
         while not self.safe_watermark(tables).covers(position):
             if time.monotonic() > deadline:
@@ -160,8 +160,9 @@ class SourceLog(Server):
             return position
 
     def _gtids_before(self, file: str, offset_bytes: int) -> GtidSet:
-        """What lies before a place: the set that the file begins with, each GTID before the place, and those that
-        no file holds (SET GLOBAL gtid_purged = '+…').
+        """The GTIDs before a place: those before its file, those in the file, and those that no file holds.
+
+        GTIDs that no file holds come from SET GLOBAL gtid_purged = '+…'.
         """
         purged = GtidSet.parse(query(self.control, "SELECT @@global.gtid_purged")[0][0])
         found = GtidSet({})
@@ -181,7 +182,7 @@ class SourceLog(Server):
 
     @contextmanager
     def _events(self, start: Position) -> Iterator[Iterator[bytes]]:
-        """What the log holds from a position to its present end."""
+        """The bytes of each event from a position to the log's present end."""
         with LogStream(self.endpoint, self.info, self.limits, start, connections=self.connections) as stream:
             yield (event for events in stream.events() for event in events)
 
@@ -198,10 +199,10 @@ class SourceLog(Server):
         return done, ignored
 
     def check_position(self, position: Position) -> None:
-        """Make sure that the log still holds, and ever held, what follows a position.
+        """Make sure that the log holds everything that follows a position.
 
         Raises:
-            PositionLost: it was purged, or this server never wrote it.
+            PositionLost: the server has purged it, or never wrote it.
         """
         with self.doing("checking the checkpoint"):
             self._position_check(position)

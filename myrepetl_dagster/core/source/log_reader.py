@@ -1,6 +1,6 @@
-"""Reading a source's log: its packets are read ahead by a thread, and decoded where they are asked for.
+"""Reading a source's log: a thread reads packets ahead, and the caller's thread decodes them.
 
-Only bytes are read ahead: two threads that compute would take the interpreter from each other.
+The thread does not decode: two threads that compute would take the interpreter from each other.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from .binlog_stream import LogStream
 def log_events(
     stream: LogStream, reader: LogReader, ahead_bytes_max: int, *, follow: bool
 ) -> Generator[LogEvent, None, None]:
-    """What the stream's packets mean, until it ends.
+    """The events of a stream, until it ends.
 
     Args:
-        ahead_bytes_max: so many bytes may be read and not yet decoded.
-        follow: give `Idle` where nothing more has come yet.
+        ahead_bytes_max: how many bytes may be read and not yet decoded.
+        follow: yield `Idle` when no more has come yet.
     """
     idle: list[bytes] | None = [] if follow else None
     with closing(read_ahead(stream.events(), _bytes_held, ahead_bytes_max, stream.interrupt, idle)) as batches:
         for batch in batches:
             if not batch:
                 yield Idle()
-            for happened in reader.read_batch(_each_once(batch)):
-                yield from happened
+            for events in reader.read_batch(_each_once(batch)):
+                yield from events
     yield LogAdvanced(reader.file, reader.offset_bytes)
 
 
 def _each_once(packets: list[bytes]) -> Iterator[bytes]:
-    """The packets, none of them held once it is given: one may have 32 MiB."""
+    """The packets. None is held once it is yielded: one may have 32 MiB."""
     packets.reverse()
     while packets:
         yield packets.pop()

@@ -1,4 +1,4 @@
-"""A source server: its tables, its rows and its log."""
+"""A source server as replication uses it: its tables, its rows and its log."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from .snapshot_reader import CHUNK_BYTES_MAX, Chunk, RowLists, cells, read_all, 
 
 
 class MySQLSource(SourceLog):
-    """A MySQL or MariaDB server to read from. Connections are opened when first needed.
+    """A MySQL or MariaDB server to read from. Connections are opened when they are first needed.
 
     Args:
-        server_id: the number under which the log is read; None: a random one for each stream.
+        server_id: the number with which the log is read. None: each stream takes a random one.
     """
 
     def __init__(
@@ -51,12 +51,13 @@ class MySQLSource(SourceLog):
     # ---- connections ----
     @property
     def snapshot_connection(self) -> Connection[Any]:
+        """The connection that reads rows. Its results are the bytes that the server sent."""
         if self._snapshot is None or not self._snapshot.open:  # a chunk that was cut short closes it
             self._snapshot = self.connections.open(self.endpoint, Use.SNAPSHOT, self.limits, self.info)
         return self._snapshot
 
     def discard_snapshot_connection(self) -> None:
-        """Drop the connection with whatever is under way on it."""
+        """Drop the connection and the statement that is under way on it."""
         if self._snapshot is not None:
             self._snapshot._force_close()
         self._snapshot = None
@@ -77,7 +78,7 @@ class MySQLSource(SourceLog):
         return {name: found[own] for name in names if (own := self.log_name(name)) in found}
 
     def table_kind(self, name: TableName) -> str:
-        """BASE TABLE, VIEW, SEQUENCE, SYSTEM VERSIONED …"""
+        """Its kind as the server calls it: BASE TABLE, VIEW, SEQUENCE, SYSTEM VERSIONED … ('': there is none)."""
         sql = "SELECT table_type FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"
         with self.doing(f"describing {name}"):
             rows = query(self.control, sql, (name.schema, name.table))
@@ -91,7 +92,7 @@ class MySQLSource(SourceLog):
 
     @cached_property
     def logs_foreign_key_actions(self) -> bool:
-        """Whether ON DELETE CASCADE and its like are in the log: InnoDB does them without a word, until MySQL 9.6."""
+        """Whether the log has the effects of ON DELETE CASCADE and the like. Before MySQL 9.6 InnoDB logs none."""
         if self.info.is_mariadb or self.info.version < (9, 6, 0):
             return False
         with self.doing():
@@ -99,31 +100,33 @@ class MySQLSource(SourceLog):
         return not rows or rows[0][1] == "OFF"
 
     def columns(self, name: TableName) -> tuple[Column, ...]:
-        """A table's columns now; () where it is gone."""
+        """A table's columns now; () if there is no such table."""
         with self.doing(f"describing {name}"):
             return columns_of(self.control, name)
 
     def relation(self, plan: TablePlan) -> Relation:
-        """What a snapshot of the mapping reads."""
-        asked = (plan.name, plan.source)  # a table that was altered is another relation
-        if asked not in self._relations:
+        """The relation that a snapshot of the mapping reads. The server is asked once."""
+        known_by = (plan.name, plan.source)  # an altered table is another relation
+        if known_by not in self._relations:
             with self.doing(f"planning the snapshot of {plan.name}"):
-                self._relations[asked] = relation_of(self.snapshot_connection, plan)
-        return self._relations[asked]
+                self._relations[known_by] = relation_of(self.snapshot_connection, plan)
+        return self._relations[known_by]
 
     def layout(self, plan: TablePlan) -> tuple[Column, ...]:
         """The columns of the rows that a snapshot reads."""
         return self.relation(plan).layout
 
     def chunked(self, plan: TablePlan) -> bool:
-        """Whether the snapshot can go by key; else it is one consistent read."""
+        """Whether the snapshot can go by key. Otherwise it is one consistent read."""
         return bool(self.relation(plan).key)
 
     def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> Chunk:
+        """The next rows in key order after a key. None: the first rows."""
         with self.doing(f"reading a chunk of {plan.source.name}"):
             return read_chunk(self.snapshot_connection, self.relation(plan), after, rows_max)
 
     def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]:
+        """All rows by one consistent read, in lists of up to rows_max."""
         relation = self.relation(plan)
         # Its own: it streams.
         connection = self.connections.open(self.endpoint, Use.SNAPSHOT, self.limits, self.info)
@@ -134,7 +137,12 @@ class MySQLSource(SourceLog):
             connection._force_close()
 
     def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> RowLists:
-        """The rows whose key (source column names) is among the given literals, in lists."""
+        """The rows with one of these keys, in lists.
+
+        Args:
+            key: names of the source's columns.
+            keys: their values as literals.
+        """
         relation = self.relation(plan)
         sql = f"{relation.select_sql} WHERE {keys_condition(key, keys)}"
         with closing(self.read_packets(f"looking for keys of {plan.source.name}", sql, CHUNK_BYTES_MAX)) as lists:
@@ -142,14 +150,15 @@ class MySQLSource(SourceLog):
                 yield cells(relation, packets)
 
     def read_packets(self, operation: str, sql: str, bytes_max: int) -> Generator[list[bytes], None, None]:
-        """The result rows of a SELECT (in the form of literals), in lists of about `bytes_max` bytes.
+        """The result rows of a SELECT as packets, in lists of about `bytes_max` bytes.
 
         Args:
-            operation: what the rows are read for, in an error's message.
+            operation: named in the message of an error.
+            sql: in the form of literals.
         """
         try:
             yield from row_packets(self.snapshot_connection, sql.encode("latin-1"), bytes_max)
-        except BaseException:  # also where the caller stops early
+        except BaseException:  # also if the caller stops early
             self.discard_snapshot_connection()
             with self.doing(operation):
                 raise
@@ -158,10 +167,11 @@ class MySQLSource(SourceLog):
     def read_log(
         self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
     ) -> Generator[LogEvent, None, None]:
-        """What happened to the tables since a position, until the server has sent all that it has.
+        """The events of the log from a position on, until the server has sent all that it has.
 
         Args:
-            follow: go on for ever, with `Idle` where nothing more has come yet.
+            known: the tables whose rows are read.
+            follow: do not end, but yield `Idle` when no more has come yet.
         """
         limits, number = self.limits, self._server_id
         with LogStream(self.endpoint, self.info, limits, start, number, follow, self.connections) as stream:

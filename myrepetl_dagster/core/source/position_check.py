@@ -16,21 +16,21 @@ _EXECUTED_WAIT_S = 2.0
 
 
 class PositionCheck:
-    """Checks positions of one source; each is checked once."""
+    """Checks positions of one source. A position that was found good is not checked again."""
 
     def __init__(self, server: Server, same_log: SameLog) -> None:
         self._server = server
         self._same_log = same_log
-        self._checked: set[tuple[Any, ...]] = set()  # positions whose log is there
+        self._good: set[tuple[Any, ...]] = set()
 
     def __call__(self, position: Position) -> None:
-        """Make sure that the log still holds, and ever held, what follows a position.
+        """Make sure that the log holds everything that follows a position.
 
         Raises:
             PositionLost: the server has purged it, or never wrote it.
         """
-        seen = (position.server, str(position), position.birth_unix_s, position.mark)
-        if seen in self._checked:  # mostly a source's mappings are all at the same place
+        known_by = (position.server, str(position), position.birth_unix_s, position.mark)
+        if known_by in self._good:  # most mappings of a source are at the same position
             return
         if problem := self._problem(position):
             source = f"source {self._server.endpoint.name!r}"
@@ -38,9 +38,10 @@ class PositionCheck:
                 f"{source}: the log cannot be read from the checkpoint {position}: {problem}",
                 hint="Run the `snapshot` job for the mapping, or set on_position_lost: resnapshot.",
             )
-        self._checked.add(seen)
+        self._good.add(known_by)
 
     def _problem(self, position: Position) -> str:
+        """Why the log cannot be read from there; '' if it can."""
         info = self._server.info
         own = position.server == info.identity
         files = {row[0] for row in query(self._server.control, "SHOW BINARY LOGS")} if own else set()
@@ -55,6 +56,7 @@ class PositionCheck:
         return file_lost(self._server, position)
 
     def _gtids_lost(self, held: GtidSet) -> str:
+        """Why the log cannot be read from a set of GTIDs; '' if it can."""
         deadline = time.monotonic() + _EXECUTED_WAIT_S
         while True:
             executed, purged = query(self._server.control, "SELECT @@global.gtid_executed, @@global.gtid_purged")[0]
@@ -70,13 +72,13 @@ class PositionCheck:
 
 
 def file_lost(server: Server, position: Position) -> str:
-    """Why a position's file and offset are no place in the server's log; '' where they are one."""
+    """Why the log has no such place as a position's file and offset; '' if it has."""
     sizes = {row[0]: int(row[1]) for row in query(server.control, "SHOW BINARY LOGS")}
     if position.file not in sizes:
         return f"the file {position.file} is gone"
     if position.offset_bytes > sizes[position.file]:
         return f"the file {position.file} is shorter (the log was reset?)"
-    # "" is also what is known where the server cannot tell: after an event longer than its max_allowed_packet.
+    # The server cannot tell the GTID after an event that is longer than its max_allowed_packet.
     here = mariadb_gtid(server, position.file, position.offset_bytes)
     if position.mariadb_gtid and here and set(here.split(",")) != set(position.mariadb_gtid.split(",")):
         return "another GTID is at this place (the log was reset?)"
@@ -84,7 +86,7 @@ def file_lost(server: Server, position: Position) -> str:
 
 
 def mariadb_gtid(server: Server, file: str, offset_bytes: int) -> str:
-    """MariaDB's GTID at a place in its log; '' where it cannot tell, and for MySQL."""
+    """MariaDB's GTID at a place in its log; '' if the server cannot tell, and for MySQL."""
     if not server.info.is_mariadb:
         return ""
     return query(server.control, "SELECT BINLOG_GTID_POS(%s, %s)", (file, offset_bytes))[0][0] or ""

@@ -1,8 +1,8 @@
-"""What a snapshot reads: a source table, or an init query's result, with its columns and a key to go through it by.
+"""The relation that a snapshot reads: a source table or the result of an init query, and its key, if it has one.
 
-Rows leave the server as bytes in the columns' own character sets; nothing is converted on the way. A chunk
-is read by `WHERE key > last ORDER BY key LIMIT n`, compared and ordered by the server, so that no
-collation has to be understood here.
+Rows leave the server as bytes in the columns' own character sets; nothing is converted on the way. A part of the
+relation is read by `WHERE key > last ORDER BY key LIMIT n`. The server compares and orders, so no collation has to be
+understood here.
 """
 
 from __future__ import annotations
@@ -24,22 +24,25 @@ from ..values.sql import keyset_condition, sql_name, sql_text
 from ..values.text_rows import key_reader
 from .init_query import table_read
 
-_TYPES = {
+_TYPES = {  # of a result's columns, by the protocol's number
     0: "decimal", 1: "tinyint", 2: "smallint", 3: "int", 4: "float", 5: "double", 7: "timestamp", 8: "bigint",
     9: "mediumint", 10: "date", 11: "time", 12: "datetime", 13: "year", 15: "varchar", 16: "bit",
     242: "vector", 245: "json", 246: "decimal", 247: "enum", 248: "set", 253: "varchar", 254: "char",
     255: "geometry",
 }  # fmt: skip
-# A key of these is ordered and compared alike by the server. ENUM and SET are ordered by number but
-# compared as text, FLOAT does not equal its own text, a BLOB's index holds a prefix.
+# The server orders a key of these types as it compares it. ENUM and SET are ordered by number but compared as text, a
+# FLOAT does not equal its own text, and a BLOB's index holds a prefix.
 _KEYSET_TYPES = (INTEGER_TYPES | TEMPORAL_TYPES | {"decimal", "char", "varchar", "binary", "varbinary"}) - {"bit"}
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What a snapshot reads: its columns, its FROM clause, and the columns to go through it by (may be none).
+    """The rows that a snapshot reads. SQL is in the form of literals (`values.sql.sql_text`).
 
-    SQL is in the form of literals (`values.sql_text`).
+    Args:
+        layout: its columns, in the order in which they are read.
+        from_sql: what stands behind FROM.
+        key: names of the columns by whose order it can be read in parts; () if it is read in one go.
     """
 
     layout: tuple[Column, ...]
@@ -48,43 +51,45 @@ class Relation:
 
     @property
     def select_sql(self) -> str:
+        """The SELECT of all columns, without a WHERE."""
         return f"SELECT {', '.join(whole_value(c) for c in self.layout)} FROM {self.from_sql}"
 
     @property
     def key_indexes(self) -> tuple[int, ...]:
+        """Where the key's columns are in the layout."""
         names = [c.name for c in self.layout]
         return tuple(names.index(name) for name in self.key)
 
     def key_reader(self, places: Sequence[int], skip: int = 0) -> Callable[[bytes], tuple[str, ...]]:
-        """Reads the key of a result row's packet, as literals.
+        """A function that reads the key of a result row's packet, as literals.
 
         Args:
-            places: where the key is among the row's fields, without the first `skip`.
+            places: where the key's columns are among the row's fields, not counting the first `skip`.
         """
         return key_reader([self.layout[i] for i in self.key_indexes], places, skip)
 
     def after_sql(self, after: tuple[str, ...] | None, rows_max: int) -> str:
-        """The end of a SELECT of the next rows in key order after a key; None: of the first ones."""
+        """The end of a SELECT: the next rows in key order after a key. None: the first rows."""
         order = ", ".join(sql_name(name) for name in self.key)
         where = f" WHERE {keyset_condition(self.key, after)}" if after else ""
         return f"{where} ORDER BY {order} LIMIT {rows_max}"
 
 
 def whole_value(column: Column) -> str:
-    """A column so that the server prints all that it holds."""
+    """The SQL of a column with which the server prints the value without a loss."""
     name = sql_name(column.name)
     if column.type in FLOAT_TYPES:
-        # FLOAT prints six digits, DOUBLE(M,D) rounds. Times 1, not plus 0: -0 stays -0.
+        # A FLOAT is printed with six digits, a DOUBLE(M,D) rounded. Times 1 and not plus 0, so that -0 stays -0.
         return f"{name} * 1e0"
     if column.type == "decimal" and "zerofill" in column.column_type.lower():
         return f"{name} + 0"
-    if column.type == "enum":  # its error value prints like an empty label
+    if column.type == "enum":  # its error value would be printed like an empty label
         return f"IF({name} + 0 = 0, RPAD('', {LABEL_BYTES_MAX + 1}, '0'), {name})"
     return name
 
 
 def relation_of(connection: Connection[Any], plan: TablePlan) -> Relation:
-    """What to read for a mapping (snapshot connection).
+    """The relation of a mapping, asked for over a snapshot connection.
 
     Raises:
         SchemaDrift: the init query's result lacks a column that the mapping needs.

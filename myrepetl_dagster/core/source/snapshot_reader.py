@@ -14,14 +14,19 @@ from ..values.cells import cell_from_text
 from ..values.text_rows import fields
 from .relation import Relation
 
-CHUNK_BYTES_MAX = 4 * 2**20  # with the last row of a chunk on top, however long it is
+CHUNK_BYTES_MAX = 4 * 2**20  # the last row of a chunk comes on top, however long it is
 
 RowLists = Generator[list[Row], None, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows in key order; `after_key` are the last row's key literals, to go on from."""
+    """Rows in key order.
+
+    Args:
+        after_key: the last row's key as literals. The next chunk begins after it.
+        last: no row follows.
+    """
 
     rows: list[Row]
     after_key: tuple[str, ...] | None
@@ -31,12 +36,15 @@ class Chunk:
 def read_chunk(
     connection: Connection[Any], relation: Relation, after_key: tuple[str, ...] | None, rows_max: int
 ) -> Chunk:
-    """The next rows after a key: fewer than rows_max where they are long, and then the connection is closed."""
+    """Read the next rows after a key, up to rows_max of them.
+
+    If the rows are long, fewer are read, and the connection is closed, since the rest is still to come on it.
+    """
     sql = relation.select_sql + relation.after_sql(after_key, rows_max)
     packets = next(row_packets(connection, sql.encode("latin-1"), CHUNK_BYTES_MAX, rows_max + 1), [])
     cut = sum(map(len, packets)) >= CHUNK_BYTES_MAX
     if cut:
-        connection._force_close()  # the rest is still to come on it
+        connection._force_close()
     if not packets:
         return Chunk([], after_key, last=True)
     key = relation.key_reader(relation.key_indexes)(packets[-1])
@@ -46,16 +54,16 @@ def read_chunk(
 
 
 def read_all(connection: Connection[Any], relation: Relation, rows_max: int) -> Iterator[list[Row]]:
-    """The whole relation by one statement, hence one consistent read, in lists of up to rows_max rows.
+    """Read the whole relation by one statement, hence consistently, in lists of up to rows_max rows.
 
-    Whoever stops before the end closes the connection.
+    A caller that stops before the end has to close the connection.
     """
     for packets in row_packets(connection, relation.select_sql.encode("latin-1"), CHUNK_BYTES_MAX, rows_max):
         yield cells(relation, packets)
 
 
 def cells(relation: Relation, packets: list[bytes]) -> list[Row]:
-    """The rows of packets, which are forgotten."""
+    """The rows of packets as cells. The list of packets is emptied on the way, since both would take much memory."""
     convert = [cell_from_text(column) for column in relation.layout]
     rows: list[Row] = []
     packets.reverse()

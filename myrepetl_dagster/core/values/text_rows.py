@@ -1,4 +1,7 @@
-"""Rows of the text protocol: a packet's fields. Pure."""
+"""The fields of result rows in the text protocol. Pure.
+
+A row is one packet. A field is its length and its text; NULL is one byte in the place of the length.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .literals import literal_of
 
 
 def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
-    """The fields of a row's packet, NULL as None; without the first `skip`."""
+    """The fields of a row without the first `skip`. None is NULL."""
     found: list[bytes | None] = []
     at, end = 0, len(packet)
     while at < end:
@@ -39,10 +42,11 @@ def fields(packet: bytes, skip: int = 0) -> list[bytes | None]:
 
 
 def key_reader(columns: Sequence[Column], places: Sequence[int], skip: int) -> Callable[[bytes], tuple[str, ...]]:
-    """Reads the literals of some columns of a row's packet.
+    """A function that reads the literals of a row's key.
 
     Args:
-        places: where the columns are among the fields without the first `skip`.
+        columns: those of the key.
+        places: where they are among the row's fields, not counting the first `skip`.
     """
     readers = [(at, cell_from_text(column), literal_of(column)) for at, column in zip(places, columns, strict=True)]
 
@@ -54,7 +58,11 @@ def key_reader(columns: Sequence[Column], places: Sequence[int], skip: int) -> C
 
 
 def fields_at(packets: Sequence[bytes], starts: Sequence[int]) -> tuple[list[bytes | None], list[int]]:
-    """One field of each row's packet, NULL as None, and where the next one is."""
+    """(One field of each row, where each row's next field starts). None is NULL.
+
+    Args:
+        starts: where each row's field starts.
+    """
     found: list[bytes | None] = []
     ends: list[int] = []
     add, add_end = found.append, ends.append
@@ -76,7 +84,7 @@ def fields_at(packets: Sequence[bytes], starts: Sequence[int]) -> tuple[list[byt
 
 
 def views_at(packets: Sequence[bytes], starts: Sequence[int]) -> list[bytes | memoryview | None]:
-    """A field of each row's packet, NULL as None; where it is long, as a part of the packet."""
+    """One field of each row. None is NULL. A long field is not copied, but a view of its packet."""
     found: list[bytes | memoryview | None] = []
     add = found.append
     for packet, at in zip(packets, starts, strict=True):
