@@ -11,7 +11,8 @@ from ...plan.table_plan import PlannedColumn, TablePlan
 from ...rows.pending_rows import Mutation, PendingRows
 from ..ports import PreparedRows
 
-# What the name of a transaction's rows begins with: they were few enough to be in memory, or were not.
+# What the name of a transaction's rows begins with: they were few enough to be in memory, or were not. The first
+# versions named them without it, in hexadecimal digits; such rows are read as those in parts, which fit any memory.
 WHOLE, PARTS = "w", "p"
 PAYLOAD_BYTES_MAX = 2**20
 Recalled = tuple[TablePlan, PendingRows]
@@ -59,14 +60,14 @@ class InDoubt:
         return plan, whole
 
     def is_in_parts(self, xid: str) -> bool:
-        return self.tokens.get(xid, "").startswith(PARTS)
+        return _lies_in_parts(self.tokens.get(xid, ""))
 
     def decided(self, xid: str) -> str:
         """It is no longer in doubt. The name of its rows where they lie in parts, else ''."""
         token = self.tokens.pop(xid, "")
         if token and self.fresh.pop(token, None) is None:
             self.moved = True
-        return token if token.startswith(PARTS) else ""
+        return token if _lies_in_parts(token) else ""
 
     def save(self, mapping: str, table: PreparedRows) -> None:
         """Make the table say what `tokens` says, in the checkpoint's own transaction."""
@@ -77,6 +78,10 @@ class InDoubt:
     def saved(self) -> None:
         self.fresh.clear()
         self.moved = False
+
+
+def _lies_in_parts(token: str) -> bool:
+    return token != "" and not token.startswith(WHOLE)
 
 
 def keep(table: PreparedRows, mapping: str, token: str, plan: TablePlan, shaped: PendingRows) -> None:
