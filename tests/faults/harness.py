@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -321,7 +321,7 @@ class Watcher:
                 cursor.execute("ROLLBACK")
         self.see(found, bank)
 
-    def see(self, found: dict[str, Checkpoint], bank: Any) -> None:
+    def see(self, found: Mapping[str, Checkpoint], bank: Any) -> None:
         self.samples += 1
         for name, now in found.items():
             before = self._last.get(name)

@@ -13,7 +13,8 @@ from simulation.fake_source import FakeSource, Kind, Logged
 from simulation.fake_target import Claims, Database, FakeConnection, FakeTarget
 from simulation.specs import FILTERS, SOURCE_COLUMNS, Spec, expected, plan_of, written
 
-from myrepetl_dagster.core.model.checkpoint import Checkpoint, CopyState, Phase, columns_from_json, columns_to_json
+from myrepetl_dagster.core.model.checkpoint import Checkpoint, CopyState, Phase
+from myrepetl_dagster.core.model.checkpoint_codec import columns_from_json, columns_to_json
 from myrepetl_dagster.core.model.errors import RowRejected, SourceLost, StaleRun, TargetBusy, TargetLost, TransientError
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.tables import Column

@@ -14,7 +14,7 @@ from typing import Any
 from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint, Pipeline, TableMapping
-from ..model.checkpoint import Checkpoint, Phase
+from ..model.checkpoint import Checkpoint, Checkpoints, Phase
 from ..model.errors import PositionLost, PrerequisiteError, ReplicationError
 from ..model.limits import Limits
 from ..model.position import Position
@@ -111,7 +111,7 @@ class DryRunControl(TargetControl):
     def record_error(self, mapping: str, error: str) -> None:
         """Nothing."""
 
-    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+    def claim(self, mappings: Sequence[str]) -> Checkpoints:
         """The checkpoints, which stay whose they are."""
         return self.read_checkpoints(mappings)
 

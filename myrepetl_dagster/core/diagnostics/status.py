@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..config.pipeline import Endpoint, Pipeline, TableMapping
-from ..model.checkpoint import Checkpoint
-from ..model.errors import ReplicationError
+from ..model.checkpoint import Checkpoints
+from ..model.errors import ReplicationError, UnreadableCheckpoint
 from ..source.mysql_source import MySQLSource
 from ..target.control import TargetControl
 from .pending_changes import PendingChanges, movements_of
@@ -58,7 +58,7 @@ def status(pipeline: Pipeline, source: str | None = None, target: str | None = N
     """The status of all mappings, or of those of one source or target. A dead server is in the answer."""
     chosen = [m for m in pipeline.mappings if source in (None, m.source) and target in (None, m.target)]
     found = Status()
-    held: dict[str, Checkpoint] = {}
+    held = Checkpoints()
     looks: dict[str, PendingChanges] = {}
     with ExitStack() as stack:
         counter = stack.enter_context(closing(RowCounter()))
@@ -69,19 +69,19 @@ def status(pipeline: Pipeline, source: str | None = None, target: str | None = N
             targets.append((_connection(pipeline.targets[name]), writer))
         for connection, writer in targets:  # before the sources, so that no lag is told too low
             with _noted(connection):
-                held |= writer.read_checkpoints([m.name for m in chosen if m.target == connection.name])
+                held = held | writer.read_checkpoints([m.name for m in chosen if m.target == connection.name])
         for name in _names(pipeline.sources, (m.source for m in chosen), source, target):
             connection = _connection(pipeline.sources[name])
             own = [m for m in chosen if m.source == name]
             with closing(MySQLSource(pipeline.sources[name], pipeline.limits)) as reader, _noted(connection):
-                looks |= {one.mapping.name: one for one in movements_of(reader, own, held)}
+                looks |= {one.mapping.name: one for one in movements_of(reader, own, held.readable)}
             found.connections.append(connection)
         for connection, writer in targets:  # last, since counting takes its time
             own = [m for m in chosen if m.target == connection.name]
             mappings = [MappingStatus(m.name, phase="unknown") for m in own]
             if connection.connected:
                 with _noted(connection):
-                    mappings = [_mapping_status(m, held.get(m.name), looks.get(m.name)) for m in own]
+                    mappings = [_mapping_status(m, held, looks.get(m.name)) for m in own]
                     for mapping, status in zip(own, mappings, strict=True):
                         _count(mapping, status, writer, counter)
             found.mappings += mappings
@@ -111,10 +111,15 @@ def _connection(endpoint: Endpoint) -> ConnectionStatus:
     return ConnectionStatus(endpoint.name, endpoint.role)
 
 
-def _mapping_status(mapping: TableMapping, held: Checkpoint | None, look: PendingChanges | None) -> MappingStatus:
+def _mapping_status(mapping: TableMapping, checkpoints: Checkpoints, look: PendingChanges | None) -> MappingStatus:
     status = MappingStatus(mapping.name)
     if look is not None:
         status.source_head, status.lag_s = look.source_head, look.lag_s
+    try:
+        held = checkpoints.get(mapping.name)
+    except UnreadableCheckpoint as error:
+        status.phase, status.last_error = "unknown", str(error)
+        return status
     if held is None:
         return status
     status.phase = held.phase.value

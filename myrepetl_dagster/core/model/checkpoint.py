@@ -1,15 +1,13 @@
-"""What a target already holds of a mapping: the checkpoint, as a value. Pure."""
+"""The checkpoint of a mapping: what its target already holds. Pure; `checkpoint_codec.py` has the stored form."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
+from .errors import UnreadableCheckpoint
 from .position import Position
-from .tables import Column
 
 
 class Phase(StrEnum):
@@ -70,14 +68,35 @@ class Checkpoint:
     key: tuple[str, ...] = ()
 
 
-def columns_to_json(columns: Sequence[Column]) -> str:
-    """Columns as the checkpoint keeps them."""
-    return json.dumps([{**asdict(c), "members": [member.hex() for member in c.members]} for c in columns])
+class Checkpoints(Mapping[str, Checkpoint]):
+    """The checkpoints that a target holds, by mapping.
 
+    Asking for a checkpoint that cannot be read raises its error. So that error stops its own mapping only, and the
+    mapping never counts as one without a checkpoint.
+    """
 
-def columns_from_json(text: str) -> tuple[Column, ...]:
-    return tuple(_column(data) for data in json.loads(text))
+    def __init__(
+        self,
+        readable: Mapping[str, Checkpoint] | None = None,
+        unreadable: Mapping[str, UnreadableCheckpoint] | None = None,
+    ) -> None:
+        self.readable = dict(readable or {})
+        self.unreadable = dict(unreadable or {})
 
+    def __getitem__(self, mapping: str) -> Checkpoint:
+        if mapping in self.unreadable:
+            raise self.unreadable[mapping]
+        return self.readable[mapping]
 
-def _column(data: dict[str, Any]) -> Column:
-    return Column(**{**data, "members": tuple(bytes.fromhex(member) for member in data["members"])})
+    def __iter__(self) -> Iterator[str]:
+        yield from self.readable
+        yield from self.unreadable
+
+    def __len__(self) -> int:
+        return len(self.readable) + len(self.unreadable)
+
+    def __contains__(self, mapping: object) -> bool:
+        return mapping in self.readable or mapping in self.unreadable
+
+    def __or__(self, other: Checkpoints) -> Checkpoints:
+        return Checkpoints(self.readable | other.readable, self.unreadable | other.unreadable)

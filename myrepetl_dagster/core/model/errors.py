@@ -66,6 +66,14 @@ class PrerequisiteError(ReplicationError):
     """A server or a table is not fit for what the pipeline asks; a new run cannot mend it."""
 
 
+class UnreadableCheckpoint(PrerequisiteError):
+    """A mapping's checkpoint is there and cannot be read: a later version stored it, or it is damaged."""
+
+    def __init__(self, mapping: str, message: str, *, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.mapping = mapping
+
+
 class TransientError(ReplicationError):
     """Starting again from the checkpoint may succeed."""
 

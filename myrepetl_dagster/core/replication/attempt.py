@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 
-from ..model.checkpoint import Checkpoint, CopyState, Phase, columns_to_json
+from ..model.checkpoint import Checkpoint, CopyState, Phase
+from ..model.checkpoint_codec import columns_to_json
 from ..model.errors import PrerequisiteError, SourceLost
 from ..model.limits import Limits
 from ..model.position import Position, Transaction
@@ -119,8 +120,8 @@ class Attempt:
         self._watermark = None
         for target in {id(t): t for _, t in self.plans.values()}.values():
             own = {name: plan for name, (plan, t) in self.plans.items() if t is target}
-            held = target.claim(sorted(own))
-            held = {name: checkpoint for name, checkpoint in held.items() if name not in self.copy_again}
+            stored = target.claim(sorted(own))
+            held = {name: stored[name] for name in stored if name not in self.copy_again}
             first = []
             for name, plan in own.items():
                 # A lock may be refused for one table; any other watermark is all tables' or none's.

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..config.pipeline import Pipeline, TableMapping
-from ..model.checkpoint import Checkpoint, Phase, columns_from_json
-from ..model.errors import PositionLost, ReplicationError, StaleRun, TransientError
+from ..model.checkpoint import Checkpoint, Phase
+from ..model.checkpoint_codec import columns_from_json
+from ..model.errors import PositionLost, ReplicationError, StaleRun, TransientError, UnreadableCheckpoint
 from ..model.tables import Table, TableName
 from ..plan.schema_change import Answer
 from ..plan.table_plan import TablePlan
@@ -71,8 +72,9 @@ class Planner:
         created = []
         for mapping in mappings:
             target, known = servers.targets[mapping.target], held.get((mapping.target, mapping.target_name))
-            copying, table = self._copying(mapping, checkpoints.get(mapping.name)), tables.get(mapping.source_name)
             with self._failing_alone(mapping.name, target):
+                table = tables.get(mapping.source_name)
+                copying = self._copying(mapping, self._held(mapping, checkpoints))
                 require_own_table(mapping, self.pipeline.mappings, servers.source, target.control)
                 define(mapping, servers.source, target.control, table, known, copying=copying)
                 self._warn_of_unlogged(mapping)
@@ -86,7 +88,7 @@ class Planner:
                 if self.pipeline.sharing(mapping):  # planning one of the others may have altered it
                     known = target.control.describe(mapping.target_name)
                 assert known is not None, "the table is there, or was just created"
-                table, checkpoint = tables[mapping.source_name], checkpoints.get(mapping.name)
+                table, checkpoint = tables[mapping.source_name], self._held(mapping, checkpoints)
                 copying = self._copying(mapping, checkpoint)
                 plan = self._resolved(mapping, target, checkpoint, table, known, copying=copying)
                 self.results[mapping.name].plan = plan
@@ -145,7 +147,7 @@ class Planner:
         (plan, target), source = self.plans[name], self.servers.source
         mapping = plan.mapping
         copying = copying or name in self.copy_again
-        checkpoint = target.control.read_checkpoints([name]).get(name)
+        checkpoint = self._held(mapping, target.control.read_checkpoints([name]))
         held = target.control.describe(mapping.target_name)
         table = define(mapping, source, target.control, source.describe(mapping.source_name), held, copying=copying)
         self._warn_of_unlogged(mapping)
@@ -180,6 +182,19 @@ class Planner:
 
     def warn(self, mapping: TableMapping, text: str) -> None:
         log.warning("mapping %s: %s", mapping.name, text, extra={"mapping": mapping.name})
+
+    def _held(self, mapping: TableMapping, checkpoints: Mapping[str, Checkpoint]) -> Checkpoint | None:
+        """The mapping's checkpoint. One that cannot be read stops everything but a new copy.
+
+        Raises:
+            UnreadableCheckpoint: the mapping is to go on from it.
+        """
+        try:
+            return checkpoints.get(mapping.name)
+        except UnreadableCheckpoint:
+            if mapping.name in self.copy_again:
+                return None
+            raise
 
     def _copying(self, mapping: TableMapping, checkpoint: Checkpoint | None) -> bool:
         return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.copy_again

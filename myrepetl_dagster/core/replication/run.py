@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ..config.pipeline import Pipeline, TableMapping
-from ..model.checkpoint import Checkpoint
+from ..model.checkpoint import Checkpoint, Checkpoints
 from ..model.errors import PositionLost, ReplicationError, StopRequested, TransientError
 from ..model.limits import Limits
 from ..model.position import Position
@@ -219,9 +219,9 @@ class SourceRun:
             self._reached |= {server.endpoint.label for server in asked if server.reached}
             servers.close()
 
-    def _open_targets(self, servers: Servers, mappings: Sequence[TableMapping]) -> dict[str, Checkpoint]:
+    def _open_targets(self, servers: Servers, mappings: Sequence[TableMapping]) -> Checkpoints:
         """Make the targets ready to be asked; gives the mappings' checkpoints."""
-        checkpoints: dict[str, Checkpoint] = {}
+        checkpoints = Checkpoints()
         for name in dict.fromkeys(m.target for m in mappings):
             claims = self._claims.setdefault(name, {})
             event_support = self._event_support.setdefault(name, EventSupport())

@@ -6,28 +6,18 @@ It says up to which position the target holds the source, and which run may go o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
 from pymysql.connections import Connection
 
-from ..model.checkpoint import Checkpoint, CopyState, Phase
-from ..model.errors import StaleRun
-from ..model.gtid import GtidSet
-from ..model.position import LogMark, Position
+from ..model.checkpoint import Checkpoint, Checkpoints
+from ..model.checkpoint_codec import STORED_COLUMNS, from_row, to_row
+from ..model.errors import StaleRun, UnreadableCheckpoint
 from ..mysql.connect import query
 from ..values.sql import quote_name
 
 TABLE = "_myrepetl_checkpoint"
-
-
-_COLUMNS = (
-    "mapping", "run_id", "sequence", "phase", "source_server", "log_file", "log_offset_bytes", "gtid_set",
-    "mariadb_gtid", "rows_snapshotted", "changes_applied", "rows_filtered", "source_time_unix_s", "fingerprint",
-    "details", "source_columns", "last_error",
-)  # fmt: skip
 
 
 def create_table_sql(database: str) -> str:
@@ -92,18 +82,28 @@ def claim_again(
     )
 
 
-def read(connection: Connection[Any], database: str, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+def read(connection: Connection[Any], database: str, mappings: Sequence[str]) -> Checkpoints:
     """The checkpoints that exist, by mapping."""
     if not mappings:
-        return {}
+        return Checkpoints()
+    columns = ", ".join(STORED_COLUMNS)
     marks = ", ".join(["%s"] * len(mappings))
     rows = query(
         connection,
-        f"SELECT {', '.join(_COLUMNS)}, CAST(updated_at AS CHAR) FROM {_table(database)} WHERE mapping IN ({marks})",
+        f"SELECT {columns}, CAST(updated_at AS CHAR) FROM {_table(database)} WHERE mapping IN ({marks})",
         list(mappings),
     )
-    found = (_from_row(row) for row in rows)
-    return {checkpoint.mapping: checkpoint for checkpoint in found if checkpoint is not None}
+    readable, unreadable = {}, {}
+    for row in rows:
+        values = dict(zip((*STORED_COLUMNS, "updated_at"), map(_text, row), strict=True))
+        try:
+            checkpoint = from_row(values)
+        except UnreadableCheckpoint as error:
+            unreadable[values["mapping"]] = error
+        else:
+            if checkpoint is not None:
+                readable[checkpoint.mapping] = checkpoint
+    return Checkpoints(readable, unreadable)
 
 
 def fence(
@@ -138,12 +138,14 @@ def fence(
 
 def write(connection: Connection[Any], database: str, checkpoints: Sequence[Checkpoint], run_id: str) -> None:
     """Store checkpoints (after `fence`, in the data's transaction)."""
-    marks = "(" + ", ".join(["%s"] * len(_COLUMNS)) + ")"
-    updates = ", ".join(f"{c}=VALUES({c})" for c in _COLUMNS if c not in ("mapping", "run_id", "sequence"))
-    args = [value for checkpoint in checkpoints for value in _to_row(checkpoint, run_id)]
+    marks = "(" + ", ".join(["%s"] * (1 + len(STORED_COLUMNS))) + ")"
+    updates = ", ".join(f"{c}=VALUES({c})" for c in STORED_COLUMNS if c not in ("mapping", "sequence"))
+    args: list[Any] = []
+    for row in map(to_row, checkpoints):
+        args += [run_id, *(row[column] for column in STORED_COLUMNS)]
     query(
         connection,
-        f"INSERT INTO {_table(database)} ({', '.join(_COLUMNS)})"
+        f"INSERT INTO {_table(database)} (run_id, {', '.join(STORED_COLUMNS)})"
         f" VALUES {', '.join([marks] * len(checkpoints))}"
         f" ON DUPLICATE KEY UPDATE sequence=sequence+1, {updates}",
         args,
@@ -159,94 +161,5 @@ def record_error(connection: Connection[Any], database: str, mapping: str, run_i
     )
 
 
-def _to_row(checkpoint: Checkpoint, run_id: str) -> tuple[Any, ...]:
-    position = checkpoint.position
-    details = {
-        "copy": asdict(checkpoint.copy) if checkpoint.copy else None,
-        "high_watermark": _position_json(checkpoint.high_watermark) if checkpoint.high_watermark else None,
-        "altered": checkpoint.altered,
-        "birth_unix_s": position.birth_unix_s,
-        "mark": asdict(position.mark) if position.mark else None,
-        "key": checkpoint.key,
-        "in_doubt": checkpoint.in_doubt,
-    }
-    return (
-        checkpoint.mapping,
-        run_id,
-        checkpoint.sequence,
-        checkpoint.phase.value,
-        position.server,
-        position.file,
-        position.offset_bytes,
-        None if position.gtid_set is None else str(position.gtid_set),
-        position.mariadb_gtid or None,
-        checkpoint.rows_snapshotted,
-        checkpoint.changes_applied,
-        checkpoint.rows_filtered,
-        checkpoint.source_time_unix_s,
-        checkpoint.fingerprint,
-        json.dumps(details),
-        checkpoint.source_columns_json,
-        checkpoint.last_error or None,
-    )
-
-
-def _from_row(row: tuple[Any, ...]) -> Checkpoint | None:
-    values = dict(zip((*_COLUMNS, "updated_at"), map(_text, row), strict=True))
-    if not values["phase"]:
-        return None  # claimed, but nothing is stored yet
-    details = json.loads(values["details"] or "{}")
-    copy = details.get("copy")
-    high = details.get("high_watermark")
-    return Checkpoint(
-        mapping=values["mapping"],
-        phase=Phase(values["phase"]),
-        position=Position(
-            file=values["log_file"],
-            offset_bytes=int(values["log_offset_bytes"]),
-            gtid_set=None if values["gtid_set"] is None else GtidSet.parse(values["gtid_set"]),
-            mariadb_gtid=values["mariadb_gtid"] or "",
-            server=values["source_server"],
-            birth_unix_s=int(details.get("birth_unix_s") or 0),
-            mark=_mark(details.get("mark")),
-        ),
-        copy=_copy_state(copy) if copy else None,
-        high_watermark=_position(high) if high else None,
-        rows_snapshotted=int(values["rows_snapshotted"]),
-        changes_applied=int(values["changes_applied"]),
-        rows_filtered=int(values["rows_filtered"]),
-        source_time_unix_s=None if values["source_time_unix_s"] is None else float(values["source_time_unix_s"]),
-        source_columns_json=values["source_columns"] or "[]",
-        altered=bool(details.get("altered")),
-        key=tuple(details.get("key") or ()),
-        in_doubt=details.get("in_doubt") or {},
-        fingerprint=values["fingerprint"],
-        sequence=int(values["sequence"]),
-        updated_at=values["updated_at"] or "",
-        last_error=values["last_error"] or "",
-    )
-
-
 def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _copy_state(data: dict[str, Any]) -> CopyState:
-    keys = {name: tuple(data[name]) if data[name] else None for name in ("after_key", "sweep_after")}
-    return CopyState(sweep=data["sweep"], sweeping=data["sweeping"], **keys)
-
-
-def _position_json(position: Position) -> dict[str, Any]:
-    gtid_set = None if position.gtid_set is None else str(position.gtid_set)
-    return {**asdict(replace(position, mark=None)), "gtid_set": gtid_set}
-
-
-def _mark(data: dict[str, Any] | None) -> LogMark | None:
-    if not data:  # of a checkpoint from before there were marks, or where no transaction was read yet
-        return None
-    return LogMark(**{**data, "gtid": tuple(data["gtid"]) if data["gtid"] else None})
-
-
-def _position(data: dict[str, Any]) -> Position:
-    gtid_set = data["gtid_set"]
-    return Position(**{**data, "gtid_set": None if gtid_set is None else GtidSet.parse(gtid_set)})

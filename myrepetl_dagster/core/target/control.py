@@ -13,7 +13,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
-from ..model.checkpoint import Checkpoint
+from ..model.checkpoint import Checkpoints
 from ..model.limits import Limits
 from ..model.tables import Column, Table, TableName
 from ..mysql.connect import query
@@ -112,7 +112,7 @@ class TargetControl(Server):
             self._define(sql)
 
     # ---- checkpoints ----
-    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+    def claim(self, mappings: Sequence[str]) -> Checkpoints:
         """Fence off every other run from these mappings, then read their checkpoints.
 
         Raises:
@@ -136,15 +136,15 @@ class TargetControl(Server):
             checkpoints.fence(self.control, database, mappings, self.run_id)
             return checkpoints.read(self.control, database, mappings)
 
-    def read_checkpoints(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
-        """The checkpoints as they are, without claiming them; {} if there has been no run yet."""
+    def read_checkpoints(self, mappings: Sequence[str]) -> Checkpoints:
+        """The checkpoints as they are, without claiming them; none if there has been no run yet."""
         with self.doing("reading the checkpoint"):
             try:
                 return checkpoints.read(self.control, self.endpoint.database, mappings)
             except pymysql.ProgrammingError as error:
                 if error.args[0] != _NO_SUCH_TABLE:
                     raise
-                return {}
+                return Checkpoints()
 
     def record_error(self, mapping: str, error: str) -> None:
         """Keep a mapping's last error, which `status` shows."""

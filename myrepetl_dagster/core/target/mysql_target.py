@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..config.pipeline import Endpoint
-from ..model.checkpoint import Checkpoint
+from ..model.checkpoint import Checkpoints
 from ..model.limits import Limits
 from ..mysql.connections import Connections
 from ..plan.table_plan import TablePlan
@@ -33,7 +33,7 @@ class MySQLTarget:
         self._apply: list[MySQLApplyConnection] = []
 
     # ---- what it is asked ----
-    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+    def claim(self, mappings: Sequence[str]) -> Checkpoints:
         """Fence off every other run from these mappings, then read their checkpoints.
 
         Raises:

@@ -27,7 +27,8 @@ from myrepetl_dagster.core.binlog.events import (
     XaDecided,
     XaPrepared,
 )
-from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase, columns_to_json
+from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
+from myrepetl_dagster.core.model.checkpoint_codec import columns_to_json
 from myrepetl_dagster.core.model.errors import PositionLost, SourceLost
 from myrepetl_dagster.core.model.gtid import GtidSet
 from myrepetl_dagster.core.model.limits import Limits

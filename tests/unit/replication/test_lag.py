@@ -10,7 +10,8 @@ from simulation.fake_target import Database, FakeTarget
 from simulation.specs import SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, Spec, plan_of
 
 from myrepetl_dagster.core.binlog.events import Committed, Idle, KnownTable, LogAdvanced, LogEvent, RowsRead
-from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase, columns_to_json
+from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
+from myrepetl_dagster.core.model.checkpoint_codec import columns_to_json
 from myrepetl_dagster.core.model.gtid import GtidSet
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.position import Position, Transaction

@@ -9,10 +9,10 @@ import pytest
 
 from myrepetl_dagster.core.binlog.event_types import FORMAT_DESCRIPTION, QUERY, ROTATE, XID
 from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
+from myrepetl_dagster.core.model.checkpoint_codec import from_row, to_row
 from myrepetl_dagster.core.model.gtid import GtidSet
 from myrepetl_dagster.core.model.position import LogMark, Position
 from myrepetl_dagster.core.source.log_identity import beginning, is_same
-from myrepetl_dagster.core.target.checkpoint_table import _from_row, _to_row
 
 FILE, BIRTH_S = "binlog.000001", 1_700_000_000
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -90,8 +90,8 @@ def test_a_file_without_a_mark_is_known_by_its_second_alone() -> None:
 def test_a_mark_is_stored_with_its_checkpoint(mark: LogMark | None) -> None:
     """And comes back as it was."""
     position = Position(FILE, 99, GtidSet.parse(f"{UUID}:1-3"), birth_unix_s=BIRTH_S, mark=mark)
-    row = _to_row(Checkpoint("m", Phase.SETTLING, position, high_watermark=position), "run")
-    stored = _from_row((*row, "2026-01-01"))
+    row = to_row(Checkpoint("m", Phase.SETTLING, position, high_watermark=position))
+    stored = from_row({**row, "updated_at": "2026-01-01"})
     assert stored is not None
     assert stored.position.mark == mark
     assert stored.high_watermark == position

@@ -28,7 +28,7 @@ from ...binlog.events import (
     XaDecided,
     XaPrepared,
 )
-from ...model.checkpoint import columns_from_json
+from ...model.checkpoint_codec import columns_from_json
 from ...model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
 from ...model.limits import Limits
 from ...model.position import Position, Transaction
