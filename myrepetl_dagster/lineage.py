@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import dagster as dg
 
 from . import metadata
-from .core.config.pipeline import Monitoring, Pipeline, Replication, TableMapping
-from .core.model.limits import Limits
+from .core.config.code_version import code_version
+from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.tables import TableName
 
 
@@ -41,11 +41,7 @@ class ReplicatedTable:
     @property
     def fingerprint(self) -> str:
         """Changes with the mappings into this table, and not with those into others."""
-        alone = replace(
-            self.pipeline, sources={}, targets={}, mappings=self.mappings, replication=Replication(),
-            monitoring=Monitoring(), metrics_port=None, limits=Limits(),
-        )  # fmt: skip
-        return alone.fingerprint()
+        return code_version(self.mappings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,10 @@ and no secret shows in any text made of these values.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ..model.limits import Limits
 from ..model.tables import TableName
@@ -199,33 +197,3 @@ class Pipeline:
         """The other mappings that write the same target table."""
         table = (mapping.target, mapping.target_name)
         return tuple(m for m in self.mappings if m is not mapping and (m.target, m.target_name) == table)
-
-    def fingerprint(self) -> str:
-        """Changes with everything that the file says but secrets, and with the text of transforms.
-
-        The same on every machine and in every process: where the file lies does not count.
-        """
-        text = json.dumps(_plain(self), sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-_UNCOUNTED = {"base_dir", "warnings"}
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON, with types told apart: 1, 1.0, "1" and true are different settings."""
-    match value:
-        case Secret():
-            return None
-        case Transform():
-            return [value.spec, value.builtin, value.digest]
-        case None | bool() | str() | int():
-            return value
-        case Mapping():
-            return {str(key): _plain(one) for key, one in value.items()}
-        case tuple() | list():
-            return [_plain(one) for one in value]
-    if is_dataclass(value):
-        named = {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in _UNCOUNTED}
-        return {"": type(value).__name__, **named}
-    return [type(value).__name__, str(value)]

@@ -16,6 +16,7 @@ from ..config.pipeline import TableMapping
 from ..model.checkpoint import Checkpoint, Phase
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table
+from ..transforms.filter_codec import fingerprint_text
 from ..transforms.filters import columns as filter_columns
 from ..transforms.functions import Transform
 from ..values.key_safety import require_kept_apart, require_mapped_key, require_unique_key
@@ -113,14 +114,15 @@ class TablePlan:
     def fingerprint(self) -> str:
         """Changes when the same source row would become another target row.
 
-        The source table's own key does not count: the log tells when it becomes another.
+        The checkpoint keeps it, and a mapping with another one than its checkpoint has to be copied again. So the
+        text below is a format. The source table's own key does not count: the log tells when it becomes another.
         """
         parts = [str(self.source.name), str(self.target.name), ",".join(self.mapping.primary_key)]
         if not self.every_column:
             parts += [
                 f"{c.target}<-{c.source}|{c.transform.spec if c.transform else ''}|{c.value!r}" for c in self.columns
             ]
-        parts += [repr(self.mapping.filter), self.mapping.init_query or ""]
+        parts += [fingerprint_text(self.mapping.filter), self.mapping.init_query or ""]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

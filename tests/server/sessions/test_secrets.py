@@ -155,7 +155,7 @@ def test_a_password_shows_in_no_error_log_or_repr(pair: Pair, caplog: pytest.Log
     assert error.code == 1045
     assert_clean("".join(traceback.format_exception(error)))
     assert_clean(caplog.text)
-    assert_clean(f"{made!r} {made} {made.sources!r} {made.targets['b']!r} {made.fingerprint()}")
+    assert_clean(f"{made!r} {made} {made.sources!r} {made.targets['b']!r}")
     assert_clean(repr(MySQLSource(made.sources["a"], made.limits).get_connection_status()))
     assert WRITER in parameters(made.targets["b"], Use.APPLY, Limits()).values()  # so it was there to be shown
 
