@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from ..model.tables import Column, TableName
+from ..values.column_types import LABEL_TYPES, PRINTED_TYPES
 
 
 class Type(IntEnum):
@@ -113,7 +114,7 @@ _TYPE_NAMES = {
     Type.DATETIME2: "datetime", Type.TIMESTAMP: "timestamp", Type.TIMESTAMP2: "timestamp", Type.JSON: "json",
     Type.ENUM: "enum", Type.SET: "set", Type.GEOMETRY: "geometry", Type.VECTOR: "vector",
 }  # fmt: skip
-_WITH_CHARSET = frozenset({"text", "blob", "enum", "set", "json", "geometry", "vector"})
+_WITH_CHARSET = LABEL_TYPES | {"text", "blob", "json", "geometry", "vector"}
 
 
 def layout_of(table_map: TableMap) -> tuple[Column, ...]:
@@ -124,7 +125,7 @@ def layout_of(table_map: TableMap) -> tuple[Column, ...]:
 def _layout_column(column: MapColumn) -> Column:
     kind = _TYPE_NAMES.get(column.type) or ("blob" if column.charset == "binary" else "text")
     charset = column.charset if kind in _WITH_CHARSET else None
-    if kind == "json" or column.hint in ("uuid", "inet4", "inet6"):  # text, whatever they are stored as
+    if kind == "json" or column.hint in PRINTED_TYPES:  # text, whatever they are stored as
         kind, charset = ("json" if kind == "json" else "text"), "utf8mb4"
     elif kind in ("geometry", "vector"):
         charset = "binary"

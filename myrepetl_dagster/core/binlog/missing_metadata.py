@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..model.errors import SchemaDrift
 from ..model.tables import Column, TableName
+from ..values.column_types import (
+    FRACTION_TYPES,
+    GEOMETRY_TYPES,
+    LOB_LENGTH_BYTES,
+    PRINTED_TYPES,
+    decimal_digits,
+    fraction_digits,
+    type_numbers,
+)
 from .map_columns import BLOBS, MEMBERS, NUMERIC, TEXT, MapColumn, TableMap, Type
 
 _METADATA_HINT = "Set binlog_row_metadata=FULL on the source, so that each event describes its own columns."
 
-_GEOMETRIES = {"geometry", "point", "linestring", "polygon", "geomcollection", "geometrycollection"}
-_GEOMETRIES |= {"multipoint", "multilinestring", "multipolygon"}
-_BLOB_BYTES = {"tinyblob": 1, "tinytext": 1, "blob": 2, "text": 2, "mediumblob": 3, "mediumtext": 3}
-_BLOB_BYTES |= {"longblob": 4, "longtext": 4, "json": 4}
-_TYPE_NAMES: dict[Type, set[str]] = {
+_BLOB_LENGTH_BYTES = LOB_LENGTH_BYTES | {"json": 4}
+_TYPE_NAMES: dict[Type, Collection[str]] = {
     Type.TINY: {"tinyint", "bool", "boolean"},
     Type.SHORT: {"smallint"},
     Type.INT24: {"mediumint"},
@@ -38,11 +43,11 @@ _TYPE_NAMES: dict[Type, set[str]] = {
     Type.VARCHAR: {"varchar", "varbinary", "vector"},  # MariaDB's VECTOR is a VARBINARY in the log
     Type.VARCHAR_COMPRESSED: {"varchar", "varbinary"},
     Type.VAR_STRING: {"varchar", "varbinary"},
-    Type.STRING: {"char", "binary", "uuid", "inet4", "inet6"},
+    Type.STRING: {"char", "binary", *PRINTED_TYPES},
     Type.ENUM: {"enum"},
     Type.SET: {"set"},
     Type.JSON: {"json"},
-    Type.GEOMETRY: _GEOMETRIES,
+    Type.GEOMETRY: GEOMETRY_TYPES,
     Type.VECTOR: {"vector"},
 }
 
@@ -74,7 +79,7 @@ def _hinted(column: MapColumn, described: Column | None) -> MapColumn:
 
 def _hint(described: Column) -> str:
     """The type name, with the fraction digits that old temporal types do not log."""
-    digits = _number(described.column_type) if described.type in ("time", "datetime", "timestamp") else 0
+    digits = fraction_digits(described.column_type) if described.type in FRACTION_TYPES else 0
     return f"{described.type}({digits})" if digits else described.type
 
 
@@ -101,23 +106,17 @@ def _filled(table: TableName, column: MapColumn, described: Column) -> MapColumn
     )
 
 
-def _number(column_type: str, default: int = 0) -> int:
-    found = re.search(r"\((\d+)", column_type)
-    return int(found[1]) if found else default
-
-
 def fits(column: MapColumn, described: Column) -> bool:
     """Whether a described column can be the one of a table map: of its type, precision and fraction digits."""
     if column.type in BLOBS:
-        return _BLOB_BYTES.get(described.type) == column.meta
+        return _BLOB_LENGTH_BYTES.get(described.type) == column.meta
     if described.type not in _TYPE_NAMES[column.type]:
         return False
     if not described.column_type:
         return True
     if column.type is Type.NEWDECIMAL:
-        found = re.search(r"\((\d+)(?:,(\d+))?\)", described.column_type)
-        precision, scale = (int(found[1]), int(found[2] or 0)) if found else (10, 0)
+        precision, scale = decimal_digits(described.column_type)
         return column.meta == precision << 8 | scale
     if column.type in (Type.TIME2, Type.DATETIME2, Type.TIMESTAMP2):
-        return column.meta == _number(described.column_type)
-    return column.type is not Type.BIT or column.meta == _number(described.column_type, 1)
+        return column.meta == fraction_digits(described.column_type)
+    return column.type is not Type.BIT or column.meta == (*type_numbers(described.column_type), 1)[0]

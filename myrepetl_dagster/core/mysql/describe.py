@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pymysql.connections import Connection
 
 from ..model.tables import Column, Table, TableName
+from ..values.column_types import BYTE_TYPES, LABEL_TYPES, PRINTED_TYPES, TEXT_TYPES, labels
 from .connect import query
 
-_TEXT_TYPES = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
-_BYTE_TYPES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
 # Character sets whose bytes for ASCII characters are not those of ASCII.
 _NOT_ASCII = frozenset({"ucs2", "utf16", "utf16le", "utf32", "swe7"})
 
@@ -117,19 +115,19 @@ def _column(connection: Connection[Any], row: tuple[Any, ...]) -> Column:
     name, kind, column_type, charset, collation, nullable, extra, expression, srid = row
     extra = str(extra or "").upper()
     charset = "utf8mb3" if charset == "utf8" else charset
-    if kind in _BYTE_TYPES:
+    if kind in BYTE_TYPES:
         charset = "binary"
-    elif kind == "json" or kind in _MARIADB_ONLY:
+    elif kind == "json" or kind in PRINTED_TYPES:
         charset = "utf8mb4"
     return Column(
         name=name,
         type=kind,
         column_type=column_type,
-        unsigned="unsigned" in column_type.lower() if kind not in _TEXT_TYPES else False,
+        unsigned="unsigned" in column_type.lower() if kind not in TEXT_TYPES else False,
         charset=charset,
         collation=collation,
         nullable=nullable == "YES",
-        members=tuple(_members(connection, column_type, charset)) if kind in ("enum", "set") else (),
+        members=tuple(_members(connection, column_type, charset)) if kind in LABEL_TYPES else (),
         generated="GENERATED" in extra.replace("DEFAULT_GENERATED", "") and bool(expression),
         invisible="INVISIBLE" in extra,
         auto_increment="AUTO_INCREMENT" in extra,
@@ -140,13 +138,13 @@ def _column(connection: Connection[Any], row: tuple[Any, ...]) -> Column:
 
 def _members(connection: Connection[Any], column_type: str, charset: str | None) -> list[bytes]:
     """The labels of an ENUM or SET, as bytes of the column's character set."""
-    labels = [label.replace("''", "'") for label in re.findall(r"'((?:[^']|'')*)'", column_type)]
+    found = labels(column_type)
     if charset in ("utf8mb4", "utf8mb3", None):
-        return [label.encode() for label in labels]
-    if charset not in _NOT_ASCII and all(label.isascii() for label in labels):
-        return [label.encode("ascii") for label in labels]
-    converted = ", ".join(f"HEX(CONVERT(%s USING {charset}))" for _ in labels)
-    return [bytes.fromhex(text) for text in query(connection, f"SELECT {converted}", labels)[0]]
+        return [label.encode() for label in found]
+    if charset not in _NOT_ASCII and all(label.isascii() for label in found):
+        return [label.encode("ascii") for label in found]
+    converted = ", ".join(f"HEX(CONVERT(%s USING {charset}))" for _ in found)
+    return [bytes.fromhex(text) for text in query(connection, f"SELECT {converted}", found)[0]]
 
 
 def _keys(connection: Connection[Any], schema: str, tables: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -162,9 +160,6 @@ def _keys(connection: Connection[Any], schema: str, tables: Sequence[str]) -> di
             part = "(expression)" if column is None else column if prefix is None else f"{column}({prefix})"
             keys[index] = (*keys.get(index, ()), part)
     return found
-
-
-_MARIADB_ONLY = {"uuid": "char(36)", "inet6": "varchar(39)", "inet4": "varchar(15)"}
 
 
 def known_collations(connection: Connection[Any]) -> frozenset[str]:

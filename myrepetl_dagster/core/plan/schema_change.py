@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ..binlog.ddl.alter_table import Clause, Effect
-from ..binlog.ddl.column_definition import TEXT
 from ..binlog.ddl.statement import Action, TableChange
 from ..model.errors import SchemaDrift
 from ..model.tables import Column, Table, TableName
 from ..transforms.filters import columns as filter_columns
+from ..values.column_types import TEXT_TYPES
 from ..values.widening import as_converted, family, holds_charset, same, widens
 from .table_plan import TablePlan
 
@@ -133,7 +133,7 @@ class _Judge:
         """CONVERT TO CHARACTER SET as what it does to each column."""
         found = []
         for column in self.now.columns if self.now else ():
-            if column.type in TEXT and self._needs(column.name):
+            if column.type in TEXT_TYPES and self._needs(column.name):
                 given = clause.charset or column.charset
                 found.append(Clause(Effect.RETYPE, column.name, old_name=column.name, charset=given or ""))
         return found
@@ -252,7 +252,7 @@ class _Judge:
         """With what the statement leaves to the table: its default character set."""
         if stated.type == "json" and now is not None and now.type == "longtext":
             return now  # MariaDB
-        if stated.charset is None and stated.type in TEXT:
+        if stated.charset is None and stated.type in TEXT_TYPES:
             default = self.now.charset if self.now else None
             return replace(stated, charset=default)
         return stated

@@ -19,9 +19,8 @@ from ..model.tables import Column, Table
 from ..transforms.filter_codec import fingerprint_text
 from ..transforms.filters import columns as filter_columns
 from ..transforms.functions import Transform
+from ..values.column_types import WHOLE_NUMBER_TYPES
 from ..values.key_safety import require_kept_apart, require_mapped_key, require_unique_key
-
-_WHOLE_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 
 
 class UniqueKeys(StrEnum):
@@ -80,7 +79,7 @@ class TablePlan:
             ends = (self.source.column(planned.source), self.target.column(planned.target))
             if planned.transform is not None:
                 return False
-            if any(end is None or end.nullable or end.type not in _WHOLE_NUMBERS for end in ends):
+            if any(end is None or end.nullable or end.type not in WHOLE_NUMBER_TYPES for end in ends):
                 return False
         return True
 

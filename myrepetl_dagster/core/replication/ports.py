@@ -5,7 +5,7 @@ The rooms `source` and `target` know nothing of this module; mypy compares them 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ..binlog.events import KnownTable, LogEvent
@@ -44,7 +44,7 @@ class Source(Protocol):
 class Target(Protocol):
     """A server to write to: it is asked here, and written to over its apply connections."""
 
-    def claim(self, mappings: Sequence[str]) -> dict[str, Checkpoint]:
+    def claim(self, mappings: Sequence[str]) -> Mapping[str, Checkpoint]:
         """Fence off every other run from these mappings, then read their checkpoints.
 
         Raises:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..model.tables import Column, TableName
-from ..mysql.describe import _MARIADB_ONLY, _TEXT_TYPES
 from ..transforms.functions import Transform
+from ..values.column_types import PRINTED_TYPES, TEXT_TYPES
 from ..values.sql import quote_name
 
 _GEOMETRIES = ("geomcollection", "geometrycollection")  # MySQL's name and MariaDB's
@@ -19,12 +19,12 @@ def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool, kee
     kind, definition = column.type, re.sub(r"\s+/\*.*?\*/", "", column.column_type)
     if kind in _GEOMETRIES:
         kind = definition = _GEOMETRIES[mariadb]
-    elif kind in _MARIADB_ONLY and not mariadb:
-        definition = _MARIADB_ONLY[kind]
+    elif kind in PRINTED_TYPES and not mariadb:
+        definition = PRINTED_TYPES[kind]
         kind = definition.partition("(")[0]
     generated = column.generated and keep_generated
     column = replace(column, type=kind, column_type=definition, generated=generated)
-    if column.charset and column.type in _TEXT_TYPES:
+    if column.charset and column.type in TEXT_TYPES:
         return replace(column, collation=_collation(column, collations))
     return column
 
@@ -45,7 +45,7 @@ def column_definition(column: Column, *, collations: frozenset[str], mariadb: bo
     """A source column's type as the target understands it; `collations` are those the target knows."""
     column = as_defined(column, collations=collations, mariadb=mariadb, keep_generated=keep_generated)
     kind = column.column_type
-    if column.charset and column.type in _TEXT_TYPES:
+    if column.charset and column.type in TEXT_TYPES:
         kind += f" CHARACTER SET {column.charset} COLLATE {column.collation}"
     if column.srid is not None:
         kind += f" REF_SYSTEM_ID={column.srid}" if mariadb else f" SRID {column.srid}"

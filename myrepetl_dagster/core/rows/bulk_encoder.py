@@ -19,7 +19,8 @@ from ..binlog.decoder_codegen import RowEmitter
 from ..binlog.map_columns import TableMap
 from ..model.tables import Cell, Column
 from ..values.bulk_parameters import _SHORT, _VALUE, BLOB, DECIMAL, NULL_PARAMETER, TEXT, parameter
-from ..values.cells import TEMPORAL_TYPES, decode_text
+from ..values.cells import decode_text
+from ..values.column_types import TEMPORAL_TYPES
 from ..values.length_encoding import NULL
 from .literal_codegen import Form, Made
 

@@ -27,6 +27,7 @@ from ..binlog.rows_event import ImageKey
 from ..model.limits import LONG_BYTES
 from ..model.tables import Column, TableName
 from ..plan.table_plan import TablePlan
+from ..values.column_types import PRINTED_TYPES
 from ..values.length_encoding import encoded_length, length_at
 
 _FORMAT_DESCRIPTION, _TABLE_MAP = 15, 19
@@ -50,7 +51,7 @@ _KEY_CODES = {Type.TINY: "b", Type.SHORT: "h", Type.LONG: "i", Type.LONGLONG: "q
 _SIZED = frozenset({Type.STRING, Type.VARCHAR, Type.VAR_STRING})
 _NEVER = OLD_TEMPORAL | {Type.BLOB_COMPRESSED, Type.VARCHAR_COMPRESSED, Type.GEOMETRY, Type.VECTOR}
 # To the log these are strings; what else they are it does not say.
-_OWN_TYPES = frozenset({"uuid", "inet4", "inet6", "vector"})
+_OWN_TYPES = PRINTED_TYPES.keys() | {"vector"}
 
 
 @dataclass(frozen=True, slots=True)

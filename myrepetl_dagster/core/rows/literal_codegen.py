@@ -12,7 +12,7 @@ from typing import Any
 
 from ..binlog.decoder_codegen import RowEmitter
 from ..model.tables import Cell, Column, Row
-from ..values.cells import INTEGER_TYPES, TEMPORAL_TYPES
+from ..values.column_types import INTEGER_TYPES, TEMPORAL_TYPES
 from ..values.literals import QUOTABLE_CHARSETS, literal_of
 
 

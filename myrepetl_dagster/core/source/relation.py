@@ -18,8 +18,9 @@ from ..model.errors import SchemaDrift
 from ..model.tables import Column, TableName
 from ..mysql.connect import query
 from ..plan.table_plan import TablePlan, not_null_keys
-from ..values.cells import FLOAT_TYPES, INTEGER_TYPES, LABEL_BYTES_MAX, TEMPORAL_TYPES
+from ..values.cells import LABEL_BYTES_MAX
 from ..values.collations import charset_of
+from ..values.column_types import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES
 from ..values.sql import keyset_condition, sql_name, sql_text
 from ..values.text_rows import key_reader
 from .init_query import table_read

@@ -22,7 +22,15 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 
 from ..model.tables import Column
-from ..values.cells import DATETIME_TYPES, FLOAT_TYPES, INTEGER_TYPES
+from ..values.column_types import (
+    BYTE_TYPES,
+    CHARACTER_TYPES,
+    DATETIME_TYPES,
+    FLOAT_TYPES,
+    INTEGER_TYPES,
+    TEXT_TYPES,
+    fraction_digits,
+)
 from ..values.literals import float_literal
 from ..values.sql import sql_name
 from .comparison import Operand
@@ -32,8 +40,6 @@ from .functions import Transform
 # Character sets that are part of Unicode with one code for each character, so that the way through utf8mb4
 # gives the same bytes back.
 THROUGH_UTF8 = frozenset({"utf8mb4", "utf8mb3", "ascii", "latin1"})
-_CHARACTERS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
-_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
 _OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _DIGITS_MAX = 30  # of a number on either side of its point: a literal that both servers read exactly
 _DOUBLE_INT_MAX = 2**53
@@ -62,7 +68,7 @@ def condition_sql(expression: Expression, layout: Mapping[str, Column]) -> str |
 def unsure_sql(expression: Expression, layout: Mapping[str, Column]) -> str:
     """Whether a row that does not pass might have to: MariaDB casts what exceeds max_allowed_packet to NULL."""
     used = [layout[name] for name in sorted(columns(expression))]
-    cast = [c for c in used if c.type in _CHARACTERS and c.charset in THROUGH_UTF8]
+    cast = [c for c in used if c.type in CHARACTER_TYPES and c.charset in THROUGH_UTF8]
     lost = [f"({sql_name(c.name)} IS NOT NULL AND {_comparable_text(c)} IS NULL)" for c in cast]
     return " OR ".join(lost) or "FALSE"
 
@@ -81,11 +87,11 @@ def _sides(column: Column, name: str, operand: Operand) -> tuple[str, str | None
         return f"({name} + 0)", _number(operand)  # plus 0: a YEAR is compared as a number, a BIT is one
     if column.type in FLOAT_TYPES:
         return f"({name} * 1e0)", _double(operand)  # times 1: not rounded to the six digits of a FLOAT
-    if column.type in (_CHARACTERS | {"enum", "set"}) and column.charset in THROUGH_UTF8:
+    if column.type in TEXT_TYPES and column.charset in THROUGH_UTF8:
         return _comparable_text(column), _bytes(_as_text(operand))
     if column.type == "date" or (column.type in DATETIME_TYPES and column.column_type):
         return f"CAST({name} AS BINARY)", _bytes(_moment(column, operand))
-    if column.type in _BYTES or (column.type in _CHARACTERS and column.charset == "binary"):
+    if column.type in BYTE_TYPES or (column.type in CHARACTER_TYPES and column.charset == "binary"):
         return name, _bytes(operand if isinstance(operand, str | bytes) else None)
     return name, None
 
@@ -148,8 +154,7 @@ def _moment(column: Column, operand: Operand) -> str | None:
     fraction = (fraction or "").rstrip("0")
     if column.type == "date":
         return day if moment.time() == dt.time() and not fraction else _as_text(operand)
-    digits = re.search(r"\((\d)\)", column.column_type)
-    fraction = fraction.ljust(int(digits[1]) if digits else 0, "0")
+    fraction = fraction.ljust(fraction_digits(column.column_type), "0")
     return moment.isoformat(" ") + (f".{fraction}" if fraction else "")
 
 
@@ -171,9 +176,9 @@ def transformed_sql(transform: Transform, column: Column) -> str | None:
     tables, and white space at the ends that is no blank.
     """
     name = sql_name(column.name)
-    if transform.builtin == "length" and column.type in _BYTES:
+    if transform.builtin == "length" and column.type in BYTE_TYPES:
         return f"IFNULL(LENGTH({name}), 0)"
-    if transform.builtin is None or column.type not in _CHARACTERS or column.charset not in THROUGH_UTF8:
+    if transform.builtin is None or column.type not in CHARACTER_TYPES or column.charset not in THROUGH_UTF8:
         return None
     # A collation of its own: a Turkish one has another capital of i.
     text = f"(CONVERT({name} USING utf8mb4) COLLATE utf8mb4_bin)"

@@ -27,13 +27,9 @@ from typing import Any
 
 from ..model.tables import Cell, Column
 from .charsets import CORRECTED, EIGHT_BIT
+from .column_types import DATETIME_TYPES, FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES
 
 ToPython = Callable[[Any], Any]
-
-INTEGER_TYPES = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit"})
-FLOAT_TYPES = frozenset({"float", "double"})
-DATETIME_TYPES = frozenset({"datetime", "timestamp"})
-TEMPORAL_TYPES = DATETIME_TYPES | {"date", "time"}
 
 # A snapshot reads an ENUM's error value as a text that is longer than any label can be.
 LABEL_BYTES_MAX = 1020

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from ..model.errors import PrerequisiteError
 from ..model.tables import Column, Table
+from .column_types import (
+    BYTE_TYPES,
+    CHARACTER_TYPES,
+    DATETIME_TYPES,
+    FLOAT_TYPES,
+    FRACTION_TYPES,
+    INTEGER_TYPES,
+    LABEL_TYPES,
+    LOB_BYTES_MAX,
+    TEXT_TYPES,
+    decimal_digits,
+    fraction_digits,
+    type_numbers,
+)
 
 # What a key column's values may become in the target without two of them becoming one.
 _KEY_KINDS = {
-    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year", "bit"), "whole number"),
-    **dict.fromkeys(("float", "double"), "float"),
-    **dict.fromkeys(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"), "text"),
-    **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), "bytes"),
-    **dict.fromkeys(("datetime", "timestamp"), "datetime"),
+    **dict.fromkeys(INTEGER_TYPES, "whole number"),
+    **dict.fromkeys(FLOAT_TYPES, "float"),
+    **dict.fromkeys(TEXT_TYPES, "text"),
+    **dict.fromkeys(BYTE_TYPES, "bytes"),
+    **dict.fromkeys(DATETIME_TYPES, "datetime"),
 }
-_TRIMMED = ("char", "enum", "set")  # hold no spaces at the end
-_LOB_BYTES = {"tiny": 2**8 - 1, "": 2**16 - 1, "medium": 2**24 - 1, "long": 2**32 - 1}
+_TRIMMED = LABEL_TYPES | {"char"}  # hold no spaces at the end
+_LONG_TEXT_TYPES = CHARACTER_TYPES - {"char", "varchar"}  # their length is in bytes
 _CHARACTER_BYTES_MAX = 4
 
 
@@ -106,7 +119,7 @@ def _keeps_apart(theirs: Column, ours: Column) -> bool:
         return True
     if kinds[0] != kinds[1] or kinds[0] == "float":
         return kinds[0] == kinds[1] and (theirs.type == ours.type or ours.type == "double")
-    return _fraction_digits(ours) >= _fraction_digits(theirs)
+    return _digits_after_point(ours) >= _digits_after_point(theirs)
 
 
 def _loses_spaces(theirs: Column, ours: Column) -> bool:
@@ -118,24 +131,23 @@ def _loses_spaces(theirs: Column, ours: Column) -> bool:
         return False  # no spaces there, or two texts that differ in them only are one key at the source too
     if _KEY_KINDS.get(theirs.type) not in ("text", "bytes"):
         return False
-    if (theirs.type, theirs.charset) == (ours.type, ours.charset) and ours.type.endswith("text"):
+    if (theirs.type, theirs.charset) == (ours.type, ours.charset) and ours.type in _LONG_TEXT_TYPES:
         return False
-    room = _length(ours) // (_CHARACTER_BYTES_MAX if ours.type.endswith("text") else 1)
+    room = _length(ours) // (_CHARACTER_BYTES_MAX if ours.type in _LONG_TEXT_TYPES else 1)
     return ours.type in _TRIMMED or room < _length(theirs)
 
 
 def _length(column: Column) -> int:
     """How long a value of a text or bytes column may be: in characters, in bytes for TEXT and BLOB."""
-    numbers = re.findall(r"\((\d+)\)", column.column_type)
-    return int(numbers[0]) if numbers else _LOB_BYTES.get(re.sub("(text|blob)$", "", column.type), 1)
+    numbers = type_numbers(column.column_type)
+    return numbers[0] if numbers else LOB_BYTES_MAX.get(column.type, 1)
 
 
-def _fraction_digits(column: Column) -> int:
+def _digits_after_point(column: Column) -> int:
     """Digits after the point; what exceeds them is rounded away without an error."""
-    numbers = re.findall(r"\d+", column.column_type.partition("(")[2].partition(")")[0])
     if column.type == "decimal":
-        return int(numbers[1]) if len(numbers) > 1 else 0
-    return int(numbers[0]) if numbers and column.type in ("time", "datetime", "timestamp") else 0
+        return decimal_digits(column.column_type)[1]
+    return fraction_digits(column.column_type) if column.type in FRACTION_TYPES else 0
 
 
 def tells_all_apart(target_collation: str, source_collation: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..model.tables import Cell, Column
-from .cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES
+from .column_types import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES
 from .json_literals import json_literal
 
 # ---- cell -> SQL literal ------------------------------------------------------------------------------

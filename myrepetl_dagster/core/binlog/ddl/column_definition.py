@@ -11,19 +11,27 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ...model.tables import Column
+from ...values.column_types import (
+    BYTE_TYPES,
+    FLOAT_TYPES,
+    FRACTION_TYPES,
+    GEOMETRY_TYPES,
+    LABEL_TYPES,
+    LOB_LENGTH_BYTES,
+    PRINTED_TYPES,
+    SIGNED_TYPES,
+    TEMPORAL_TYPES,
+    TEXT_TYPES,
+    WHOLE_NUMBER_TYPES,
+)
 
-_WHOLE = {"TINYINT", "SMALLINT", "MEDIUMINT", "INT", "BIGINT"}
-_PLAIN = {"DATE", "YEAR", "JSON", "TINYTEXT", "TEXT", "MEDIUMTEXT", "LONGTEXT", "TINYBLOB", "BLOB", "MEDIUMBLOB",
-          "LONGBLOB", "DOUBLE", "FLOAT", "UUID", "INET4", "INET6", "GEOMETRY", "POINT", "LINESTRING", "POLYGON",
-          "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON"}  # fmt: skip
-_SIZED = {"CHAR", "VARCHAR", "BINARY", "VARBINARY", "BIT", "DECIMAL", "TIME", "DATETIME", "TIMESTAMP", "VECTOR"}
-_LISTS = {"ENUM", "SET"}
-_SYNONYMS = {"INTEGER": "INT", "BOOL": "TINYINT", "BOOLEAN": "TINYINT", "NUMERIC": "DECIMAL", "DEC": "DECIMAL",
-             "FIXED": "DECIMAL", "INT1": "TINYINT", "INT2": "SMALLINT", "INT3": "MEDIUMINT", "INT4": "INT",
-             "INT8": "BIGINT"}  # fmt: skip
-TEXT = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
-BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
-NUMBERS = frozenset({*(name.lower() for name in _WHOLE), "decimal", "float", "double"})
+# Types that take no size. A collection of geometries has two names, which servers do not agree on.
+_PLAIN = FLOAT_TYPES | PRINTED_TYPES.keys() | LOB_LENGTH_BYTES.keys() | {"date", "json"}
+_PLAIN |= GEOMETRY_TYPES - {"geomcollection", "geometrycollection"}
+_SIZED = FRACTION_TYPES | {"char", "varchar", "binary", "varbinary", "bit", "decimal", "vector"}
+_SYNONYMS = {"integer": "int", "bool": "tinyint", "boolean": "tinyint", "numeric": "decimal", "dec": "decimal",
+             "fixed": "decimal", "int1": "tinyint", "int2": "smallint", "int3": "mediumint", "int4": "int",
+             "int8": "bigint"}  # fmt: skip
 _NOT_UNDERSTOOD = frozenset({"BINARY", "ASCII", "UNICODE", "BYTE", "COMPRESSED", "NATIONAL", "VARYING"})
 _LABEL = re.compile(r"'(?:[^'\\]|'')*'")
 _SIMPLE_TEXT = re.compile(r"'[ !#-&(-\[\]-~]*'")  # printable ASCII without quotes and backslashes
@@ -81,30 +89,37 @@ def _attributes(tokens: Sequence[str]) -> list[str]:
 
 
 def _column(name: str, tokens: Sequence[str], words: list[str]) -> Column | None:
-    kind = _SYNONYMS.get(words[0], words[0])
+    kind = _SYNONYMS.get(words[0].lower(), words[0].lower())
     given = [token for token in _given(tokens) if token != ","]
     if _NOT_UNDERSTOOD & set(words[1:]) or not _is_known(kind, given):
         return None
-    kind = kind.lower()
-    shown = f"{kind}({','.join(given)})" if given and kind.upper() not in _WHOLE else kind
-    charset = "binary" if kind in BYTES else _charset(words) if kind in TEXT else "utf8mb4" if kind == "json" else None
+    shown = f"{kind}({','.join(given)})" if given and kind not in WHOLE_NUMBER_TYPES else kind
+    unsigned = bool({"UNSIGNED", "ZEROFILL"} & set(words)) and kind in SIGNED_TYPES
     return Column(
         name,
         kind,
-        column_type=shown + (" unsigned" if {"UNSIGNED", "ZEROFILL"} & set(words) and kind in NUMBERS else ""),
-        unsigned=bool({"UNSIGNED", "ZEROFILL"} & set(words)) and kind in NUMBERS,
-        charset=charset,
+        column_type=shown + (" unsigned" if unsigned else ""),
+        unsigned=unsigned,
+        charset=_charset_of(kind, words),
     )
 
 
 def _is_known(kind: str, given: list[str]) -> bool:
-    if kind in _LISTS:
+    if kind in LABEL_TYPES:
         return bool(given) and all(_LABEL.fullmatch(label) for label in given)
-    if kind in _WHOLE or kind == "YEAR":
+    if kind in WHOLE_NUMBER_TYPES or kind == "year":
         return True
     if kind in _PLAIN:  # TEXT(n) and FLOAT(n) are whichever type fits
-        return not given or (kind in ("FLOAT", "DOUBLE") and len(given) == 2)
+        return not given or (kind in FLOAT_TYPES and len(given) == 2)
     return kind in _SIZED and all(number.isdigit() for number in given)
+
+
+def _charset_of(kind: str, words: list[str]) -> str | None:
+    if kind in BYTE_TYPES:
+        return "binary"
+    if kind in TEXT_TYPES:
+        return _charset(words)
+    return "utf8mb4" if kind == "json" else None
 
 
 def _given(tokens: Sequence[str]) -> list[str]:
@@ -145,7 +160,7 @@ def _fill(column: Column | None, words: list[str], tokens: Sequence[str], nullab
         return given if column is not None and given is not None and _is_literal(column, given) else None
     if nullable:
         return "NULL"
-    if column is not None and column.type in NUMBERS:
+    if column is not None and column.type in SIGNED_TYPES:
         return "0"
     return "''" if column is not None and column.type in ("char", "varchar") else None
 
@@ -165,8 +180,8 @@ def _default(words: list[str], tokens: Sequence[str]) -> str | None:
 
 def _is_literal(column: Column, given: str) -> bool:
     is_number = not given.startswith("'")
-    if column.type in NUMBERS:
+    if column.type in SIGNED_TYPES:
         return is_number or given.strip("'").isdigit()
-    if column.type in ("date", "datetime", "time"):
+    if column.type in TEMPORAL_TYPES - {"timestamp"}:
         return not is_number and "." not in given
-    return column.type in ("char", "varchar", "enum", "set") and given not in ("TRUE", "FALSE") and not is_number
+    return column.type in LABEL_TYPES | {"char", "varchar"} and given not in ("TRUE", "FALSE") and not is_number

@@ -23,18 +23,18 @@ from ...rows.value_transforms import passes_alone, read_columns, row_by_row, tra
 from ...source.relation import Relation, whole_value
 from ...transforms.pushdown import condition_sql, transformed_sql, unsure_sql
 from ...values.bulk_parameters import BLOB, DECIMAL, NULL_PARAMETER, TEXT, BulkRows, parameter
-from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, from_python
+from ...values.cells import from_python
+from ...values.column_types import BYTE_TYPES, FLOAT_TYPES, INTEGER_TYPES, PRINTED_TYPES, TEMPORAL_TYPES, TEXT_TYPES
 from ...values.length_encoding import LENGTH_BYTES, NULL
 from ...values.literals import any_literal
 from ...values.sql import sql_name
 from .rendered_literals import float_text
 from .window_select import CannotTake, TakenRows
 
-_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "enum", "set"})
-_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob"})
-_PRINTED = frozenset({"uuid", "inet4", "inet6"})  # ASCII, as the server prints them
+_TEXTS = TEXT_TYPES - {"mediumtext", "longtext"}
+_BYTES = BYTE_TYPES - {"mediumblob", "longblob"}
 # Types whose values may pass through Python. Values of other types may be very long.
-_FOR_PYTHON = INTEGER_TYPES | FLOAT_TYPES | TEMPORAL_TYPES | _TEXTS | _BYTES | _PRINTED | {"decimal"}
+_FOR_PYTHON = INTEGER_TYPES | FLOAT_TYPES | TEMPORAL_TYPES | _TEXTS | _BYTES | PRINTED_TYPES.keys() | {"decimal"}
 _BIGINT = 8  # the type of a parameter of 64 bits, as the others in `bulk_parameters.py`
 _BIGINT_FORM = struct.Struct("<Bq")
 # A row's mark, the first field of a SELECT that has one. It says what becomes of the row: it is written as it is, it
@@ -197,7 +197,7 @@ def _parameter_sql(plan: TablePlan, planned: PlannedColumn, column: Column) -> t
             return None
         text = float_text(column)
         return TEXT, text if text == name else f"IF({name} IS NULL, NULL, {text})"
-    if column.type in TEMPORAL_TYPES or column.type in _PRINTED:
+    if column.type in TEMPORAL_TYPES or column.type in PRINTED_TYPES:
         return TEXT, name
     if column.type in _BYTES:
         return BLOB, name

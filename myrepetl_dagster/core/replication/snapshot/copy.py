@@ -22,13 +22,13 @@ from ...plan.table_plan import TablePlan
 from ...rows.pending_rows import LiteralKey, Mutation, PendingRows
 from ...rows.shaper import Shaper
 from ...rows.writable_rows import Mutations
-from ...values.cells import INTEGER_TYPES, TEMPORAL_TYPES
+from ...values.column_types import TEMPORAL_TYPES, TEXT_TYPES, WHOLE_NUMBER_TYPES
 from ..mapping_state import MappingState, Report, named_mapping
 from ..ports import Source, Target
 
 log = logging.getLogger("myrepetl")
 
-_TEXT = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum"})
+_TEXT = TEXT_TYPES - {"set"}
 
 
 def store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> None:
@@ -233,9 +233,8 @@ def can_sweep(plan: TablePlan) -> bool:
 def _same_literals(source: Column | None, target: Column | None) -> bool:
     if source is None or target is None:
         return False
-    whole = INTEGER_TYPES - {"bit", "year"}
-    if source.type in whole:
-        return target.type in whole
+    if source.type in WHOLE_NUMBER_TYPES:
+        return target.type in WHOLE_NUMBER_TYPES
     if source.type in _TEXT:
         return target.type in _TEXT and source.charset == target.charset
     if source.type in TEMPORAL_TYPES or source.type == "decimal":

@@ -8,15 +8,19 @@ from __future__ import annotations
 from ...model.tables import Column
 from ...plan.table_plan import PlannedColumn, TablePlan
 from ...transforms.pushdown import THROUGH_UTF8, transformed_sql
-from ...values.cells import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, from_python
+from ...values.cells import from_python
+from ...values.column_types import (
+    BYTE_TYPES,
+    FLOAT_TYPES,
+    GEOMETRY_TYPES,
+    INTEGER_TYPES,
+    PRINTED_TYPES,
+    TEMPORAL_TYPES,
+)
 from ...values.literals import any_literal
 from ...values.sql import sql_name
 
-_AS_TEXT = frozenset({"uuid", "inet4", "inet6"})
-_AS_HEX = frozenset({
-    "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "geometry", "point", "linestring", "polygon",
-    "multipoint", "multilinestring", "multipolygon", "geomcollection", "geometrycollection", "vector",
-})  # fmt: skip
+_AS_HEX = BYTE_TYPES | GEOMETRY_TYPES | {"vector"}
 # Numbers that JSON may print in another way, as in `json_literals.py`. The search is bounded, since the server gives up
 # one that takes long.
 _SUSPECT = "[.][0-9]+0([^0-9eE]|$)|[.]000|[0-9.]{15}"
@@ -59,7 +63,7 @@ def column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column
         changed = f"CAST(CAST(CAST({text} AS JSON) AS CHAR) AS BINARY) <> CAST({text} AS BINARY)"
         suspect = f"(LENGTH({text}) > {_SEARCHED_BYTES_MAX} OR {text} REGEXP '{_SUSPECT}')"
         return f"IF({suspect} AND {changed}, NULL, {quoted})" if same_type else quoted
-    if column.type in _AS_TEXT:
+    if column.type in PRINTED_TYPES:
         return f"CONVERT(QUOTE(CAST({name} AS CHAR)) USING utf8mb4)"
     if column.charset == "latin1":  # the column's own bytes: neither server has to convert them
         quoted = f"IF({name} IS NULL, 'NULL', CONCAT('_latin1', CONVERT(QUOTE({name}) USING binary)))"
