@@ -17,9 +17,10 @@ setup: ## .venv/ with what requirements.lock pins, and this project
 test: lint ## linters, types, every test but the soak
 	$(BIN)/pytest -n 2 --dist worksteal
 
-lint: setup ## linters and types
+lint: setup ## linters, imports between rooms, and types
 	$(BIN)/ruff check $(PATHS)
 	$(BIN)/ruff format --check $(PATHS)
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
 
 soak: setup ## the long tests, with full counts (hours)
