@@ -23,7 +23,6 @@ from myrepetl_dagster.core.model.errors import (
     SchemaDrift,
     SourceLost,
     StaleRun,
-    StopRequested,
     TargetBusy,
     TargetLost,
     TransientError,
@@ -235,7 +234,7 @@ def test_two_runs_do_not_retry_in_step(monkeypatch: pytest.MonkeyPatch, clock: C
 # ---- what is retried -----------------------------------------------------------------------------------
 RETRIED: tuple[type[ReplicationError], ...] = (SourceLost, TargetLost, TargetBusy, TransientError)
 NOT_RETRIED: tuple[type[ReplicationError], ...] = (
-    PrerequisiteError, PositionLost, SchemaDrift, UnsupportedEvent, RowRejected, StaleRun, StopRequested,
+    PrerequisiteError, PositionLost, SchemaDrift, UnsupportedEvent, RowRejected, StaleRun,
 )  # fmt: skip
 
 

@@ -37,8 +37,8 @@ def _table_map(name: TableName) -> TableMap:
     def number(column: str) -> MapColumn:
         return MapColumn(Type.LONG, 0, column != "id", unsigned=False, name=column)
 
-    text = MapColumn(Type.VARCHAR, 36, True, name="s", collation_id=46, charset="utf8mb4")
-    return TableMap(name, (number("id"), number("u"), number("v"), text), str(name).encode(), (0,))
+    text = MapColumn(Type.VARCHAR, 36, True, name="s", charset="utf8mb4")
+    return TableMap(name, (number("id"), number("u"), number("v"), text), str(name).encode())
 
 
 TABLE_MAPS = {name: _table_map(name) for name in SOURCE_TABLES}

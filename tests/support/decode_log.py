@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from servers import Server
 
-from myrepetl_dagster.core.binlog.rows_event import Decoder, compile_decoder, decode_rows_event
+from myrepetl_dagster.core.binlog.rows_event import INSERTS, UPDATES, Decoder, compile_decoder
 from myrepetl_dagster.core.binlog.table_map import TableMap, parse_table_map
 from myrepetl_dagster.core.model.tables import Cell, Row
 
@@ -19,6 +19,16 @@ ROWS = {23, 24, 25, 30, 31, 32, 39}
 MODE = "SET sql_mode='ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', time_zone='+00:00'"
 
 Change = tuple[Row | None, Row | None]
+
+
+def decode_rows_event(body: bytes, event_type: int, decoder_for: Callable[[int], Decoder]) -> list[Change]:
+    """(before, after) of each row of a rows event; `decoder_for` knows the decoder of a table id."""
+    decoder = decoder_for(int.from_bytes(body[:6], "little"))
+    start = decoder.start_of_rows(body, event_type)
+    if event_type in UPDATES:
+        return list(decoder.updates(body, start, len(body)))
+    rows = decoder.inserts(body, start, len(body))
+    return [(None, row) for row in rows] if event_type in INSERTS else [(row, None) for row in rows]
 
 
 class Log:
@@ -67,7 +77,7 @@ def printed(server: Server, sql: str) -> list[tuple[bytes | None, ...]]:
 
 
 def cell_of(kind: str, text: bytes | None) -> Cell:
-    """A printed value in the form that `table_names.py` gives its type."""
+    """A printed value in the form that `model/tables.py` gives its type."""
     if text is None:
         return None
     if kind == "bit":

@@ -70,12 +70,8 @@ class MapColumn:
     nullable: bool
     unsigned: bool | None = None
     name: str | None = None
-    collation_id: int | None = None
     charset: str | None = None
     members: tuple[bytes, ...] | None = None
-    visible: bool | None = None
-    geometry_type: int | None = None
-    dimension: int | None = None
     hint: str = ""
 
     @property
@@ -93,13 +89,12 @@ class MapColumn:
 @dataclass(frozen=True, slots=True)
 class TableMap:
     """A table as one event describes it. `raw` are the event's bytes after the table id and the flags: equal
-    bytes are an equal table, whatever id it has been given. `primary_key` holds column indexes.
+    bytes are an equal table, whatever id it has been given.
     """
 
     name: TableName
     columns: tuple[MapColumn, ...]
     raw: bytes
-    primary_key: tuple[int, ...] = ()
 
     @property
     def complete(self) -> bool:

@@ -101,7 +101,6 @@ def _filled(table: TableName, column: MapColumn, described: Column) -> MapColumn
         unsigned=unsigned,
         charset=charset,
         members=members,
-        visible=not described.invisible,
         hint=_hint(described),
     )
 

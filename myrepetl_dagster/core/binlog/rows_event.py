@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,18 +43,10 @@ class RowsHeader:
     `before` and `after` have a bit for each column that the images hold; an event has one or both.
     """
 
-    event_type: int
-    table_id: int
-    flags: int
     width: int
     before: bytes | None
     after: bytes | None
     start: int
-
-    @property
-    def statement_end(self) -> bool:
-        """Whether the statement ends with this event (and the table ids may mean other tables)."""
-        return bool(self.flags & 1)
 
     @property
     def full(self) -> bool:
@@ -87,9 +79,6 @@ def parse_rows_header(body: bytes, event_type: int) -> RowsHeader:
     if len(bitmaps[-1]) != size:
         raise UnsupportedEvent("a rows event ends too early")
     return RowsHeader(
-        event_type=event_type,
-        table_id=int.from_bytes(body[:6], "little"),
-        flags=int.from_bytes(body[6:8], "little"),
         width=width,
         before=None if event_type in INSERTS else bitmaps[0],
         after=None if event_type in DELETES else bitmaps[-1],
@@ -118,8 +107,6 @@ class Decoder:
     def inserts(self, body: bytes, start: int, end: int) -> list[Row]:
         """The rows whose images lie from `start` to `end`, which must be the end of the last one."""
         return self._read(body, start, end)
-
-    deletes = inserts
 
     def updates(self, body: bytes, start: int, end: int) -> list[tuple[Row, Row]]:
         """(before, after) of each row."""
@@ -248,23 +235,6 @@ def _readings(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[
     )
     sized = replace(table_map, columns=columns)
     return [reading(sized, ordinal) for ordinal in range(len(columns))], flags
-
-
-def decode_rows_event(
-    body: bytes, event_type: int, decoder_for: Callable[[int], Decoder], end: int | None = None
-) -> list[tuple[Row | None, Row | None]]:
-    """(before, after) of each row of a rows event; `decoder_for` knows the decoder of a table id.
-
-    Raises:
-        UnsupportedEvent: images that lack columns, a width or bytes that do not fit the table map.
-    """
-    decoder = decoder_for(int.from_bytes(body[:6], "little"))
-    start = decoder.start_of_rows(body, event_type)
-    end = len(body) if end is None else end
-    if event_type in UPDATES:
-        return list(decoder.updates(body, start, end))
-    rows = decoder.inserts(body, start, end)
-    return [(None, row) for row in rows] if event_type in INSERTS else [(row, None) for row in rows]
 
 
 def check_fit(header: RowsHeader, table_map: TableMap) -> None:

@@ -75,14 +75,11 @@ def _table(body: bytes, fields: Mapping[int, Callable[[list[MapColumn], _Reader]
         _column(name, ordinal, code, metadata, nullable=bool(bitmap >> ordinal & 1))
         for ordinal, code in enumerate(codes)
     ]
-    primary_key: tuple[int, ...] = ()
     while reader.pos < len(body):
         field, value = reader.take(1)[0], _Reader(reader.string())
-        if field in _PRIMARY_KEYS:
-            primary_key = tuple(value.numbers())[:: _PRIMARY_KEYS[field]]
-        elif field in fields:
+        if field in fields:
             fields[field](columns, value)
-    return TableMap(name, tuple(columns), body[8:], primary_key)
+    return TableMap(name, tuple(columns), body[8:])
 
 
 def _column(table: TableName, ordinal: int, code: int, metadata: _Reader, *, nullable: bool) -> MapColumn:
@@ -122,15 +119,10 @@ def _signedness(columns: list[MapColumn], value: _Reader) -> None:
             columns[index] = replace(columns[index], unsigned=unsigned)
 
 
-def _visibility(columns: list[MapColumn], value: _Reader) -> None:
-    for index, column in enumerate(columns):
-        columns[index] = replace(column, visible=bool(value.data[index // 8] & 0x80 >> index % 8))
-
-
 def _collate(column: MapColumn, collation_id: int) -> MapColumn:
     if column.type in (Type.VECTOR, Type.GEOMETRY):  # counted as text, but bytes
         return column
-    return replace(column, collation_id=collation_id, charset=charset_of(collation_id))
+    return replace(column, charset=charset_of(collation_id))
 
 
 def _default_charset(types: frozenset[Type]) -> Callable[[list[MapColumn], _Reader], None]:
@@ -167,16 +159,7 @@ def _labels(kind: Type) -> Callable[[list[MapColumn], _Reader], None]:
     return fill
 
 
-def _geometry(columns: list[MapColumn], value: _Reader) -> None:
-    for index, geometry_type in zip(_of(columns, frozenset({Type.GEOMETRY})), value.numbers(), strict=True):
-        columns[index] = replace(columns[index], geometry_type=geometry_type)
-
-
-def _dimensions(columns: list[MapColumn], value: _Reader) -> None:
-    for index, dimension in zip(_of(columns, frozenset({Type.VECTOR})), value.numbers(), strict=True):
-        columns[index] = replace(columns[index], dimension=dimension)
-
-
+# The others say nothing that is needed: the primary key, visibility, and what kind of geometry or vector it is.
 _FIELDS: dict[int, Callable[[list[MapColumn], _Reader], None]] = {
     1: _signedness,
     2: _default_charset(TEXT | {Type.VECTOR}),
@@ -184,15 +167,10 @@ _FIELDS: dict[int, Callable[[list[MapColumn], _Reader], None]] = {
     4: _names,
     5: _labels(Type.SET),
     6: _labels(Type.ENUM),
-    7: _geometry,
     10: _default_charset(MEMBERS),
     11: _column_charset(MEMBERS),
-    12: _visibility,
-    13: _dimensions,
 }
 _MARIADB_FIELDS = _FIELDS | {
     2: _default_charset(TEXT | {Type.GEOMETRY}),
     3: _column_charset(TEXT | {Type.GEOMETRY}),
 }
-# The primary key: column indexes, or pairs of (index, prefix length).
-_PRIMARY_KEYS = {8: 1, 9: 2}

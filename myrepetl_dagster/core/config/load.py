@@ -99,21 +99,19 @@ def _replication(section: Section, sources: int) -> Replication:
         section.problem("log_pos", "means nothing without log_file", "give the file, or leave out both")
     if log_file is not None and sources > 1:
         section.findings.warn(section.at("log_file"), "is taken for the log of every source")
-    resume = section.flag("resume_stream", default=True)
-    if not resume:
+    if not section.flag("resume_stream", default=True):
         section.problem(
             "resume_stream",
             "false would start each run anew, and lose or repeat changes",
             "leave it out: a run continues from the checkpoint in the target; to read a table again, "
             "run the snapshot job for it",
         )
+    section.flag("blocking", default=True)  # no effect: a run ends at the head of the log
+    _check_only_events(section)
     replication = Replication(
         server_id=section.integer("server_id", least=1, most=SERVER_ID_MAX),
         log_file=log_file,
         log_pos=log_pos,
-        resume_stream=resume,
-        blocking=section.flag("blocking", default=True),
-        only_events=_only_events(section),
         pause_replication_during_init=section.flag("pause_replication_during_init", default=False),
         follow_s=section.number("follow_s") or 0.0,
     )
@@ -121,17 +119,17 @@ def _replication(section: Section, sources: int) -> Replication:
     return replication
 
 
-def _only_events(section: Section) -> tuple[str, ...] | None:
+def _check_only_events(section: Section) -> None:
+    """No effect either, where it names every row event."""
     value = section.raw("only_events")
     if value is None:
-        return None
+        return
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         section.problem("only_events", "must be a list of names")
-        return None
+        return
     dropped = [name for name in _ROW_EVENTS if name not in value]
     if dropped:
         section.problem("only_events", f"would lose every {', '.join(dropped)}", "leave it out: all changes are read")
-    return tuple(value)
 
 
 def _monitoring(section: Section) -> Monitoring:

@@ -96,17 +96,13 @@ class Replication:
     """How the source's log is read.
 
     `log_file` and `log_pos` are where the very first run begins for a mapping that takes no snapshot;
-    afterwards the checkpoint in the target decides. `blocking` and `only_events` have no effect: a run
-    ends at the head of the log, and every row event is read. `follow_s`: how many seconds a run that a
-    sensor asked for goes on applying what the source writes.
+    afterwards the checkpoint in the target decides. `follow_s`: how many seconds a run that a sensor asked
+    for goes on applying what the source writes.
     """
 
     server_id: int | None = None
     log_file: str | None = None
     log_pos: int = 4
-    resume_stream: bool = True
-    blocking: bool = True
-    only_events: tuple[str, ...] | None = None
     pause_replication_during_init: bool = False
     follow_s: float = 0.0
 

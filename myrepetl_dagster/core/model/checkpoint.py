@@ -63,7 +63,6 @@ class Checkpoint:
     in_doubt: dict[str, str] = field(default_factory=dict)
     fingerprint: str = ""
     sequence: int = 0
-    updated_at: str = ""
     last_error: str = ""
     key: tuple[str, ...] = ()
 

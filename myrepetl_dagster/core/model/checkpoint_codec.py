@@ -69,7 +69,7 @@ def from_row(row: Mapping[str, Any]) -> Checkpoint | None:
     """The checkpoint of a row; None where a run has claimed the mapping and stored nothing yet.
 
     Args:
-        row: the values of STORED_COLUMNS and `updated_at`, text as `str`.
+        row: the values of STORED_COLUMNS, text as `str`.
 
     Raises:
         UnreadableCheckpoint: a later version stored it, or it is damaged.
@@ -126,7 +126,6 @@ def _checkpoint(row: Mapping[str, Any], details: Mapping[str, Any]) -> Checkpoin
         in_doubt=dict(details.get("in_doubt") or {}),
         fingerprint=row["fingerprint"],
         sequence=int(row["sequence"]),
-        updated_at=row["updated_at"] or "",
         last_error=row["last_error"] or "",
     )
 

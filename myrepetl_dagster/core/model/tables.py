@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 Cell = int | float | str | bytes | None
 Row = tuple[Cell, ...]
-Key = tuple[Cell, ...]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,45 +78,3 @@ class Table:
     @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns)
-
-
-@dataclass(frozen=True, slots=True)
-class RowChange:
-    """One changed row: a before and an after image, in the order of the event's own columns.
-
-    A row read by a snapshot has no before image, a deleted row no after image.
-    """
-
-    before: Row | None
-    after: Row | None
-
-    def __post_init__(self) -> None:
-        assert self.before is not None or self.after is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Upsert:
-    """Write this row; `row` is in the order of the mapping's target columns."""
-
-    key: Key
-    row: Row
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Remove the row with this key, if it is there."""
-
-    key: Key
-
-
-Mutation = Upsert | Delete
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a run did for one mapping; every row read is in exactly one of the last three."""
-
-    rows_read: int = 0
-    rows_upserted: int = 0
-    rows_deleted: int = 0
-    rows_filtered: int = 0

@@ -1,7 +1,6 @@
 """What has to be done, decided before anything is done. Pure: no connection, no clock, no logging.
 
 `plan_table` joins a mapping with the source's and the target's tables; every name is resolved here.
-`next_step` says what a mapping needs, from its checkpoint alone.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from enum import StrEnum
 from typing import Any
 
 from ..config.pipeline import TableMapping
-from ..model.checkpoint import Checkpoint, Phase
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table
 from ..transforms.filter_codec import fingerprint_text
@@ -293,23 +291,3 @@ def _same_collation(source: Table, target: Table, plain: dict[str, str], name: s
         return True
     theirs, ours = source.column(plain[name]), target.column(name)
     return theirs is not None and ours is not None and theirs.collation == ours.collation
-
-
-# ---- what a mapping needs now ------------------------------------------------------------------------------
-class Step(StrEnum):
-    START_COPY = "start copying"  # no checkpoint: take the low watermark, then copy
-    RESUME_COPY = "resume copying"
-    START_AT_HEAD = "start at head"  # the target is to be taken as it is
-    CATCH_UP = "catch up"
-
-
-def next_step(checkpoint: Checkpoint | None, *, init_if_table_empty: bool, target_is_empty: bool) -> Step:
-    """What a run has to do for a mapping."""
-    match checkpoint:
-        case None if init_if_table_empty and not target_is_empty:
-            return Step.START_AT_HEAD
-        case None:
-            return Step.START_COPY
-        case Checkpoint(phase=Phase.COPYING):
-            return Step.RESUME_COPY
-    return Step.CATCH_UP

@@ -12,7 +12,7 @@ from ..model.checkpoint_codec import columns_to_json
 from ..model.errors import PrerequisiteError, SourceLost
 from ..model.limits import Limits
 from ..model.position import Position, Transaction
-from ..plan.table_plan import Step, TablePlan, next_step
+from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from .catchup.catch_up import CatchUp
 from .catchup.outcomes import CommittedUnseen, Place
@@ -153,7 +153,7 @@ class Attempt:
         plan, target = state.plan, state.target
         empty = target.is_empty(plan)
         take_as_it_is = plan.mapping.init_if_table_empty and plan.name not in self.copy_again
-        if next_step(None, init_if_table_empty=take_as_it_is, target_is_empty=empty) is Step.START_AT_HEAD:
+        if take_as_it_is and not empty:
             first, clear = replace(state.checkpoint, phase=Phase.REPLICATING), False
             if self.start_at is not None:
                 first = replace(first, position=self.start_at(), source_time_unix_s=None)

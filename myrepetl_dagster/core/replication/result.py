@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..model.checkpoint import Phase
 from ..model.errors import ReplicationError
@@ -46,4 +45,3 @@ class Progress:
     rows_filtered: int
     elapsed_s: float
     lag_s: float | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)

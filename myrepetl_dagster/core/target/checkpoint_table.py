@@ -90,12 +90,12 @@ def read(connection: Connection[Any], database: str, mappings: Sequence[str]) ->
     marks = ", ".join(["%s"] * len(mappings))
     rows = query(
         connection,
-        f"SELECT {columns}, CAST(updated_at AS CHAR) FROM {_table(database)} WHERE mapping IN ({marks})",
+        f"SELECT {columns} FROM {_table(database)} WHERE mapping IN ({marks})",
         list(mappings),
     )
     readable, unreadable = {}, {}
     for row in rows:
-        values = dict(zip((*STORED_COLUMNS, "updated_at"), map(_text, row), strict=True))
+        values = dict(zip(STORED_COLUMNS, map(_text, row), strict=True))
         try:
             checkpoint = from_row(values)
         except UnreadableCheckpoint as error:

@@ -8,11 +8,9 @@ import pytest
 
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import TableMapping
-from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
-from myrepetl_dagster.core.model.position import Position
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
-from myrepetl_dagster.core.plan.table_plan import Step, TablePlan, UniqueKeys, next_step, plan_table
+from myrepetl_dagster.core.plan.table_plan import TablePlan, UniqueKeys, plan_table
 from myrepetl_dagster.core.values.key_safety import tells_all_apart
 
 BIN, CI = "utf8mb4_0900_bin", "utf8mb4_0900_ai_ci"
@@ -220,12 +218,3 @@ def test_fingerprint() -> None:
         ).fingerprint,
     ]
     assert len({same, *others}) == len(others) + 1
-
-
-def test_next_step() -> None:
-    """What a mapping needs follows from its checkpoint alone, and without one from the target's rows."""
-    at = Position("binlog.000001", 4)
-    steps = [next_step(Checkpoint("m", phase, at), init_if_table_empty=True, target_is_empty=False) for phase in Phase]
-    assert steps == [Step.RESUME_COPY, Step.CATCH_UP, Step.CATCH_UP]
-    begun = [next_step(None, init_if_table_empty=i, target_is_empty=e) for i in (True, False) for e in (True, False)]
-    assert begun == [Step.START_COPY, Step.START_AT_HEAD, Step.START_COPY, Step.START_COPY]

@@ -90,8 +90,8 @@ class Server:
         ends = []
         for kind, body in rows:
             header = parse_rows_header(body, kind)
-            assert (header.table_id, header.width) == (number, 4)
-            ends.append(header.statement_end)
+            assert (int.from_bytes(body[:6], "little"), header.width) == (number, 4)
+            ends.append(bool(body[6] & 1))  # the flag that the statement ends with this event
             self.apply(described, {0: Verb.INSERT, 1: Verb.UPDATE, 2: Verb.DELETE}[(kind - 23) % 7], header, body)
         assert ends == [False] * (len(rows) - 1) + [True], "it ends with its last event, and not before"
 
