@@ -16,7 +16,7 @@ from myrepetl_dagster.core.config.load import load
 from myrepetl_dagster.core.diagnostics.connection_test import diagnose
 
 PASSWORD = "s3cret-Pa55word"
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _numbers = itertools.count(1)
 
 
