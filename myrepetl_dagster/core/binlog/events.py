@@ -39,8 +39,8 @@ Change = tuple[Row | None, Row | None]
 class RowsRead:
     """Rows events of a mapped table that follow each other in one transaction.
 
-    They stay the log's own bytes (`images`) until somebody asks for more than those tell: of most row images only
-    the key and the length matter, since a later one follows. `place` is where the first event is.
+    They stay the log's own bytes (`images`) until somebody asks for more than those tell. For most row images only the
+    key and the length matter, since a later one follows. `offset_bytes`: everything before that was read before.
     """
 
     table: TableName
@@ -50,7 +50,11 @@ class RowsRead:
     size_bytes: int
     images: list[Images] = field(default_factory=list)
     decoder: Decoder | None = None
-    place: str = ""
+    offset_bytes: int = 0
+
+    @property
+    def place(self) -> str:
+        return f"{self.transaction.file}:{self.offset_bytes}"
 
     @property
     def changes(self) -> list[Change]:

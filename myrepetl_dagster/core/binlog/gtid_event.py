@@ -1,4 +1,4 @@
-"""The event that begins a transaction's group of events: who committed it, under which GTID, and when. Pure."""
+"""The event before a transaction: which server committed it, under which GTID, and when. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from functools import lru_cache
 from uuid import UUID
 
 from ..model.errors import UnsupportedEvent
+from .event_types import GTID, MARIADB_GTID, TAGGED_GTID
 
-# MariaDB's flags: one statement alone is the group; XA transactions; what follows for two-phase ALTER TABLE.
+# MariaDB's flags: the transaction is one statement; XA transactions; what follows for a two-phase ALTER TABLE.
 _STANDALONE, _COMMIT_ID, _PREPARED_XA, _COMPLETED_XA = 0x01, 0x02, 0x40, 0x80
 _MORE_ENGINES, _START_ALTER, _ROLLBACK_ALTER = 0x01, 0x02, 0x08
 
@@ -19,16 +20,19 @@ _UUID, _NUMBER, _TAG, _COMMITTED_AT, _ORIGINATED_AT, _LAST_KNOWN = 1, 2, 3, 6, 7
 
 @dataclass(frozen=True, slots=True)
 class GtidEvent:
-    """`standalone`: no BEGIN and no commit event. `may_prepare`: an XA transaction up to its XA PREPARE.
+    """What the log says of a transaction before its first event.
 
-    `idle`: the statement changes nothing yet, or never did (the parts of a two-phase ALTER TABLE).
-    `originated_at_us`: when it was committed at the server that committed it first; 0 where that is not told.
+    Attributes:
+        begins: whether an event of its own ends the transaction. (On MySQL a BEGIN says so, which follows.)
+        may_prepare: an XA transaction up to its XA PREPARE.
+        idle: the statement changes nothing yet, or never did (the phases of a two-phase ALTER TABLE).
+        originated_at_us: when the first server committed it; 0 if the log does not say.
     """
 
     committed_at_unix_s: float
     gtid: tuple[str, int] | None = None
     mariadb_gtid: str = ""
-    standalone: bool = False
+    begins: bool = False
     may_prepare: bool = False
     idle: bool = False
     originated_at_us: int = 0
@@ -39,7 +43,20 @@ def _uuid(data: bytes) -> str:
     return str(UUID(bytes=data))
 
 
-def mysql_group(body: bytes, named: bool, timestamp: int) -> GtidEvent:
+def gtid_event_of(kind: int, body: bytes, server_id: int, timestamp: int) -> GtidEvent:
+    """The GTID event of this type, of either flavour.
+
+    Raises:
+        UnsupportedEvent: it is of a later format.
+    """
+    if kind == MARIADB_GTID:
+        return mariadb_gtid_event(body, server_id, timestamp)
+    if kind == TAGGED_GTID:
+        return tagged_gtid_event(body)
+    return mysql_gtid_event(body, kind == GTID, timestamp)
+
+
+def mysql_gtid_event(body: bytes, named: bool, timestamp: int) -> GtidEvent:
     """A GTID or ANONYMOUS_GTID event. Since 8.0 it tells the microseconds of the commit at this server."""
     gtid = (_uuid(body[1:17]), int.from_bytes(body[17:25], "little")) if named else None
     if len(body) < 49 or body[25] != 2:
@@ -49,7 +66,7 @@ def mysql_group(body: bytes, named: bool, timestamp: int) -> GtidEvent:
     return GtidEvent((here & (2**55 - 1)) / 1e6, gtid, originated_at_us=originated)
 
 
-def tagged_group(body: bytes) -> GtidEvent:
+def tagged_gtid_event(body: bytes) -> GtidEvent:
     """A tagged GTID event (since 8.3).
 
     Raises:
@@ -105,13 +122,13 @@ def _varlen(data: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(data[at:end], "little") >> size, end
 
 
-def mariadb_group(body: bytes, server_id: int, timestamp: int) -> GtidEvent:
+def mariadb_gtid_event(body: bytes, server_id: int, timestamp: int) -> GtidEvent:
     """MariaDB's GTID event."""
     sequence, domain, flags = struct.unpack_from("<QIB", body)
     return GtidEvent(
         float(timestamp),
         mariadb_gtid=f"{domain}-{server_id}-{sequence}",
-        standalone=bool(flags & _STANDALONE),
+        begins=not flags & _STANDALONE,
         may_prepare=bool(flags & _PREPARED_XA),
         idle=bool(_extra_flags(body, flags) & (_START_ALTER | _ROLLBACK_ALTER)),
     )

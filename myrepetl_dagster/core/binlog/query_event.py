@@ -1,29 +1,74 @@
-"""A statement in the log: its text, which is in the character set of the client that sent it, and what it does to
-mapped tables. Pure.
-"""
+"""A statement in the log: its text, what it means for its transaction, and what it does to mapped tables. Pure."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Collection
 from dataclasses import replace
+from typing import NamedTuple
 
 from ..model.errors import UnsupportedEvent
 from ..model.tables import TableName
 from ..values.cells import decode_text
 from ..values.collations import charset_of
+from .compression import inflated
 from .ddl.statement import Action, TableChange, names_in, table_changes
+from .events import Committed, RolledBack
+from .xa_event import Outcome, outcome_of_decision
 
 # Status variables of a query event up to the one that names the character set, and their sizes in bytes.
 _FLAGS, _SQL_MODE, _AUTO_INCREMENT, _CHARSET, _CATALOG = 0, 1, 3, 4, 6
 _SIZES = {_FLAGS: 4, _SQL_MODE: 8, _AUTO_INCREMENT: 4}
+_STATUS_AT = 13
+
+
+class Statement(NamedTuple):
+    """A statement that was run in a schema.
+
+    Attributes:
+        begins: whether a transaction begins with it. `may_prepare`: one that may end in an XA PREPARE.
+        outcome: how its transaction ends, if that ends with it.
+        defines: whether it may change tables.
+    """
+
+    schema: str
+    text: str
+    begins: bool = False
+    may_prepare: bool = False
+    outcome: Outcome | None = None
+    defines: bool = False
+
+
+def statement_of(body: bytes, *, compressed: bool) -> Statement:
+    """The statement of a QUERY event, from its bytes after the event's header.
+
+    Raises:
+        UnsupportedEvent: an XA statement, or a compression, that is not known.
+    """
+    schema_at = _STATUS_AT + int(struct.unpack_from("<H", body, 11)[0])
+    text_at = schema_at + body[8] + 1
+    schema = body[schema_at : text_at - 1].decode("utf-8", "replace")
+    text = inflated(body[text_at:]) if compressed else body[text_at:]
+    statement = statement_text(body[_STATUS_AT:schema_at], text)
+    word = statement[:20].strip().upper()
+    if word == "BEGIN":
+        return Statement(schema, statement, begins=True)
+    if word.startswith("XA START"):
+        return Statement(schema, statement, begins=True, may_prepare=True)
+    if word.startswith(("SAVEPOINT", "ROLLBACK TO", "RELEASE", "XA END")):
+        return Statement(schema, statement)
+    if word in ("COMMIT", "ROLLBACK"):
+        return Statement(schema, statement, outcome=Committed if word == "COMMIT" else RolledBack)
+    if word.startswith("XA "):
+        return Statement(schema, statement, outcome=outcome_of_decision(statement))
+    return Statement(schema, statement, defines=True)
 
 
 def statement_text(status: bytes, text: bytes) -> str:
-    """A statement as text; bytes that are none in its character set (of a string literal) are replaced.
+    """A statement as text. Bytes that its character set does not have (in a string literal) are replaced.
 
     Args:
-        status: the event's status variables.
+        status: the event's status variables; they name the character set of the client that sent the statement.
     """
     charset = charset_of(_client_collation(status))
     try:
@@ -48,9 +93,9 @@ def _client_collation(status: bytes) -> int:
 
 
 def mapped_changes(
-    statement: str, schema: str, names: Collection[TableName], *, names_without_case: bool = False
+    statement: Statement, names: Collection[TableName], *, names_without_case: bool = False
 ) -> tuple[TableChange, ...]:
-    """What a statement, run in a schema, does to the tables of these names.
+    """What a statement does to the tables of these names.
 
     Args:
         names_without_case: `names` are in lower case, and the statement's are those in any letters.
@@ -58,8 +103,8 @@ def mapped_changes(
     Raises:
         UnsupportedEvent: it changes rows, or may.
     """
-    changes = table_changes(statement, schema)
-    words = names_in(statement) if any(change.action is Action.DML for change in changes) else frozenset()
+    changes = table_changes(statement.text, statement.schema)
+    words = names_in(statement.text) if any(change.action is Action.DML for change in changes) else frozenset()
     if names_without_case:
         changes = [_in_lower_case(change) for change in changes]
         words = frozenset(word.lower() for word in words)
@@ -73,8 +118,8 @@ def _in_lower_case(change: TableChange) -> TableChange:
 
 def _concerns(change: TableChange, words: Collection[str], names: Collection[TableName]) -> bool:
     if change.action is Action.DML:
-        # A statement may write more tables than it names (views, triggers); what runs in or names a
-        # mapped schema, or names a mapped table, cannot be told from one that changes mapped rows.
+        # A statement may write more tables than it names (views, triggers). If it runs in or names a mapped schema, or
+        # names a mapped table, nobody can tell it from one that changes mapped rows.
         named = any(name.table in words or name.schema in words for name in names)
         if named or _runs_in_one_of(change, names):
             raise UnsupportedEvent(

@@ -5,7 +5,7 @@ The thread does not decode: two threads that compute would take the interpreter 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 from ..binlog.events import Idle, LogAdvanced, LogEvent
@@ -28,16 +28,9 @@ def log_events(
         for batch in batches:
             if not batch:
                 yield Idle()
-            for events in reader.read_batch(_each_once(batch)):
+            for events in reader.read_batch(batch):
                 yield from events
     yield LogAdvanced(reader.file, reader.offset_bytes)
-
-
-def _each_once(packets: list[bytes]) -> Iterator[bytes]:
-    """The packets. None is held once it is yielded: one may have 32 MiB."""
-    packets.reverse()
-    while packets:
-        yield packets.pop()
 
 
 def _bytes_held(packets: list[bytes]) -> int:

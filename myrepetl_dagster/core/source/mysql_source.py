@@ -175,6 +175,6 @@ class MySQLSource(SourceLog):
         """
         limits, number = self.limits, self._server_id
         with LogStream(self.endpoint, self.info, limits, start, number, follow, self.connections) as stream:
-            reader = LogReader(known, start.file, names_without_case=self.info.names_without_case)
-            reader.offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
+            offset_bytes = 0 if start.gtid_set is not None else start.offset_bytes
+            reader = LogReader(known, start.file, offset_bytes, names_without_case=self.info.names_without_case)
             yield from log_events(stream, reader, self.limits.read_ahead_bytes_max, follow=follow)

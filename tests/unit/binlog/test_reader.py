@@ -25,7 +25,7 @@ from myrepetl_dagster.core.binlog.events import (
     XaDecided,
     XaPrepared,
 )
-from myrepetl_dagster.core.binlog.gtid_event import mariadb_group, tagged_group
+from myrepetl_dagster.core.binlog.gtid_event import mariadb_gtid_event, tagged_gtid_event
 from myrepetl_dagster.core.binlog.reader import LogReader
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.gtid import GtidSet
@@ -57,9 +57,7 @@ def format_description(checksums: bool) -> bytes:
 
 
 def reader() -> LogReader:
-    made = LogReader({TableName("shop", "users"): KnownTable(())}, "binlog.000007")
-    made.offset_bytes = 1234
-    return made
+    return LogReader({TableName("shop", "users"): KnownTable(())}, "binlog.000007", 1234)
 
 
 def read(one: LogReader, *events: bytes) -> list[LogEvent]:
@@ -203,16 +201,16 @@ def test_inflated(data: bytes) -> None:
         inflated(head + zlib.compress(data)[:-1])
 
 
-# ---- groups ----
+# ---- transactions ----
 def test_tagged_gtid() -> None:
     """The UUID, the tag, the number and the microseconds of the commit."""
-    group = tagged_group(TAGGED)
-    assert group.gtid == (f"{UUID}:blue", 1)
-    assert int(group.committed_at_unix_s) == 1795572633
+    found = tagged_gtid_event(TAGGED)
+    assert found.gtid == (f"{UUID}:blue", 1)
+    assert int(found.committed_at_unix_s) == 1795572633
 
 
 def test_xa_on_mysql() -> None:
-    """XA START … XA PREPARE is a group that leaves its rows in doubt; XA COMMIT decides, under the same name; a
+    """XA START … XA PREPARE is a transaction that leaves its rows in doubt; XA COMMIT decides, under the same name; a
     transaction committed in one phase is one like any other.
     """
     xid = struct.pack("<BIII", 0, 7, 1, 2) + b"a\xff\x00"
@@ -240,10 +238,10 @@ def test_xa_on_mysql() -> None:
 
 
 def test_xa_on_mariadb() -> None:
-    """MariaDB's GTID event says that the transaction will be prepared; the decision is a group of its own."""
-    prepared, committed = (mariadb_group(body, 3, 0) for body in (XA_PREPARED, XA_COMMITTED))
-    assert (prepared.may_prepare, prepared.standalone, prepared.mariadb_gtid) == (True, False, "0-3-7")
-    assert (committed.may_prepare, committed.standalone) == (False, True)
+    """MariaDB's GTID event says that the transaction will be prepared; the decision is a transaction of its own."""
+    prepared, committed = (mariadb_gtid_event(body, 3, 0) for body in (XA_PREPARED, XA_COMMITTED))
+    assert (prepared.may_prepare, prepared.begins, prepared.mariadb_gtid) == (True, True, "0-3-7")
+    assert (committed.may_prepare, committed.begins) == (False, False)
     assert not prepared.idle
 
 
@@ -290,7 +288,7 @@ def told(one: LogReader, batches: list[list[bytes]]) -> list[object]:
     found: list[object] = []
     for batch in batches:
         try:
-            for piece in one.read_batch(iter(batch)):
+            for piece in one.read_batch(list(batch)):
                 for happened in piece:
                     if isinstance(happened, RowsRead):
                         rows = [(verb, data[start:end]) for verb, data, start, end in happened.images]
@@ -351,7 +349,6 @@ def test_what_is_taken_in_at_a_glance_is_what_it_says(steps: list[list[Any]], wh
     if whole:
         batches = [[one for batch in batches for one in batch]]
     known = {TableName("shop", name): KnownTable((Column("id", "int"),)) for name in ("users", "orders")}
-    quick, slow = LogReader(known, "binlog.000007"), LogReader(known, "binlog.000007")
-    slow._take_in = lambda events, happened: next(events, None)  # type: ignore[method-assign]
-    quick.offset_bytes = slow.offset_bytes = 1234
+    quick, slow = LogReader(known, "binlog.000007", 1234), LogReader(known, "binlog.000007", 1234)
+    slow._skip_similar = lambda events, happened: events.pop() if events else None  # type: ignore[method-assign]
     assert told(quick, batches) == told(slow, batches)

@@ -53,8 +53,7 @@ class Stream:
 
 
 def told(stream: Stream, *, follow: bool = False) -> Iterator[LogEvent]:
-    reader = LogReader({USERS: KnownTable((Column("id", "int"),))}, "binlog.000007")
-    reader.offset_bytes = 4
+    reader = LogReader({USERS: KnownTable((Column("id", "int"),))}, "binlog.000007", 4)
     yield from log_events(cast(LogStream, stream), reader, 2**20, follow=follow)
 
 
