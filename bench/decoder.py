@@ -26,7 +26,7 @@ from pymysqlreplication.event import BinLogEvent  # noqa: E402
 from pymysqlreplication.row_event import TableMapEvent, WriteRowsEvent  # noqa: E402
 from servers import FLAVOURS, Server  # noqa: E402
 
-from myrepetl_dagster.core.binlog.rows_event import Decoder, compile_decoder  # noqa: E402
+from myrepetl_dagster.core.binlog.row_images import Decoder, compile_decoder  # noqa: E402
 from myrepetl_dagster.core.binlog.table_map import parse_table_map  # noqa: E402
 
 ROUNDS = 3

@@ -12,9 +12,8 @@ from myrepetl_dagster.core.concurrency.background import Waiting
 from myrepetl_dagster.core.model.checkpoint import Checkpoint
 from myrepetl_dagster.core.model.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.plan.table_plan import TablePlan, UniqueKeys
-from myrepetl_dagster.core.rows.literal_codegen import LiteralRow
-from myrepetl_dagster.core.rows.pending_rows import LiteralKey, Mutation, Rendered
-from myrepetl_dagster.core.rows.writable_rows import Mutations, WritableRows
+from myrepetl_dagster.core.rows.literal_codegen import LiteralKey, LiteralRow
+from myrepetl_dagster.core.rows.writable_rows import Mutation, Mutations, Rendered, WritableRows
 
 Held = dict[LiteralKey, LiteralRow]
 Committed = Callable[["Database", "FakeConnection", Sequence[Checkpoint]], None]

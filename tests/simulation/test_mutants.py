@@ -35,8 +35,9 @@ from myrepetl_dagster.core.replication.mapping_state import MappingState
 from myrepetl_dagster.core.replication.ports import Target
 from myrepetl_dagster.core.replication.snapshot.copy import Copy
 from myrepetl_dagster.core.rows import pending_rows
-from myrepetl_dagster.core.rows.pending_rows import Mutation, PendingRows
+from myrepetl_dagster.core.rows.pending_rows import PendingRows
 from myrepetl_dagster.core.rows.shaper import Change, Shaper
+from myrepetl_dagster.core.rows.writable_rows import Mutation
 
 SEEDS_MAX = 3_000
 
@@ -365,7 +366,7 @@ MUTANTS = [
     ),
     Mutant("checkpoint of a later moment", [(CommitQueue, "_start_commit", late_checkpoint)]),
     Mutant("commit before the one before it", [(Commit, "_beside", not_waiting)]),
-    Mutant("deletes before the commit before is through", [(pending_rows, "_apart", deletes_ahead)]),
+    Mutant("deletes before the commit before is through", [(pending_rows, "_halves", deletes_ahead)]),
     Mutant("failed commit passed over", connection=Forgetful),
     Mutant("rolled-back transaction applied", [(CatchUp, "_rolled_back", keeps_rolled_back)]),
 ]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 
 from servers import Server
 
-from myrepetl_dagster.core.binlog.rows_event import INSERTS, UPDATES, Decoder, compile_decoder
+from myrepetl_dagster.core.binlog.row_images import Decoder, compile_decoder
+from myrepetl_dagster.core.binlog.rows_event import INSERTS, UPDATES
 from myrepetl_dagster.core.binlog.table_map import TableMap, parse_table_map
 from myrepetl_dagster.core.model.tables import Cell, Row
 

@@ -11,7 +11,7 @@ from ..model.position import Transaction
 from ..model.tables import Column, Row, TableName
 from .ddl.statement import TableChange
 from .map_columns import TableMap
-from .rows_event import Decoder
+from .row_images import Decoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from .events import Images, KnownTable, Undescribed, Verb
 from .map_columns import TableMap
 from .missing_metadata import overlay
 from .query_event import Statement, mapped_changes
-from .rows_event import DELETES, INSERTS, PARTIAL_UPDATES, UPDATES, Decoder, compile_decoder
+from .row_images import Decoder, compile_decoder
+from .rows_event import DELETES, INSERTS, PARTIAL_UPDATES, UPDATES
 from .table_map import parse_table_map
 
 # MariaDB's compressed rows events, and the type that each is once inflated.

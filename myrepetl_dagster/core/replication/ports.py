@@ -14,7 +14,7 @@ from ..model.checkpoint import Checkpoint
 from ..model.position import Position
 from ..model.tables import Column, Row, TableName
 from ..plan.table_plan import TablePlan
-from ..rows.pending_rows import LiteralKey
+from ..rows.literal_codegen import LiteralKey
 from ..rows.writable_rows import WritableRows
 from ..source.snapshot_reader import Chunk, RowLists
 

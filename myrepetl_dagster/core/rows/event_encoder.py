@@ -23,7 +23,7 @@ from pybase64 import b64encode
 from ..binlog.event_format import HEADER
 from ..binlog.map_columns import MEMBERS, NUMERIC, OLD_TEMPORAL, TEXT, MapColumn, TableMap, Type
 from ..binlog.missing_metadata import fits
-from ..binlog.rows_event import ImageKey
+from ..binlog.row_images import ImageKey
 from ..model.limits import LONG_BYTES
 from ..model.tables import Column, TableName
 from ..plan.table_plan import TablePlan
@@ -44,7 +44,7 @@ _DESCRIPTIONS = {
     True: (b"10.5.2-MariaDB", 171, {_TABLE_MAP: 8, 23: 8, 24: 8, 25: 8}),
 }
 _STATEMENT_BYTES_MAX = 512 * 1024  # of images, unless one row is longer
-STRETCH_ROWS = 1000  # neighbours that are written before the next ones, whatever happens to them
+WRITE_ROWS_MAX = 1000  # rows that are written before the next ones: neighbours in the target's table
 
 _KEY_CODES = {Type.TINY: "b", Type.SHORT: "h", Type.LONG: "i", Type.LONGLONG: "q"}
 # The servers compare the sizes of strings, but not where the log says 0: then they take the target's own.
@@ -70,12 +70,12 @@ class EventForm:
     key_images: Callable[[Sequence[Any]], Iterator[bytes]]
     order: Callable[[Any], Any]
 
-    def changes(self, last: dict[ImageKey, bytes | None], new_keys: Collection[ImageKey]) -> RowChanges | None:
+    def changes(self, last_images: dict[ImageKey, bytes | None], new_keys: Collection[ImageKey]) -> RowChanges | None:
         """What these last images mean for a target that holds all of the keys but the `new_keys` ones; None if one is
         so long that it is better sent in pieces.
         """
-        longest = max(map(len, filter(None, last.values())), default=0)
-        return None if longest >= LONG_BYTES else RowChanges(self, last, new_keys)
+        longest = max(map(len, filter(None, last_images.values())), default=0)
+        return None if longest >= LONG_BYTES else RowChanges(self, last_images, new_keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class RowChanges:
     """
 
     form: EventForm
-    last: dict[ImageKey, bytes | None]
+    last_images: dict[ImageKey, bytes | None]
     new_keys: Collection[ImageKey]
     descending: bool = False
 
@@ -101,11 +101,11 @@ class RowChanges:
         names = b"".join(bytes([len(name)]) + name + b"\0" for name in (table.schema.encode(), table.table.encode()))
         table_map = _event(_TABLE_MAP, _POST_HEADER + names + form.columns)
         bytes_max = min(_STATEMENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)
-        keys = sorted(self.last, key=form.order, reverse=self.descending)
-        for start in range(0, len(keys), STRETCH_ROWS):
+        keys = sorted(self.last_images, key=form.order, reverse=self.descending)
+        for start in range(0, len(keys), WRITE_ROWS_MAX):
             parts: list[_Part] = []
             size = 0
-            for part in self._parts(keys[start : start + STRETCH_ROWS], _KINDS[mariadb], bytes_max):
+            for part in self._parts(keys[start : start + WRITE_ROWS_MAX], _KINDS[mariadb], bytes_max):
                 if size and size + part.size > bytes_max:
                     yield _encoded(table_map, parts, heads)
                     parts, size = [], 0
@@ -117,7 +117,7 @@ class RowChanges:
     def _parts(self, keys: Sequence[ImageKey], kinds: tuple[int, int, int], bytes_max: int) -> Iterator[_Part]:
         """What becomes of some rows: those that go, those that change, those that are new."""
         insert, update, delete = kinds
-        form, last, new_keys = self.form, self.last, self.new_keys
+        form, last, new_keys = self.form, self.last_images, self.new_keys
         every = b"\xff" * ((form.width + 7) // 8)  # bits beyond the last column mean nothing
         added = [image for key in keys if key in new_keys and (image := last[key]) is not None]
         held = [key for key in keys if key not in new_keys]

@@ -7,14 +7,14 @@ keys and lengths, and what a filter looks at, costs a fraction of decoding. Tran
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import accumulate, groupby
+from collections.abc import Callable, Collection, Sequence
+from itertools import groupby
 from operator import index, itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..binlog.events import Images, RowsRead, Verb
 from ..binlog.map_columns import TableMap, Type
-from ..binlog.rows_event import ImageKey, Renderer, compile_decoder, compile_renderer, compile_scanner
+from ..binlog.row_images import ImageKey, Renderer, ScannedRows, compile_decoder, compile_renderer, compile_scanner
 from ..model.errors import RowRejected, UnsupportedEvent
 from ..model.limits import LONG_BYTES
 from ..model.tables import Column, Row
@@ -24,9 +24,10 @@ from ..values.bulk_parameters import BulkRows
 from ..values.literals import literal_of
 from .bulk_encoder import BulkForm, bulk_form
 from .event_encoder import RowChanges, event_form
-from .literal_codegen import Form, row_writer, tuple_text
-from .pending_rows import LastImageByKey, LiteralKey, Mutation, PendingRows, Rendered
+from .literal_codegen import Form, LiteralKey, row_writer, tuple_text
+from .pending_rows import LastImageByKey, PendingRows
 from .shaper import Shaper
+from .writable_rows import Mutation, Rendered
 
 _verb = itemgetter(0)
 _WHOLE_NUMBERS = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.LONGLONG})
@@ -35,29 +36,6 @@ _WHOLE_NUMBERS = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.L
 def only_last_images(plan: TablePlan) -> bool:
     """Whether the target needs nothing of a row but its last image, and has its key as the source has it."""
     return plan.unique_keys is UniqueKeys.NONE and all(plan.columns[i].transform is None for i in plan.key_indexes)
-
-
-class _Rows(NamedTuple):
-    """Rows whose images follow each other in `data`, from `start` on: of each its key, where it ends, and the cells
-    that a filter looks at. Of updates each row comes twice, before and after.
-    """
-
-    data: bytes
-    start: int
-    keys: list[ImageKey]
-    ends: list[int]
-    others: list[Row]
-
-    def places(self, verb: Verb) -> Iterator[tuple[int, int]]:
-        """Where the images lie; of updates those after."""
-        ends = self.ends
-        if verb is Verb.UPDATE:
-            return zip(ends[::2], ends[1::2], strict=True)
-        return zip([self.start, *ends], ends, strict=False)
-
-    def images(self, verb: Verb) -> list[bytes]:
-        data = self.data
-        return [data[begin:end] for begin, end in self.places(verb)]
 
 
 class ImageShaper:
@@ -133,48 +111,29 @@ class ImageShaper:
             UnsupportedEvent: they are not whole rows of the table.
             RowRejected: the filter failed.
         """
+        if into.image_writer is not self:
+            into.begin_images(self)
         try:
-            self._shape(event, into)
+            for run in _runs(event):
+                verb = run[0][0]
+                rows = self._scanner.rows(run, 2 if verb is Verb.UPDATE else 1)
+                if self._passes is None:
+                    into.add_images(verb, rows)
+                else:
+                    into.add_filtered_images(verb, rows, self._passed(self._passes, rows, event))
         except UnsupportedEvent as error:
             raise error.at(event.place) from None
 
-    def _shape(self, event: RowsRead, into: PendingRows) -> None:
-        into.images_of(self)
-        # Long ones by themselves, so as not to copy them.
-        alone = event.size_bytes > LONG_BYTES
-        runs = [[one] for one in event.images] if alone else [list(run) for _, run in groupby(event.images, _verb)]
-        for run in runs:
-            verb = run[0][0]
-            rows = self._scanned(verb, run)
-            if self._passes is None:
-                _add(verb, rows, into)
-                continue
-            try:
-                _add_passing(self._passes, verb, rows, into)
-            except RowRejected:
-                passes = self._shaper.passes()
-                for row in (row for change in event.changes for row in change if row is not None):
-                    _ = passes and passes(row)  # it tells which one
-                raise
+    def _passed(self, passes: Callable[[Row], bool], rows: ScannedRows, event: RowsRead) -> list[bool]:
+        try:
+            return list(map(passes, rows.others))
+        except RowRejected:
+            passes_whole = self._shaper.passes()
+            for row in (row for change in event.changes for row in change if row is not None):
+                _ = passes_whole and passes_whole(row)  # a whole row names its key
+            raise
 
-    def _scanned(self, verb: Verb, events: list[Images]) -> _Rows:
-        """The rows of events of one kind."""
-        pieces: list[bytes] = []
-        if len(events) == 1:
-            _, data, start, end = events[0]
-        else:  # at once: many have but one row
-            pieces = [data[start:end] for _, data, start, end in events]
-            data = b"".join(pieces)
-            start, end = 0, len(data)
-        keys, ends, others = self._scanner.rows(data, start, end)
-        step = 2 if verb is Verb.UPDATE else 1
-        if len(keys) % step:
-            raise self._scanner.unpaired()
-        if pieces and not set(accumulate(map(len, pieces))).issubset(ends[step - 1 :: step]):
-            raise self._scanner.misfit("a row that goes on in the next event")
-        return _Rows(data, start, keys, ends, others)
-
-    def written_out(self, last: LastImageByKey) -> Rendered | Sequence[Mutation]:
+    def written_out(self, last_images: LastImageByKey) -> Rendered | Sequence[Mutation]:
         """What is left to do, ready to be written, or as mutations where it takes a closer look at each row.
 
         Any thread may ask.
@@ -185,15 +144,15 @@ class ImageShaper:
         """
         with self._one_at_a_time:
             try:
-                rendered = self._rendered(last)
+                rendered = self._rendered(last_images)
             except RowRejected:
                 rendered = None  # row by row it can be told which one
-            return rendered or self._mutations(last)
+            return rendered or self._mutations(last_images)
 
-    def _rendered(self, last: LastImageByKey) -> Rendered | None:
+    def _rendered(self, last_images: LastImageByKey) -> Rendered | None:
         if self._renderer is None:
             return None
-        images = [image for image in last.values() if image is not None]
+        images = [image for image in last_images.values() if image is not None]
         data = b"".join(images)
         self._enum_error = False
         tuples: list[str] = []
@@ -208,75 +167,33 @@ class ImageShaper:
         if self._enum_error:
             return None
         write_key = self._key
-        gone = [write_key(key) for key, image in last.items() if image is None] if len(images) < len(last) else []
-        return Rendered(gone, tuples, lambda: self.mutations(last), rows)
+        gone: list[LiteralKey] = []
+        if len(images) < len(last_images):
+            gone = [write_key(key) for key, image in last_images.items() if image is None]
+        return Rendered(gone, tuples, lambda: self.mutations(last_images), rows)
 
-    def changes(self, last: LastImageByKey, new_keys: Collection[ImageKey]) -> RowChanges | None:
+    def changes(self, last_images: LastImageByKey, new_keys: Collection[ImageKey]) -> RowChanges | None:
         """The same as images, for a target that takes them; None where they are not the target table's own."""
-        return None if self._events is None else self._events.changes(last, new_keys)
+        return None if self._events is None else self._events.changes(last_images, new_keys)
 
-    def mutations(self, last: LastImageByKey) -> list[Mutation]:
+    def mutations(self, last_images: LastImageByKey) -> list[Mutation]:
         """What is left to do, once for each key. Any thread may ask."""
         with self._one_at_a_time:
-            return self._mutations(last)
+            return self._mutations(last_images)
 
-    def _mutations(self, last: LastImageByKey) -> list[Mutation]:
-        data = b"".join(image for image in last.values() if image is not None)
+    def _mutations(self, last_images: LastImageByKey) -> list[Mutation]:
+        data = b"".join(image for image in last_images.values() if image is not None)
         rows: Sequence[Row] = self._decoder.inserts(data, 0, len(data))
         written = iter(map(self._row, rows))
         write_key = self._key
-        return [(write_key(key), None if image is None else next(written)) for key, image in last.items()]
+        return [(write_key(key), None if image is None else next(written)) for key, image in last_images.items()]
 
 
-def _add(verb: Verb, rows: _Rows, into: PendingRows) -> None:
-    """Add what rows mean."""
-    last, new_keys, keys = into.last, into.new_keys, rows.keys
-    if verb is Verb.UPDATE:
-        old, new = keys[::2], keys[1::2]
-        if old == new:
-            last.update(zip(new, rows.images(verb), strict=True))
-        else:
-            for before, after, image in zip(old, new, rows.images(verb), strict=True):
-                if before != after:  # it moved to another key, and has to leave its old one
-                    last[before] = None
-                    if after not in last:
-                        new_keys.add(after)
-                last[after] = image
-        into.rows_read += len(new)
-        into.rows_upserted += len(new)
-        return
-    into.rows_read += len(keys)
-    if verb is Verb.INSERT:
-        into.rows_upserted += len(keys)
-        new_keys.update(set(keys).difference(last))
-        last.update(zip(keys, rows.images(verb), strict=True))
-    else:
-        into.rows_deleted += len(keys)
-        last.update(dict.fromkeys(keys))
-
-
-def _add_passing(passes: Callable[[Row], bool], verb: Verb, rows: _Rows, into: PendingRows) -> None:
-    """The same through a filter: what enters it is new to the target, what leaves it goes."""
-    last, new_keys, keys = into.last, into.new_keys, rows.keys
-    passed = list(map(passes, rows.others))
-    nobody = [False] * len(keys)
-    if verb is Verb.UPDATE:
-        old, new, was_in, is_in = keys[::2], keys[1::2], passed[::2], passed[1::2]
-    else:
-        old = new = keys
-        was_in, is_in = (nobody, passed) if verb is Verb.INSERT else (passed, nobody)
-    for before, after, left, enters, (begin, end) in zip(old, new, was_in, is_in, rows.places(verb), strict=True):
-        if enters:
-            if not left or before != after:
-                if left:
-                    last[before] = None
-                if after not in last:
-                    new_keys.add(after)
-            last[after] = rows.data[begin:end]
-            into.rows_upserted += 1
-        elif left:
-            last[before] = None
-            into.rows_deleted += 1
-        else:
-            into.rows_filtered += 1
-    into.rows_read += len(new)
+def _runs(event: RowsRead) -> Sequence[Sequence[Images]]:
+    """The event's images in lists of one kind; long ones by themselves, so as not to copy them."""
+    images = event.images
+    if len(images) == 1:
+        return (images,)
+    if event.size_bytes > LONG_BYTES:
+        return [[one] for one in images]
+    return [list(run) for _, run in groupby(images, _verb)]

@@ -25,6 +25,7 @@ class Made:
 
 
 LiteralRow = tuple[str, ...]
+LiteralKey = tuple[str, ...]
 Writer = Callable[[Row], str]
 Form = Column | str | Callable[[Any], str] | Made
 

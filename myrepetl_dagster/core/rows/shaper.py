@@ -18,8 +18,8 @@ from ..transforms.filters import columns as filter_columns
 from ..transforms.filters import compile_filter
 from ..values.cells import from_python, to_python
 from ..values.literals import any_literal, literal_for
-from .literal_codegen import Form, LiteralRow, Made, Writer, row_writer
-from .pending_rows import LiteralKey, PendingRows
+from .literal_codegen import Form, LiteralKey, LiteralRow, Made, Writer, row_writer
+from .pending_rows import PendingRows
 from .value_transforms import filter_failed, made_of, passes_alone, transform_failed
 
 Change = tuple[Row | None, Row | None]

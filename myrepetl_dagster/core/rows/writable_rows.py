@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..values.bulk_parameters import BulkRows
 from .event_encoder import RowChanges
-from .pending_rows import Mutation, Rendered
+from .literal_codegen import LiteralKey, LiteralRow
+
+# A key's literals, and the literals of all mapped columns, or None for a row that goes.
+Mutation = tuple[LiteralKey, LiteralRow | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,23 @@ class Mutations:
 
     rows: Sequence[Mutation]
     may_evict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Rows of which no two can collide, ready to be sent.
+
+    Args:
+        gone: keys of rows that go.
+        tuples: the SQL tuples of the rows that stay; none if they come in bulk.
+        mutations: makes mutations of all of them, to tell which one the target refuses.
+        bulk: the parameters of the rows that stay, for a target that takes rows in bulk.
+    """
+
+    gone: list[LiteralKey]
+    tuples: list[str]
+    mutations: Callable[[], list[Mutation]]
+    bulk: BulkRows | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from ..model.errors import TargetLost
 from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
 from ..rows.event_encoder import RowChanges
-from ..rows.pending_rows import LiteralKey
+from ..rows.literal_codegen import LiteralKey
 from ..rows.writable_rows import WritableRows
 from ..values.sql import keyset_condition, sql_name
 from . import checkpoint_table as checkpoints

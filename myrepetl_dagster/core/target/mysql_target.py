@@ -9,7 +9,7 @@ from ..model.checkpoint import Checkpoints
 from ..model.limits import Limits
 from ..mysql.connections import Connections
 from ..plan.table_plan import TablePlan
-from ..rows.pending_rows import LiteralKey
+from ..rows.literal_codegen import LiteralKey
 from .apply_connection import MySQLApplyConnection
 from .control import Claims, TargetControl
 from .event_replay import EventSupport

@@ -15,9 +15,8 @@ from ..model.limits import LONG_BYTES
 from ..mysql.bulk_connection import BULK_HEAD_BYTES
 from ..mysql.session import Use, lax_apply_mode, sql_mode
 from ..plan.table_plan import TablePlan, UniqueKeys
-from ..rows.literal_codegen import LiteralRow
-from ..rows.pending_rows import LiteralKey, Mutation, Rendered
-from ..rows.writable_rows import Mutations, SqlTuples
+from ..rows.literal_codegen import LiteralKey, LiteralRow
+from ..rows.writable_rows import Mutation, Mutations, Rendered, SqlTuples
 from ..values.bulk_parameters import BulkRows
 from ..values.literals import ENUM_ERROR
 from ..values.sql import keys_condition, sql_name

@@ -12,8 +12,8 @@ from typing import Any
 from ..model.errors import RowRejected
 from ..model.tables import Column
 from ..plan.table_plan import TablePlan
-from ..rows.literal_codegen import LiteralRow
-from ..rows.pending_rows import LiteralKey, Mutation
+from ..rows.literal_codegen import LiteralKey, LiteralRow
+from ..rows.writable_rows import Mutation
 from ..values.cells import cell_from_text, from_python
 from ..values.literals import any_literal, literal_of
 from ..values.sql import sql_name

@@ -48,7 +48,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     def spy(self: MySQLApplyConnection, plan: TablePlan, rows: WritableRows) -> None:
         write(self, plan, rows)
         if isinstance(rows, RowChanges):
-            counts[plan.target.name.table] += len(rows.last)
+            counts[plan.target.name.table] += len(rows.last_images)
 
     monkeypatch.setattr(MySQLApplyConnection, "write", spy)
     return counts
@@ -303,7 +303,7 @@ def test_an_event_that_the_server_finds_corrupt(
     events = RowChanges.events
 
     def torn(self: RowChanges, *args: Any, **kwargs: Any) -> Any:
-        shorter = replace(self, last={key: image and image[:-1] for key, image in self.last.items()})
+        shorter = replace(self, last_images={key: image and image[:-1] for key, image in self.last_images.items()})
         return events(shorter, *args, **kwargs)
 
     monkeypatch.setattr(RowChanges, "events", torn)

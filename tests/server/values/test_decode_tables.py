@@ -14,7 +14,7 @@ from decode_log import MODE, ROWS, TABLE_MAP, Change, Log, cell_of, decode_rows_
 from server_farm import Servers
 from servers import Server
 
-from myrepetl_dagster.core.binlog.rows_event import Decoder, compile_decoder
+from myrepetl_dagster.core.binlog.row_images import Decoder, compile_decoder
 from myrepetl_dagster.core.binlog.table_map import overlay, parse_table_map
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Column

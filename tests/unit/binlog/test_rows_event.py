@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.binlog.packed_values import inflate
-from myrepetl_dagster.core.binlog.rows_event import Decoder, compile_decoder, parse_rows_header
+from myrepetl_dagster.core.binlog.row_images import Decoder, compile_decoder
+from myrepetl_dagster.core.binlog.rows_event import parse_rows_header
 from myrepetl_dagster.core.binlog.table_map import MapColumn, TableMap, Type
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Cell, Row, TableName

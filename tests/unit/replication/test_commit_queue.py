@@ -12,7 +12,7 @@ import pytest
 from simulation.fake_target import Database, FakeConnection, FakeTarget
 from simulation.specs import Spec, plan_of
 
-from myrepetl_dagster.core.binlog.rows_event import ImageKey
+from myrepetl_dagster.core.binlog.row_images import ImageKey
 from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.limits import Limits
@@ -24,8 +24,9 @@ from myrepetl_dagster.core.replication.catchup.commits import APPLY_CONNECTIONS,
 from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
 from myrepetl_dagster.core.replication.catchup.work import MappingWork
 from myrepetl_dagster.core.replication.mapping_state import MappingState
-from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS, RowChanges
-from myrepetl_dagster.core.rows.pending_rows import LastImageByKey, Mutation, PendingRows
+from myrepetl_dagster.core.rows.event_encoder import WRITE_ROWS_MAX, RowChanges
+from myrepetl_dagster.core.rows.pending_rows import LastImageByKey, PendingRows
+from myrepetl_dagster.core.rows.writable_rows import Mutation
 
 LIMITS = Limits(batch_rows_max=10, joined_batches_max=20, batch_interval_s_max=5.0)
 
@@ -343,7 +344,7 @@ def test_what_cannot_be_read_is_told_with_the_place_before_it(clock: Clock) -> N
         last: LastImageByKey = dict.fromkeys(range(10 * batch, 10 * batch + 10), b"good")
         if batch == 2 * APPLY_CONNECTIONS - 1:
             last[59] = b"bad"
-        world.work.in_transaction = PendingRows(last=last, images=images, rows_read=10, rows_upserted=10)
+        world.work.in_transaction = PendingRows(last_images=last, image_writer=images, rows_read=10, rows_upserted=10)
         world.queue.add(world.work)
         world.queue.cursor.moved("binlog.000001", 1000 * (batch + 1), 0)
         world.queue.commit(lambda _: None, in_background=True)
@@ -363,8 +364,8 @@ def test_a_batch_that_is_all_filtered_waits_with_the_others(clock: Clock) -> Non
     def read(n: int, filtered: int) -> None:
         shaped = PendingRows(rows_read=10, rows_upserted=10 - filtered, rows_filtered=filtered)
         if filtered < 10:
-            shaped.images_of(images)
-            shaped.last = {n * 100 + m: b"x" for m in range(10 - filtered)}
+            shaped.begin_images(images)
+            shaped.last_images = {n * 100 + m: b"x" for m in range(10 - filtered)}
         world.work.in_transaction = shaped
         world.queue.add(world.work)
         world.queue.commit(lambda _: None, in_background=True)
@@ -389,8 +390,8 @@ def test_rows_that_may_collide_are_written_a_stretch_at_a_time(clock: Clock, mon
     world = World()
     written: list[list[Mutation]] = []
     monkeypatch.setattr(FakeConnection, "write", lambda self, plan, rows: written.append(list(rows.rows)))
-    rows: list[Mutation] = [((str(n % 700),), None if n % 3 else (str(n),)) for n in range(2 * STRETCH_ROWS + 1)]
+    rows: list[Mutation] = [((str(n % 700),), None if n % 3 else (str(n),)) for n in range(2 * WRITE_ROWS_MAX + 1)]
     connection = world.state.target.apply
     MappingWrites(world.work, world.state.plan, clear=False, whole=rows).write(connection)
     assert [one for stretch in written for one in stretch] == rows
-    assert [len(stretch) for stretch in written] == [STRETCH_ROWS, STRETCH_ROWS, 1]
+    assert [len(stretch) for stretch in written] == [WRITE_ROWS_MAX, WRITE_ROWS_MAX, 1]

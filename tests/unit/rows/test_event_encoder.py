@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from myrepetl_dagster.core.binlog.events import Images, RowsRead, Verb
 from myrepetl_dagster.core.binlog.map_columns import TableMap, layout_of
-from myrepetl_dagster.core.binlog.rows_event import RowsHeader, compile_decoder, parse_rows_header
+from myrepetl_dagster.core.binlog.row_images import compile_decoder
+from myrepetl_dagster.core.binlog.rows_event import RowsHeader, parse_rows_header
 from myrepetl_dagster.core.binlog.table_map import parse_table_map
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.model.position import Transaction
@@ -180,7 +181,7 @@ def test_a_strict_server_ends_up_with_the_sources_rows(
                     if after is not None:
                         source[after[server.key]] = after
             batch.take(one)
-        if not batch.last:
+        if not batch.last_images:
             continue
         changes = batch.by_key(None, as_changes=True)
         assert isinstance(changes, RowChanges)

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from myrepetl_dagster.core.binlog.events import Images, RowsRead, Verb
 from myrepetl_dagster.core.binlog.map_columns import MapColumn, TableMap, Type, layout_of
-from myrepetl_dagster.core.binlog.rows_event import compile_decoder
+from myrepetl_dagster.core.binlog.row_images import compile_decoder
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.model.errors import RowRejected, UnsupportedEvent
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
 from myrepetl_dagster.core.rows.image_shaper import ImageShaper, only_last_images
-from myrepetl_dagster.core.rows.pending_rows import PendingRows, Rendered
+from myrepetl_dagster.core.rows.pending_rows import PendingRows
 from myrepetl_dagster.core.rows.shaper import Shaper
+from myrepetl_dagster.core.rows.writable_rows import Rendered
 from myrepetl_dagster.core.transforms import filters
 from myrepetl_dagster.core.transforms.functions import Transform
 from myrepetl_dagster.core.values.bulk_parameters import BulkRows
@@ -157,7 +158,7 @@ def test_the_last_image_is_what_row_by_row_leaves(
         late.take(one)
 
     late.check()
-    rendered = images.written_out(late.last) if late.last else None
+    rendered = images.written_out(late.last_images) if late.last_images else None
     expected = dict(early.mutations)
     assert dict(late.to_mutations()) == expected
     counts = [(s.rows_read, s.rows_upserted, s.rows_deleted, s.rows_filtered) for s in (late, early)]
@@ -214,7 +215,7 @@ def test_parameters_are_the_values_of_the_literals(plan: TablePlan, people: list
         shaped = PendingRows()
         images = ImageShaper(shaper, TABLE_MAP, bulk=bulk)
         images.shape(event(images_of(Verb.INSERT, *people)), shaped)
-        made.append(images.written_out(shaped.last))
+        made.append(images.written_out(shaped.last_images))
     text, rendered = made
     if not isinstance(text, Rendered) or not isinstance(rendered, Rendered):
         assert text == rendered
@@ -294,13 +295,13 @@ def test_a_transform_that_fails_names_its_row(bulk: bool, arity: int) -> None:
     images.shape(event(people(b"x", b"bad", b"y")), shaped)
     for write_out in (images.written_out, images.mutations):
         with pytest.raises(RowRejected) as raised:
-            write_out(shaped.last)
+            write_out(shaped.last_images)
         said = "mapping 'm': transform 't.picky' failed on column 'note' with ValueError, row with id=2"
         assert str(raised.value).startswith(said)
         assert "bad" not in str(raised.value)
         assert raised.value.mapping == "m"
     images.shape(event(people(b"x", b"good")), shaped)
-    assert images.written_out(shaped.last)
+    assert images.written_out(shaped.last_images)
 
 
 def test_bytes_that_are_no_text_are_told_of_as_well() -> None:
@@ -310,7 +311,7 @@ def test_bytes_that_are_no_text_are_told_of_as_well() -> None:
     shaped = PendingRows()
     images.shape(event(images_of(Verb.INSERT, (b"ann", 1, 1, b"x"), (b"\xff", 2, 1, b"x"))), shaped)
     with pytest.raises(RowRejected, match=r"'t.among' failed on column 'note' with \w*Error, row with id=2"):
-        images.written_out(shaped.last)
+        images.written_out(shaped.last_images)
 
 
 def test_what_a_transform_makes_goes_in_bulk_while_it_is_text() -> None:
@@ -321,7 +322,7 @@ def test_what_a_transform_makes_goes_in_bulk_while_it_is_text() -> None:
     def made(note: bytes) -> Rendered:
         shaped = PendingRows()
         images.shape(event(images_of(Verb.INSERT, (b"ann", 1, 1, note))), shaped)
-        rendered = images.written_out(shaped.last)
+        rendered = images.written_out(shaped.last_images)
         assert isinstance(rendered, Rendered)
         return rendered
 
@@ -351,7 +352,7 @@ def test_what_cannot_be_written_is_told_as_of_a_row(bulk: bool) -> None:
     shaped = PendingRows()
     images.shape(event(images_of(Verb.INSERT, (b"ann", 1, 1, b"x"))), shaped)
     with pytest.raises(RowRejected, match=r"transform 't.long' failed on column 'note' with ValueError, row with id=1"):
-        images.written_out(shaped.last)
+        images.written_out(shaped.last_images)
 
 
 def test_a_filter_of_another_type_names_the_column() -> None:
@@ -372,6 +373,6 @@ def test_a_column_that_is_also_transformed_goes_as_text() -> None:
     images = ImageShaper(shaper, TABLE_MAP, bulk=True)
     shaped = PendingRows()
     images.shape(event(images_of(Verb.INSERT, (b"ann", 5, 1, b"y"))), shaped)
-    rendered = images.written_out(shaped.last)
+    rendered = images.written_out(shaped.last_images)
     assert isinstance(rendered, Rendered)
     assert (rendered.bulk, rendered.tuples) == (None, ["(5,_utf8mb4'5')"])

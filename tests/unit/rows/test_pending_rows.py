@@ -11,18 +11,13 @@ from unit.rows.test_image_shaper import PLANS, TABLE_MAP, Person, event, images_
 
 from myrepetl_dagster.core.binlog.events import Verb
 from myrepetl_dagster.core.binlog.map_columns import layout_of
-from myrepetl_dagster.core.rows.event_encoder import STRETCH_ROWS
+from myrepetl_dagster.core.rows.event_encoder import WRITE_ROWS_MAX, RowChanges
 from myrepetl_dagster.core.rows.image_shaper import ImageShaper
-from myrepetl_dagster.core.rows.literal_codegen import LiteralRow
-from myrepetl_dagster.core.rows.pending_rows import (
-    LiteralKey,
-    LiteralOrder,
-    Mutation,
-    PendingRows,
-    Rendered,
-    SortedRows,
-)
+from myrepetl_dagster.core.rows.literal_codegen import LiteralKey, LiteralRow
+from myrepetl_dagster.core.rows.pending_rows import PendingRows
 from myrepetl_dagster.core.rows.shaper import Shaper
+from myrepetl_dagster.core.rows.sorted_rows import LiteralOrder, SortedRows
+from myrepetl_dagster.core.rows.writable_rows import Mutation, Rendered
 
 ROWS = st.dictionaries(
     st.integers(-300, 300).map(lambda n: (str(n),)),
@@ -59,8 +54,8 @@ def test_each_row_once_in_the_order_of_the_table(
 
 def test_no_more_at_once_than_is_written_at_once() -> None:
     """Rows are written out a thousand at a time, or half a megabyte and one more: not all of a joined batch."""
-    rows = PendingRows([((str(n),), ("x",)) for n in range(3 * STRETCH_ROWS)])
-    assert [len(one) for one in stretches(rows, None, descending=False)] == [STRETCH_ROWS] * 3
+    rows = PendingRows([((str(n),), ("x",)) for n in range(3 * WRITE_ROWS_MAX)])
+    assert [len(one) for one in stretches(rows, None, descending=False)] == [WRITE_ROWS_MAX] * 3
     long = PendingRows([((str(n),), ("x" * 300_000,)) for n in range(6)])
     assert [len(one) for one in stretches(long, None, descending=False)] == [2] * 3
 
@@ -77,9 +72,10 @@ def test_what_is_written_beside_another_commit(
     """
     shaped = PendingRows(list(rows.items()))
     before = [PendingRows(list(one.items())) for one in taken]
-    parts = shaped.apart(before, order, as_changes=False, by_index=by_index)
+    parts = shaped.early_and_late(before, order, as_changes=False, by_index=by_index)
     assert parts is not None
-    early, late = ({} if part is None else part.last for part in parts)
+    assert not any(isinstance(half, RowChanges) for half in parts)
+    early, late = (half.row_by_key if isinstance(half, SortedRows) else {} for half in parts)
     assert early.keys() | late.keys() == rows.keys()
     assert not early.keys() & (late.keys() | {key for one in taken for key in one})
     gone, gone_before = None in rows.values(), any(None in one.values() for one in taken)
@@ -100,10 +96,10 @@ def test_keys_that_are_no_numbers_any_more_have_no_order(key: str) -> None:
     assert isinstance(part, SortedRows)
     assert part.order is None
     taken = PendingRows([(("7",), ("1",))])
-    (early, late) = shaped.apart([taken], order, as_changes=False, by_index=True) or (None, None)
+    (early, late) = shaped.early_and_late([taken], order, as_changes=False, by_index=True) or (None, None)
     assert early is None
     assert late is not None
-    (early, _) = taken.apart([shaped], order, as_changes=False, by_index=True) or (None, None)
+    (early, _) = taken.early_and_late([shaped], order, as_changes=False, by_index=True) or (None, None)
     assert isinstance(early, SortedRows)
     assert early.order is None
 
@@ -119,7 +115,7 @@ def test_connections_that_write_out_at_once_see_each_their_own_rows() -> None:
         shaped = PendingRows()
         images.shape(event(images_of(Verb.INSERT, *people)), shaped)
         for _ in range(200):
-            if isinstance(images.written_out(shaped.last), Rendered) != (kind != 0):
+            if isinstance(images.written_out(shaped.last_images), Rendered) != (kind != 0):
                 wrong.append(f"kind {kind}")
 
     threads = [threading.Thread(target=ask, args=(kind,)) for kind in (0, 1, 2)]

@@ -20,7 +20,7 @@ from ...model.limits import Limits
 from ...model.position import Position
 from ...model.tables import TableName
 from ...plan.table_plan import TablePlan
-from ...rows.pending_rows import Images, PendingRows
+from ...rows.pending_rows import ImageWriter, PendingRows
 from ..ports import Target
 from .commits import APPLY_CONNECTIONS, named_position
 from .work import MappingWork
@@ -69,7 +69,7 @@ class Joining:
         self._since_s = self._landed_at_s = 0.0
         self._pays = False
         self._written: dict[int, dict[TableName, TablePlan]] = {}  # the tables that are written, by target
-        self._images: dict[str, Images | None] = {}  # of what waits, by mapping
+        self._images: dict[str, ImageWriter | None] = {}  # of what waits, by mapping
         self.begun_rows = 0
         self._begun_at_s = 0.0
 
@@ -96,7 +96,7 @@ class Joining:
             not rows.clear_first
             and work.state.settled
             # Another table map's images are joined as literals. (Of rows that are all filtered there are none.)
-            and (not rows.rows_pending or self._images.get(work.state.name, rows.images) is rows.images)
+            and (not rows.rows_pending or self._images.get(work.state.name, rows.image_writer) is rows.image_writer)
             and (size_bytes <= EARLY_BYTES_MAX or self._as_changes(work))
         )
 
@@ -111,8 +111,8 @@ class Joining:
         if not self.queued:
             self._since_s = time.monotonic()
         rows = [one.rows for one in batches]
-        group = QueuedBatches(batches, sum(one.rows_pending for one in rows), sum(one.held_bytes for one in rows))
-        self._images |= {one.work.state.name: one.rows.images for one in batches if one.rows.rows_pending}
+        group = QueuedBatches(batches, sum(one.rows_pending for one in rows), sum(one.memory_bytes for one in rows))
+        self._images |= {one.work.state.name: one.rows.image_writer for one in batches if one.rows.rows_pending}
         self.queued.append(group)
         self.rows += group.rows
         self.bytes += group.bytes

@@ -29,9 +29,10 @@ from ...model.checkpoint import Checkpoint
 from ...model.errors import TargetBusy, UnsupportedEvent
 from ...model.position import Position
 from ...plan.table_plan import TablePlan, UniqueKeys
-from ...rows.event_encoder import STRETCH_ROWS, RowChanges
-from ...rows.pending_rows import LiteralOrder, Mutation, PendingRows, Rendered, RowsToWrite, SortedRows
-from ...rows.writable_rows import Mutations
+from ...rows.event_encoder import WRITE_ROWS_MAX, RowChanges
+from ...rows.pending_rows import PendingRows, RowsToWrite
+from ...rows.sorted_rows import LiteralOrder, SortedRows
+from ...rows.writable_rows import Mutation, Mutations, Rendered
 from ..mapping_state import MappingState, named_mapping
 from ..ports import ApplyConnection
 from .work import MappingWork
@@ -79,8 +80,8 @@ class MappingWrites:
             elif isinstance(part, SortedRows):
                 self._write_out(lane, part)
             else:  # in order, and as the others no more written out at once than is written at once
-                for start in range(0, len(part or ()), STRETCH_ROWS):
-                    lane.write(self.plan, self._mutations((part or ())[start : start + STRETCH_ROWS]))
+                for start in range(0, len(part or ()), WRITE_ROWS_MAX):
+                    lane.write(self.plan, self._mutations((part or ())[start : start + WRITE_ROWS_MAX]))
 
     def _write_out(self, lane: ApplyConnection, part: SortedRows) -> None:
         with named_position(self.since):
@@ -128,7 +129,7 @@ def piece_of(
     if by_key and taken and None not in taken:
         held = [one for one in taken if one is not None]
         by_index = state.target.is_large(piece.plan)
-        parts = rows.apart(held, order, as_changes=as_changes, by_index=by_index)
+        parts = rows.early_and_late(held, order, as_changes=as_changes, by_index=by_index)
         if parts is not None:
             piece.early, piece.late = parts
             piece.apart = True

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ...plan.table_plan import PlannedColumn, TablePlan
-from ...rows.pending_rows import Mutation, PendingRows
+from ...rows.pending_rows import PendingRows
+from ...rows.writable_rows import Mutation
 from ..ports import PreparedRows
 
 # What the name of a transaction's rows begins with: they were few enough to be in memory, or were not. The first

@@ -18,7 +18,7 @@ from typing import Any
 from ...model.tables import Cell, Column
 from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from ...rows.bulk_encoder import UTF8
-from ...rows.pending_rows import LiteralKey
+from ...rows.literal_codegen import LiteralKey
 from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
 from ...source.relation import Relation, whole_value
 from ...transforms.pushdown import condition_sql, transformed_sql, unsure_sql

@@ -19,7 +19,8 @@ from ...model.limits import Limits
 from ...model.position import Position
 from ...model.tables import Column, Row
 from ...plan.table_plan import TablePlan
-from ...rows.pending_rows import LiteralKey, Mutation, PendingRows
+from ...rows.literal_codegen import LiteralKey, Mutation
+from ...rows.pending_rows import PendingRows
 from ...rows.shaper import Shaper
 from ...rows.writable_rows import Mutations
 from ...values.column_types import TEMPORAL_TYPES, TEXT_TYPES, WHOLE_NUMBER_TYPES

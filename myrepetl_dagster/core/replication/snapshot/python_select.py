@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...rows.pending_rows import LiteralKey, PendingRows
+from ...rows.literal_codegen import LiteralKey
+from ...rows.pending_rows import PendingRows
 from ...rows.shaper import Shaper
 from ...rows.writable_rows import Mutations
 from ...source.relation import Relation

@@ -15,7 +15,7 @@ from itertools import compress
 
 from ...model.tables import Column
 from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
-from ...rows.pending_rows import LiteralKey
+from ...rows.literal_codegen import LiteralKey
 from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
 from ...rows.writable_rows import SqlTuples
 from ...source.relation import Relation, whole_value

@@ -22,7 +22,7 @@ from ...model.errors import ReplicationError, RowRejected, TransientError
 from ...model.limits import Limits
 from ...model.position import Position
 from ...plan.table_plan import UniqueKeys
-from ...rows.pending_rows import LiteralKey
+from ...rows.literal_codegen import LiteralKey
 from ...source.mysql_source import MySQLSource
 from ...values.sql import keys_condition
 from ..mapping_state import MappingState, Report, named_mapping

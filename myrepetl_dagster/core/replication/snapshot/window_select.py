@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...plan.table_plan import TablePlan
-from ...rows.pending_rows import LiteralKey
+from ...rows.literal_codegen import LiteralKey
 from ...rows.writable_rows import WritableRows
 
 
