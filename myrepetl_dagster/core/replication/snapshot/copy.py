@@ -19,10 +19,10 @@ from ...model.limits import Limits
 from ...model.position import Position
 from ...model.tables import Column, Row
 from ...plan.table_plan import TablePlan
-from ...rows.literal_codegen import LiteralKey, Mutation
+from ...rows.literal_codegen import LiteralKey
 from ...rows.pending_rows import PendingRows
 from ...rows.shaper import Shaper
-from ...rows.writable_rows import Mutations
+from ...rows.writable_rows import Mutation, Mutations
 from ...values.column_types import TEMPORAL_TYPES, TEXT_TYPES, WHOLE_NUMBER_TYPES
 from ..mapping_state import MappingState, Report, named_mapping
 from ..ports import Source, Target
