@@ -28,10 +28,11 @@ from myrepetl_dagster.core.replication.attempt import Attempt
 from myrepetl_dagster.core.replication.catchup.batch_joining import Batch, Joining, QueuedBatches
 from myrepetl_dagster.core.replication.catchup.catch_up import CatchUp
 from myrepetl_dagster.core.replication.catchup.commit_queue import CommitQueue
-from myrepetl_dagster.core.replication.catchup.commits import Commit, MappingWrites
+from myrepetl_dagster.core.replication.catchup.commits import Commit
 from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
+from myrepetl_dagster.core.replication.catchup.mapping_writes import MappingWrites
+from myrepetl_dagster.core.replication.catchup.work import CurrentTransaction
 from myrepetl_dagster.core.replication.catchup.xa_transactions import XaTransactions
-from myrepetl_dagster.core.replication.mapping_state import MappingState
 from myrepetl_dagster.core.replication.ports import Target
 from myrepetl_dagster.core.replication.snapshot.copy import Copy
 from myrepetl_dagster.core.rows import pending_rows
@@ -73,28 +74,28 @@ def no_fence(self: FakeTarget, mappings: Iterable[str]) -> None:
     """A run that another one has overtaken goes on."""
 
 
-def partial(self: CatchUp, report: Callable[[MappingState], None]) -> None:
+def partial(self: CatchUp) -> None:
     """A part of a transaction that is too big to hold is committed, under the checkpoint before it."""
     for work in self.works:
         state, rows = work.state, work.in_transaction
         if rows.rows_pending or rows.clear_first:
             connection = state.target.apply
             connection.begin([state.name])
-            self.queue.piece(work, rows).write(connection)
+            self.queue.writes_of(work, rows).write(connection)
             state.checkpoint = replace(state.checkpoint, sequence=state.checkpoint.sequence + 1)
             connection.commit([state.checkpoint])
             rows.drop()
     self.current.rows = self.current.bytes = 0
 
 
-def clear_last(self: CatchUp, report: Callable[[MappingState], None]) -> None:
+def clear_last(self: CatchUp) -> None:
     """A truncation that no row followed yet is not taken for work to commit before a part is written."""
     waiting = [(work, work.pending) for work in self.works]
-    if not self.queue.rows_pending:
+    if not self.queue._rows_pending:
         for work, _ in waiting:
             work.pending = PendingRows()
-    WRITE_PART(self, report)
-    if not self.queue.rows_pending:
+    SPILL(self)
+    if not self.queue._rows_pending:
         for work, pending in waiting:
             if pending.clear_first:
                 work.pending = pending
@@ -231,72 +232,71 @@ def passed_by_gtids(position: Position, high: Position | None) -> bool:
 
 def keeps_rolled_back(self: CatchUp, transaction: Any) -> None:
     """What was rolled back is applied like anything else."""
-    self._committed(transaction, lambda _: None)
+    self._committed(transaction)
 
 
-def idle_commits(self: CatchUp, event: LogEvent, report: Callable[[MappingState], None]) -> None:
+def idle_commits(self: CatchUp, event: LogEvent) -> None:
     """While nothing comes, what there is is committed, though it may be a part of a transaction."""
-    TAKE(self, event, report)
+    TAKE(self, event)
     if isinstance(event, Idle):
-        self.queue.commit(report, everyone=True)
+        self.queue.commit(everyone=True)
 
 
-def idle_is_the_end(self: CatchUp, event: LogEvent, report: Callable[[MappingState], None]) -> None:
+def idle_is_the_end(self: CatchUp, event: LogEvent) -> None:
     """A stream in which nothing comes at the moment is taken for one that has brought all there is."""
-    TAKE(self, event, report)
+    TAKE(self, event)
     if isinstance(event, Idle):
         self.cursor.sign_of_life(self.clock.now_unix_s())
 
 
 def late_checkpoint(
-    self: CommitQueue, target: Target, pieces: Sequence[MappingWrites], before: Sequence[Commit]
+    self: CommitQueue, target: Target, writes: Sequence[MappingWrites], predecessors: Sequence[Commit]
 ) -> None:
     """What is committed while the log is read on gets the checkpoint of when it is committed, not of its rows."""
-    START_COMMIT(self, target, pieces, before)
+    START_COMMIT(self, target, writes, predecessors)
 
     class Late(list[Checkpoint]):
         def __iter__(late) -> Iterator[Checkpoint]:
-            return iter([self._checkpoint(piece.work) for piece in pieces])
+            return iter([self._checkpoint(one.work) for one in writes])
 
-    self.under_way[-1][1].stored = Late()
+    self.under_way[-1][1].checkpoints = Late()
 
 
-def joined_too_far(self: Joining, groups: Sequence[QueuedBatches], target: Target, parts_max: int) -> list[list[Batch]]:
-    """Of batches that were joined and parted, each part gets the checkpoint of the last one."""
-    parts = PARTED(self, groups, target, parts_max)
-    newest = {one.work.state.name: one.checkpoint for part in parts for one in part}
-    for part in parts:
-        for one in part:
+def joined_too_far(
+    self: Joining, queued: Sequence[QueuedBatches], target: Target, shares_max: int
+) -> list[list[Batch]]:
+    """Of batches that were joined and shared out, each share gets the checkpoint of the last one."""
+    shares = SHARED_OUT(self, queued, target, shares_max)
+    newest = {one.work.state.name: one.checkpoint for share in shares for one in share}
+    for share in shares:
+        for one in share:
             one.checkpoint = newest[one.work.state.name]
-    return parts
+    return shares
 
 
 def joined_backwards(
-    self: Joining, groups: Sequence[QueuedBatches], target: Target, parts_max: int
+    self: Joining, queued: Sequence[QueuedBatches], target: Target, shares_max: int
 ) -> list[list[Batch]]:
     """What is joined to a batch goes before it."""
-    parts = PARTED(self, [], target, parts_max)
-    for group in groups:
-        for one in group.batches:
-            if one.work.state.target is not target:
-                continue
-            parts = parts or [[]]
-            known = next((other for other in parts[0] if other.work is one.work), None)
-            if known is None:
-                parts[0].append(one)
-            else:
-                one.rows.take(known.rows)
-                known.rows, known.checkpoint = one.rows, one.checkpoint
-    return parts
+    shares: list[list[Batch]] = []
+    for one in [one for some in queued for one in some.batches if one.work.state.target is target]:
+        shares = shares or [[]]
+        known = next((other for other in shares[0] if other.work is one.work), None)
+        if known is None:
+            shares[0].append(one)
+        else:
+            one.rows.take(known.rows)
+            known.rows, known.checkpoint = one.rows, one.checkpoint
+    return shares
 
 
-def not_waiting(self: Commit, before: Sequence[Commit]) -> Waiting:
-    """A commit that was begun ahead does not wait for the one before it."""
-    self.lane.begin([state.name for state in self.states])
-    for piece in self.mapping_writes:
-        piece.write(self.lane)
-    self.lane.commit(self.stored)
-    for one in before:
+def not_waiting(self: Commit, predecessors: Sequence[Commit]) -> Waiting:
+    """A commit does not wait for its predecessors."""
+    self.connection.begin(self.mappings)
+    for writes in self.writes:
+        writes.write(self.connection)
+    self.connection.commit(self.checkpoints)
+    for one in predecessors:
         while not (yield one.ended):
             pass
 
@@ -318,26 +318,26 @@ class Forgetful(FakeConnection):
             self.rollback()
 
 
-def decided_elsewhere(self: XaTransactions, event: XaDecided, report: Callable[[MappingState], None]) -> None:
+def decided_elsewhere(self: XaTransactions, event: XaDecided, current: CurrentTransaction) -> None:
     """The commit of an XA transaction that was prepared before the copy is taken for one without rows."""
     for work in self.works:
         work.in_doubt.tokens.setdefault(event.xid, "")
-    DECIDED(self, event, report)
+    DECIDED(self, event, current)
 
 
-PARTED = Joining.parted
+SHARED_OUT = Joining.shared_out
 START_COMMIT = CommitQueue._start_commit
 END, FIRST, SHAPE = Copy._end, Attempt._first, Shaper.shape
-START, WRITE_PART, TAKE, DECIDED = LogCursor._start, CatchUp._write_part, CatchUp._take, XaTransactions.decided
+START, SPILL, TAKE, DECIDED = LogCursor._start, CatchUp._spill, CatchUp._take, XaTransactions.decided
 
 MUTANTS = [
-    Mutant("joined batches with the checkpoint of the last", [(Joining, "parted", joined_too_far)]),
-    Mutant("joined batches the wrong way round", [(Joining, "parted", joined_backwards)]),
+    Mutant("joined batches with the checkpoint of the last", [(Joining, "shared_out", joined_too_far)]),
+    Mutant("joined batches the wrong way round", [(Joining, "shared_out", joined_backwards)]),
     Mutant("checkpoint before the rows", connection=CheckpointFirst),
     Mutant("checkpoint in a second transaction", connection=CheckpointLater),
     Mutant("no fence", [(FakeTarget, "check_fence", no_fence)]),
-    Mutant("part of a transaction committed", [(CatchUp, "_write_part", partial)]),
-    Mutant("truncation done after the part that follows it", [(CatchUp, "_write_part", clear_last)]),
+    Mutant("part of a transaction committed", [(CatchUp, "_spill", partial)]),
+    Mutant("truncation done after the part that follows it", [(CatchUp, "_spill", clear_last)]),
     Mutant("low watermark late", [(Copy, "_end", late_watermark)]),
     Mutant("low watermark unsafe", source=UnsafeWatermark),
     Mutant("low watermark with the head's place", [(Attempt, "_first", watermark_at_head)]),
@@ -365,7 +365,7 @@ MUTANTS = [
         ],
     ),
     Mutant("checkpoint of a later moment", [(CommitQueue, "_start_commit", late_checkpoint)]),
-    Mutant("commit before the one before it", [(Commit, "_beside", not_waiting)]),
+    Mutant("commit before the one before it", [(Commit, "_overlap", not_waiting)]),
     Mutant("deletes before the commit before is through", [(pending_rows, "_halves", deletes_ahead)]),
     Mutant("failed commit passed over", connection=Forgetful),
     Mutant("rolled-back transaction applied", [(CatchUp, "_rolled_back", keeps_rolled_back)]),

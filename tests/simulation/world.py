@@ -21,7 +21,13 @@ from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication import attempt, lag
 from myrepetl_dagster.core.replication.attempt import Attempt
-from myrepetl_dagster.core.replication.catchup import batch_joining, catch_up, commit_queue, xa_transactions
+from myrepetl_dagster.core.replication.catchup import (
+    batch_joining,
+    catch_up,
+    commit_queue,
+    table_changes,
+    xa_transactions,
+)
 from myrepetl_dagster.core.replication.snapshot import copy
 from myrepetl_dagster.core.rows import shapers
 from myrepetl_dagster.core.rows.shaper import Shaper
@@ -88,7 +94,7 @@ def install() -> Callable[[], None]:
         *((module, "time", CLOCK) for module in (copy, catch_up, commit_queue, batch_joining, lag)),
         (xa_transactions, "uuid", CLOCK),
         (attempt, "columns_to_json", lru_cache(columns_to_json)),
-        (catch_up, "columns_from_json", lru_cache(columns_from_json)),
+        (table_changes, "columns_from_json", lru_cache(columns_from_json)),
         (catch_up, "IDLE_CHECKPOINT_S", 0.5),  # the worlds are short
         *((module, "Shaper", shapers_once) for module in (copy, shapers)),
     ]

@@ -13,7 +13,8 @@ from .gtid import GtidSet, with_mariadb_gtid
 
 
 @lru_cache(maxsize=1024)
-def _file_number(file: str) -> int:
+def file_number(file: str) -> int:
+    """A log file's number. As text, binlog.1000000 would sort before binlog.999999."""
     digits = file.rpartition(".")[2]
     return int(digits) if digits.isdigit() else 0
 
@@ -75,14 +76,13 @@ class Position:
 
     @property
     def order(self) -> tuple[int, int]:
-        # By number: as text, binlog.1000000 would sort before binlog.999999.
-        return _file_number(self.file), self.offset_bytes
+        return file_number(self.file), self.offset_bytes
 
     def includes(self, transaction: Transaction) -> bool:
         """Whether the transaction lies at or before this position."""
         if self.gtid_set is not None and transaction.gtid is not None:
             return self.gtid_set.contains(*transaction.gtid)
-        return (_file_number(transaction.file), transaction.end_offset_bytes) <= self.order
+        return (file_number(transaction.file), transaction.end_offset_bytes) <= self.order
 
     def covers(self, other: Position) -> bool:
         """Whether everything read at `other` is read here too."""
@@ -92,13 +92,14 @@ class Position:
 
     def after(self, transaction: Transaction) -> Position:
         """This position once the transaction is read as well."""
-        gtid_set = self.gtid_set
+        file, offset_bytes = self.file, self.offset_bytes
+        if (file_number(transaction.file), transaction.end_offset_bytes) > (file_number(file), offset_bytes):
+            file, offset_bytes = transaction.file, transaction.end_offset_bytes
+        gtid_set, mariadb_gtid = self.gtid_set, self.mariadb_gtid
         if gtid_set is not None and transaction.gtid is not None:
             gtid_set = gtid_set.with_gtid(*transaction.gtid)
-        file, offset_bytes = self.file, self.offset_bytes
-        if (_file_number(transaction.file), transaction.end_offset_bytes) > self.order:
-            file, offset_bytes = transaction.file, transaction.end_offset_bytes
-        mariadb_gtid = with_mariadb_gtid(self.mariadb_gtid, transaction.mariadb_gtid)
+        if transaction.mariadb_gtid:
+            mariadb_gtid = with_mariadb_gtid(mariadb_gtid, transaction.mariadb_gtid)
         mark = transaction.mark or self.mark
         return Position(file, offset_bytes, gtid_set, mariadb_gtid, self.server, self.birth_unix_s, mark)
 

@@ -93,7 +93,10 @@ class Attempt:
             self.clock = SourceClock(self.source)
             self.head = self.source.head()
             try:
-                CatchUp(self.source, works, self.head, self.clock, self.limits, followed_changes).apply(self.report)
+                catch_up = CatchUp(
+                    self.source, works, self.head, self.clock, self.limits, self.report, followed_changes
+                )
+                catch_up.apply()
             except CommittedUnseen as unseen:
                 for state in unseen.states:
                     self._copy_again(state, unseen.transaction)
@@ -106,7 +109,8 @@ class Attempt:
     def _follow(self, works: list[MappingWork], followed_changes: frozenset[Place], ended: Callable[[], bool]) -> None:
         try:
             assert self.head is not None
-            CatchUp(self.source, works, self.head, self.clock, self.limits, followed_changes).follow(self.report, ended)
+            catch_up = CatchUp(self.source, works, self.head, self.clock, self.limits, self.report, followed_changes)
+            catch_up.follow(ended)
         except CommittedUnseen as unseen:
             for state in unseen.states:
                 self._copy_again(state, unseen.transaction)

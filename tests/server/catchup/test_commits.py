@@ -20,11 +20,11 @@ from myrepetl_dagster.core.model.errors import RowRejected, SchemaDrift, StaleRu
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.replication.catchup import batch_joining
 from myrepetl_dagster.core.replication.catchup.batch_joining import Joining
-from myrepetl_dagster.core.replication.catchup.commits import APPLY_CONNECTIONS, MappingWrites
+from myrepetl_dagster.core.replication.catchup.commits import APPLY_CONNECTIONS
+from myrepetl_dagster.core.replication.catchup.mapping_writes import MappingWrites
 from myrepetl_dagster.core.replication.catchup.work import MappingWork
 from myrepetl_dagster.core.replication.ports import ApplyConnection
 from myrepetl_dagster.core.rows.event_encoder import RowChanges
-from myrepetl_dagster.core.rows.pending_rows import RowsToWrite
 from myrepetl_dagster.core.rows.writable_rows import WritableRows
 from myrepetl_dagster.core.target import apply_connection
 from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
@@ -177,20 +177,20 @@ def test_a_trigger_that_turns_the_locks_around(
     rng = random.Random(5)
     accounts = [n % ACCOUNTS for n in rng.sample(range(2 * ACCOUNTS), 2 * ACCOUNTS)]
     world.on_source(*(f"UPDATE bank SET balance = balance + {1 + n} WHERE id = {n}" for n in accounts))
-    begin, write_part = MySQLApplyConnection.begin, MappingWrites.write_part
+    begin, write_early = MySQLApplyConnection.begin, MappingWrites.write_early
     written_ahead = threading.Event()
 
     def waiting(self: MySQLApplyConnection, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **kwargs)
         assert written_ahead.wait(60), "one that comes later has written, and holds its lock"
 
-    def writing(self: MappingWrites, lane: ApplyConnection, part: RowsToWrite) -> None:
-        write_part(self, lane, part)
-        if part and part is self.early:
+    def writing(self: MappingWrites, connection: ApplyConnection) -> None:
+        write_early(self, connection)
+        if self.early:
             written_ahead.set()
 
     monkeypatch.setattr(MySQLApplyConnection, "begin", waiting)
-    monkeypatch.setattr(MappingWrites, "write_part", writing)
+    monkeypatch.setattr(MappingWrites, "write_early", writing)
     world.run("bank")
     assert 0 < done["rollback"] < 6, "it gives way, and is not tried again and again"
     world.assert_same("bank")
@@ -492,14 +492,14 @@ def test_what_cannot_go_as_events_is_written_beside_as_well(
     pipeline = world.pipeline({"a.large": mapping}, base_dir=tmp_path)
     world.run(pipeline)
     ahead: list[MappingWrites] = []
-    write_part = MappingWrites.write_part
+    write_early = MappingWrites.write_early
 
-    def writing(self: MappingWrites, lane: ApplyConnection, part: RowsToWrite) -> None:
-        if part is not None and part is self.early:
+    def writing(self: MappingWrites, connection: ApplyConnection) -> None:
+        if self.early is not None:
             ahead.append(self)
-        write_part(self, lane, part)
+        write_early(self, connection)
 
-    monkeypatch.setattr(MappingWrites, "write_part", writing)
+    monkeypatch.setattr(MappingWrites, "write_early", writing)
     for n in range(1, 6000, 10):
         world.on_source(
             f"UPDATE large SET a = a + 1 WHERE id BETWEEN {n} AND {n + 7}", f"DELETE FROM large WHERE id = {n + 8}"

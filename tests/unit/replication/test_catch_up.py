@@ -111,7 +111,7 @@ def inserted(offset: int, *keys: int, number: int | None = None) -> RowsRead:
 
 def catch_up(one: MappingState, events: Sequence[LogEvent], until: Position, rows_max: int = 100) -> None:
     limits = Limits(batch_rows_max=rows_max, batch_interval_s_max=1e9)
-    CatchUp(ScriptedSource(events), [MappingWork(one)], until, CLOCK, limits).apply(lambda _: None)
+    CatchUp(ScriptedSource(events), [MappingWork(one)], until, CLOCK, limits, lambda _: None).apply()
 
 
 TRUNCATED = TableChanged((TableChange(Action.TRUNCATE, TABLE),), at(20))
@@ -171,8 +171,8 @@ def test_nothing_is_committed_while_the_rest_of_a_transaction_is_to_come(
     events: list[LogEvent] = [*begin, *parts, *end]
     one = state(recorder, position(4))
     limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
-    CatchUp(ScriptedSource(events), [MappingWork(one)], position(4), CLOCK, limits).follow(
-        lambda _: None, lambda: False
+    CatchUp(ScriptedSource(events), [MappingWork(one)], position(4), CLOCK, limits, lambda _: None).follow(
+        lambda: False
     )
 
     assert all(keys in ([], ["1", "2", "3", "4"]) for _, keys in recorder.commits)
@@ -198,7 +198,7 @@ def test_a_checkpoint_of_another_server_is_the_error_of_its_mapping(recorder: Re
     """So that those whose place the source knows go on."""
     states = [state(recorder, position(4)), beside(recorder, position(4, server="another"))]
     with pytest.raises(PositionLost) as raised:
-        CatchUp(ScriptedSource([]), list(map(MappingWork, states)), position(40), CLOCK, Limits())
+        CatchUp(ScriptedSource([]), list(map(MappingWork, states)), position(40), CLOCK, Limits(), lambda _: None)
 
     assert raised.value.mapping == "n"
 
@@ -209,7 +209,7 @@ def test_a_checkpoint_that_is_ahead_of_all_there_is_is_the_error_of_its_mapping(
     events: list[LogEvent] = [inserted(20, 1, number=2), Committed(at(30, 2))]
     with pytest.raises(PositionLost) as raised:
         until = position(30, f"{UUID}:1-2")
-        CatchUp(ScriptedSource(events), list(map(MappingWork, states)), until, CLOCK, Limits()).apply(lambda _: None)
+        CatchUp(ScriptedSource(events), list(map(MappingWork, states)), until, CLOCK, Limits(), lambda _: None).apply()
 
     assert raised.value.mapping == "n"
 
@@ -228,9 +228,8 @@ def test_a_copy_settles_where_its_high_watermark_is_passed(recorder: Recorder) -
     phases = []
     limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
     events: list[LogEvent] = [inserted(15, 1), Committed(at(20)), inserted(25, 2), Committed(at(30))]
-    CatchUp(ScriptedSource(events), [MappingWork(one)], position(30), CLOCK, limits).apply(
-        lambda s: phases.append(s.checkpoint.phase)
-    )
+    until, report = position(30), lambda s: phases.append(s.checkpoint.phase)
+    CatchUp(ScriptedSource(events), [MappingWork(one)], until, CLOCK, limits, report).apply()
 
     assert phases[:2] == [Phase.SETTLING, Phase.REPLICATING]
 
@@ -248,8 +247,8 @@ def test_a_copy_settles_no_earlier_behind_a_failover(recorder: Recorder) -> None
         inserted(35, 3, number=3),
         Committed(at(40, 3)),
     ]
-    pass_ = CatchUp(ScriptedSource(events), [MappingWork(one)], position(40, f"{UUID}:1-3"), CLOCK, limits)
-    pass_.apply(lambda s: phases.append(s.checkpoint.phase))
+    until, report = position(40, f"{UUID}:1-3"), lambda s: phases.append(s.checkpoint.phase)
+    CatchUp(ScriptedSource(events), [MappingWork(one)], until, CLOCK, limits, report).apply()
 
     assert phases[:2] == [Phase.SETTLING, Phase.REPLICATING]
 
@@ -280,9 +279,9 @@ def test_parts_of_an_xa_transaction_outlive_another_tables_new_columns() -> None
         XaDecided("x", True, at(30)),
     ]
     limits = Limits(batch_rows_max=1, batch_interval_s_max=1e9)
-    CatchUp(ScriptedSource(events), [MappingWork(one), MappingWork(other)], position(30), CLOCK, limits).apply(
-        lambda _: None
-    )
+    CatchUp(
+        ScriptedSource(events), [MappingWork(one), MappingWork(other)], position(30), CLOCK, limits, lambda _: None
+    ).apply()
     assert sorted(database.tables["a"]) == [(str(key),) for key in range(1, 6)]
     assert len(database.tables["b"]) == 1
 
@@ -304,7 +303,7 @@ def test_what_came_before_the_source_broke_is_committed(recorder: Recorder, wait
     events: list[LogEvent] = [inserted(10, 1), Committed(at(20)), inserted(25, 2), Committed(at(30)), inserted(35, 3)]
     limits = Limits(batch_rows_max=2, batch_interval_s_max=1e9, joined_batches_max=30 if waits else 1)
     with pytest.raises(SourceLost):
-        CatchUp(BreakingSource(events), [MappingWork(one)], position(40), CLOCK, limits).apply(lambda _: None)
+        CatchUp(BreakingSource(events), [MappingWork(one)], position(40), CLOCK, limits, lambda _: None).apply()
     assert recorder.commits[-1] == (30, ["1", "2"])
 
 
@@ -314,5 +313,5 @@ def test_a_source_that_breaks_at_once_is_no_progress(recorder: Recorder) -> None
     for events in ([], [LogAdvanced(FILE, 20)], [inserted(10, 1)]):
         one = state(recorder, position(4))
         with pytest.raises(SourceLost):
-            CatchUp(BreakingSource(events), [MappingWork(one)], position(40), CLOCK, Limits()).apply(reports.append)
+            CatchUp(BreakingSource(events), [MappingWork(one)], position(40), CLOCK, Limits(), reports.append).apply()
     assert (recorder.commits, reports) == ([], [])

@@ -16,13 +16,15 @@ from myrepetl_dagster.core.binlog.row_images import ImageKey
 from myrepetl_dagster.core.model.checkpoint import Checkpoint, Phase
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.limits import Limits
-from myrepetl_dagster.core.model.position import Position
+from myrepetl_dagster.core.model.position import Position, Transaction
 from myrepetl_dagster.core.replication.catchup import batch_joining, commit_queue
 from myrepetl_dagster.core.replication.catchup.batch_joining import FIRST_JOINED_MAX, JOIN_WAIT_S, Batch, QueuedBatches
-from myrepetl_dagster.core.replication.catchup.commit_queue import ALONE_FIRST, CommitQueue, SerialBackoff
-from myrepetl_dagster.core.replication.catchup.commits import APPLY_CONNECTIONS, MappingWrites
+from myrepetl_dagster.core.replication.catchup.commit_queue import CommitQueue
+from myrepetl_dagster.core.replication.catchup.commits import APPLY_CONNECTIONS
 from myrepetl_dagster.core.replication.catchup.log_cursor import LogCursor
-from myrepetl_dagster.core.replication.catchup.work import MappingWork
+from myrepetl_dagster.core.replication.catchup.mapping_writes import MappingWrites
+from myrepetl_dagster.core.replication.catchup.serial_backoff import SERIAL_FIRST, SerialBackoff
+from myrepetl_dagster.core.replication.catchup.work import CurrentTransaction, MappingWork
 from myrepetl_dagster.core.replication.mapping_state import MappingState
 from myrepetl_dagster.core.rows.event_encoder import WRITE_ROWS_MAX, RowChanges
 from myrepetl_dagster.core.rows.pending_rows import LastImageByKey, PendingRows
@@ -60,8 +62,9 @@ class World:
         checkpoint = Checkpoint(name, Phase.REPLICATING, start)
         self.state = MappingState(plan_of(Spec(name, 0, "people")), target, checkpoint, start)
         self.work = MappingWork(self.state, at_stream=True)
-        self.queue = CommitQueue([self.work], LogCursor([self.work], start), limits)
+        self.queue = CommitQueue([self.work], LogCursor([self.work], start), limits, lambda _: None)
         self.rows = 0
+        self.offset_bytes = start.offset_bytes
 
     def note(self, database: Database, *_: object) -> None:
         self.commits.append(len(database.tables.get("people", {})) - sum(self.commits))
@@ -73,8 +76,14 @@ class World:
         ]
         self.rows += rows
         self.work.in_transaction = PendingRows(mutations, rows_read=rows, rows_upserted=rows)
-        self.queue.add(self.work)
-        self.queue.commit(lambda _: None, in_background=True)
+        self.end_transaction(1)
+        self.queue.commit(in_background=True)
+
+    def end_transaction(self, size_bytes: int, *, touched: bool = True) -> bool:
+        """The log's next transaction ends; returns whether its rows should be committed."""
+        self.offset_bytes += size_bytes
+        current = CurrentTransaction({self.state.name: self.work} if touched else {})
+        return self.queue.end_transaction(current, Transaction("binlog.000001", self.offset_bytes))
 
 
 def test_an_idle_target_is_given_work_soon(clock: Clock) -> None:
@@ -87,7 +96,7 @@ def test_an_idle_target_is_given_work_soon(clock: Clock) -> None:
     clock.now_s += JOIN_WAIT_S * 0.2
     world.read()
     assert len(world.queue.under_way) == 3
-    world.queue.land(lambda _: None)
+    world.queue.land()
     assert world.commits == [10, 10, 10]
 
 
@@ -101,7 +110,7 @@ def test_a_table_larger_than_the_buffer_pool_is_gone_through_seldom(clock: Clock
     for _ in range(3):
         world.read()
     clock.now_s += 2 * JOIN_WAIT_S
-    world.queue._wait(lambda _: None)
+    world.queue._wait()
     world.read()
     clock.now_s += JOIN_WAIT_S * 0.9
     world.read()
@@ -110,7 +119,7 @@ def test_a_table_larger_than_the_buffer_pool_is_gone_through_seldom(clock: Clock
     world.read()
     assert world.queue.under_way
     world.read()
-    world.queue.land(lambda _: None)
+    world.queue.land()
     assert sum(world.commits) == 10 * (FIRST_JOINED_MAX + 7)
 
 
@@ -124,51 +133,50 @@ def test_nothing_waits_where_joining_brings_nothing(clock: Clock, joined_batches
     for number in range(APPLY_CONNECTIONS):
         world.read()
         assert len(world.queue.under_way) == number + 1
-    world.queue.land(lambda _: None)
+    world.queue.land()
     assert world.commits == [10] * APPLY_CONNECTIONS
 
 
 def test_after_giving_way_commits_are_alone_for_a_while(clock: Clock) -> None:
-    """One that gave way costs `ALONE_FIRST` commits their company, the next one twice as many; then all is as before."""
+    """One that gave way costs `SERIAL_FIRST` commits their company, the next one twice as many; then all is as before."""
     world = World(replace(LIMITS, joined_batches_max=1))
-    alone, report = ALONE_FIRST, lambda _: None
+    alone = SERIAL_FIRST
     for _ in range(3):
         world.read()
         world.read()
-        cast(FakeConnection, world.queue.under_way[-1][1].lane).give_way()
-        world.queue.land(report)
+        cast(FakeConnection, world.queue.under_way[-1][1].connection).give_way()
+        world.queue.land()
         for _ in range(alone):
             world.read()
             assert len(world.queue.under_way) == 1
-        world.queue.land(report)
+        world.queue.land()
         alone *= 2
     for number in range(APPLY_CONNECTIONS):
         world.read()
         assert len(world.queue.under_way) == number + 1
-    world.queue.land(report)
+    world.queue.land()
     assert sum(world.commits) == world.rows
 
 
 def test_those_that_give_way_at_once_count_as_one(clock: Clock) -> None:
-    """Of a joined group two give way to the first: the next groups are one commit each, `ALONE_FIRST` less that second."""
+    """Of a joined group two give way to the first: the next groups are one commit each, `SERIAL_FIRST` less that second."""
     world = World()
-    report = lambda _: None  # noqa: E731
 
     def group() -> int:
         for _ in range(FIRST_JOINED_MAX):
             world.read()
-        world.queue._start_all_joined(report)
+        world.queue._start_all_joined()
         return len(world.queue.under_way)
 
     assert group() == APPLY_CONNECTIONS
     for _, commit in world.queue.under_way[1:]:
-        cast(FakeConnection, commit.lane).give_way()
-    world.queue.land(report)
-    for _ in range(ALONE_FIRST - 1):
+        cast(FakeConnection, commit.connection).give_way()
+    world.queue.land()
+    for _ in range(SERIAL_FIRST - 1):
         assert group() == 1
-        world.queue.land(report)
+        world.queue.land()
     assert group() == APPLY_CONNECTIONS
-    world.queue.land(report)
+    world.queue.land()
     assert sum(world.commits) == world.rows
 
 
@@ -177,35 +185,35 @@ def test_giving_way_is_a_matter_of_one_target(clock: Clock) -> None:
     limits = replace(LIMITS, joined_batches_max=1)
     sick, well = World(limits, "sick"), World(limits, "well")
     cursor = LogCursor([sick.work, well.work], sick.state.position)
-    sick.queue = well.queue = queue = CommitQueue([sick.work, well.work], cursor, limits)
+    sick.queue = well.queue = queue = CommitQueue([sick.work, well.work], cursor, limits, lambda _: None)
     sick.read()
     sick.read()
-    cast(FakeConnection, queue.under_way[-1][1].lane).give_way()
-    queue.land(lambda _: None)
-    for _ in range(2 * ALONE_FIRST):
+    cast(FakeConnection, queue.under_way[-1][1].connection).give_way()
+    queue.land()
+    for _ in range(2 * SERIAL_FIRST):
         well.read()
         well.read()
         assert len(queue.under_way) == 2
-        queue.land(lambda _: None)
-    for _ in range(ALONE_FIRST // 2):
+        queue.land()
+    for _ in range(SERIAL_FIRST // 2):
         sick.read()
         sick.read()
         assert len(queue.under_way) == 1
-    queue.land(lambda _: None)
+    queue.land()
     assert (sum(sick.commits), sum(well.commits)) == (sick.rows, well.rows)
 
 
 def test_what_went_well_long_enough_is_as_new() -> None:
     """After as many commits side by side as the next time would cost, the next time costs as little as the first."""
     alone = SerialBackoff()
-    alone.landed(gave_way=True)
-    alone.landed(gave_way=True)  # begun before that one had landed
-    assert (alone.left, alone.next) == (ALONE_FIRST - 1, 2 * ALONE_FIRST)
-    for _ in range(alone.left + 2 * ALONE_FIRST - 1):
-        alone.landed(gave_way=False)
-    assert (alone.left, alone.next) == (0, 2 * ALONE_FIRST)
-    alone.landed(gave_way=False)
-    assert alone.next == ALONE_FIRST
+    alone.ended(gave_way=True)
+    alone.ended(gave_way=True)  # begun before that one had landed
+    assert (alone.left, alone.next) == (SERIAL_FIRST - 1, 2 * SERIAL_FIRST)
+    for _ in range(alone.left + 2 * SERIAL_FIRST - 1):
+        alone.ended(gave_way=False)
+    assert (alone.left, alone.next) == (0, 2 * SERIAL_FIRST)
+    alone.ended(gave_way=False)
+    assert alone.next == SERIAL_FIRST
 
 
 def test_what_waits_may_be_more_than_is_joined(clock: Clock) -> None:
@@ -216,11 +224,11 @@ def test_what_waits_may_be_more_than_is_joined(clock: Clock) -> None:
     assert world.queue.joining.begun_rows == 120
     assert world.queue.joining.rows == 100
     clock.now_s += 2 * LIMITS.batch_interval_s_max
-    world.queue._wait(lambda _: None)
+    world.queue._wait()
     world.read()
     assert world.queue.joining.begun_rows == 60
     assert world.queue.joining.rows == 50
-    world.queue.land(lambda _: None)
+    world.queue.land()
     assert not world.queue.joining.queued
     assert sum(world.commits) == 230
 
@@ -232,7 +240,7 @@ def test_as_many_as_may_be_joined_are_parted_evenly(clock: Clock) -> None:
     for _ in range(20):
         world.read()
     assert len(world.queue.under_way) == APPLY_CONNECTIONS
-    world.queue.land(lambda _: None)
+    world.queue.land()
     assert sum(world.commits) == 200
     assert max(world.commits) - min(world.commits) <= 10
 
@@ -244,7 +252,7 @@ def test_no_connection_has_much_more_than_the_others(clock: Clock, sizes: list[i
     world.queue.joining.rows_max = 1000
     for rows in sizes:
         world.read(rows)
-    world.queue.land(lambda _: None)
+    world.queue.land()
     number = min(APPLY_CONNECTIONS, 1 + sum(sizes) // LIMITS.batch_rows_max)
     assert max(world.commits) <= sum(sizes) / number + max(sizes)
     assert len(world.commits) <= number
@@ -258,7 +266,7 @@ def test_few_rows_are_one_commit(clock: Clock) -> None:
     world = World()
     for _ in range(3):
         world.read(rows=3)
-    world.queue.land(lambda _: None)
+    world.queue.land()
     assert world.commits == [9]
 
 
@@ -294,10 +302,10 @@ def test_a_slow_target_is_given_less_at_once(clock: Clock, took_s: float, rows_m
     for _ in range(20):
         world.read()
     clock.now_s += took_s
-    world.queue.land(lambda _: None)
+    world.queue.land()
     clock.now_s += 1000
     world.work.pending.truncate()
-    world.queue.commit(lambda _: None)
+    world.queue.commit()
     world.read()
     assert world.queue.joining.rows_max == rows_max
 
@@ -305,14 +313,14 @@ def test_a_slow_target_is_given_less_at_once(clock: Clock, took_s: float, rows_m
 def test_each_commit_has_the_checkpoint_of_its_own_end() -> None:
     """Of batches that were joined and parted, a part ends where its last batch ended."""
     world = World()
-    groups = []
+    queued = []
     for number in range(9):
         rows = PendingRows([((str(number),), None)] * 10, rows_read=10, rows_deleted=10)
         checkpoint = world.state.checkpoint
         batch = Batch(world.work, rows, checkpoint.position, replace(checkpoint, sequence=number))
-        groups.append(QueuedBatches([batch], 10, 0))
-    parts = world.queue.joining.parted(groups, world.state.target, APPLY_CONNECTIONS)
-    assert [(len(one.rows.mutations), one.checkpoint.sequence) for (one,) in parts] == [
+        queued.append(QueuedBatches([batch], 10, 0))
+    shares = world.queue.joining.shared_out(queued, world.state.target, APPLY_CONNECTIONS)
+    assert [(len(one.rows.mutations), one.checkpoint.sequence) for (one,) in shares] == [
         (30, 2),
         (30, 5),
         (30, 8),
@@ -345,11 +353,10 @@ def test_what_cannot_be_read_is_told_with_the_place_before_it(clock: Clock) -> N
         if batch == 2 * APPLY_CONNECTIONS - 1:
             last[59] = b"bad"
         world.work.in_transaction = PendingRows(last_images=last, image_writer=images, rows_read=10, rows_upserted=10)
-        world.queue.add(world.work)
-        world.queue.cursor.moved("binlog.000001", 1000 * (batch + 1), 0)
-        world.queue.commit(lambda _: None, in_background=True)
+        world.end_transaction(1000 if batch else 996)
+        world.queue.commit(in_background=True)
     with pytest.raises(UnsupportedEvent, match=r"^after binlog\.000001:4000: a month that is none"):
-        world.queue.land(lambda _: None)
+        world.queue.land()
     assert world.commits == [20, 20]
     assert world.state.checkpoint.position.offset_bytes == 4000
     assert world.queue.broken
@@ -367,8 +374,8 @@ def test_a_batch_that_is_all_filtered_waits_with_the_others(clock: Clock) -> Non
             shaped.begin_images(images)
             shaped.last_images = {n * 100 + m: b"x" for m in range(10 - filtered)}
         world.work.in_transaction = shaped
-        world.queue.add(world.work)
-        world.queue.commit(lambda _: None, in_background=True)
+        world.end_transaction(1)
+        world.queue.commit(in_background=True)
 
     for n, filtered in enumerate([0, 10, 10, 5, 10]):
         read(n, filtered)
@@ -380,9 +387,9 @@ def test_what_waits_for_an_idle_target_needs_no_further_batch(clock: Clock) -> N
     """Where the log has little more, it is committed at its next transaction, not when that makes another batch."""
     world = World()
     world.read()
-    assert not world.queue.due()
+    assert not world.end_transaction(1, touched=False)
     clock.now_s += JOIN_WAIT_S
-    assert world.queue.due()
+    assert world.end_transaction(1, touched=False)
 
 
 def test_rows_that_may_collide_are_written_a_stretch_at_a_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,6 +399,6 @@ def test_rows_that_may_collide_are_written_a_stretch_at_a_time(clock: Clock, mon
     monkeypatch.setattr(FakeConnection, "write", lambda self, plan, rows: written.append(list(rows.rows)))
     rows: list[Mutation] = [((str(n % 700),), None if n % 3 else (str(n),)) for n in range(2 * WRITE_ROWS_MAX + 1)]
     connection = world.state.target.apply
-    MappingWrites(world.work, world.state.plan, clear=False, whole=rows).write(connection)
+    MappingWrites(world.work, world.state.position, world.state.plan, rows=rows).write(connection)
     assert [one for stretch in written for one in stretch] == rows
     assert [len(stretch) for stretch in written] == [WRITE_ROWS_MAX, WRITE_ROWS_MAX, 1]

@@ -105,16 +105,15 @@ class CatchesUp:
 
     def _made(self, steps: Sequence[Step]) -> CatchUp:
         limits = Limits(batch_rows_max=1, batch_interval_s_max=self.interval_s)
-        return CatchUp(
-            Source(self.clock, steps), [MappingWork(state) for state in self.states], self.until, self.asked, limits
-        )
+        works = [MappingWork(state) for state in self.states]
+        return CatchUp(Source(self.clock, steps), works, self.until, self.asked, limits, self.report)
 
     def apply(self, *steps: Step) -> list[Told]:
-        self._made(steps).apply(self.report)
+        self._made(steps).apply()
         return self.told
 
     def follow(self, *steps: Step) -> list[Told]:
-        self._made(steps).follow(self.report, lambda: False)
+        self._made(steps).follow(lambda: False)
         return self.told
 
 

@@ -36,7 +36,7 @@ class Two:
     def __init__(self) -> None:
         self.held, self.ahead = Lane(), Lane()
         self.earlier, self.later = Commit(self.held, [], []), Commit(self.ahead, [], [])
-        self._waiting = self.later._beside([self.earlier])
+        self._waiting = self.later._overlap([self.earlier])
         assert next(self._waiting) is self.earlier.ended
 
     def patience_is_over(self) -> None:
@@ -77,7 +77,7 @@ def test_one_that_asks_nothing_waits_for_no_lock(two: Two) -> None:
 def test_one_that_is_committing_waits_for_no_lock_of_a_later_one(two: Two) -> None:
     """All its rows are written: the disk may take its time."""
     with two.held.doing("committing"):
-        two.earlier.ending = True
+        two.earlier.rows_written = True
         for _ in range(5):
             two.patience_is_over()
     assert not two.later.gave_way

@@ -1,9 +1,9 @@
-"""Applying the log: one pass over a source's log for all of its mappings, up to a given head.
+"""Applying a source's log to all of its mappings, up to a given head or as the source writes.
 
-Many small source transactions become one target commit; one too big to hold is written piece by piece into a
-target transaction that stays open until the source transaction's own end, so that a reader of the
-target never sees half of it. Every mapping has its own checkpoint: one that is ahead of the stream skips
-what it already holds.
+Many small source transactions become one commit of a target. A transaction too large to hold is written bit by bit into
+a target transaction that stays open until the source transaction's own end, so that a reader of the target never sees
+half of it. Every mapping has its own checkpoint. A mapping whose position is further on in the log than the stream
+skips what it already holds.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
-from ...binlog.ddl.statement import Action, TableChange
 from ...binlog.events import (
     Committed,
     Idle,
-    KnownTable,
     LogAdvanced,
     LogEvent,
     RolledBack,
@@ -28,12 +26,10 @@ from ...binlog.events import (
     XaDecided,
     XaPrepared,
 )
-from ...model.checkpoint_codec import columns_from_json
-from ...model.errors import PositionLost, ReplicationError, SchemaDrift, UnsupportedEvent
+from ...model.errors import PositionLost, ReplicationError, UnsupportedEvent
 from ...model.limits import Limits
 from ...model.position import Position, Transaction
 from ...model.tables import TableName
-from ...plan.schema_change import Answer, Decision, concerned, decide
 from ...rows.pending_rows import PendingRows
 from ...rows.shapers import shaper_for
 from ..lag import SourceClock
@@ -41,21 +37,24 @@ from ..mapping_state import Report, named_mapping
 from ..ports import Source
 from .commit_queue import CommitQueue
 from .log_cursor import LogCursor
-from .outcomes import Place, SchemaChanged
+from .outcomes import Place
+from .table_changes import TableChanges
 from .work import CurrentTransaction, MappingWork
 from .xa_transactions import XaTransactions
 
 FOLLOW_INTERVAL_S = 0.2  # between commits while the source never pauses
 IDLE_CHECKPOINT_S = 10.0
+_ENDS = (Committed, RolledBack, XaPrepared, XaDecided)
 
 
 class CatchUp:
-    """One pass. `apply` reads and applies until the log has reached `until`.
+    """Reads and applies the log once: `apply` up to `until`, `follow` beyond it.
 
     Args:
-        works: the mappings of one source, any of them ahead of others.
-        until: the source's head; the pass ends with the first transaction that ends there or later.
+        works: the mappings of one source; their positions may differ.
+        until: the source's head. `apply` ends with the first transaction that ends there or later.
         clock: the source's, as it was before the head was asked for.
+        report: called after each commit with each mapping that has a new checkpoint.
         followed_changes: changes of tables that the targets have followed already.
     """
 
@@ -66,9 +65,9 @@ class CatchUp:
         until: Position,
         clock: SourceClock,
         limits: Limits,
+        report: Report,
         followed_changes: frozenset[Place] = frozenset(),
     ) -> None:
-        self.followed_changes = followed_changes
         self.source = source
         self.works = works
         self.clock = clock
@@ -77,138 +76,126 @@ class CatchUp:
         for work in works:
             self.by_table.setdefault(work.state.plan.source.name, []).append(work)
         self.cursor = LogCursor(works, until)
-        self.queue = CommitQueue(works, self.cursor, limits)
+        self.queue = CommitQueue(works, self.cursor, limits, report)
+        self.xa = XaTransactions(works, self.queue)
+        self.table_changes = TableChanges(source, self.by_table, self.queue, followed_changes)
         self.current = CurrentTransaction()
-        self.xa = XaTransactions(works, self.queue, self.current)
-        self.taking = False  # an event is being looked at
+        self._in_event = False  # an event is being applied
 
-    def apply(self, report: Report) -> None:
-        """Read the log and apply it.
+    def apply(self) -> None:
+        """Read the log and apply it up to `until`.
 
         Raises:
             PositionLost: the log ended before it reached `until`.
             CommittedUnseen: a mapping has to be copied again.
             SchemaChanged: the target has to follow a change first.
         """
-        with self._orderly(report):
-            self._apply(report)
+        with self._committing_before_errors():
+            if not self.cursor.at_head:
+                known = self.table_changes.known_tables()
+                with closing(self.source.read_log(self.cursor.position, known)) as events:
+                    for event in events:
+                        self._take(event)
+                        if self.cursor.reached and isinstance(event, _ENDS):
+                            break
+                    else:
+                        self.cursor.log_ended()
+            self.cursor.read_all(self.clock.asked_unix_s)
+            self._finish()
 
-    def _apply(self, report: Report) -> None:
-        if not self.cursor.at_head:
-            with closing(self.source.read_log(self.cursor.position, self._known())) as events:
-                for event in events:
-                    self._take(event, report)
-                    ended = isinstance(event, (Committed, RolledBack, XaPrepared, XaDecided))
-                    if ended and self.cursor.reached:
-                        break
-                else:
-                    self.cursor.log_ended()
-        self.cursor.read_all(self.clock.asked_unix_s)
-        self._finish(report)
-
-    def follow(self, report: Report, ended: Callable[[], bool]) -> None:
-        """Go on reading and applying as the source writes, until `ended` says so.
+    def follow(self, ended: Callable[[], bool]) -> None:
+        """Read and apply the log as the source writes, until `ended` says so.
 
         Each time that nothing more has come, what has come is committed.
         """
-        self.limits = replace(
-            self.limits, batch_interval_s_max=min(FOLLOW_INTERVAL_S, self.limits.batch_interval_s_max)
-        )
+        interval_s = min(FOLLOW_INTERVAL_S, self.limits.batch_interval_s_max)
+        self.limits = replace(self.limits, batch_interval_s_max=interval_s)
         self.queue.follow(self.limits)
-        with self._orderly(report):
-            self._follow(report, ended)
+        with self._committing_before_errors():
+            everyone_at_s = time.monotonic()
+            at_end_unix_s = 0.0  # when the source gave a sign of life, if that was the last event
+            known = self.table_changes.known_tables()
+            with closing(self.source.read_log(self.cursor.position, known, follow=True)) as events:
+                for event in events:
+                    self._take(event)
+                    now_s = time.monotonic()
+                    begun = self.queue.begun_targets  # the rest of their transaction is to come
+                    if isinstance(event, Idle) and not begun:
+                        if at_end_unix_s:
+                            self.cursor.sign_of_life(at_end_unix_s)
+                        self.queue.land()
+                        # A quiet table's position moves on, too: best when the source has just said that it has no
+                        # more.
+                        idle_s = IDLE_CHECKPOINT_S if at_end_unix_s else 2 * IDLE_CHECKPOINT_S
+                        if self.queue.holds_work:
+                            self.queue.commit()
+                        elif now_s - everyone_at_s >= idle_s:
+                            everyone_at_s = now_s
+                            self.queue.commit(everyone=True)
+                    at_end = isinstance(event, LogAdvanced) and event.at_end
+                    at_end_unix_s = self.clock.now_unix_s() if at_end else 0.0
+                    if not begun and ended():
+                        break
+            self._finish()
 
-    def _follow(self, report: Report, ended: Callable[[], bool]) -> None:
-        everyone_at_s = time.monotonic()
-        at_end_unix_s = 0.0  # when the source gave a sign of life, if that was the last event
-        with closing(self.source.read_log(self.cursor.position, self._known(), follow=True)) as events:
-            for event in events:
-                self._take(event, report)
-                now_s = time.monotonic()
-                if isinstance(event, Idle) and not self.queue.open:  # of an open transaction the rest is to come
-                    if at_end_unix_s:
-                        self.cursor.sign_of_life(at_end_unix_s)
-                    self.queue.land(report)
-                    # A quiet table's position moves on, too: best when the source has just said that it has no more.
-                    idle_s = IDLE_CHECKPOINT_S if at_end_unix_s else 2 * IDLE_CHECKPOINT_S
-                    if self.queue.holds_work:
-                        self.queue.commit(report)
-                    elif now_s - everyone_at_s >= idle_s:
-                        everyone_at_s = now_s
-                        self.queue.commit(report, everyone=True)
-                at_end_unix_s = self.clock.now_unix_s() if isinstance(event, LogAdvanced) and event.at_end else 0.0
-                if not self.queue.open and ended():
-                    break
-        self._finish(report)
-
-    def _finish(self, report: Report) -> None:
+    def _finish(self) -> None:
         self.cursor.check_at_stream()
-        self.queue.commit(report, everyone=True)
+        self.queue.commit(everyone=True)
 
     @contextmanager
-    def _orderly(self, report: Report) -> Iterator[None]:
-        """Commits what came before an error of the source's, unless the log is not the one that it was taken for, and
-        leaves no commit under way behind it. (After a signal, closing the target ends it.)
+    def _committing_before_errors(self) -> Iterator[None]:
+        """Commits what came before an error of the source's, unless the log is not the one that it was taken for.
+
+        No commit is left under way. (After a signal, closing the target ends it.)
         """
         try:
             yield
         except Exception as error:
             # In the middle of an event, what is known of it may be half of it. And nothing read is no progress: a
             # source that always breaks is not to be tried for ever.
-            theirs = isinstance(error, ReplicationError) and not self.taking and not isinstance(error, PositionLost)
-            last = isinstance(error, UnsupportedEvent)
+            of_source = (
+                isinstance(error, ReplicationError) and not self._in_event and not isinstance(error, PositionLost)
+            )
+            everyone = isinstance(error, UnsupportedEvent)
             try:
-                if (last or (theirs and self.queue.holds_work)) and not (self.queue.open or self.queue.broken):
-                    self.queue.commit(report, everyone=last)
+                may_commit = not (self.queue.begun_targets or self.queue.broken)
+                if may_commit and (everyone or (of_source and self.queue.holds_work)):
+                    self.queue.commit(everyone=everyone)
             finally:
                 self.queue.abandon()
             raise
 
-    def _known(self) -> dict[TableName, KnownTable]:
-        """Each table's columns as its earliest mapping's checkpoint has them."""
-        known = {}
-        for name, works in self.by_table.items():
-            states = [work.state for work in works]
-            first = min(states, key=lambda s: s.position.order).checkpoint
-            altered = any(s.checkpoint.altered for s in states)
-            now = states[0].plan.source.columns
-            known[name] = KnownTable(now if altered else columns_from_json(first.source_columns_json), altered)
-        return known
-
     # ---- events ----
-    def _take(self, event: LogEvent, report: Report) -> None:
-        self.taking = True
-        self._take_event(event, report)
-        self.taking = False
-
-    def _take_event(self, event: LogEvent, report: Report) -> None:
+    def _take(self, event: LogEvent) -> None:
+        self._in_event = True
         match event:
             case RowsRead():
-                self._rows(event, report)
+                self._rows(event)
             case Committed(transaction):
-                self._committed(transaction, report)
+                self._committed(transaction)
             case RolledBack(transaction):
                 self._rolled_back(transaction)
             case TableChanged():
-                self._table_changed(event, report)
+                self.table_changes.apply(event, self.current)
             case XaBegun():
-                self.xa.begun()
+                self.xa.begun(self.current)
             case XaPrepared(xid, transaction):
-                self.xa.prepared(xid, transaction, report)
-                self._committed(transaction, report)
+                self.xa.prepared(xid, transaction, self.current)
+                self._committed(transaction)
             case XaDecided():
-                self.xa.decided(event, report)
-                self._committed(event.transaction, report)
+                self.xa.decided(event, self.current)
+                self._committed(event.transaction)
             case LogAdvanced(file, offset_bytes, birth_unix_s, _):
-                self.cursor.moved(file, offset_bytes, birth_unix_s)
+                self.cursor.advance_to(file, offset_bytes, birth_unix_s)
+        self._in_event = False
 
-    def _wanted_by(self, table: TableName, transaction: Transaction) -> list[MappingWork]:
-        return [w for w in self.by_table.get(table, ()) if w.at_stream or not w.state.position.includes(transaction)]
-
-    def _rows(self, event: RowsRead, report: Report) -> None:
-        for work in self._wanted_by(event.table, event.transaction):
+    def _rows(self, event: RowsRead) -> None:
+        current = self.current
+        for work in self.by_table.get(event.table, ()):
+            if not (work.at_stream or work.wants(event.transaction)):
+                continue
             if isinstance(event.table_map, Undescribed):
-                self._unreadable(work, event.table_map, event.transaction, report)
+                self.table_changes.refuse_undescribed(work, event.table_map, event.transaction)
                 continue
             shaper = work.shapers.get(event.table_map.raw)
             if shaper is None:
@@ -216,101 +203,56 @@ class CatchUp:
                     shaper = shaper_for(work.state.plan, event, bulk=work.state.target.takes_bulk)
                 work.shapers[event.table_map.raw] = shaper
             if shaper.plan.columns != work.plan_of_rows.columns:
-                # Rows of other columns are other statements; a definition lies between them, so that the
-                # rows so far are of whole transactions.
+                # Rows of other columns take other statements. A definition lies between them, so that the rows so far
+                # are those of whole transactions.
                 if not work.pending.is_empty or self.queue.joining.queued:
-                    self.queue.commit(report)
+                    self.queue.commit()
                 work.plan_of_rows = shaper.plan
-            rows = self.current.rows_of(work)
-            before = rows.rows_read
+            current.touched[work.state.name] = work
+            rows = work.in_transaction
+            rows_before = rows.rows_read
             shaper.shape(event, rows)
-            self.current.rows += rows.rows_read - before
-            self.current.bytes += event.size_bytes
+            current.rows += rows.rows_read - rows_before
+            current.bytes += event.size_bytes
         event.images, event.decoded = [], None  # they may have 32 MiB, and are written next
-        if self.current.rows > self.limits.batch_rows_max or self.current.bytes > self.limits.batch_bytes_max:
-            self._write_part(report)
+        if current.rows > self.limits.batch_rows_max or current.bytes > self.limits.batch_bytes_max:
+            self._spill()
 
-    def _unreadable(self, work: MappingWork, table: Undescribed, transaction: Transaction, report: Report) -> None:
-        """The log does not tell what these rows are: a new copy has them, where there may be one."""
-        if not self.queue.open:
-            self.queue.commit(report, everyone=True)
-        with named_mapping(work.state):
-            if work.state.plan.mapping.schema_policy != "evolve":
-                raise table.error
-        place = (work.state.name, transaction.file, transaction.end_offset_bytes)
-        raise SchemaChanged(place, Decision(Answer.COPY_AGAIN))
-
-    def _committed(self, transaction: Transaction, report: Report) -> None:
-        for work in self.current.touched.values():
-            if work.in_doubt.in_parts:
-                self.xa.apply_parts(work)
-            if not work.in_transaction.is_empty:
-                self.queue.add(work)
-        self.queue.bytes_pending += self.current.bytes
-        self.current.end()
-        self.cursor.committed(transaction)
-        if self.queue.open:
-            self.queue.commit(report)
-        elif self.queue.due():
-            self.queue.commit(report, in_background=True)
+    def _committed(self, transaction: Transaction) -> None:
+        current = self.current
+        for work in current.touched.values():
+            if work.in_doubt.partly_stored:
+                self.xa.apply_stored(work, current)
+        self.current = CurrentTransaction()
+        due = self.queue.end_transaction(current, transaction)
+        if self.queue.begun_targets:
+            self.queue.commit()
+        elif due:
+            self.queue.commit(in_background=True)
 
     def _rolled_back(self, transaction: Transaction) -> None:
         self.queue.roll_back()
         for work in self.works:
             work.in_transaction = PendingRows()
-            work.in_doubt.in_parts = False
-        self.current.end()
+            work.in_doubt.partly_stored = False
+        self.current = CurrentTransaction()
         self.cursor.advance(transaction)
 
-    def _write_part(self, report: Report) -> None:
-        """Write what has been read of a transaction that is too big to hold, without committing."""
-        if not self.queue.open:
+    def _spill(self) -> None:
+        """Write what has been read of a transaction too large to hold, without committing."""
+        current = self.current
+        if not self.queue.begun_targets:
             if self.queue.holds_work:
-                self.queue.commit(report)
-            self.queue.land(report)
-        for work in self.current.touched.values():
+                self.queue.commit()
+            self.queue.land()
+        for work in current.touched.values():
             rows = work.in_transaction
             if not rows.rows_pending and not rows.clear_first:
                 continue
-            if self.current.xa_token:
-                self.xa.keep_part(work)
+            if current.xa_token:
+                self.xa.store(work, current)
                 continue
-            piece = self.queue.piece(work, rows)
-            piece.write(self.queue.opened(work))
+            writes = self.queue.writes_of(work, rows)
+            writes.write(self.queue.begun(work))
             rows.drop()
-        self.current.rows = self.current.bytes = 0
-
-    # ---- changes of tables ----
-    def _table_changed(self, event: TableChanged, report: Report) -> None:
-        self.queue.land(report)
-        for table in self.by_table:
-            changes = concerned(event.changes, table)
-            for work in self._wanted_by(table, event.transaction) if changes else ():
-                with named_mapping(work.state):
-                    self._change_table(work, changes, event.transaction, report)
-
-    def _change_table(
-        self, work: MappingWork, changes: list[TableChange], transaction: Transaction, report: Report
-    ) -> None:
-        state = work.state
-        if all(change.action is Action.TRUNCATE for change in changes):
-            self.current.rows_of(work).truncate()
-            return
-        if not any(change.structural for change in changes):
-            return
-        place = (state.name, transaction.file, transaction.end_offset_bytes)
-        work.altered = True  # from here on only a full table map tells the columns
-        if place in self.followed_changes:
-            return
-        known = columns_from_json(state.checkpoint.source_columns_json)
-        columns = self.source.columns(state.plan.source.name)
-        now = replace(state.plan.source, columns=columns) if columns else None
-        where = f"{transaction.file}:{transaction.end_offset_bytes}"
-        try:
-            decision = decide(state.plan, changes, known, now, where, altered=state.checkpoint.altered)
-        except SchemaDrift:
-            self.queue.commit(report, everyone=True)  # all that came before is applied, whatever comes of this
-            raise
-        if decision.answer is not Answer.GO_ON:
-            self.queue.commit(report, everyone=True)
-            raise SchemaChanged(place, decision)
+        current.rows = current.bytes = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...model.position import Transaction
 from ...plan.table_plan import TablePlan
 from ...rows.pending_rows import PendingRows
 from ...rows.shapers import RowsShaper
@@ -38,12 +39,21 @@ class MappingWork:
         self.plan_of_rows = self.state.plan
         self.in_doubt = InDoubt(dict(self.state.checkpoint.in_doubt))
 
+    def wants(self, transaction: Transaction) -> bool:
+        """Whether a transaction is new to the mapping."""
+        return self.at_stream or not self.state.position.includes(transaction)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether the next commit has something to store for the mapping beside its position."""
+        return self.in_doubt.is_unsaved or not self.pending.is_empty
+
 
 @dataclass(slots=True)
 class CurrentTransaction:
     """The transaction that is being read: the mappings that it has rows for, and how much of it is in memory.
 
-    `xa_token`: the name under which its rows are kept, if it is an XA transaction.
+    `xa_token`: the name under which its rows are stored, if it is an XA transaction.
     """
 
     touched: dict[str, MappingWork] = field(default_factory=dict)  # by mapping
@@ -55,8 +65,3 @@ class CurrentTransaction:
         """The transaction's rows for the mapping, to add to."""
         self.touched[work.state.name] = work
         return work.in_transaction
-
-    def end(self) -> None:
-        self.touched.clear()
-        self.rows = self.bytes = 0
-        self.xa_token = ""
