@@ -98,8 +98,9 @@ class Position:
         gtid_set, mariadb_gtid = self.gtid_set, self.mariadb_gtid
         if gtid_set is not None and transaction.gtid is not None:
             gtid_set = gtid_set.with_gtid(*transaction.gtid)
-        if transaction.mariadb_gtid:
-            mariadb_gtid = with_mariadb_gtid(mariadb_gtid, transaction.mariadb_gtid)
+        if own := transaction.mariadb_gtid:
+            one_domain = "," not in mariadb_gtid and mariadb_gtid.partition("-")[0] == own.partition("-")[0]
+            mariadb_gtid = own if one_domain else with_mariadb_gtid(mariadb_gtid, own)
         mark = transaction.mark or self.mark
         return Position(file, offset_bytes, gtid_set, mariadb_gtid, self.server, self.birth_unix_s, mark)
 

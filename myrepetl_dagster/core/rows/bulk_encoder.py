@@ -1,8 +1,8 @@
 """Rows as the parameters of MariaDB's bulk execution: the log's bytes, most of them as they are. Pure.
 
-A statement is prepared once and executed with many rows of binary values: nothing is written out as text, and nothing
-is parsed. To a MariaDB target a row costs less than half of what it costs as text. A value means what its literal
-means (`values.literal_of`), column type by column type; where that is not plain, the plan's rows go as text.
+A statement is prepared once and executed with many rows of binary values. Nothing is written out as text, and nothing
+is parsed: to MariaDB a row costs less than half of what it costs as text. A parameter means what the value's literal
+means (`values.literal_of`), column type by column type. Where that is not plain, the plan's rows go as text.
 
 The format: https://mariadb.com/kb/en/com_stmt_bulk_execute/
 """
@@ -22,28 +22,35 @@ from ..values.bulk_parameters import _SHORT, _VALUE, BLOB, DECIMAL, NULL_PARAMET
 from ..values.cells import decode_text
 from ..values.column_types import TEMPORAL_TYPES
 from ..values.length_encoding import NULL
-from .literal_codegen import Form, Made
+from .literal_codegen import LiteralSource, Transformed
 
 _UNSIGNED = 0x80
-# Integers whose bytes in the log are those of the parameter: (parameter type, bytes).
+# Integers whose parameters have the same bytes as the log: (parameter type, bytes).
 _AS_THEY_ARE = {"tinyint": (1, 1), "smallint": (2, 2), "int": (3, 4), "bigint": (8, 8)}
-# Other numbers: (parameter type, whether it is signed by nature, how it is packed).
+# Other numbers: (parameter type, how it is packed).
 _PACKED = {
     "mediumint": (3, struct.Struct("<i").pack),
     "year": (2, struct.Struct("<h").pack),
     "bit": (8, struct.Struct("<Q").pack),
-    # As a double, which is what the literal is: a FLOAT would be another number as text or as DECIMAL.
+    # As a double, like the literal: as text or DECIMAL a FLOAT would be another number.
     "float": (5, struct.Struct("<d").pack),
     "double": (5, struct.Struct("<d").pack),
 }
-# Text travels in the connection's character set, utf8mb4, of which the others are a part.
+# Text travels in the connection's character set, utf8mb4. Each of these is a subset of it.
 UTF8 = frozenset({"utf8mb4", "utf8mb3", "ascii"})
 _WITH_LENGTH = frozenset({"text", "blob", "json", "enum", "set"})
 
 
 @dataclass(frozen=True, slots=True)
-class BulkForm:
-    """How rows of one table map become `BulkRows`. `raw`: how columns are read whose bytes stay as they are."""
+class BulkEncoding:
+    """How rows of one table map become `BulkRows`.
+
+    Attributes:
+        values: for each target column "?", or the literal that all rows share.
+        types: of the parameters, as the protocol has them.
+        emit: the source of the code that makes a row's parameters.
+        raw: by ordinal how columns are read whose bytes stay as they are.
+    """
 
     values: tuple[str, ...]
     types: bytes
@@ -51,51 +58,54 @@ class BulkForm:
     raw: dict[int, ColumnDecoder]
 
 
-def bulk_form(
-    forms: Sequence[Form],
+def bulk_encoding(
+    sources: Sequence[LiteralSource],
     ordinals: Sequence[int],
     table_map: TableMap,
     on_enum_error: Callable[[], None],
     on_other_kind: Callable[[], None],
-) -> BulkForm | None:
-    """The form of a plan's rows; None where a value's literal is not plain enough.
+) -> BulkEncoding | None:
+    """How a plan's rows become parameters; None if a value's literal is not plain enough.
 
     Args:
-        forms: for each target column the source column, a function or a transform of its cell, or the literal itself.
-        ordinals: where in the row each column is; not looked at for literals.
-        on_enum_error: called for an ENUM's error value, which no parameter can be: the rows are of no use then.
-        on_other_kind: the same for what a transform makes that is no text.
+        sources: what each target column's literal is made from.
+        ordinals: where in the row each column is; nothing reads it for a literal.
+        on_enum_error: called for an ENUM's error value, which no parameter can be. The rows are of no use then.
+        on_other_kind: the same if a transform makes something else than text.
     """
     types: list[int] = []
     values: list[str] = []
     raw: dict[int, ColumnDecoder] = {}
-    parts: list[tuple[int, Column | Made]] = []
-    for form, ordinal in zip(forms, ordinals, strict=True):
-        if isinstance(form, str):
-            values.append(form)
+    parameters: list[tuple[int, Column | Transformed]] = []
+    for source, ordinal in zip(sources, ordinals, strict=True):
+        if isinstance(source, str):
+            values.append(source)
             continue
-        if isinstance(form, Made):
+        if isinstance(source, Transformed):
             values.append("?")
             types += [TEXT, 0]
-            parts.append((ordinal, form))
+            parameters.append((ordinal, source))
             continue
-        kind = _parameter(form) if isinstance(form, Column) else None
+        kind = _parameter(source) if isinstance(source, Column) else None
         if kind is None:
             return None
-        assert isinstance(form, Column)
+        assert isinstance(source, Column)
         values.append("?")
-        types += [kind, _UNSIGNED if form.unsigned or form.type == "bit" else 0]
-        parts.append((ordinal, form))
-        if form.type in _AS_THEY_ARE:
-            size = _AS_THEY_ARE[form.type][1]
+        types += [kind, _UNSIGNED if source.unsigned or source.type == "bit" else 0]
+        parameters.append((ordinal, source))
+        if source.type in _AS_THEY_ARE:
+            size = _AS_THEY_ARE[source.type][1]
             raw[ordinal] = ColumnDecoder(f"{size}s", size)
-    if any(isinstance(form, Made) and ordinal in raw for form, ordinal in zip(forms, ordinals, strict=True)):
-        return None  # what a transform sees is not the log's bytes
+    of_transforms = {
+        ordinal for source, ordinal in zip(sources, ordinals, strict=True) if isinstance(source, Transformed)
+    }
+    if of_transforms & raw.keys():
+        return None  # a transform does not see the log's bytes
 
     def emit(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
         names |= {"SHORT": _SHORT, "long": parameter, "utf8": _utf8, "join": b"".join, "enum": label, "text": text}
-        made = (_part(number, column, cells[at], uncertain, names) for number, (at, column) in enumerate(parts))
-        return f"add(join(({' '.join(part + ',' for part in made)})))"
+        elements = [_source_of(i, column, cells[at], uncertain, names) for i, (at, column) in enumerate(parameters)]
+        return f"add(join(({' '.join(element + ',' for element in elements)})))"
 
     def text(cell: Cell) -> bytes:
         if isinstance(cell, str):
@@ -114,7 +124,7 @@ def bulk_form(
             return NULL_PARAMETER
         return parameter(cell)
 
-    return BulkForm(tuple(values), bytes(types), emit, raw) if parts else None
+    return BulkEncoding(tuple(values), bytes(types), emit, raw) if parameters else None
 
 
 def _parameter(column: Column) -> int | None:
@@ -133,17 +143,17 @@ def _parameter(column: Column) -> int | None:
     return None
 
 
-def _part(number: int, column: Column | Made, cell: str, uncertain: bool, names: dict[str, Any]) -> str:
-    """Source of the elements of a row that a column makes."""
-    if isinstance(column, Made):
-        names[f"made{number}"] = column.cell_of
-        return f"text(made{number}({cell}))"
+def _source_of(number: int, column: Column | Transformed, cell: str, uncertain: bool, names: dict[str, Any]) -> str:
+    """Source code of the elements that a column adds to a row."""
+    if isinstance(column, Transformed):
+        names[f"transformed{number}"] = column.cell_of
+        return f"text(transformed{number}({cell}))"
     if cell == "None":
         return repr(NULL_PARAMETER)
     elements = _elements(column, cell if cell.isidentifier() else f"({cell})", names)
     if not uncertain:
         return ", ".join(elements)
-    # In a function for any row the cell is a variable.
+    # In the function for any row the cell is a variable.
     return f"({NULL_PARAMETER!r} if {cell} is None else {' + '.join(f'({one})' for one in elements)})"
 
 
@@ -163,5 +173,5 @@ def _elements(column: Column, cell: str, names: dict[str, Any]) -> list[str]:
 
 
 def _utf8(value: bytes) -> bytes:
-    """latin1 as UTF-8, in which it travels; the server has the same characters for all 256 bytes."""
+    """latin1 as UTF-8, in which it travels. The server has the same characters for all 256 bytes."""
     return decode_text(value, "latin1").encode()

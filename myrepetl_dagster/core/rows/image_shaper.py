@@ -1,7 +1,8 @@
-"""Row images that stay bytes until they are written: of a key that changes again and again, only the last is decoded.
+"""Row images that stay bytes until they are written. If a key changes again and again, only its last image is decoded.
 
-For targets where a row can only collide with its own former self, the last image of a key is all that counts. Finding
-keys and lengths, and what a filter looks at, costs a fraction of decoding. Transforms see the last images alone.
+This is for targets where a row can only collide with its own former self: there the last image of a key is all that
+counts. To find keys, lengths, and the cells that a filter looks at, costs a fraction of decoding. Transforms see
+nothing but the last images.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from ..plan.table_plan import TablePlan, UniqueKeys
 from ..transforms.filters import columns as filter_columns
 from ..values.bulk_parameters import BulkRows
 from ..values.literals import literal_of
-from .bulk_encoder import BulkForm, bulk_form
-from .event_encoder import RowChanges, event_form
-from .literal_codegen import Form, LiteralKey, row_writer, tuple_text
+from .bulk_encoder import BulkEncoding, bulk_encoding
+from .event_encoder import RowChanges, event_encoding
+from .literal_codegen import LiteralKey, LiteralSource, row_writer, tuple_text
 from .pending_rows import LastImageByKey, PendingRows
 from .shaper import Shaper
 from .writable_rows import Mutation, Rendered
@@ -49,36 +50,36 @@ class ImageShaper:
         self.plan = plan = shaper.plan
         ordinal_of = {column.name: ordinal for ordinal, column in enumerate(table_map.columns)}
         key = [plan.columns[i].source for i in plan.key_indexes]
-        # The scanner gives the key's cells in the order of the table, each once; one cell alone.
+        # The scanner gives the key's cells in the order of the table, each once. A key of one cell is that cell.
         ordinals = sorted({ordinal_of[name] for name in key if name is not None})
         filtered = sorted(ordinal_of[name] for name in filter_columns(plan.mapping.filter))
         self._scanner = compile_scanner(table_map, ordinals, filtered)
         self._passes = shaper.passes(filtered)
         self._enum_error = self._other_kind = False
         self._one_at_a_time = threading.Lock()
-        forms = shaper.forms()
+        sources = shaper.literal_sources()
         wanted = frozenset(ordinal_of[c.source] for c in plan.columns if c.source is not None)
-        self._bulk: BulkForm | None = None
+        self._bulk: BulkEncoding | None = None
         self._renderer: Renderer | None = None
-        if forms is None:
+        if sources is None:
             wanted = frozenset(ordinal_of.values())
         else:
             places = [ordinal_of.get(c.source, 0) for c in plan.columns]
             if bulk:
-                self._bulk = bulk_form(forms, places, table_map, self._enum_error_seen, self._other_kind_seen)
+                self._bulk = bulk_encoding(sources, places, table_map, self._enum_error_seen, self._other_kind_seen)
             if self._bulk is not None:
                 self._bulk_renderer = compile_renderer(table_map, wanted, self._bulk.emit, self._bulk.raw)
             for i in plan.enum_indexes:
-                forms[i] = self._watched(forms[i])
-            self._renderer = compile_renderer(table_map, wanted, tuple_text(forms, places))
+                sources[i] = self._watched(sources[i])
+            self._renderer = compile_renderer(table_map, wanted, tuple_text(sources, places))
         self._decoder = compile_decoder(table_map, wanted)
-        self._events = event_form(plan, table_map)
+        self._events = event_encoding(plan, table_map)
         self._shaper = shaper
         self._row = shaper.row
         at = [0 if name is None else ordinals.index(ordinal_of[name]) for name in key]
         write_key = row_writer(shaper.key_writers(ordinals), at)
         self._key: Callable[[Any], LiteralKey] = (lambda cell: write_key((cell,))) if len(ordinals) == 1 else write_key
-        # Of keys as the scanner gives them, where they are whole numbers: here, and in what the log calls them.
+        # The order of the scanner's keys, if they are whole numbers to both the tables and the log.
         sorted_by = [place for name, place in zip(key, at, strict=True) if name is not None]
         numbers = plan.distinct_keys and all(table_map.columns[ordinal].type in _WHOLE_NUMBERS for ordinal in ordinals)
         self.order: Callable[[Any], Any] | None = None
@@ -91,11 +92,11 @@ class ImageShaper:
     def _other_kind_seen(self) -> None:
         self._other_kind = True
 
-    def _watched(self, form: Form) -> Form:
-        """Notes an ENUM's error value, which takes a statement of its own."""
-        if not isinstance(form, Column):
-            return form
-        literal = literal_of(form)
+    def _watched(self, source: LiteralSource) -> LiteralSource:
+        """Notes an ENUM's error value, which needs a statement of its own."""
+        if not isinstance(source, Column):
+            return source
+        literal = literal_of(source)
 
         def write(cell: Any) -> str:
             if cell == 0:
@@ -134,9 +135,7 @@ class ImageShaper:
             raise
 
     def written_out(self, last_images: LastImageByKey) -> Rendered | Sequence[Mutation]:
-        """What is left to do, ready to be written, or as mutations where it takes a closer look at each row.
-
-        Any thread may ask.
+        """The rows, ready to be written, or as mutations if each row needs a closer look. Any thread may ask.
 
         Raises:
             UnsupportedEvent: an image holds what no value of its column can be.
@@ -146,7 +145,7 @@ class ImageShaper:
             try:
                 rendered = self._rendered(last_images)
             except RowRejected:
-                rendered = None  # row by row it can be told which one
+                rendered = None  # row by row the error can name the row
             return rendered or self._mutations(last_images)
 
     def _rendered(self, last_images: LastImageByKey) -> Rendered | None:
@@ -157,10 +156,10 @@ class ImageShaper:
         self._enum_error = False
         tuples: list[str] = []
         rows: BulkRows | None = None
-        # A long row goes as text, which is sent in pieces.
+        # A long row goes as text, which is sent bit by bit.
         if self._bulk is not None and max(map(len, images), default=0) < LONG_BYTES:
             rows = BulkRows(self._bulk.values, self._bulk.types, self._bulk_renderer.rows(data, 0, len(data)))
-            if self._other_kind:  # a transform makes something else than text: from now on all goes as literals
+            if self._other_kind:  # a transform makes something else than text: from now on all rows go as literals
                 self._bulk = rows = None
         if rows is None:
             tuples = self._renderer.rows(data, 0, len(data))
@@ -173,11 +172,11 @@ class ImageShaper:
         return Rendered(gone, tuples, lambda: self.mutations(last_images), rows)
 
     def changes(self, last_images: LastImageByKey, new_keys: Collection[ImageKey]) -> RowChanges | None:
-        """The same as images, for a target that takes them; None where they are not the target table's own."""
+        """The rows as images, for a target that takes them; None if they are not the target table's own."""
         return None if self._events is None else self._events.changes(last_images, new_keys)
 
     def mutations(self, last_images: LastImageByKey) -> list[Mutation]:
-        """What is left to do, once for each key. Any thread may ask."""
+        """The rows as mutations, one for each key. Any thread may ask."""
         with self._one_at_a_time:
             return self._mutations(last_images)
 

@@ -1,7 +1,7 @@
 """One generated function that writes a whole row as literals, without a call for each value. Pure.
 
-It gives what `values.literal_of` gives, column by column (`tests/unit/rows/test_literal_codegen.py`); that is where a
-literal's form is decided and explained.
+It gives what `values.literal_of` gives, column by column (`tests/unit/rows/test_literal_codegen.py`). The form of a
+literal is decided and explained there.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..values.literals import QUOTABLE_CHARSETS, literal_of
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A value that a transform makes of a cell, as a cell without a column or as a literal."""
+class Transformed:
+    """What a transform makes of a cell: a cell without a column, or a literal."""
 
     cell_of: Callable[[Any], Cell]
     literal_of: Callable[[Any], str]
@@ -27,7 +27,8 @@ class Made:
 LiteralRow = tuple[str, ...]
 LiteralKey = tuple[str, ...]
 Writer = Callable[[Row], str]
-Form = Column | str | Callable[[Any], str] | Made
+# What a literal is made from: a source column's cell, the literal itself, or a function or a transform of a cell.
+LiteralSource = Column | str | Callable[[Any], str] | Transformed
 
 
 def row_writer(columns: Sequence[Column | Writer], indexes: Sequence[int]) -> Callable[[Row], LiteralRow]:
@@ -35,7 +36,7 @@ def row_writer(columns: Sequence[Column | Writer], indexes: Sequence[int]) -> Ca
 
     Args:
         columns: for each literal the source column, or a function of the whole row (transforms, fixed values).
-        indexes: where in the row each column is; not looked at for functions.
+        indexes: where in the row each column is; nothing reads it for a function.
     """
     names: dict[str, object] = {}
     parts = [_part(i, column, at, names) for i, (column, at) in enumerate(zip(columns, indexes, strict=True))]
@@ -44,18 +45,18 @@ def row_writer(columns: Sequence[Column | Writer], indexes: Sequence[int]) -> Ca
     return names["write"]  # type: ignore[return-value]
 
 
-def tuple_text(columns: Sequence[Form], ordinals: Sequence[int]) -> RowEmitter:
-    """Source that adds a row's SQL tuple, `(1,'a',NULL)`, for `decoder_codegen.py`.
+def tuple_text(sources: Sequence[LiteralSource], ordinals: Sequence[int]) -> RowEmitter:
+    """Source code that adds a row's SQL tuple, `(1,'a',NULL)`, for `decoder_codegen.py`.
 
     Args:
-        columns: for each literal the source column, a function or a transform of its cell, or the literal itself.
-        ordinals: where in the row each column is; not looked at for literals.
+        sources: what each literal is made from.
+        ordinals: where in the row each column is; nothing reads it for a literal.
     """
 
     def emit(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
         template: list[str] = []
         values: list[str] = []
-        for number, (column, ordinal) in enumerate(zip(columns, ordinals, strict=True)):
+        for number, (column, ordinal) in enumerate(zip(sources, ordinals, strict=True)):
             cell = cells[ordinal]
             if isinstance(column, str):
                 form, value = "%s", repr(column)
@@ -73,10 +74,10 @@ def tuple_text(columns: Sequence[Form], ordinals: Sequence[int]) -> RowEmitter:
 
 
 def _text_part(
-    number: int, column: Column | Callable[[Any], str] | Made, cell: str, names: dict[str, Any]
+    number: int, column: Column | Callable[[Any], str] | Transformed, cell: str, names: dict[str, Any]
 ) -> tuple[str, str]:
-    """A literal as a form for `%` and the value in it. The cell is not None, where the column is no function."""
-    if isinstance(column, Made):
+    """A literal as a template for `%` and the value in it. A cell of a column is not None here."""
+    if isinstance(column, Transformed):
         names[f"write{number}"] = column.literal_of
         return "%s", f"write{number}({cell})"
     if isinstance(column, Column):
@@ -108,7 +109,7 @@ def _part(number: int, column: Column | Writer, at: int, names: dict[str, object
         return f"({value}f\"'{{c}}'\")"
     charset = column.charset
     if column.type in ("text", "blob") and charset in QUOTABLE_CHARSETS:
-        # The two replacements are rarely needed, and looking is cheaper than doing.
+        # The two replacements are rarely needed, and to look costs less than to replace.
         plain = f"f\"_{charset}'{{c.decode('latin-1')}}'\""
         names["escaped"] = _escaped
         return f"({value}{plain} if b\"'\" not in c and b'\\\\' not in c else escaped('_{charset}', c))"

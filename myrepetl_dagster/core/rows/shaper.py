@@ -1,6 +1,6 @@
-"""Row images into what the target has to do: filter, map, transform. Pure, and the same for both readers.
+"""Rows to what the target has to do: filter, map, transform. Pure, and the same for snapshots and the log.
 
-From here on a value is SQL text; all that `row_writer.py` looks for in it is an ENUM's error value.
+From here on a value is SQL text. `row_writer.py` looks for nothing in it but an ENUM's error value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..transforms.filters import columns as filter_columns
 from ..transforms.filters import compile_filter
 from ..values.cells import from_python, to_python
 from ..values.literals import any_literal, literal_for
-from .literal_codegen import Form, LiteralKey, LiteralRow, Made, Writer, row_writer
+from .literal_codegen import LiteralKey, LiteralRow, LiteralSource, Transformed, Writer, row_writer
 from .pending_rows import PendingRows
 from .value_transforms import filter_failed, made_of, passes_alone, transform_failed
 
@@ -71,12 +71,12 @@ class Shaper:
         passes, row_of, key_of, old_key_of = self._passes, self.row, self._key_of, self._key
         for before, after in changes:
             into.rows_read += 1
-            # Of a before image only the key counts.
+            # Nothing but the key of a before image counts.
             old = None if before is None or (passes and not passes(before)) else old_key_of(before)
             if after is not None and (passes is None or passes(after)):
                 row = row_of(after)
                 key = key_of(row)
-                # A row that moved to another key has to leave its old one.
+                # The row has another key now, and has to leave its old one.
                 if old is not None and old != key:
                     add((old, None))
                 add((key, row))
@@ -88,9 +88,9 @@ class Shaper:
                 into.rows_filtered += 1
 
     def passes(self, ordinals: Sequence[int] | None = None) -> Callable[[Row], bool] | None:
-        """The mapping's filter, for rows, or for rows that hold only the cells of these columns of the layout.
+        """The mapping's filter: for whole rows, or for rows that hold nothing but the cells of these columns.
 
-        It raises RowRejected where it fails; on which row, only the whole row tells.
+        It raises RowRejected where it fails. Only a whole row tells which row that is.
         """
         expression = self.plan.mapping.filter
         if expression is None:
@@ -111,29 +111,27 @@ class Shaper:
 
         return check
 
-    def forms(self) -> list[Form] | None:
-        """How each literal is made: from a column, by a function or a transform of its cell, or always the same; None
-        where a transform looks at the whole row.
-        """
+    def literal_sources(self) -> list[LiteralSource] | None:
+        """What each literal is made from; None if a transform looks at the whole row."""
         if not all(map(passes_alone, self.plan.columns)):
             return None
-        forms: list[Form] = []
+        sources: list[LiteralSource] = []
         for planned in self.plan.columns:
             if planned.source is None:
-                forms.append(any_literal(from_python(planned.value)))
+                sources.append(any_literal(from_python(planned.value)))
                 continue
             if planned.transform is not None:
                 made = partial(made_of, self.plan, planned, self._python[planned.source])
-                forms.append(Made(made(from_python), made(lambda value: any_literal(from_python(value)))))
+                sources.append(Transformed(made(from_python), made(lambda value: any_literal(from_python(value)))))
                 continue
             column = self._layout[self._index[planned.source]]
-            forms.append(literal_for(column, self.plan.target.column(planned.target)) or column)
-        return forms
+            sources.append(literal_for(column, self.plan.target.column(planned.target)) or column)
+        return sources
 
     def key_writers(self, ordinals: Sequence[int]) -> list[Column | Writer]:
-        """Writers of the key's literals, for rows that hold only the cells of these columns of the layout.
+        """Writers of the key's literals, for rows that hold nothing but the cells of these columns.
 
-        Of a mapping whose key has no transform.
+        This is for mappings whose key has no transform.
         """
         at = {ordinal: i for i, ordinal in enumerate(ordinals)}
         return [self._writer(self.plan.columns[i], at) for i in self.plan.key_indexes]
@@ -179,7 +177,7 @@ class Shaper:
             planned = next(c for c in self.plan.columns if c.target == name)
             if planned.source is not None:
                 cell: object = row[self._index[planned.source]]
-                with suppress(ValueError):  # bytes that are no text are named as they are
+                with suppress(ValueError):  # bytes that are not text are shown as they are
                     cell = self._python[planned.source](cell)
                 parts.append(f"{planned.source}={cell!r}")
         return ", ".join(parts) or "no key column of the source"

@@ -1,6 +1,6 @@
-"""Columns whose values pass through Python while the others are written as they come. Pure.
+"""Columns whose values pass through Python while the other columns are written as they come. Pure.
 
-Such a column is read as Python reads it. A transform can be one that looks at its own value only.
+This is for transforms that look at nothing but their own value. Such a column is read as Python reads it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ Result = TypeVar("Result")
 
 
 def passes_alone(planned: PlannedColumn) -> bool:
-    """Whether the column's own value is all that is needed for what is written."""
+    """Whether what is written depends on nothing but the column's own value."""
     return planned.transform is None or not planned.transform.needs_row
 
 
 def transformed(
     plan: TablePlan, planned: PlannedColumn, column: Column, written: Callable[[Any], Result]
 ) -> Callable[[bytes | None], Result]:
-    """How a field, as the server sent it, becomes what the transform makes of it, as it is `written`.
+    """A function from a field, as the server sent it, to what is written of the transform's value.
 
-    It raises RowRejected where the transform fails or nothing can be written; on which row, `shaper.py` can tell.
+    It raises RowRejected if the transform fails or its value cannot be written. `shaper.py` can tell on which row.
+
+    Args:
+        written: makes of the transform's value what is written.
     """
     cell_of, convert = cell_from_text(column), to_python(column)
     return made_of(plan, planned, lambda data: convert(cell_of(data)), written)
@@ -36,7 +39,7 @@ def transformed(
 def made_of(
     plan: TablePlan, planned: PlannedColumn, convert: Callable[[Any], Any], written: Callable[[Any], Result]
 ) -> Callable[[Any], Result]:
-    """The same for what `convert` makes a Python value of."""
+    """The same for anything that `convert` turns into a Python value."""
     assert planned.transform is not None
     call = planned.transform.of_value(f"{plan.mapping.source}.{plan.mapping.source_table}")
 
@@ -50,7 +53,7 @@ def made_of(
 
 
 def transform_failed(plan: TablePlan, planned: PlannedColumn, error: Exception, where: str = "") -> RowRejected:
-    """The error for people. It does not quote what the transform said, which may be the value."""
+    """The error for people. It does not quote the transform's own error, which may hold the value."""
     assert planned.transform is not None
     said = f"transform {planned.transform.spec!r} failed on column {planned.source!r}"
     return _rejected(
@@ -59,19 +62,19 @@ def transform_failed(plan: TablePlan, planned: PlannedColumn, error: Exception, 
 
 
 def filter_failed(plan: TablePlan, error: Exception, where: str) -> RowRejected:
-    """The same where a filter cannot tell whether a row passes it."""
+    """The same for a filter that cannot tell whether a row passes it."""
     hint = "Python cannot read a value that it looks at; let it look at other columns."
     return _rejected(plan, "the filter failed", error, where, hint)
 
 
 def _rejected(plan: TablePlan, said: str, error: Exception, where: str, hint: str) -> RowRejected:
     rejected = RowRejected(f"mapping {plan.name!r}: {said} with {type(error).__name__}{where}", hint=hint)
-    rejected.mapping = plan.name  # wherever the rows are written out, the other mappings go on without it
+    rejected.mapping = plan.name  # the other mappings go on, wherever the rows are written out
     return rejected
 
 
 def read_columns(packets: Sequence[bytes], start: int, count: int) -> tuple[list[list[bytes | None]], list[int]]:
-    """So many fields of rows' packets as columns, and where in each packet the next field is."""
+    """The next `count` fields of rows' packets as columns, and where in each packet the field after them is."""
     at = [start] * len(packets)
     columns = []
     for _ in range(count):
@@ -83,7 +86,7 @@ def read_columns(packets: Sequence[bytes], start: int, count: int) -> tuple[list
 def row_by_row(
     functions: Sequence[Callable[[bytes | None], Result]], columns: Sequence[Iterable[bytes | None]]
 ) -> Sequence[Sequence[Result]]:
-    """What the functions make of the columns, called for one row after the other."""
+    """What the functions make of the columns; they are called row after row."""
     if len(functions) == 1:
         return [list(map(functions[0], columns[0]))]
     rows = zip(*map(map, functions, columns), strict=True)

@@ -22,7 +22,7 @@ from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Cell, Column, Table, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
-from myrepetl_dagster.core.rows.event_encoder import RowChanges, binlog_sql, event_form
+from myrepetl_dagster.core.rows.event_encoder import RowChanges, binlog_sql, event_encoding
 from myrepetl_dagster.core.rows.image_shaper import ImageShaper
 from myrepetl_dagster.core.rows.pending_rows import LastImageByKey, PendingRows
 from myrepetl_dagster.core.rows.shaper import Shaper
@@ -196,7 +196,7 @@ def test_events_are_cut_to_the_packet() -> None:
     it.
     """
     described = table_map()
-    form = event_form(planned(), described)
+    form = event_encoding(planned(), described)
     assert form is not None
     server = Server()
     held: LastImageByKey = {(n, 7): image((b"", n, 7, 1)) for n in range(0, 1000, 2)}
@@ -222,7 +222,7 @@ def test_events_are_cut_to_the_packet() -> None:
 def test_rows_are_written_in_the_order_of_the_targets_primary_key(descending: bool, key: tuple[str, ...]) -> None:
     """Whatever happens to them: neighbours are written before the next ones, either way through the table."""
     described = table_map()
-    form = event_form(planned(key=key), described)
+    form = event_encoding(planned(key=key), described)
     assert form is not None
     numbers = random.Random(7).sample(range(6000), 6000)
     last: LastImageByKey = {(n % 77, n): image((b"x", n % 77, n, 1)) if n % 3 else None for n in numbers}
@@ -268,11 +268,11 @@ UNLIKE: dict[str, Callable[[], TablePlan]] = {
 @pytest.mark.parametrize("plan", UNLIKE.values(), ids=list(UNLIKE))
 def test_tables_that_are_not_alike_get_statements(plan: Callable[[], TablePlan]) -> None:
     """Whatever makes an image mean something else in the target's table: no events."""
-    assert event_form(plan(), table_map()) is None
+    assert event_encoding(plan(), table_map()) is None
 
 
 def test_renamed_columns_are_no_hindrance() -> None:
     """Events name no columns, so that a rename costs nothing."""
     names = {"name": "n", "id": "i", "part": "p", "kind": "k"}
     target = tuple(replace(c, name=names[c.name]) for c in COLUMNS)
-    assert event_form(planned(target, names, ("i", "p")), table_map()) is not None
+    assert event_encoding(planned(target, names, ("i", "p")), table_map()) is not None

@@ -66,12 +66,13 @@ class CommitQueue:
     def end_transaction(self, current: CurrentTransaction, transaction: Transaction) -> bool:
         """A transaction has happened: its rows are pending. Returns whether they should be committed now."""
         for work in current.touched.values():
+            rows = work.in_transaction
             try:
-                self._rows_pending += work.pending.take(work.in_transaction)
+                self._rows_pending += work.pending.take(rows)
             except UnsupportedEvent as error:
                 since = self._newest_of(work.state).position
                 raise error.at(f"{since.file}:{since.offset_bytes}") from None
-            work.in_transaction = PendingRows()
+            work.in_transaction = PendingRows(image_writer=rows.image_writer)  # mostly the next ones are alike
         self._bytes_pending += current.bytes
         self.cursor.committed(transaction)
         limits = self.limits
