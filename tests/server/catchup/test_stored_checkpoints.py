@@ -13,7 +13,9 @@ import pytest
 from pipelines import SOURCES, Interrupted, Pair, interrupt, pair
 from server_farm import Servers
 
+from myrepetl_dagster.core.diagnostics.connection_test import diagnose
 from myrepetl_dagster.core.diagnostics.pending_changes import pending_changes
+from myrepetl_dagster.core.diagnostics.report import State
 from myrepetl_dagster.core.diagnostics.status import status
 from myrepetl_dagster.core.model.errors import UnreadableCheckpoint
 
@@ -187,7 +189,9 @@ def test_a_later_versions_checkpoint_stops_its_mapping_alone(world: Pair) -> Non
 
 
 def test_a_later_versions_checkpoint_shows_in_status_and_makes_a_run_due(world: Pair) -> None:
-    """`status` says of this mapping alone that it is unknown and why; the sensor starts a run, which says so too."""
+    """`status` says of this mapping alone that it is unknown and why, `test-connection` says why, and the sensor starts
+    a run, which says so too.
+    """
     world.on_source("CREATE TABLE u LIKE t")
     world.run("t u")
     store_later_version(world)
@@ -196,6 +200,9 @@ def test_a_later_versions_checkpoint_shows_in_status_and_makes_a_run_due(world: 
     shown = {one.mapping: one for one in status(pipeline).mappings}
     due = {one.mapping.name: one.due for one in pending_changes(pipeline, pipeline.mappings)}
 
+    failed = [check for report in diagnose(pipeline) for check in report.checks if check.state is State.FAILED]
+
+    assert ["format 99" in check.found for check in failed] == [True]
     assert shown["a.t"].phase == "unknown"
     assert "format 99" in (shown["a.t"].last_error or "")
     assert shown["a.u"].phase == "replicating"
