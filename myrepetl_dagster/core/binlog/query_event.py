@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from ..model.errors import UnsupportedEvent
 from ..model.tables import TableName
-from ..values.cells import decode_text
 from ..values.collations import charset_of
+from ..values.text_codecs import decode_text
 from .compression import inflated
 from .ddl.statement import Action, TableChange, names_in, table_changes
 from .events import Committed, RolledBack

@@ -1,4 +1,7 @@
-"""The checkpoint of a mapping: what its target already holds. Pure; `checkpoint_codec.py` has the stored form."""
+"""The checkpoint of a mapping: up to which place of the source's log its target is complete, and how far a copy is.
+
+Pure values; `checkpoint_codec.py` has their stored form.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from .position import Position
 class Phase(StrEnum):
     """How far a mapping has come.
 
-    COPYING: chunks are being read. SETTLING: all chunks are read, the log between the low and the
-    high watermark is being applied. REPLICATING: every commit equals the source at its checkpoint.
+    COPYING: the source's rows are being read. SETTLING: all rows are read, and the log between the low and the high
+    watermark is being applied. REPLICATING: each commit leaves the target equal to the source at the checkpoint.
     """
 
     COPYING = "copying"
@@ -26,9 +29,9 @@ class Phase(StrEnum):
 class CopyState:
     """How far a copy has come.
 
-    `after_key` is the last copied key as SQL literals, None at the start. `sweep` says that the target
-    held rows when the copy began, so that rows which the source no longer has must be deleted once all
-    chunks are read (`sweeping`, up to `sweep_after` in the target's keys).
+    `after_key` is the last copied key as SQL literals, None at the start. `sweep`: the target held rows when the copy
+    began, so rows that the source no longer has are deleted once all rows are read. `sweeping`: that deletion has
+    begun, and has come to the key `sweep_after` of the target.
     """
 
     after_key: tuple[str, ...] | None = None
@@ -39,14 +42,15 @@ class CopyState:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What the target holds of one mapping.
+    """The state of one mapping in its target.
 
-    `position`: every source transaction up to here is applied. `high_watermark`: where a copy that has
-    ended becomes exact. `source_columns_json` are the source table's columns when the copy began, for logs
-    whose table maps do not name them; `altered`: the log has altered the table since.
-    `key`: the target columns that told the rows apart. `source_time_unix_s`: all that the source had committed by
-    then, in seconds by its clock, lies before `position` (see `lag.py`). `in_doubt`: the XA transactions that are
-    prepared there and not decided, see `prepared_table.py`.
+    `position`: every source transaction up to here is applied. `high_watermark`: the place at which the copied rows
+    become exact; None unless the phase is SETTLING. `source_columns_json`: the source table's columns when the copy
+    began, for logs whose table maps do not name them. `altered`: the log has altered the table since. `key`: the target
+    columns by which rows are found. `source_time_unix_s`: every transaction that the source had committed by then, in
+    seconds by its clock, lies before `position` (`lag.py`). `in_doubt`: XA transactions that are prepared and not yet
+    decided, to the name under which `prepared_table.py` keeps their rows. `fingerprint`: the mapping's.
+    `sequence`: the number of commits.
     """
 
     mapping: str

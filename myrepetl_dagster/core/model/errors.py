@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 
 class ReplicationError(Exception):
-    """Root of every error of ours.
+    """The base of all errors of this package.
 
     Args:
-        message: what happened and where; never a row value or a secret.
-        hint: what the operator can do about it.
-        code: the server's or the client library's error number, where there is one.
+        message: the failure and its place; never a row value or a secret.
+        hint: the operator's next step.
+        code: the error number of the server or the client library, if there is one.
     """
 
     retryable = False
@@ -25,9 +25,9 @@ class ReplicationError(Exception):
         self.message = message
         self.hint = hint
         self.code = code
-        self.operation = ""  # what was being done on the connection, for logs
+        self.operation = ""  # the work that was done on the connection, for logs
         self.unreached = ""  # the endpoint (its label) that could not be opened, or made ready
-        self.mapping: str | None = None  # whose error it is, where it is not everybody's
+        self.mapping: str | None = None  # the mapping that alone is concerned; None: all are
 
     def __str__(self) -> str:
         code = f" [{self.code}]" if self.code is not None else ""
@@ -36,15 +36,15 @@ class ReplicationError(Exception):
 
     @property
     def text(self) -> str:
-        """The same, with the mapping that it is of."""
+        """The error with the name of its mapping."""
         named = self.mapping is None or self.mapping in self.message
         return str(self) if named else f"mapping {self.mapping!r}: {self}"
 
 
 class ConfigError(ReplicationError):
-    """The pipeline file is wrong; found before any connection is opened.
+    """The pipeline file is wrong. Raised before any connection is opened.
 
-    `problems` lists all of them as (path in the file, what is wrong, hint).
+    `problems` lists every problem as (path in the file, problem, hint).
     """
 
     def __init__(self, problems: list[tuple[str, str, str]]) -> None:
@@ -54,7 +54,7 @@ class ConfigError(ReplicationError):
 
 
 class RunFailed(ReplicationError):
-    """Several things failed in a run, a source as a whole among them; `errors` has each of them."""
+    """Several errors ended a run, one of them for a source as a whole. `errors` lists them."""
 
     def __init__(self, errors: Sequence[ReplicationError]) -> None:
         super().__init__("\n".join(error.text for error in errors))
@@ -63,7 +63,7 @@ class RunFailed(ReplicationError):
 
 
 class PrerequisiteError(ReplicationError):
-    """A server or a table is not fit for what the pipeline asks; a new run cannot mend it."""
+    """A server or a table lacks what the pipeline needs. A new run cannot mend that."""
 
 
 class UnreadableCheckpoint(PrerequisiteError):
@@ -75,36 +75,36 @@ class UnreadableCheckpoint(PrerequisiteError):
 
 
 class TransientError(ReplicationError):
-    """Starting again from the checkpoint may succeed."""
+    """A new start from the checkpoint may succeed."""
 
     retryable = True
 
 
 class SourceLost(TransientError):
-    """The connection to a source broke or could not be made."""
+    """The connection to a source broke, or could not be opened."""
 
 
 class TargetLost(TransientError):
-    """The connection to a target broke; the outcome of a COMMIT under way is unknown."""
+    """The connection to a target broke, or could not be opened. The outcome of a COMMIT under way is unknown."""
 
 
 class TargetBusy(TransientError):
-    """The target refused for now: lock wait, deadlock, too many connections, disk full, read only."""
+    """The target cannot write at present: lock wait, deadlock, too many connections, disk full, read only."""
 
 
 class PositionLost(ReplicationError):
-    """The source's log no longer holds, or never held, the checkpoint's position."""
+    """The source's log does not hold the checkpoint's position: no longer, or it never did."""
 
 
 class SchemaDrift(ReplicationError):
-    """The columns of a source or target no longer match what the mapping needs."""
+    """A source or target table lacks columns that the mapping needs."""
 
 
 class UnsupportedEvent(ReplicationError):
-    """The log holds something that cannot be applied exactly; nothing after it was applied."""
+    """The log holds a change that cannot be applied exactly. Nothing after it was applied."""
 
     def at(self, place: str) -> UnsupportedEvent:
-        """The same, with where in the log it is (`file:offset`)."""
+        """The same error with its place in the log (`file:offset`)."""
         hint = self.hint or "Correct the setting, then run the `snapshot` job for the affected mappings."
         return UnsupportedEvent(f"after {place}: {self.message}; nothing after that place was applied", hint=hint)
 
@@ -114,8 +114,8 @@ class RowRejected(ReplicationError):
 
 
 class StaleRun(ReplicationError):
-    """Another run has taken over the checkpoint; this run committed nothing since then."""
+    """Another run has taken over the checkpoint. This run has committed nothing since."""
 
 
 class StopRequested(ReplicationError):
-    """The run was told to end; the checkpoint is where the last commit left it."""
+    """The run was told to end. The checkpoint is that of the last commit."""

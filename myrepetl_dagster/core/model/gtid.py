@@ -1,4 +1,4 @@
-"""Sets of global transaction ids, of both flavours. Pure."""
+"""Sets of global transaction ids (GTIDs): MySQL's, and the last ones of each domain on MariaDB. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import struct
 from dataclasses import dataclass
 from uuid import UUID
 
-Intervals = tuple[tuple[int, int], ...]  # half open, sorted, disjoint, never adjacent
+# Half open, sorted, disjoint, and never adjacent.
+Intervals = tuple[tuple[int, int], ...]
 _UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
 _TAG = re.compile(r"^[a-z_][a-z0-9_]{0,31}$")
 
@@ -30,13 +31,13 @@ def _intersection(a: Intervals, b: Intervals) -> Intervals:
 
 @dataclass(frozen=True, slots=True)
 class GtidSet:
-    """A set of MySQL GTIDs: UUID, or `uuid:tag` for tagged ones (8.3), to intervals of numbers."""
+    """A set of MySQL GTIDs. `members`: UUID, or `uuid:tag` for tagged GTIDs (since 8.3), to intervals of numbers."""
 
     members: dict[str, Intervals]
 
     @classmethod
     def parse(cls, text: str) -> GtidSet:
-        """Read the server's text, for example `uuid:1-5:8:blue:1-3,uuid2:7`.
+        """The set that a server prints, for example `uuid:1-5:8:blue:1-3,uuid2:7`.
 
         Raises:
             ValueError: the text is not a GTID set.
@@ -70,10 +71,11 @@ class GtidSet:
 
     @property
     def tagged(self) -> bool:
+        """Whether any GTID of the set has a tag."""
         return any(":" in name for name in self.members)
 
     def encoded(self) -> bytes:
-        """The set as the dump command takes it; one with tags in the format that servers know since 8.3."""
+        """The set as the dump command takes it. With tags it has the format that servers know since 8.3."""
         tagged = self.tagged
         parts = [struct.pack("<Q", 1 << 56 | len(self.members) << 8 | 1 if tagged else len(self.members))]
         for name in sorted(self.members):
@@ -94,7 +96,7 @@ class GtidSet:
 
     def with_gtid(self, name: str, number: int) -> GtidSet:
         intervals = self.members.get(name, ())
-        if intervals and intervals[-1][1] == number:  # the usual case: the next in line
+        if intervals and intervals[-1][1] == number:  # the usual case, and the fast one
             grown = (*intervals[:-1], (intervals[-1][0], number + 1))
         else:
             grown = _merged([*intervals, (number, number + 1)])
@@ -119,7 +121,7 @@ class GtidSet:
 
 
 def with_mariadb_gtid(gtids: str, gtid: str) -> str:
-    """Replace the domain's last GTID in a MariaDB GTID position."""
+    """A MariaDB GTID position with this GTID as the last one of its domain; '' leaves it as it is."""
     if not gtid:
         return gtids
     by_domain = {int(g.split("-")[0]): g for g in gtids.split(",") if g}

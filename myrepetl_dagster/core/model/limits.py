@@ -1,4 +1,4 @@
-"""Every bound of a run."""
+"""How long a run waits, how much it holds in memory, how much it does at once: each bound with its default."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Every bound of a run, with its unit."""
+    """The bounds of a run; the `limits` of a pipeline file sets them by these names. The unit is in the name."""
 
     chunk_rows_max: int = 2_000
     batch_rows_max: int = 10_000
     batch_bytes_max: int = 8 * 2**20
     batch_interval_s_max: float = 5.0
-    # While a target is at work, what comes next is put together, up to so many batches and so many bytes of memory;
-    # sources that are followed at once share these. The target is at work on as much.
+    # Batches that wait while a target is busy are joined, up to these bounds. The batches that the target is busy with
+    # take as much memory again. Sources that are followed side by side share the bytes.
     joined_batches_max: int = 30
     joined_bytes_max: int = 112 * 2**20
-    # From so many rows of a table in a batch on, a target that takes rows as events gets them so: what goes before
-    # them costs as much as these as statements.
+    # With fewer rows of a table in a batch, statements cost less than the events that would go before the rows.
     event_rows_min: int = 100
     snapshot_slice_s: float = 20.0
     copy_window_rows: int = 50_000
@@ -33,12 +32,12 @@ class Limits:
     lock_wait_timeout_s: float = 30.0
     attempts_max: int = 12
     retry_time_s_max: float = 900.0
-    # For an endpoint that the run has never reached: long enough for a server that is being restarted; a name
-    # that nobody knows is more likely mistyped.
+    # For an endpoint that the run has not reached yet: a server may be restarting, an unknown name is rather mistyped.
     first_contact_time_s_max: float = 60.0
     unknown_host_time_s_max: float = 5.0
     backoff_first_s: float = 0.2
     backoff_max_s: float = 30.0
 
 
-LONG_BYTES = 2**20  # from here on a copy costs more than what avoids it
+# From this size on, avoiding a copy of a value costs less than the copy.
+LONG_BYTES = 2**20

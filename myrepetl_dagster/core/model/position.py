@@ -1,7 +1,7 @@
-"""Where in a source's log something stands: GTID sets and binlog positions. Pure values.
+"""Positions in a source's log, and the transactions that lie before and after them. Pure.
 
-A MySQL source with GTIDs is followed by its GTID set, every other source by file and offset. The
-file and offset of a GTID source are kept for people and for the bound of one run, never to resume.
+A MySQL source with GTIDs is followed by its GTID set, every other source by file and offset. The file and offset of
+a source with GTIDs are for people and for the bound of one run; no run resumes from them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ def file_number(file: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LogMark:
-    """The last event of a transaction, by which a log is known again.
+    """The last event of a transaction: by it a later run tells whether the log is still the same one.
 
-    `offset_bytes`: where the event begins; `crc32`: of its bytes. `gtid` and `originated_at_us` (where it was committed
-    first, by that server's clock) are known on MySQL with GTIDs only, and are the same in every server's log.
+    `offset_bytes` is where the event begins, `crc32` the checksum of its bytes. `gtid` and `originated_at_us` are known
+    on MySQL with GTIDs only and are the same in every server's log; the latter is the time of the first commit, by the
+    clock of the server on which it happened.
     """
 
     file: str
@@ -36,10 +37,10 @@ class LogMark:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """One source transaction's identity: where it ends, and its GTID where it has one.
+    """The identity of a source transaction: the place where it ends, and its GTID if it has one.
 
     `gtid` is (uuid or uuid:tag, number) on MySQL; `mariadb_gtid` is `domain-server-sequence`.
-    `committed_at_unix_s` is the source's clock, in seconds.
+    `committed_at_unix_s` is in seconds, by the source's clock. `mark` is None until the transaction has ended.
     """
 
     file: str
@@ -47,18 +48,17 @@ class Transaction:
     gtid: tuple[str, int] | None = None
     mariadb_gtid: str = ""
     committed_at_unix_s: float = 0.0
-    mark: LogMark | None = field(default=None, compare=False)  # once it has ended
+    mark: LogMark | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """The end of the last transaction that counts as read.
 
-    `gtid_set` is None unless the source is MySQL with GTIDs; then it alone decides what was read.
-    `mariadb_gtid` holds the last GTID of each domain (`0-1-42,1-1-7`). `server` tells which server's
-    files `file` and `offset_bytes` belong to; `birth_unix_s` when the file was begun, where that is known (else 0):
-    after a RESET or a restore another file has its name. `mark`: a transaction that the log held at or before
-    this place, if one is known; the last one read, mostly.
+    `gtid_set` is None unless the source is MySQL with GTIDs; then it alone decides whether a transaction was read.
+    `mariadb_gtid` holds the last GTID of each domain (`0-1-42,1-1-7`). `server` is the server whose file `file` is.
+    `birth_unix_s` is the time at which the file was begun, 0 if unknown: after a RESET or a restore another file has
+    the same name. `mark` is a transaction at or before this place, mostly the last one read; None if none is known.
     """
 
     file: str
@@ -85,7 +85,7 @@ class Position:
         return (file_number(transaction.file), transaction.end_offset_bytes) <= self.order
 
     def covers(self, other: Position) -> bool:
-        """Whether everything read at `other` is read here too."""
+        """Whether every transaction that is read at `other` is read here, too."""
         if self.gtid_set is not None and other.gtid_set is not None:
             return other.gtid_set.issubset(self.gtid_set)
         return self.order >= other.order
@@ -106,7 +106,7 @@ class Position:
 
 
 def earliest(positions: list[Position]) -> Position:
-    """The position from which a stream misses nothing for any of the positions (at least one)."""
+    """The position from which a stream misses no transaction after any of these positions (at least one)."""
     first = min(positions, key=lambda p: p.order)
     sets = [p.gtid_set for p in positions]
     if any(s is None for s in sets):

@@ -1,6 +1,6 @@
-"""The values that pass from stage to stage. Nothing in this file touches a socket, a clock or a log.
+"""Tables, their columns, and the cells of their rows: the values that every room of the core shares. Pure.
 
-A *cell* is one column's value in the form in which it can be written to a target byte for byte:
+A *cell* is the value of one column, in a form from which a target gets the same value, byte for byte:
 
     None                NULL
     int                 every integer type, YEAR, BIT
@@ -10,7 +10,7 @@ A *cell* is one column's value in the form in which it can be written to a targe
                         UTF-8), UUID, INET4, INET6 (as text), BINARY, VARBINARY, BLOB, GEOMETRY (SRID +
                         WKB), VECTOR; an ENUM's error value, which is no label, is the int 0
 
-Snapshot and binlog produce identical cells for the same value (`tests/server/values/test_parity.py`).
+Snapshot and log give identical cells for the same value (`tests/server/values/test_parity.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Row = tuple[Cell, ...]
 
 @dataclass(frozen=True, slots=True, order=True)
 class TableName:
-    """A table on a server: schema (database) and table."""
+    """A table on a server: its schema (database) and its own name."""
 
     schema: str
     table: str
@@ -37,11 +37,11 @@ class TableName:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column as the server that holds it describes it.
+    """A column as its server describes it.
 
-    `type` is the lower-case type name (`bigint`, `varchar`, `datetime`); `column_type` the whole
-    definition (`bigint unsigned`, `enum('a','b')`); `charset` is None for types without one and
-    `binary` for byte strings; `members` are the labels of an ENUM or SET.
+    `type` is the lower-case type name (`bigint`, `varchar`, `datetime`), `column_type` the whole definition
+    (`bigint unsigned`, `enum('a','b')`; empty where only the log describes the column). `charset` is None for types
+    without one and `binary` for byte strings. `members` are the labels of an ENUM or SET, in that character set.
     """
 
     name: str
@@ -61,9 +61,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table's columns in their order, and its keys (primary first) as tuples of column names.
+    """A table's columns in their order, and its unique keys as tuples of column names.
 
-    `charset` is that of new columns whose definition names none.
+    `charset` is the character set of new columns whose definition names none.
     """
 
     name: TableName

@@ -20,8 +20,8 @@ from ..source.source_settings import ROW_VALUE_OPTIONS, source_role, source_sett
 from ..target.control import TargetControl
 from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
-from ..values.cells import sample_of
 from ..values.key_safety import require_mapped_key
+from ..values.python_values import sample_of
 from .schema_evolution import conform
 from .target_table import _fixed_type, _result_type, as_defined, column_definition, create_table_sql
 

@@ -19,9 +19,9 @@ from ..binlog.decoder_codegen import RowEmitter
 from ..binlog.map_columns import TableMap
 from ..model.tables import Cell, Column
 from ..values.bulk_parameters import _SHORT, _VALUE, BLOB, DECIMAL, NULL_PARAMETER, TEXT, parameter
-from ..values.cells import decode_text
 from ..values.column_types import TEMPORAL_TYPES
 from ..values.length_encoding import NULL
+from ..values.text_codecs import decode_text
 from .literal_codegen import LiteralSource, Transformed
 
 _UNSIGNED = 0x80

@@ -16,8 +16,8 @@ from ..model.tables import Column, Row
 from ..plan.table_plan import PlannedColumn, TablePlan
 from ..transforms.filters import columns as filter_columns
 from ..transforms.filters import compile_filter
-from ..values.cells import from_python, to_python
 from ..values.literals import any_literal, literal_for
+from ..values.python_values import from_python, to_python
 from .literal_codegen import LiteralKey, LiteralRow, LiteralSource, Transformed, Writer, row_writer
 from .pending_rows import PendingRows
 from .value_transforms import filter_failed, made_of, passes_alone, transform_failed

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from ..model.errors import RowRejected
 from ..model.tables import Column
 from ..plan.table_plan import PlannedColumn, TablePlan
-from ..values.cells import cell_from_text, to_python
+from ..values.cells import cell_from_text
+from ..values.python_values import to_python
 from ..values.text_rows import fields_at
 
 Result = TypeVar("Result")

@@ -14,8 +14,9 @@ from ..model.tables import Column
 from ..plan.table_plan import TablePlan
 from ..rows.literal_codegen import LiteralKey, LiteralRow
 from ..rows.writable_rows import Mutation
-from ..values.cells import cell_from_text, from_python
+from ..values.cells import cell_from_text
 from ..values.literals import any_literal, literal_of
+from ..values.python_values import from_python
 from ..values.sql import sql_name
 
 STATEMENT_BYTES_MAX = 128 * 1024  # with longer statements the servers need more time for each row

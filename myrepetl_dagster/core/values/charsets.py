@@ -1,11 +1,11 @@
-"""What MySQL's character sets mean in Unicode where Python has no codec, or another opinion. Data, from a server.
+"""Characters of MySQL's character sets for which Python has no codec, or one that differs. Data, read from a server.
 
 `tests/server/values/test_parity.py` compares every character with the server's own conversion.
 """
 
 from __future__ import annotations
 
-# For 8-bit sets without a Python codec: the characters of the bytes from 0x80 on, U+FFFE where there is none.
+# For 8-bit sets without a Python codec: the characters of the bytes from 0x80 on. U+FFFE stands for no character.
 HIGH_HALVES = {
     "armscii8": (
         "\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f"
@@ -58,12 +58,12 @@ HIGH_HALVES = {
         "\u2261\xb1\u2265\u2264\u2320\u2321\xf7\u2248\xb0\u2219\xb7\u221a\u207f\xb2\u25a0\xa0"
     ),
 }
-# swe7 is ASCII but for these.
+# swe7 is ASCII except for these.
 SWE7 = {
     0x40: 0xC9, 0x5B: 0xC4, 0x5C: 0xD6, 0x5D: 0xC5, 0x5E: 0xDC, 0x60: 0xE9, 0x7B: 0xE4, 0x7C: 0xF6, 0x7D: 0xE5,
     0x7E: 0xFC, 0x7F: 0xFFFE,
 }  # fmt: skip
-# Python's character to the server's.
+# By character set: Python's character to the server's.
 CORRECTED = {
     "big5": {
         0xFFE0: 0x00A2,

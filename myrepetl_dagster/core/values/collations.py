@@ -1,7 +1,7 @@
-"""Collation ids, as table maps carry them, to character set names.
+"""The character set of each collation id. Table maps hold collation ids. Pure.
 
-One table serves both flavours: no id means different character sets on MySQL 9 and on MariaDB. Blocks
-that a flavour reserves for one character set are given whole: a newer server's collations are known too.
+One table serves both flavours: no id stands for different character sets on MySQL 9 and on MariaDB. A block of ids that
+a flavour reserves for one character set is given whole, so that collations of later servers are known, too.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def _expand() -> dict[int, str]:
 
 
 _CHARSETS = _expand()
-# MariaDB numbers the NO PAD twin of a collation so much higher.
+# On MariaDB, the NO PAD variant of a collation has an id that is higher by this number.
 _NOPAD = 1024
 
 
 def charset_of(collation_id: int) -> str | None:
-    """The character set of a collation, or None for an id that neither flavour is known to use."""
+    """The character set of a collation; None for an id that neither flavour uses, as far as is known."""
     if _NOPAD < collation_id < 2 * _NOPAD:
         collation_id -= _NOPAD
     return _CHARSETS.get(collation_id)

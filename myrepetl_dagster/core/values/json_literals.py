@@ -1,7 +1,7 @@
-"""A JSON document as SQL that stores it with every number as it was printed. Pure.
+"""JSON documents as SQL that stores every number as the source printed it. Pure.
 
-MySQL's JSON can hold a DECIMAL (`JSON_OBJECT('price', 1.50)`), but reads every number with a point in a text as
-a DOUBLE: 1.50 would become 1.5, and digits beyond the 17th would be lost. Such numbers are put in one by one.
+MySQL's JSON can hold a DECIMAL (`JSON_OBJECT('price', 1.50)`). But in a text it reads every number with a point as a
+DOUBLE: 1.50 would become 1.5, and digits beyond the 17th would be lost. So such numbers are put in one by one.
 """
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
-# What a DOUBLE or an integer would not be printed as, or might not be: zeros at the end, many zeros after the
-# point, many digits. May find more than there is, also inside of strings.
+# Numbers that a server may print only for a DECIMAL: with zeros at the end, with many zeros after the point, with many
+# digits. The search may find more than that, also inside of strings; then the document is looked at number by number.
 _SUSPECT = re.compile(rb"\.[0-9]+0(?![0-9eE])|\.000|[0-9.]{15}")
-_DOUBLE_MIN, _DOUBLE_MAX = 1e-4, 1e14  # between these MySQL prints a DOUBLE as Python does
+# Between these MySQL prints a DOUBLE as Python does.
+_DOUBLE_MIN, _DOUBLE_MAX = 1e-4, 1e14
 
 
 class _Number(str):
-    """A number's text."""
+    """A number as its text, which parsing would change."""
 
     __slots__ = ()
 
 
 def json_literal(cell: bytes, quoted: Callable[[bytes], str]) -> str:
-    """The document as an SQL expression of the type JSON, or as its plain text where that will do.
+    """The document as a literal if the server reads it back exactly, else as an SQL expression of the type JSON.
 
     Args:
-        quoted: how UTF-8 text becomes an SQL literal.
+        cell: the document in UTF-8.
+        quoted: makes an SQL literal of UTF-8 text.
     """
     text = quoted(cell)
     if _SUSPECT.search(cell) is None:
@@ -52,7 +54,7 @@ def _numbers(value: object, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_decimal(number: str) -> bool:
-    """Whether it has to be written as a DECIMAL to be printed like this; a DECIMAL has no exponent."""
+    """Whether only a DECIMAL is printed like this. A DECIMAL has no exponent."""
     if "e" in number or "E" in number:
         return False
     if "." not in number:

@@ -1,4 +1,4 @@
-"""Whether a target tells apart by its key what the source tells apart: else two rows would become one. Pure."""
+"""Checks that rows which differ at the source have different keys in the target: else two would become one. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .column_types import (
     type_numbers,
 )
 
-# What a key column's values may become in the target without two of them becoming one.
+# The kind of each type's values. Types without an entry are a kind of their own.
 _KEY_KINDS = {
     **dict.fromkeys(INTEGER_TYPES, "whole number"),
     **dict.fromkeys(FLOAT_TYPES, "float"),
@@ -35,10 +35,10 @@ _CHARACTER_BYTES_MAX = 4
 
 
 def require_mapped_key(mapping: str, written: Sequence[str], key: Sequence[str]) -> None:
-    """The mapping writes the key's columns.
+    """Check that the mapping writes every column of the key.
 
     Raises:
-        PrerequisiteError: names those that it does not.
+        PrerequisiteError: names the columns that it does not write.
     """
     unmapped = [name for name in key if name not in written]
     if unmapped:
@@ -49,10 +49,10 @@ def require_mapped_key(mapping: str, written: Sequence[str], key: Sequence[str])
 
 
 def require_unique_key(mapping: str, target: Table, key: tuple[str, ...]) -> None:
-    """Rows are found by a unique key of the target.
+    """Check that the target has a unique key of these columns, by which rows are found.
 
     Raises:
-        PrerequisiteError: it has none of these columns, or one that takes any number of NULLs.
+        PrerequisiteError: it has none, or its columns may be NULL any number of times.
     """
     keys = [target.primary_key, *target.unique_keys]
     if any(set(k) == set(key) for k in keys if k):
@@ -65,7 +65,7 @@ def require_unique_key(mapping: str, target: Table, key: tuple[str, ...]) -> Non
             hint="Make the column NOT NULL in the target, or correct primary_key.",
         )
     columns = ", ".join(f"`{name}`" for name in key)
-    # A primary key on fewer columns would still take rows of two sources for one.
+    # A primary key on fewer columns would make one row of the rows of two sources.
     narrow = bool(target.primary_key) and set(target.primary_key) < set(key)
     what = f"DROP PRIMARY KEY, ADD PRIMARY KEY ({columns})" if narrow else f"ADD UNIQUE KEY ({columns})"
     raise PrerequisiteError(
@@ -75,20 +75,20 @@ def require_unique_key(mapping: str, target: Table, key: tuple[str, ...]) -> Non
 
 
 def require_kept_apart(mapping: str, key: Sequence[tuple[Column, Column]]) -> None:
-    """Two source rows must never be one row to the target: not by its collation, nor by its type ('01' and '1' are one
+    """Check that no two source rows have one key in the target, by its collation or by its type ('01' and '1' are one
     number).
 
     Args:
-        key: the source's and the target's column of each key column that is copied as it is.
+        key: for each key column that is copied as it is: the source's column and the target's.
 
     Raises:
-        PrerequisiteError: they could become one.
+        PrerequisiteError: two rows could become one.
     """
     for theirs, ours in key:
         if not ours.collation or ours.collation == theirs.collation:
             continue
         if theirs.charset is None or tells_all_apart(ours.collation, theirs.collation or ""):
-            continue  # the texts of numbers and times differ in more than letter case
+            continue  # texts of numbers and times never differ in letter case alone
         raise PrerequisiteError(
             f"mapping {mapping!r}: key column {ours.name} has collation {ours.collation} in the target"
             f" and {theirs.collation or theirs.type} in the source: different source rows could become one",
@@ -106,13 +106,13 @@ def require_kept_apart(mapping: str, key: Sequence[tuple[Column, Column]]) -> No
 def _keeps_apart(theirs: Column, ours: Column) -> bool:
     kinds = [_KEY_KINDS.get(c.type, c.type) for c in (theirs, ours)]
     if ours.type == "year" or (ours.type == "binary" and kinds[0] in ("text", "bytes")):
-        return theirs.type == ours.type  # 1 and 2001 are one YEAR; BINARY pads x'01' to what x'0100' is
+        return theirs.type == ours.type  # 1 and 2001 are one YEAR; BINARY pads x'01' to x'0100'
     if kinds[1] == "text" and _loses_spaces(theirs, ours):
         return False
     if kinds == ["bytes", "text"]:
         return tells_all_apart(ours.collation or "", "")
     if "text" in kinds[1:] or kinds[1] == "bytes":
-        return kinds[0] != "float"  # any value's text is its own; a value that is too long is refused
+        return kinds[0] != "float"  # different values have different texts; the server refuses those too long
     if kinds[0] == "whole number" and kinds[1] == "decimal":
         return True
     if kinds[0] == "date" and kinds[1] == "datetime":
@@ -123,12 +123,12 @@ def _keeps_apart(theirs: Column, ours: Column) -> bool:
 
 
 def _loses_spaces(theirs: Column, ours: Column) -> bool:
-    """Whether the source tells 'a ' from 'a' and the target does not keep the space.
+    """Whether 'a ' and 'a' are two keys at the source, and the target does not keep the space.
 
-    Where it has no room, a server drops spaces at the end of a text without an error, in any sql_mode.
+    Spaces at the end of a text that is too long are dropped without an error, in any sql_mode.
     """
     if theirs.charset is not None and (theirs.type in _TRIMMED or not _is_no_pad(theirs.collation or "")):
-        return False  # no spaces there, or two texts that differ in them only are one key at the source too
+        return False  # the source drops such spaces, too, or compares without them
     if _KEY_KINDS.get(theirs.type) not in ("text", "bytes"):
         return False
     if (theirs.type, theirs.charset) == (ours.type, ours.charset) and ours.type in _LONG_TEXT_TYPES:
@@ -138,23 +138,23 @@ def _loses_spaces(theirs: Column, ours: Column) -> bool:
 
 
 def _length(column: Column) -> int:
-    """How long a value of a text or bytes column may be: in characters, in bytes for TEXT and BLOB."""
+    """The greatest length of a text or bytes column's value: in characters, in bytes for TEXT and BLOB."""
     numbers = type_numbers(column.column_type)
     return numbers[0] if numbers else LOB_BYTES_MAX.get(column.type, 1)
 
 
 def _digits_after_point(column: Column) -> int:
-    """Digits after the point; what exceeds them is rounded away without an error."""
+    """The digits after the point. A server rounds more of them away without an error."""
     if column.type == "decimal":
         return decimal_digits(column.column_type)[1]
     return fraction_digits(column.column_type) if column.type in FRACTION_TYPES else 0
 
 
 def tells_all_apart(target_collation: str, source_collation: str) -> bool:
-    """Whether strings that differ to the source's collation differ to the target's too.
+    """Whether strings that differ by the source's collation differ by the target's, too.
 
-    A binary collation tells all apart but 'a' from 'a ', which it pads (PAD SPACE) unless it is one of
-    the NO PAD ones; so it serves where the source's pads as well.
+    A binary collation tells all strings apart, except for 'a' and 'a ' unless it is one of the NO PAD collations. So a
+    padding one serves only if the source's collation pads as well.
     """
     if target_collation.endswith(("_0900_bin", "_nopad_bin")):
         return True

@@ -1,7 +1,7 @@
 """Cells as SQL literals. Pure.
 
-A literal is a `str` in which every character stands for one byte (latin-1), so that bytes of any character set can be
-joined with SQL text and encoded once, at the socket.
+A literal is a `str` in which every character stands for one byte (latin-1). So bytes of any character set can be joined
+with SQL text, and the whole is encoded once, at the socket.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from ..model.tables import Cell, Column
 from .column_types import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES
 from .json_literals import json_literal
 
-# ---- cell -> SQL literal ------------------------------------------------------------------------------
 Literal = Callable[[Any], str]
 # Character sets whose bytes may stand in a quoted literal as they are. In the others (sjis, gbk, utf16 …)
 # a byte may look like a quote or a backslash, or the whole is no text for a scanner: they go as hex.
@@ -25,7 +24,7 @@ ENUM_ERROR = "(0)"
 
 
 def literal_for(column: Column, target: Column | None) -> Literal | None:
-    """How cells are written where the target's type makes a difference; None: as `literal_of` has it."""
+    """A function from cells to literals for a target column of this type; None if `literal_of` does for any target."""
     if column.type == "enum" and (target is None or target.type != "enum"):
         literal = literal_of(column)
         return lambda cell: "''" if cell == 0 else literal(cell)
@@ -35,7 +34,7 @@ def literal_for(column: Column, target: Column | None) -> Literal | None:
 
 
 def literal_of(column: Column | None) -> Literal:
-    """How cells of a source column are written in SQL; None: of a static value or a transform's result."""
+    """A function from a source column's cells to literals. None stands for static values and transforms' results."""
     if column is None:
         return any_literal
     if column.type in INTEGER_TYPES or column.type == "decimal":
@@ -67,7 +66,7 @@ _binary_literal = _quoted("_binary")
 
 
 def any_literal(cell: Cell) -> str:
-    """A cell as SQL, by its Python type alone."""
+    """The literal of a cell by its Python type alone."""
     match cell:
         case None:
             return "NULL"
@@ -81,6 +80,6 @@ def any_literal(cell: Cell) -> str:
 
 
 def float_literal(value: float) -> str:
-    """The shortest text that reads back as the same double; with an exponent, since `0.1` is a DECIMAL."""
+    """The shortest text that reads back as the same double. It has an exponent, since `0.1` is a DECIMAL in SQL."""
     text = repr(value)
     return text if "e" in text else text + "e0"

@@ -1,8 +1,8 @@
 """Target columns that would store another value than the source's without an error. Pure.
 
-Even in strict mode a server rounds fractions, drops a time or pads bytes without a word: what does that to
-some value of the source's type is refused when the tables are planned. What the server itself refuses
-(out of range, too long, no such character) is not looked at here.
+Even in strict mode a server rounds fractions, drops times and pads bytes silently. A target column that does so to any
+value of the source's type is refused when the tables are planned. Values that the server itself refuses (out of range,
+too long, no such character) need no check here.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .column_types import (
 )
 
 _MANTISSA_BITS = {"float": 24, "double": 53}
-_DECIMAL_DIGITS = {"float": 6, "double": 15}  # that read back the same
+_DECIMAL_DIGITS = {"float": 6, "double": 15}  # so many digits come back as they were
 
 
 def rounds(source: Column, target: Column) -> bool:
-    """Whether some value of the source's type becomes another one in the target's column, without an error."""
+    """Whether the target's column turns any value of the source's type into another one without an error."""
     if source.type in TEMPORAL_TYPES:
         return _rounds_temporal(source, target)
     if source.type == "decimal":

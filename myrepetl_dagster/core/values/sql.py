@@ -1,4 +1,7 @@
-"""Names, texts and key conditions as SQL. Pure."""
+"""Identifiers and conditions on keys as SQL. Pure.
+
+SQL in the form of literals is text in which each character stands for one byte (`literals.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,23 @@ from .literals import ENUM_ERROR
 
 
 def sql_text(text: str) -> str:
-    """SQL of our own or of the pipeline file in the form of literals: each character a byte of its UTF-8."""
+    """SQL text in the form of literals: each character stands for one byte of the text's UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def sql_name(name: str) -> str:
-    """A quoted identifier in the form of literals: a name can never become anything else."""
+    """A quoted identifier in the form of literals. Quoted, no name can be read as anything else."""
     return sql_text("`" + name.replace("`", "``") + "`")
 
 
 def quote_name(name: str) -> str:
-    """An identifier as SQL text: a name from the source can never become anything else."""
+    """A quoted identifier as SQL text. Quoted, no name can be read as anything else."""
     return "`" + name.replace("`", "``") + "`"
 
 
 # ---- conditions ---------------------------------------------------------------------------------------
 def keyset_condition(key: Sequence[str], after: Sequence[str]) -> str:
-    """`key > after` for a composite key, in the form that MySQL and MariaDB can both find by an index."""
+    """`key > after` for a key of any number of columns, in a form for which both servers use the key's index."""
     parts = []
     for i in range(len(key)):
         equal = [f"{sql_name(name)} = {value}" for name, value in zip(key[:i], after, strict=False)]
@@ -34,8 +37,8 @@ def keyset_condition(key: Sequence[str], after: Sequence[str]) -> str:
 
 
 def keys_condition(key: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
-    """`key IN keys`, in the form that both servers can find by an index."""
-    if len(key) == 1 and (ENUM_ERROR,) not in keys:  # IN a list of texts and a number compares numbers
+    """`key IN keys`, in a form for which both servers use the key's index."""
+    if len(key) == 1 and (ENUM_ERROR,) not in keys:  # IN with texts and a number would compare all as numbers
         return f"{sql_name(key[0])} IN ({', '.join(k[0] for k in keys)})"
     rows = (" AND ".join(f"{sql_name(name)} = {value}" for name, value in zip(key, k, strict=True)) for k in keys)
     return "(" + " OR ".join(f"({row})" for row in rows) + ")"

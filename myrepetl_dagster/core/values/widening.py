@@ -1,4 +1,4 @@
-"""Whether one column type holds every value of another, the same value byte for byte. Pure."""
+"""Whether a column type holds every value of another one, byte for byte. Schema changes are judged by it. Pure."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .column_types import (
 )
 
 _CHARACTER_BYTES = {"latin1": 1, "ascii": 1, "binary": 1}
-# Character sets all of whose characters another one has.
+# The character sets that have every character of the key.
 _SUPERSETS = {"ascii": {"latin1", "utf8mb3", "utf8mb4"}, "latin1": {"utf8mb3", "utf8mb4"}, "utf8mb3": {"utf8mb4"}}
 
 
 def family(column: Column) -> str:
-    """Types between which a change keeps the kind of value."""
+    """The kind of the column's values: a change between types of one family keeps it."""
     if column.type in INTEGER_BYTES:
         return "integer"
     if column.type in FLOAT_TYPES:
@@ -37,11 +37,12 @@ def family(column: Column) -> str:
 
 
 def holds_charset(before: str | None, now: str | None) -> bool:
+    """Whether the character set `now` has every character of `before`."""
     return before == now or now in _SUPERSETS.get(before or "", ())
 
 
 def widens(before: Column, now: Column) -> bool:
-    """Whether every value of the old type is the same value of the new one. NULL is not looked at."""
+    """Whether the new type holds every value of the old one as it is. Whether NULL is allowed does not count."""
     kind = family(before)
     if kind != family(now):
         return False
@@ -52,7 +53,7 @@ def widens(before: Column, now: Column) -> bool:
             if before.unsigned == now.unsigned:
                 return sizes[1] >= sizes[0]
             return before.unsigned and sizes[1] > sizes[0]
-        case "float":  # a float that becomes a double gets other digits
+        case "float":  # a FLOAT that becomes a DOUBLE gets other digits
             return before.type == now.type and (new == old or not new)
         case "decimal":
             (digits, scale), (more, finer) = decimal_digits(before.column_type), decimal_digits(now.column_type)
@@ -77,7 +78,7 @@ def same(one: Column, other: Column) -> bool:
 
 
 def as_converted(column: Column, charset: str) -> Column:
-    """The column after CONVERT TO CHARACTER SET, at least: the server may choose a longer type."""
+    """The column after CONVERT TO CHARACTER SET. The server may choose a longer type than this."""
     return replace(column, charset=charset, collation=None)
 
 
@@ -88,15 +89,15 @@ def _first(numbers: tuple[int, ...]) -> int:
 
 def _fits(before: Column, now: Column, old: tuple[int, ...], new: tuple[int, ...]) -> bool:
     if "char" in (now.type, before.type) and before.type != now.type and now.type == "char":
-        return False  # trailing spaces go
+        return False  # CHAR drops spaces at the end
     if "binary" in (before.type, now.type):
-        return before.type == now.type and old == new  # padded with zero bytes
+        return before.type == now.type and old == new  # BINARY pads with zero bytes
     character = _CHARACTER_BYTES.get(before.charset or "", 4)
     if before.charset != now.charset:
         character = 4
     room = LOB_BYTES_MAX.get(now.type)
     bound = LOB_BYTES_MAX.get(before.type)
-    if room is None:  # so many characters
+    if room is None:  # the new length is in characters
         return _first(new) >= (bound if bound is not None else _first(old))
     if bound is not None:
         return room >= (bound if before.charset == now.charset else bound * character) or bound == room == 2**32 - 1

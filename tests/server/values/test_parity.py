@@ -28,7 +28,8 @@ from myrepetl_dagster.core.source.mysql_source import MySQLSource
 from myrepetl_dagster.core.source.relation import Relation
 from myrepetl_dagster.core.source.snapshot_reader import read_chunk
 from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
-from myrepetl_dagster.core.values.cells import decode_text, to_python
+from myrepetl_dagster.core.values.python_values import to_python
+from myrepetl_dagster.core.values.text_codecs import decode_text
 
 SAME = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 ACROSS = [Route("mysql", True, "mariadb"), Route("mariadb", True, "mysql")]
@@ -191,7 +192,7 @@ def test_canonical_cells(matrix: list[tuple[Wide, Images]]) -> None:
 
 
 def test_a_transform_sees_one_value(matrix: list[tuple[Wide, Images]]) -> None:
-    """Snapshot and log give a transform the same Python value, of the type that `cells.py` names."""
+    """Snapshot and log give a transform the same Python value, of the type that `python_values.py` names."""
     for table, read in matrix:
         for i, (definition, _) in enumerate(table.columns):
             allowed = python_types(definition)

@@ -13,8 +13,8 @@ from myrepetl_dagster.core.replication.snapshot.tuple_select import _literal_of_
 from myrepetl_dagster.core.replication.snapshot.window_select import CannotTake
 from myrepetl_dagster.core.rows.value_transforms import read_columns, row_by_row
 from myrepetl_dagster.core.values.bulk_parameters import BLOB, TEXT
-from myrepetl_dagster.core.values.cells import from_python
 from myrepetl_dagster.core.values.literals import any_literal
+from myrepetl_dagster.core.values.python_values import from_python
 
 
 def field(value: bytes | None) -> bytes:

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.model.tables import Cell, Column
-from myrepetl_dagster.core.values.cells import cell_from_text, decode_text, from_python, to_python
+from myrepetl_dagster.core.values.cells import cell_from_text
 from myrepetl_dagster.core.values.literals import any_literal, float_literal, literal_of
+from myrepetl_dagster.core.values.python_values import from_python, to_python
 from myrepetl_dagster.core.values.sql import sql_name
+from myrepetl_dagster.core.values.text_codecs import decode_text
 
 
 def text_column(charset: str) -> Column:

@@ -23,10 +23,10 @@ from ...rows.value_transforms import passes_alone, read_columns, row_by_row, tra
 from ...source.relation import Relation, whole_value
 from ...transforms.pushdown import condition_sql, transformed_sql, unsure_sql
 from ...values.bulk_parameters import BLOB, DECIMAL, NULL_PARAMETER, TEXT, BulkRows, parameter
-from ...values.cells import from_python
 from ...values.column_types import BYTE_TYPES, FLOAT_TYPES, INTEGER_TYPES, PRINTED_TYPES, TEMPORAL_TYPES, TEXT_TYPES
 from ...values.length_encoding import LENGTH_BYTES, NULL
 from ...values.literals import any_literal
+from ...values.python_values import from_python
 from ...values.sql import sql_name
 from .rendered_literals import float_text
 from .window_select import CannotTake, TakenRows

@@ -8,7 +8,6 @@ from __future__ import annotations
 from ...model.tables import Column
 from ...plan.table_plan import PlannedColumn, TablePlan
 from ...transforms.pushdown import THROUGH_UTF8, transformed_sql
-from ...values.cells import from_python
 from ...values.column_types import (
     BYTE_TYPES,
     FLOAT_TYPES,
@@ -18,6 +17,7 @@ from ...values.column_types import (
     TEMPORAL_TYPES,
 )
 from ...values.literals import any_literal
+from ...values.python_values import from_python
 from ...values.sql import sql_name
 
 _AS_HEX = BYTE_TYPES | GEOMETRY_TYPES | {"vector"}

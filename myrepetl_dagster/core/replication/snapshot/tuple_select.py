@@ -20,8 +20,9 @@ from ...rows.value_transforms import passes_alone, read_columns, row_by_row, tra
 from ...rows.writable_rows import SqlTuples
 from ...source.relation import Relation, whole_value
 from ...transforms.pushdown import condition_sql, unsure_sql
-from ...values.cells import cell_from_text, from_python
+from ...values.cells import cell_from_text
 from ...values.literals import any_literal, literal_for, literal_of
+from ...values.python_values import from_python
 from ...values.sql import sql_name
 from ...values.text_rows import views_at
 from .rendered_literals import column_sql
