@@ -1,7 +1,7 @@
-"""Which table an init query reads, by its text. Pure.
+"""The table that an init query reads, found in the query's text. Pure.
 
-Names and what stands in quotes are told from words as the server tells them, so that neither a comment nor a text can
-pass for a clause or hide one.
+Names, texts and comments are told from words as the server tells them, so none of them can be taken for a clause or
+hide one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 _TOKEN = re.compile(
     r"""
-      \s+ | \#[^\n]* | --(?=[\s\x00-\x1f]|$)[^\n]* | /\*(?![!+M]).*?\*/   # what the server passes over
+      \s+ | \#[^\n]* | --(?=[\s\x00-\x1f]|$)[^\n]* | /\*(?![!+M]).*?\*/   # the server ignores these
     | (?P<name>`(?:[^`]|``)*`)
     | (?P<double>"(?:[^"\\]|"")*")      # a text, or with ANSI_QUOTES a name, in which a backslash is no escape
     | (?P<text>'(?:[^'\\]|\\.|'')*')
@@ -21,8 +21,8 @@ _TOKEN = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
-# Words with which a query may read other tables, join or drop rows, or make one of several. A column of such a name
-# costs the chunks only.
+# With these words a query may read other tables, leave out rows, or make one row of several. If a column has such a
+# name, the only loss is that the query is read in one go.
 _NOT_PLAIN = frozenset({
     "JOIN", "STRAIGHT_JOIN", "LATERAL", "UNION", "EXCEPT", "INTERSECT", "MINUS", "WITH", "TABLE", "VALUES",
     "PARTITION", "TABLESAMPLE", "GROUP", "HAVING", "QUALIFY", "DISTINCT", "DISTINCTROW", "WINDOW", "OVER",
@@ -31,13 +31,13 @@ _NOT_PLAIN = frozenset({
     "STDDEV_POP", "STDDEV_SAMP", "VARIANCE", "VAR_POP", "VAR_SAMP", "ANY_VALUE", "ST_COLLECT",
 })  # fmt: skip
 
-Token = tuple[str, str]  # its kind, and its text: of a name what stands in the quotes
+Token = tuple[str, str]  # (kind, text); the text of a name is without its quotes
 
 
 def table_read(query: str) -> tuple[str | None, str] | None:
-    """The schema (None: the session's) and the name of the one table that a plain SELECT reads, row by row.
+    """(Schema, name) of the table that a query reads, if it is a plain SELECT of one table. None: it may be another.
 
-    None: the query is, or may be, something else.
+    The schema is None if the query does not name it.
     """
     tokens = list(_tokens(query))
     words = [text.upper() for kind, text in tokens if kind == "word"]
@@ -59,7 +59,7 @@ def _tokens(query: str) -> Iterator[Token]:
 
 
 def _outside_parentheses(tokens: Sequence[Token], word: str) -> Iterator[int]:
-    """Where the word stands as a clause's: TRIM(… FROM …) has it, too."""
+    """The places where a word begins a clause. Inside parentheses it does not: TRIM(… FROM …)."""
     depth = 0
     for i, (kind, text) in enumerate(tokens):
         if kind == "sign" and text in "()":
@@ -69,7 +69,7 @@ def _outside_parentheses(tokens: Sequence[Token], word: str) -> Iterator[int]:
 
 
 def _only_table(tokens: Sequence[Token]) -> tuple[str | None, str] | None:
-    """The table that a FROM clause names, if it names no more: [schema.]table [[AS] alias] [WHERE … | ORDER …]."""
+    """The table of a FROM clause that has no other: [schema.]table [[AS] alias] [WHERE … | ORDER …]."""
     if not tokens or tokens[0][0] not in ("word", "name", "double"):
         return None
     names, rest = [tokens[0][1]], list(tokens[1:])

@@ -102,7 +102,7 @@ class SourceLog(Server):
 
     @property
     def one_watermark(self) -> bool:
-        """Whether a watermark holds for tables that it was not asked for, too: those that rest on locks do not."""
+        """Whether a watermark also holds for tables that it was not taken for. One that rests on locks does not."""
         return self.info.is_mariadb or self.info.gtid_mode
 
     def _snapshot_position(self) -> Position:
@@ -177,7 +177,7 @@ class SourceLog(Server):
 
     # ---- what the log holds ----
     def log_name(self, name: TableName) -> TableName:
-        """A table's name as this server has it, where it takes any letters for it."""
+        """A table's name as the log has it: in lower case, if the server compares names without case."""
         return name.in_lower_case() if self.info.names_without_case else name
 
     @contextmanager

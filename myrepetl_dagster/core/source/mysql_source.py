@@ -69,11 +69,11 @@ class MySQLSource(SourceLog):
 
     # ---- tables and rows ----
     def describe(self, name: TableName) -> Table | None:
-        """A table as it is now, under its `log_name`; None where there is none."""
+        """A table as it is now, under its `log_name`. None: there is no such table."""
         return super().describe(self.log_name(name))
 
     def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
-        """Those of the tables that there are, under their `log_name`, by the names that were asked for."""
+        """The tables that exist, under their `log_name`, by the names that were given."""
         found = super().describe_all([self.log_name(name) for name in names])
         return {name: found[own] for name in names if (own := self.log_name(name)) in found}
 

@@ -100,7 +100,7 @@ def relation_of(connection: Connection[Any], plan: TablePlan) -> Relation:
     if init_query is None:
         table = f"{sql_name(plan.source.name.schema)}.{sql_name(plan.source.name.table)}"
         return Relation(plan.source.columns, table, _usable_key(keys, plan.source.columns))
-    derived = sql_text(f"({init_query}\n) AS q")  # the line break ends a trailing comment
+    derived = sql_text(f"({init_query}\n) AS q")  # the line break ends a comment at the query's end
     layout = _result_columns(connection, f"SELECT * FROM {derived} LIMIT 0")
     missing = sorted(plan.needed_source_columns - {c.name for c in layout})
     if missing:
@@ -108,31 +108,32 @@ def relation_of(connection: Connection[Any], plan: TablePlan) -> Relation:
             f"mapping {plan.name!r}: init_query returns no column {', '.join(missing)}",
             hint="Select every column that column_mapping and filter name, under that name.",
         )
-    # Only a query over the mapped table keeps the table's key and index; anything else is read in one go.
+    # Only a query of the mapped table alone has the table's key and index. Any other is read in one go.
     mapped = _reads_table(connection, init_query, plan.source.name)
     own = _own_columns(connection, init_query) if mapped else frozenset()
     return Relation(layout, derived, _usable_key(keys, [column for column in layout if column.name in own]))
 
 
 def _reads_table(connection: Connection[Any], init_query: str, name: TableName) -> bool:
-    """Whether a query reads this table and no other, its names taken as the server takes them."""
+    """Whether a query reads this table and no other. Names are compared as the server compares them."""
     found = table_read(init_query)
     if found is None:
         return False
-    default, folded = query(connection, "SELECT DATABASE(), @@lower_case_table_names <> 0")[0]
-    schema, table = found[0] or (default or b"").decode(), found[1]
-    if int(folded):
+    default_schema, without_case = query(connection, "SELECT DATABASE(), @@lower_case_table_names <> 0")[0]
+    schema, table = found[0] or (default_schema or b"").decode(), found[1]
+    if int(without_case):
         return (schema.lower(), table.lower()) == (name.schema.lower(), name.table.lower())
     return (schema, table) == (name.schema, name.table)
 
 
 def _own_columns(connection: Connection[Any], init_query: str) -> frozenset[str]:
-    """The columns of a plain query's result that are the table's of the same name, and nothing that is called so."""
+    """Names of those columns of a plain query's result that are the table's columns, and not expressions named so."""
     fields = _result_fields(connection, sql_text(f"{init_query}\nLIMIT 0"))
     return frozenset(_text(field.name) for field in fields if field.org_table and field.org_name == field.name)
 
 
 def _usable_key(keys: Sequence[tuple[str, ...]], layout: Sequence[Column]) -> tuple[str, ...]:
+    """The first of the keys by whose order the relation can be read; () if there is none."""
     types = {c.name: c.type for c in layout}
     for key in keys:
         if all(types.get(name) in _KEYSET_TYPES for name in key):

@@ -1,6 +1,6 @@
-"""What a source's server has to be set to, in one table: a run refuses a server by it, and `test-connection` shows it.
+"""The settings that a source's server needs, in one table. A run refuses a server by it, `test-connection` shows it.
 
-Reads only.
+Nothing is written here.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from .mysql_source import MySQLSource
 
 
 class Need(StrEnum):
-    """How much depends on a setting."""
+    """When a setting is needed."""
 
     ALWAYS = "always"  # a run refuses the server
     JSON_COLUMNS = "for JSON columns"  # a run refuses the mappings of tables that have any
-    SCHEMA_CHANGES = "for schema changes"  # a run stops where a table is altered
+    SCHEMA_CHANGES = "for schema changes"  # a run stops when a table is altered
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A variable; a server that does not have it passes.
+    """A variable and its right values. A server that does not have the variable passes.
 
-    `values`: those that are right, the first as a remedy sets it. `otherwise`: what any other one means.
+    Args:
+        values: in upper case. The first is the one that the remedy sets.
+        otherwise: what any other value means, for the message.
     """
 
     name: str
@@ -57,7 +59,11 @@ SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One precondition as the server has it. `problem` is a whole sentence, "" where nothing is wrong."""
+    """One precondition as the server has it.
+
+    Args:
+        problem: a sentence; "" if nothing is wrong.
+    """
 
     name: str
     value: str
@@ -66,7 +72,11 @@ class Found:
     remedy: str = ""
 
     def require(self) -> None:
-        """Raise PrerequisiteError where a run cannot do without."""
+        """Check what every run needs.
+
+        Raises:
+            PrerequisiteError: the server lacks it.
+        """
         if self.problem and self.need is Need.ALWAYS:
             raise PrerequisiteError(self.problem, hint=self.remedy)
 
@@ -89,7 +99,7 @@ def _found(source: MySQLSource, setting: Setting, value: str) -> Found:
 
 
 def source_role(source: MySQLSource) -> Found:
-    """Whether the server is a replica, and if so, one that logs what it replicates (not MariaDB's default)."""
+    """Whether the server is a replica. One has to log what it replicates, which is not MariaDB's default."""
     if not _is_replica(source):
         return Found("role", "source", Need.ALWAYS)
     with source.doing("checking its settings"):
@@ -110,7 +120,7 @@ def _is_replica(source: MySQLSource) -> bool:
     except ReplicationError as error:
         if error.retryable:
             raise
-    # MariaDB asks for a privilege of its own (SLAVE MONITOR); how many replications run, every account may know.
+    # MariaDB requires a privilege of its own (SLAVE MONITOR). Every account may read how many replications run.
     with source.doing("asking for its replication"):
         running = query(source.control, "SHOW GLOBAL STATUS LIKE 'Slaves_running'")
     return any(int(number) > 0 for _, number in running)
