@@ -2,9 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PATHS := myrepetl_dagster scripts tests bench demo
+FAST := tests/unit tests/simulation tests/test_imports.py
+# The tests start Python hundreds of times: it should not compile the project each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint soak bench demo demo-ui dev format clean
+.PHONY: help setup test test-fast lint soak bench demo demo-ui dev format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -14,8 +17,11 @@ setup: ## .venv/ with what requirements.lock pins, and this project
 	  echo "Python 3.11 or newer is needed as $(PYTHON): apt-get install python3, or make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) scripts/setup.py
 
-test: lint ## linters, types, every test but the soak
-	$(BIN)/pytest -n 2 --dist worksteal
+test: lint ## linters, types, every test but the soak (minutes)
+	$(BIN)/pytest -n 4 --dist worksteal
+
+test-fast: setup ## unit tests with fewer examples, the simulation with fewer seeds (seconds)
+	MYREPETL_SIMULATION_SEEDS=2000 $(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile fast $(FAST)
 
 lint: setup ## linters, imports between rooms, and types
 	$(BIN)/ruff check $(PATHS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import re
@@ -72,14 +73,21 @@ def find(flavour: Flavour) -> Installation:
 def _inspect(binary: Path, command: tuple[str, ...]) -> Installation | None:
     """Ask the program itself what it is: a `mysqld` may well be a MariaDB."""
     try:
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
+        banner = _banner(command, binary.stat().st_mtime_ns)
     except (OSError, subprocess.SubprocessError):
         return None
-    match = re.search(r"Ver (\d+\.\d+\.\d+)", done.stdout)
+    match = re.search(r"Ver (\d+\.\d+\.\d+)", banner)
     if match is None:
         return None
-    flavour: Flavour = "mariadb" if "mariadb" in done.stdout.lower() else "mysql"
-    return Installation(flavour, binary, match[1], done.stdout.strip(), command)
+    flavour: Flavour = "mariadb" if "mariadb" in banner.lower() else "mysql"
+    return Installation(flavour, binary, match[1], banner, command)
+
+
+@functools.cache
+def _banner(command: tuple[str, ...], changed_ns: int) -> str:
+    """Asked once of a program, as long as its file stays what it is."""
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip()
 
 
 def _from_environment(flavour: Flavour) -> Installation | None:

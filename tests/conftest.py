@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from server_farm import Servers
 from servers import FLAVOURS, Flavour, Server
+
+hypothesis.settings.register_profile("fast", max_examples=25)  # of `make test-fast`
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each worker is given the next so many tests, and begins with its share of the modules with long ones.
+
+    For a long test that is begun last everybody waits.
+    """
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = iter([item for item in items if not item.get_closest_marker("long")])
+    modules = list(dict.fromkeys(item.path for item in long))
+    ordered: list[pytest.Item] = []
+    for number in range(workers):
+        share = [item for item in long if modules.index(item.path) % workers == number]
+        ordered += [*share, *itertools.islice(others, max(0, len(items) // workers - len(share)))]
+    items[:] = [*ordered, *others]
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +38,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     factory.stop()
 
 
-@pytest.fixture(scope="session", params=FLAVOURS)
+@pytest.fixture(scope="module", autouse=True)
+def servers_rest(servers: Servers) -> Iterator[None]:
+    """Between two modules most of the odd servers are ended, since memory is finite."""
+    yield
+    servers.rest()
+
+
+@pytest.fixture(scope="module", params=FLAVOURS)
 def flavour(request: pytest.FixtureRequest) -> Flavour:
     """Each test that asks for this runs once for MySQL and once for MariaDB."""
     return "mariadb" if request.param == "mariadb" else "mysql"

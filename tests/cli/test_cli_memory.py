@@ -9,6 +9,8 @@ from cli_support import Rig, command
 from peak import watch
 from servers import Server
 
+pytestmark = pytest.mark.long
+
 HUGE = 16 * 2**20
 PEAK_MIB = 250  # of the 350 that are promised; measured: under 200
 PEAK_SMALL_ROWS_MIB = 110  # measured: 55; Python itself with the modules: 40

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from dagster_support import PASSWORD, ROOT, Pair, environment, write_with_variable
 
+pytestmark = pytest.mark.long
+
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from dagster_support import PASSWORD, ROOT, Pair, environment, write_with_variable
 
+pytestmark = pytest.mark.long
+
 
 def execute(env: dict[str, str], *arguments: str) -> tuple[int, str, float]:
     command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "myrepetl_dagster.definitions", *arguments]

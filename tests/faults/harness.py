@@ -51,9 +51,6 @@ def by_tcp(server: Server) -> dict[str, Any]:
 # What a server says that is down, or that kills our statement; anything else is a fault of the harness.
 _PASSING = frozenset({1040, 1053, 1158, 1161, 1205, 1213, 1317, 1927, 2003, 2006, 2013, 4031})
 
-# For servers that one test starts for itself: the kernel's places for asynchronous reads (fs.aio-max-nr) are few.
-FEW_RESOURCES: dict[str, str | None] = {"innodb_use_native_aio": "OFF"}
-
 LIMITS: dict[str, float] = {
     "chunk_rows_max": 40,
     "copy_window_rows": 60,

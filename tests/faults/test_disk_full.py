@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pymysql
 import pytest
-from faults.harness import FEW_RESOURCES, LIMITS, OTHER, meanwhile
+from faults.harness import LIMITS, OTHER, meanwhile
 from pipelines import Pair, pair_of
-from server_farm import Servers
+from server_farm import Servers, private
 from servers import Flavour, Server
 
 # How the servers say it: 1114 where a table cannot grow; 3 (EE_WRITE) on MySQL and 1021 on MariaDB where a transaction's
@@ -75,11 +75,11 @@ def target_on(kind: str, flavour: Flavour, directory: Path) -> Iterator[tuple[Se
     """A server whose data, binary log or temporary files are on the small disk, and nothing else."""
     with small_disk(directory / "disk", {"data": 400, "binary log": 64, "temporary files": 32}[kind]) as disk:
         options = {
-            "data": {"log-bin": str(directory / "binlog")},
-            "binary log": {"log-bin": str(disk / "binlog")},
+            "data": {"log_bin": str(directory / "binlog")},
+            "binary log": {"log_bin": str(disk / "binlog")},
             "temporary files": {"tmpdir": str(disk)},
-        }[kind] | FEW_RESOURCES
-        server = Server(flavour, disk / "server" if kind == "data" else directory / "server", options)
+        }[kind]
+        server = private(flavour, disk / "server" if kind == "data" else directory / "server", options)
         if kind == "data":
             server.options["tmpdir"] = str(directory)
         try:

@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.harness import FEW_RESOURCES, LIMITS, OTHER, World, new_seed, retries
+from faults.harness import LIMITS, OTHER, World, new_seed, retries
 from pipelines import Pair, pair_of
-from server_farm import Servers
+from server_farm import Servers, private
 from servers import Flavour, Server
 
 from myrepetl_dagster.core.config.pipeline import Endpoint
 from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.mysql.session import Use
+
+pytestmark = pytest.mark.long
 
 connect_module = importlib.import_module("myrepetl_dagster.core.mysql.connect")
 NAME = "primary.test"
@@ -104,9 +106,9 @@ class Group:
 @contextlib.contextmanager
 def group(flavour: Flavour, directory: Path) -> Iterator[Group]:
     """Two servers on one port of two addresses."""
-    log_updates = {"log_replica_updates" if flavour == "mysql" else "log_slave_updates": "ON", **FEW_RESOURCES}
-    first = Server(flavour, directory / "first", log_updates)
-    second = Server(flavour, directory / "second", {**log_updates, "server-id": str(first.port + 1)})
+    log_updates = {"log_replica_updates" if flavour == "mysql" else "log_slave_updates": "ON"}
+    first = private(flavour, directory / "first", log_updates)
+    second = private(flavour, directory / "second", {**log_updates, "server_id": str(first.port + 1)})
     second.port = first.port
     first.host, second.host = "127.0.0.2", "127.0.0.3"
     made = Group(first, second, directory / "hosts")

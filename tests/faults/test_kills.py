@@ -15,6 +15,8 @@ from servers import Flavour
 
 from myrepetl_dagster.core.target import checkpoint_table as checkpoints
 
+pytestmark = pytest.mark.long
+
 
 # ---- SIGKILL of the run --------------------------------------------------------------------------------
 def kill_runs(world: World, times: int) -> None:

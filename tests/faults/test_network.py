@@ -18,6 +18,8 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.replication.result import Progress
 from myrepetl_dagster.core.replication.source_runs import replicate
 
+pytestmark = pytest.mark.long
+
 
 # ---- the faults ----------------------------------------------------------------------------------------
 def cut(world: World, proxy: Proxy) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from faults.harness import LIMITS
 from pipelines import SOURCES, Pair, Route, call_at, pair_of
-from server_farm import Servers
+from server_farm import Servers, private
 from servers import Server
 
 from myrepetl_dagster.core.config.pipeline import Pipeline
@@ -252,7 +252,7 @@ def test_a_restored_server_that_has_given_the_same_gtids_again_is_noticed(pair: 
 def test_a_replaced_server_is_noticed(pair: Pair, route: Route, tmp_path: Path) -> None:
     """Another server at the same address, with the same tables: none of its log is applied."""
     pair.source.kill()
-    other = Server(route.source, tmp_path / "other", {"port": str(pair.source.port)}, gtid=route.gtid)
+    other = private(route.source, tmp_path / "other", {"port": str(pair.source.port)}, gtid=route.gtid)
     other.port = pair.source.port
     with contextlib.closing(_Killed(other)):
         other.start()
@@ -358,7 +358,7 @@ def test_a_lost_position_stops_every_mapping_that_may_not_be_copied_again(pair: 
 @pytest.fixture
 def primaries(servers: Servers, tmp_path: Path) -> Iterator[tuple[Pair, Pair]]:
     """A MySQL primary with GTIDs and a replica of it, and a pair for each, with one target."""
-    first, second = Server("mysql", tmp_path / "first"), Server("mysql", tmp_path / "second")
+    first, second = private("mysql", tmp_path / "first"), private("mysql", tmp_path / "second")
     with contextlib.closing(_Killed(first)), contextlib.closing(_Killed(second)):
         first.start()
         second.start()

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from servers import Flavour
 
+pytestmark = pytest.mark.long
+
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 COPIES = ["ours", "ours, built-in transforms, a filter", "ours, a Python transform"]
 NATIVE = ["dump, load", "mydumper, myloader", "mydumper, myloader with binlog"]

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from simulation.world import World, install, live
 
+pytestmark = pytest.mark.long
+
 SEEDS = int(os.environ.get("MYREPETL_SIMULATION_SEEDS", "20000"))
 FIRST_SEED = int(os.environ.get("MYREPETL_SIMULATION_FIRST_SEED", "0"))
 PARTS = 8

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 from servers import Flavour, Server
+
+# A test's server need not outlive the machine, only its own death: it never waits for the disk. Nobody looks into
+# performance_schema, which takes as much memory as everything else.
+_HASTY: dict[Flavour, dict[str, str | None]] = {
+    "mysql": {
+        "innodb_flush_method": "nosync",
+        # With a few dozen servers the system runs out of what native AIO needs of it (fs.aio-max-nr).
+        "innodb_use_native_aio": "OFF",
+        "performance_schema": "OFF",
+    },
+    "mariadb": {
+        "innodb_flush_method": "nosync",
+        "loose_debug_no_sync": "ON",
+    },
+}
+# How many of the servers that few modules ask for go on running between two modules.
+_ODD_MAX = 4
+
+
+def private(
+    flavour: Flavour, directory: Path, options: Mapping[str, str | None] | None = None, gtid: bool = True
+) -> Server:
+    """A server for one test, which starts and ends it; options are the server's own, with underscores."""
+    return Server(flavour, directory, {**_HASTY[flavour], **(options or {})}, gtid)
 
 
 class Servers:
@@ -12,19 +38,28 @@ class Servers:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._servers: dict[tuple[object, ...], Server] = {}
+        self._numbers = itertools.count()
+        self._servers: dict[tuple[object, ...], Server] = {}  # last: the one that was asked for last
 
     def get(self, role: str, flavour: Flavour, gtid: bool = True, **options: str | None) -> Server:
         """A running server; options are the server's own, with underscores: binlog_row_image="MINIMAL"."""
         key = (role, flavour, gtid, *sorted(options.items()))
-        if key not in self._servers:
-            directory = self._directory / f"{len(self._servers)}-{role}-{flavour}"
-            # With a few dozen servers the system runs out of what native AIO needs of it (fs.aio-max-nr).
-            aio = {"innodb_use_native_aio": "OFF"} if flavour == "mysql" else {}
-            self._servers[key] = Server(flavour, directory, {**aio, **options}, gtid)
-        server = self._servers[key]
+        server = self._servers.pop(key, None)
+        if server is None:
+            server = private(flavour, self._directory / f"{next(self._numbers)}-{role}-{flavour}", options, gtid)
+        self._servers[key] = server
         server.start()  # Also when a test before this one killed it and failed.
         return server
+
+    def rest(self) -> None:
+        """Between two modules: kill the servers of a role or with options of their own, but for the last few.
+
+        Memory would otherwise fill with servers that nobody asks for again. One that is asked for again is started,
+        and holds what it held, but for what was set with SET GLOBAL.
+        """
+        odd = [server for key, server in self._servers.items() if key[0] not in ("source", "target") or len(key) > 3]
+        for server in odd[:-_ODD_MAX]:
+            server.kill()
 
     def stop(self) -> None:
         """Kill them all: nobody reads their datadirs any more, and MySQL takes seconds to stop in order."""

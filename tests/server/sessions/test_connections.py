@@ -200,10 +200,10 @@ def _plain(name: str, value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
-def test_sessions_say_who_they_are(pair: Pair) -> None:
+def test_sessions_say_who_they_are(servers: Servers) -> None:
     """The process list of MySQL names the program and the use (performance_schema's connection attributes)."""
-    if pair.source.flavour == "mariadb":
-        pytest.skip("MariaDB's performance_schema is off by default")
+    server = servers.get("source", "mysql", performance_schema="ON")  # MariaDB's own default is OFF
+    pair = pair_of(server, server)
     connection = connect(reader(pair), Use.SNAPSHOT, LIMITS)
     try:
         rows = pair.on_source(

@@ -99,7 +99,7 @@ class Secured:
     other_client: Files
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secured(servers: Servers, flavour: Flavour, tmp_path_factory: pytest.TempPathFactory) -> Secured:
     directory = tmp_path_factory.mktemp("tls")
     ours, other = Authority(directory, "ours"), Authority(directory, "other")
