@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from pipelines import Pair, pair_of
-from server_farm import Servers
+from server_farm import SYNCING, Servers
 from servers import Flavour, Server
 
 from myrepetl_dagster.core.binlog.events import Committed, KnownTable, RowsRead
@@ -151,7 +151,7 @@ def judge(method: Method, log: list[tuple[Transaction, int, int]]) -> None:
 
 
 def run(servers: Servers, flavour: Flavour, gtid: bool, probes: int, at_least: int, time_s: float) -> list[Method]:
-    server = servers.get("visibility", flavour, gtid)
+    server = servers.get("visibility", flavour, gtid, **SYNCING[flavour])
     world = pair_of(server, servers.get("target", "mysql"))
     world.on_source("CREATE TABLE w (writer INT, s INT, PRIMARY KEY (writer, s))")
     unsafe = ["SHOW BINARY LOG STATUS"] if flavour == "mysql" else ["SHOW MASTER STATUS", "@@gtid_binlog_pos"]
