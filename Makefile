@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PATHS := myrepetl_dagster scripts tests bench demo
-FAST := tests/unit tests/simulation tests/test_imports.py
+FAST := tests/unit tests/simulation tests/architecture/test_imports.py tests/architecture/test_contracts.py
 # The tests start Python hundreds of times: it should not compile the project each time.
 unexport PYTHONDONTWRITEBYTECODE
 

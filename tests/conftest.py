@@ -11,7 +11,10 @@ import pytest
 from server_farm import Servers
 from servers import FLAVOURS, Flavour, Server
 
-hypothesis.settings.register_profile("fast", max_examples=25)  # of `make test-fast`
+# No deadline for an example: on a busy machine it says nothing about the code.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=25)  # of `make test-fast`
+hypothesis.settings.load_profile("ours")
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly
