@@ -1,8 +1,8 @@
-"""Python source that decodes the rows of one table: how each column type is read, and the function around it.
+"""Python source that decodes a column's values: how each column type is read.
 
-Columns of a fixed size that follow each other are read by one `struct` call, together with the length that
-comes before the next column of varying size; what a cell needs beyond that is an expression in the row's
-tuple. Nothing is called for a value of a common type. `rows_event.py` compiles and runs the source.
+Columns of a fixed size that follow each other are read by one `struct` call, together with the length before the next
+column of varying size. Anything else that a cell needs is an expression in the row's tuple. No function is called for a
+value of a common type. `decoder_codegen.py` puts the function together, `row_images.py` runs it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from . import packed_values
 from .json_binary import to_text
 from .map_columns import MapColumn, TableMap, Type
 
-# What generated code may use by name.
+# The names that generated code may use.
 ENVIRONMENT: dict[str, Any] = {
     "from_bytes": int.from_bytes,
     "TWO": packed_values.TWO,
@@ -42,9 +42,9 @@ ENVIRONMENT: dict[str, Any] = {
 class ColumnDecoder:
     """How one column is read.
 
-    `form` are struct codes, one for each raw value; `size` their bytes. A column of varying size has the
-    bytes of its length as `prefix` instead. In `lines` and `cell`, `$` stands for the column's own variable
-    (of two raw values the first), `$b` for the second raw value.
+    `form` are struct codes, one for each raw value, and `size` their bytes. A column of varying size has instead, as
+    `prefix`, the number of bytes that hold its length. In `lines` and `cell`, `$` stands for the column's own variable
+    (the first one, if there are two raw values), `$b` for the second raw value.
     """
 
     form: str = ""
@@ -60,8 +60,8 @@ _SIZES = {"b": 1, "h": 2, "i": 4, "q": 8}
 _PREFIX_FORMS = {1: "B", 2: "H", 4: "I"}
 
 
-def reading(table_map: TableMap, ordinal: int) -> ColumnDecoder:
-    """How the column is read; refuses one that the log and the description leave open."""
+def column_decoder(table_map: TableMap, ordinal: int) -> ColumnDecoder:
+    """How the column is read. Refuses a column that neither the log nor a description settles."""
     column = table_map.columns[ordinal]
     if gap := column.gap:
         name = column.name or "name unknown"
@@ -115,7 +115,7 @@ def _decimal(column: MapColumn) -> ColumnDecoder:
 
 
 def _joined(shifts: Sequence[int], digits: int, first_masked: bool = False) -> str:
-    """An expression of the number whose groups of digits lie at these bits of `$`, highest first."""
+    """An expression for the number whose groups of digits lie at these bits of `$`, highest first."""
     expression = f"$ >> {shifts[0]} & 0xffffffff" if first_masked else f"$ >> {shifts[0]}"
     for shift in shifts[1:]:
         expression = f"({expression}) * {10**digits} + ($ >> {shift} & 0xffffffff)"
@@ -126,7 +126,7 @@ def _joined(shifts: Sequence[int], digits: int, first_masked: bool = False) -> s
 
 
 def _fraction(column: MapColumn) -> tuple[int, str]:
-    """The fraction's bytes, and the part of an f-string that shows it."""
+    """How many bytes the fraction has, and how an f-string shows it."""
     digits = column.meta
     if digits > 6:
         raise ValueError(f"{digits} fraction digits")
@@ -179,7 +179,7 @@ def _utc(seconds: str, fraction: str) -> str:
     return f"f'{{EPOCH_DAY[{seconds} // 86400]}}{clock}{fraction}'"
 
 
-def _old(reading: ColumnDecoder) -> Callable[[MapColumn], ColumnDecoder]:
+def _old(decoder: ColumnDecoder) -> Callable[[MapColumn], ColumnDecoder]:
     """A temporal type of before MySQL 5.6; its fraction digits (MariaDB only) are not in the log."""
 
     def read(column: MapColumn) -> ColumnDecoder:
@@ -187,7 +187,7 @@ def _old(reading: ColumnDecoder) -> Callable[[MapColumn], ColumnDecoder]:
             raise ValueError(
                 f"{column.hint} in the format of mysql56_temporal_format=OFF; set it ON, rebuild the table"
             )
-        return reading
+        return decoder
 
     return read
 

@@ -1,4 +1,4 @@
-"""What the servers compress in the log, decompressed piece by piece. Pure.
+"""Parts of the log that the servers compress, decompressed bit by bit. Pure.
 
 MySQL packs a whole transaction into one event (`binlog_transaction_compression`), MariaDB each statement and
 each rows event by itself (`log_bin_compress`).
@@ -16,8 +16,8 @@ from ..model.errors import UnsupportedEvent
 from ..values.length_encoding import length_at
 from .event_format import HEADER_BYTES
 
-_SIZE_AT = 9  # of the event, in its header
-_PIECE_BYTES = 256 * 1024
+_SIZE_AT = 9  # where an event's header has the event's size
+_READ_BYTES = 256 * 1024
 
 # MySQL's payload header: fields of (type, length, value), numbers as in the protocol, up to the end mark.
 _END, _SIZE, _COMPRESSION, _UNCOMPRESSED_SIZE = range(4)
@@ -27,7 +27,7 @@ _ZSTD, _UNCOMPRESSED = 0, 255
 def events_of(body: memoryview) -> Iterator[bytes]:
     """The events inside a TRANSACTION_PAYLOAD event: header and body, without checksum.
 
-    No more than one of them, and a piece of the next, is decompressed at a time.
+    No more than one of them and `_READ_BYTES` of the next are decompressed at a time.
 
     Raises:
         UnsupportedEvent: an unknown compression, or damaged data.
@@ -61,14 +61,14 @@ def _payload(body: memoryview) -> tuple[int, memoryview]:
 
 def _decompressed(payload: memoryview) -> Iterator[memoryview]:
     with zstandard.ZstdDecompressor().stream_reader(payload, read_across_frames=True) as reader:
-        while piece := reader.read(_PIECE_BYTES):
-            yield memoryview(piece)
+        while read := reader.read(_READ_BYTES):
+            yield memoryview(read)
 
 
-def _cut(pieces: Iterator[memoryview]) -> Iterator[bytes]:
+def _cut(decompressed: Iterator[memoryview]) -> Iterator[bytes]:
     held = bytearray()
-    for piece in pieces:
-        held += piece
+    for some in decompressed:
+        held += some
         at = 0
         while len(held) - at >= HEADER_BYTES:
             (size,) = struct.unpack_from("<I", held, at + _SIZE_AT)
@@ -84,7 +84,7 @@ def _cut(pieces: Iterator[memoryview]) -> Iterator[bytes]:
 
 
 def inflated(data: bytes | memoryview) -> bytes:
-    """MariaDB's compressed part of an event: algorithm and bytes of the length, the length, the data.
+    """The plain bytes of what MariaDB compresses in an event: a byte for algorithm and length, the length, the data.
 
     Raises:
         UnsupportedEvent: an unknown compression, or damaged data.

@@ -1,7 +1,7 @@
 """The function around the columns: one that reads any row, or one that reads rows with the same NULLs.
 
-Where the NULLs are known, the places of the columns are too, and all that lies between two columns of varying
-size is read at once. `column_decoders.py` says how each column is read.
+If the NULLs are known, so are the places of the columns, and everything between two columns of varying size is read at
+once. `column_decoders.py` says how each column is read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from .column_decoders import ENVIRONMENT, ColumnDecoder
 # (data, position, end, append) -> position after the rows that were read.
 RowFunction = Callable[[bytes, int, int, Callable[[Any], None]], int]
 
-# What is appended for a row, as source of a statement: of each column the expression of its cell ("None" if it is NULL
-# or not wanted), whether that may still turn out to be None, and the names that the source may use.
+# Makes the source of a statement that appends something for a row. It gets for each column the expression of its cell
+# ("None" if it is NULL or not wanted), whether that may still turn out to be None, and the names that the source may
+# use.
 RowEmitter = Callable[[Sequence[str], bool, dict[str, Any]], str]
 
-# More columns at once are more often spoilt by a NULL among them.
+# The more columns are read at once, the more often there is a NULL among them, and they are read one by one.
 _SEGMENT_MAX = 6
 
 _PREFIX_FORMS = {1: "B", 2: "H", 3: "HB", 4: "I"}
@@ -36,69 +37,69 @@ class _Writer:
         self._forms = ""
         self._names: list[str] = []
         self._later: list[str] = []
-        self._group_offset = 0
-        self._skipped = ""  # the size of a value to step over next,
-        self._beside = 0  # and of what else there is to step over with it
+        self._segment_offset = 0
+        self._skipped = ""  # the size of a value to step over next
+        self._skipped_with = 0  # how many other bytes there are to step over with it
 
     def line(self, text: str) -> None:
         self._step()
         self.lines.append(self.indent + text)
 
     def _step(self, further: int = 0) -> None:
-        """Step over the value that was skipped, if one was, and bytes behind it."""
+        """Step over the skipped value, if there is one, and bytes behind it."""
         if self._skipped:
-            self.lines.append(f"{self.indent}p += {self._skipped} + {self._beside + further}")
+            self.lines.append(f"{self.indent}p += {self._skipped} + {self._skipped_with + further}")
             self._skipped = ""
             self.offset -= further
 
-    def fixed(self, ordinal: int, reading: ColumnDecoder, wanted: bool) -> None:
+    def fixed(self, ordinal: int, decoder: ColumnDecoder, wanted: bool) -> None:
         if not wanted and not self._names:
-            self.offset += reading.size
+            self.offset += decoder.size
             return
-        self._open_group()
-        self.offset += reading.size
+        self._open_segment()
+        self.offset += decoder.size
         if not wanted:
-            self._forms += f"{reading.size}x"
+            self._forms += f"{decoder.size}x"
             return
-        self._forms += reading.form
-        # Two raw values: the second one is the form's second letter.
-        self._names += [f"c{ordinal}", f"b{ordinal}"][: 2 if len(reading.form.lstrip("0123456789")) == 2 else 1]
-        self._later += [_named(line, ordinal) for line in reading.lines]
+        self._forms += decoder.form
+        # If there are two raw values, the form's second letter is the second one.
+        self._names += [f"c{ordinal}", f"b{ordinal}"][: 2 if len(decoder.form.lstrip("0123456789")) == 2 else 1]
+        self._later += [_named(line, ordinal) for line in decoder.lines]
 
-    def varying(self, ordinal: int, reading: ColumnDecoder, wanted: bool) -> None:
-        if not wanted and not self._forms and reading.prefix <= 2:
-            self._step(self.offset)  # what lies between two that are skipped is added once
+    def varying(self, ordinal: int, decoder: ColumnDecoder, wanted: bool) -> None:
+        if not wanted and not self._forms and decoder.prefix <= 2:
+            self._step(self.offset)  # the bytes between two skipped values are added once
             low, high = _place(self.offset), _place(self.offset + 1)
-            self._skipped = f"d[{low}]" if reading.prefix == 1 else f"(d[{low}] | d[{high}] << 8)"
-            self._beside = self.offset + reading.prefix
+            self._skipped = f"d[{low}]" if decoder.prefix == 1 else f"(d[{low}] | d[{high}] << 8)"
+            self._skipped_with = self.offset + decoder.prefix
             self.offset = 0
             return
-        if not self._forms and reading.prefix == 1:
+        if not self._forms and decoder.prefix == 1:
             self.line(f"n = d[{_place(self.offset)}]")
-        elif not self._forms and reading.prefix == 2:
+        elif not self._forms and decoder.prefix == 2:
             self.line(f"n = d[{_place(self.offset)}] | d[{_place(self.offset + 1)}] << 8")
         else:
-            self._open_group()
-            self._forms += _PREFIX_FORMS[reading.prefix]
-            self._names += ["n", "m"] if reading.prefix == 3 else ["n"]
+            self._open_segment()
+            self._forms += _PREFIX_FORMS[decoder.prefix]
+            self._names += ["n", "m"] if decoder.prefix == 3 else ["n"]
             self.flush()
-            if reading.prefix == 3:
+            if decoder.prefix == 3:
                 self.line("n |= m << 16")
-        self.offset += reading.prefix
+        self.offset += decoder.prefix
         if wanted:
             self.line(f"a = p + {self.offset}")
             self.line("p = a + n")
             self.line(f"c{ordinal} = d[a:p]")
         else:
-            self._skipped, self._beside = "n", self.offset
+            self._skipped, self._skipped_with = "n", self.offset
         self.offset = 0
 
     def flush(self) -> None:
-        """Read the open group of columns; turn its raw values into cells where that takes statements."""
+        """Read the open segment of columns; turn its raw values into cells if that takes statements."""
         if self._names:
             unpack = f"u{len(self.environment)}"
             self.environment[unpack] = struct.Struct("<" + self._forms).unpack_from
-            self.line(f"{', '.join(self._names)}, = {unpack}(d, {_place(self._group_offset)})")
+            self.line(f"{', '.join(self._names)}, = {unpack}(d, {_place(self._segment_offset)})")
         for text in self._later:
             self.line(text)
         self._forms, self._names, self._later = "", [], []
@@ -110,9 +111,9 @@ class _Writer:
             self.line(f"p += {self.offset}")
         self.offset = 0
 
-    def _open_group(self) -> None:
+    def _open_segment(self) -> None:
         if not self._forms:
-            self._group_offset = self.offset
+            self._segment_offset = self.offset
 
 
 def as_cells(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
@@ -121,9 +122,9 @@ def as_cells(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> st
 
 
 def as_keys(ordinals: Sequence[int], others: Sequence[int]) -> RowEmitter:
-    """One after the other: these cells of the row, where it ends, and, if there are any, a tuple of other cells.
+    """One after the other: these cells of the row, where the row ends, and, if there are any, a tuple of other cells.
 
-    One cell stands for itself: tuples are what takes longest.
+    One cell stands for itself: nothing else takes as long as a tuple.
     """
 
     def emit(cells: Sequence[str], uncertain: bool, names: dict[str, Any]) -> str:
@@ -134,31 +135,31 @@ def as_keys(ordinals: Sequence[int], others: Sequence[int]) -> RowEmitter:
     return emit
 
 
-def any_rows(readings: Sequence[ColumnDecoder], wanted: Sequence[bool], emit: RowEmitter) -> RowFunction:
+def any_rows(decoders: Sequence[ColumnDecoder], wanted: Sequence[bool], emit: RowEmitter) -> RowFunction:
     """A function that reads one row, whatever its NULLs."""
-    environment = _environment(readings)
-    size = (len(readings) + 7) // 8
+    environment = _environment(decoders)
+    size = (len(decoders) + 7) // 8
     lines = ["def read(d, p, end, add):", f" nulls = from_bytes(d[p:p + {size}], 'little')", f" p += {size}"]
-    for segment in _segments(readings):
-        # All of the segment at once where it holds no NULL, else column by column.
+    for segment in _segments(decoders):
+        # The segment is read at once if it holds no NULL, else column by column.
         lines.append(f" if not nulls & {sum(1 << ordinal for ordinal in segment)}:")
-        lines += _segment(segment, readings, wanted, "  ", environment)
+        lines += _segment(segment, decoders, wanted, "  ", environment)
         lines.append(" else:")
         for ordinal in segment:
             null = f"c{ordinal} = None" if wanted[ordinal] else "pass"
             lines += [f"  if nulls & {1 << ordinal}: {null}", "  else:"]
-            lines += _segment([ordinal], readings, wanted, "   ", environment)
-    cells = [f"c{ordinal}" if wanted[ordinal] else "None" for ordinal in range(len(readings))]
+            lines += _segment([ordinal], decoders, wanted, "   ", environment)
+    cells = [f"c{ordinal}" if wanted[ordinal] else "None" for ordinal in range(len(decoders))]
     lines += [f" {emit(cells, True, environment)}", " return p"]
     return _compile(lines, environment)
 
 
-def _segments(readings: Sequence[ColumnDecoder]) -> Iterator[list[int]]:
+def _segments(decoders: Sequence[ColumnDecoder]) -> Iterator[list[int]]:
     """Runs of columns that one `struct` call can read: fixed ones, up to one of varying size."""
     segment: list[int] = []
-    for ordinal, reading in enumerate(readings):
+    for ordinal, decoder in enumerate(decoders):
         segment.append(ordinal)
-        if reading.prefix or len(segment) == _SEGMENT_MAX:
+        if decoder.prefix or len(segment) == _SEGMENT_MAX:
             yield segment
             segment = []
     if segment:
@@ -167,37 +168,37 @@ def _segments(readings: Sequence[ColumnDecoder]) -> Iterator[list[int]]:
 
 def _segment(
     segment: Sequence[int],
-    readings: Sequence[ColumnDecoder],
+    decoders: Sequence[ColumnDecoder],
     wanted: Sequence[bool],
     indent: str,
     environment: dict[str, Any],
 ) -> list[str]:
     writer = _Writer(indent, environment)
     for ordinal in segment:
-        _read(writer, ordinal, readings[ordinal], wanted[ordinal])
+        _read(writer, ordinal, decoders[ordinal], wanted[ordinal])
     writer.advance()
     for ordinal in segment:
-        if wanted[ordinal] and readings[ordinal].cell != "$":
-            writer.line(f"c{ordinal} = {_named(readings[ordinal].cell, ordinal)}")
+        if wanted[ordinal] and decoders[ordinal].cell != "$":
+            writer.line(f"c{ordinal} = {_named(decoders[ordinal].cell, ordinal)}")
     return writer.lines
 
 
 def same_rows(
-    readings: Sequence[ColumnDecoder], wanted: Sequence[bool], bitmap: bytes, emit: RowEmitter
+    decoders: Sequence[ColumnDecoder], wanted: Sequence[bool], bitmap: bytes, emit: RowEmitter
 ) -> RowFunction:
     """A function that reads rows for as long as their NULLs are those of `bitmap`."""
-    environment = _environment(readings)
+    environment = _environment(decoders)
     size = len(bitmap)
     same = f"d[p] == {bitmap[0]}" if size == 1 else f"d[p:p + {size}] == {bitmap!r}"
     lines = ["def read(d, p, end, add):", f" while p < end and {same}:"]
     writer = _Writer("  ", environment)
     writer.offset = size
     cells: list[str] = []
-    for ordinal, reading in enumerate(readings):
+    for ordinal, decoder in enumerate(decoders):
         null = bitmap[ordinal // 8] >> ordinal % 8 & 1
-        cells.append("None" if null or not wanted[ordinal] else _named(reading.cell, ordinal))
+        cells.append("None" if null or not wanted[ordinal] else _named(decoder.cell, ordinal))
         if not null:
-            _read(writer, ordinal, reading, wanted[ordinal])
+            _read(writer, ordinal, decoder, wanted[ordinal])
     writer.advance()
     lines += [*writer.lines, f"  {emit(cells, False, environment)}", " return p"]
     return _compile(lines, environment)
@@ -207,27 +208,27 @@ def _place(offset: int) -> str:
     return f"p + {offset}" if offset else "p"
 
 
-def _read(writer: _Writer, ordinal: int, reading: ColumnDecoder, wanted: bool) -> None:
-    if reading.prefix:
-        writer.varying(ordinal, reading, wanted)
+def _read(writer: _Writer, ordinal: int, decoder: ColumnDecoder, wanted: bool) -> None:
+    if decoder.prefix:
+        writer.varying(ordinal, decoder, wanted)
     else:
-        writer.fixed(ordinal, reading, wanted)
+        writer.fixed(ordinal, decoder, wanted)
 
 
 def _named(text: str, ordinal: int) -> str:
     return text.replace("$b", f"b{ordinal}").replace("$", f"c{ordinal}")
 
 
-def _environment(readings: Sequence[ColumnDecoder]) -> dict[str, Any]:
+def _environment(decoders: Sequence[ColumnDecoder]) -> dict[str, Any]:
     environment = dict(ENVIRONMENT)
-    for ordinal, reading in enumerate(readings):
-        environment |= {_named(name, ordinal): value for name, value in reading.bound.items()}
+    for ordinal, decoder in enumerate(decoders):
+        environment |= {_named(name, ordinal): value for name, value in decoder.bound.items()}
     return environment
 
 
 def _compile(lines: Sequence[str], environment: dict[str, Any]) -> RowFunction:
-    # Nothing in the source comes from outside: types and numbers choose among our own templates, names and
-    # labels of the table are values in the environment.
+    # Nothing in the source comes from outside: types and numbers choose among our own templates. Names and labels of
+    # the table are values in the environment.
     exec("\n".join(lines), environment)
     function: RowFunction = environment["read"]
     return function

@@ -1,4 +1,4 @@
-"""What the log says happened, as `reader.py` reads it and `catch_up.py` applies it. Pure values."""
+"""The log's account of what happened, as `reader.py` reads it and `catch_up.py` applies it. Pure values."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .row_images import Decoder
 
 @dataclass(frozen=True, slots=True)
 class Undescribed:
-    """A table map that leaves out what nothing else tells. Only an error if somebody wants its rows."""
+    """A table map that leaves out what nothing else tells. It is an error only if somebody wants the table's rows."""
 
     name: TableName
     error: SchemaDrift
 
 
 class Verb(IntEnum):
-    """What a rows event's images are: new rows; each row before and after; rows that went."""
+    """The kind of a rows event's images: new rows; each row before and after; rows that went."""
 
     INSERT = 0
     UPDATE = 1
     DELETE = 2
 
 
-# Of one event: what its images are, its bytes, where in them the images begin and end.
+# One event: the kind of its images, its bytes, and where in them the images begin and end.
 Images = tuple[Verb, bytes, int, int]
 Change = tuple[Row | None, Row | None]
 
@@ -39,8 +39,8 @@ Change = tuple[Row | None, Row | None]
 class RowsRead:
     """Rows events of a mapped table that follow each other in one transaction.
 
-    They stay the log's own bytes (`images`) until somebody asks for more than those tell. For most row images only the
-    key and the length matter, since a later one follows. `offset_bytes`: everything before that was read before.
+    They stay the log's own bytes (`images`) until somebody needs the cells: of most row images nothing matters but the
+    key and the length, since a later image follows. `offset_bytes`: where the first event begins, or earlier.
     """
 
     table: TableName
@@ -109,7 +109,7 @@ class XaBegun:
 
 @dataclass(frozen=True, slots=True)
 class XaPrepared:
-    """The group ended here, but its rows are nobody's to see until `XaDecided`. `xid` as in XA statements."""
+    """The XA transaction is prepared here. Nobody may see its rows until `XaDecided`. `xid`: as in XA statements."""
 
     xid: str
     transaction: Transaction
@@ -117,7 +117,7 @@ class XaPrepared:
 
 @dataclass(frozen=True, slots=True)
 class XaDecided:
-    """A transaction that was prepared earlier is committed now, or never was. A group of its own."""
+    """A transaction that was prepared earlier is committed now, or rolled back. The log has this as a transaction."""
 
     xid: str
     committed: bool
@@ -128,8 +128,8 @@ class XaDecided:
 class LogAdvanced:
     """The log goes on at this place, outside any transaction: a new file, or a sign of life.
 
-    `birth_unix_s`: when the file was begun, by the source's clock; 0 where this does not tell. `at_end`: a sign of
-    life, which a source gives while it has no more to send (or while it skips what the reader has already).
+    `birth_unix_s`: when the file was begun, by the source's clock; 0 if this does not tell. `at_end`: it is a sign of
+    life. A source gives one while it has no more to send, or while it skips what the reader has already.
     """
 
     file: str
@@ -148,10 +148,10 @@ LogEvent = RowsRead | TableChanged | Committed | RolledBack | XaBegun | XaPrepar
 
 @dataclass(frozen=True, slots=True)
 class KnownTable:
-    """A wanted table's columns as they were where the stream starts, for table maps that do not describe their own.
+    """A wanted table's columns where the stream starts, for table maps that do not describe theirs.
 
-    `altered`: they are of another moment, and only good for what no table map tells (that a BINARY(16) is
-    a UUID).
+    `altered`: the columns are of another moment. They are good for nothing but what no table map tells (that a
+    BINARY(16) is a UUID).
     """
 
     columns: tuple[Column, ...]

@@ -110,7 +110,7 @@ def tagged_gtid_event(body: bytes) -> GtidEvent:
 def _varlen(data: bytes, at: int) -> tuple[int, int]:
     """An integer of `mysql::serialization`, and where it ends.
 
-    As many low bits of the first byte are set as bytes follow; behind a clear bit come the number's own.
+    As many low bits of the first byte are set as bytes follow. Behind a clear bit come the bits of the number.
     """
     first = data[at]
     size = (~first & (first + 1)).bit_length()  # 1 + the number of set low bits

@@ -1,7 +1,7 @@
 """MySQL's binary JSON to the text that the server itself prints for it, byte for byte.
 
-Key order, separators, escapes, the form of doubles and of opaque values are the server's. The whole document
-is held as latin-1 text while it is built: one character for each byte, so that no string is decoded.
+Key order, separators, escapes, the form of doubles and of opaque values are the server's. While it is built, the whole
+document is latin-1 text: one character for each byte, so that no string is decoded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
-from .packed_values import decimal_text, packed_date, packed_datetime, packed_time
+from .packed_values import decimal_text, double_text, packed_date, packed_datetime, packed_time
 
 _Print = Callable[[bytes, str, int], str]
 _Texts = Callable[[bytes, str, int, Sequence[int]], tuple[str, ...]]
@@ -25,11 +25,11 @@ _NEWDECIMAL, _DATE, _TIME, _DATETIME, _TIMESTAMP = 246, 10, 11, 12, 7
 _LITERAL, _INT16, _UINT16, _INT32, _UINT32, _DOUBLE, _STRING = 4, 5, 6, 7, 8, 11, 12
 # Containers of fewer members than this get a struct of their own, made once.
 _SMALL = 64
-# Members of an array that are shown at once.
-_ARRAY_PIECE = 4096
-# How many sets of keys are remembered; a full table is emptied, and each set then costs one more reading.
+# So many members of an array are shown at once.
+_ARRAY_MEMBERS_MAX = 4096
+# So many sets of keys are remembered. A full table is emptied, and then each set has to be read once more.
 _SHAPES_MAX = 512
-# How often the same kinds of values come before code for them pays.
+# Code for the same kinds of values pays once they have come so often.
 _BEFORE_OWN_CODE = 50
 
 
@@ -39,37 +39,11 @@ def to_text(data: bytes | memoryview) -> bytes:
     Raises:
         ValueError, IndexError, struct.error: the bytes are not a whole document.
     """
-    if not data:  # What INSERT IGNORE leaves in a JSON column that may not be NULL.
+    if not data:  # INSERT IGNORE leaves this in a JSON column that may not be NULL
         return b"null"
     data = bytes(data)
     text = data.decode("latin-1")
     return _PRINT[data[0]](data, text, 1).encode("latin-1")
-
-
-def double_text(value: float) -> str:
-    """A double as the server prints it in JSON: the shortest digits, without an exponent from 1e-15 up to 1e15
-    and beyond that as long as there are digits after the point.
-    """
-    digits = repr(value)
-    if "e" not in digits and 1e-3 <= abs(value) < 1e15:
-        return digits
-    if value == 0.0:
-        return digits
-    sign = "-" if digits[0] == "-" else ""
-    mantissa, _, exponent = digits.lstrip("-").partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    fraction = "" if fraction == "0" else fraction
-    # The value is 0.DIGITS * 10 ** point.
-    point = len(whole) + int(exponent or 0)
-    figures = (whole + fraction).lstrip("0")
-    point -= len(whole + fraction) - len(figures)
-    figures = figures.rstrip("0")
-    if -14 <= point <= 15 or 0 < point < len(figures):
-        if point <= 0:
-            return f"{sign}0.{'0' * -point}{figures}"
-        return f"{sign}{figures[:point].ljust(point, '0')}.{figures[point:] or '0'}"
-    tail = f".{figures[1:]}" if len(figures) > 1 else ""
-    return f"{sign}{figures[0]}{tail}e{point - 1}"
 
 
 def _string(data: bytes, text: str, at: int) -> str:
@@ -133,9 +107,9 @@ _read_double = struct.Struct("<d").unpack_from
 
 
 class _Values(dict[bytes, _Texts]):
-    """The kinds of a container's values to code that shows them: small ones lie in their entry, others elsewhere.
+    """The kinds of a container's values to code that shows them. Small values lie in their entry, others elsewhere.
 
-    Kinds that come in the same order time and again get straight code; the rest is put together by kind.
+    Kinds that come in the same order again and again get code of their own; for others it is put together by kind.
     """
 
     def __init__(self, code: Mapping[int, str]) -> None:
@@ -149,15 +123,15 @@ class _Values(dict[bytes, _Texts]):
             self._seen.clear()
         seen = self._seen[kinds] = self._seen.get(kinds, 0) + 1
         if seen < _BEFORE_OWN_CODE or len(self) >= _SHAPES_MAX or not 0 < len(kinds) < _SMALL:
-            return self._pieced(kinds)
+            return self._by_kind(kinds)
         texts = self[kinds] = self._compile(kinds)
         return texts
 
-    def _pieced(self, kinds: bytes) -> _Texts:
-        parts = [self._single[kind] for kind in kinds]
+    def _by_kind(self, kinds: bytes) -> _Texts:
+        single = [self._single[kind] for kind in kinds]
 
         def texts(data: bytes, text: str, at: int, values: Sequence[int]) -> tuple[str, ...]:
-            return tuple(part(data, text, at, (value,))[0] for part, value in zip(parts, values, strict=True))
+            return tuple(show(data, text, at, (value,))[0] for show, value in zip(single, values, strict=True))
 
         return texts
 
@@ -201,7 +175,7 @@ _WIDE_CODE = _CODE | {_INT32: "s# = str((v# & 0x7fffffff) - (v# & 0x80000000))",
 
 
 def _value_readers(word: str) -> tuple[list[_Unpack], Callable[[int, int], _Unpack]]:
-    """How to read the values of so many entries (type, value) at once: ready for small counts, made for others."""
+    """Reads the values of some entries (type, value) at once: a reader for each small count, and what makes others."""
 
     def make(count: int, size: int) -> _Unpack:
         if count > size:  # Broken bytes must not ask for gigabytes.
@@ -219,15 +193,15 @@ def _array(word: str, texts: _Values) -> _Print:
     def show(data: bytes, text: str, at: int) -> str:
         (count,) = read_count(data, at)
         first = at + head_size
-        if count > _ARRAY_PIECE:  # millions of small texts at once would be half a gigabyte
-            shown = (piece(data, text, at, first, start, count) for start in range(0, count, _ARRAY_PIECE))
+        if count > _ARRAY_MEMBERS_MAX:  # millions of small texts at once would be half a gigabyte
+            shown = (some(data, text, at, first, start, count) for start in range(0, count, _ARRAY_MEMBERS_MAX))
             return f"[{', '.join(shown)}]"
         values = (small[count] if count < _SMALL else make(count, len(data)))(data, first)
         kinds = data[first : first + entry_size * count : entry_size]
         return f"[{', '.join(texts[kinds](data, text, at, values))}]" if count else "[]"
 
-    def piece(data: bytes, text: str, at: int, first: int, start: int, count: int) -> str:
-        size = min(_ARRAY_PIECE, count - start)
+    def some(data: bytes, text: str, at: int, first: int, start: int, count: int) -> str:
+        size = min(_ARRAY_MEMBERS_MAX, count - start)
         begin = first + entry_size * start
         values = make(size, len(data))(data, begin)
         kinds = data[begin : begin + entry_size * size : entry_size]
@@ -278,7 +252,7 @@ def _shape(entries: Sequence[int]) -> _Shape:
 
 
 def _template(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    """What an object with these keys looks like, with %s for each value."""
+    """The text of an object with these keys, with %s for each value."""
     if max(end for _, end in spans) > len(text):
         raise ValueError("the keys of a JSON object end after its document")
     keys = [encode_basestring(text[start:end]) for start, end in spans]

@@ -1,4 +1,4 @@
-"""What a table map holds: column types as the log numbers them, and one table's columns in one event."""
+"""The content of a table map: column types as the log numbers them, and one table's columns in one event."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ BLOBS = frozenset({Type.TINY_BLOB, Type.MEDIUM_BLOB, Type.LONG_BLOB, Type.BLOB, 
 MEMBERS = frozenset({Type.ENUM, Type.SET})
 NUMERIC = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.LONGLONG})
 NUMERIC |= {Type.NEWDECIMAL, Type.FLOAT, Type.DOUBLE}
-# MariaDB's mysql56_temporal_format=OFF: how long a value is depends on fraction digits that are never logged.
+# Of MariaDB's mysql56_temporal_format=OFF. A value's length depends on fraction digits that are never logged.
 OLD_TEMPORAL = frozenset({Type.TIME, Type.DATETIME, Type.TIMESTAMP})
 TEXT = BLOBS | {Type.STRING, Type.VAR_STRING, Type.VARCHAR, Type.VARCHAR_COMPRESSED}
 
@@ -62,7 +62,7 @@ class MapColumn:
     `type` is the real type (ENUM and SET, not the STRING they travel as). `meta` is the type's one number:
     the length in bytes of CHAR and VARCHAR, the length bytes of BLOB-like types, the bits of BIT, the
     bytes of ENUM and SET, the fraction digits of times, precision * 256 + scale of DECIMAL. `hint` is the
-    server's own type name where a description was laid over: the log does not tell a UUID from a BINARY(16).
+    server's own type name, from a description: the log does not tell a UUID from a BINARY(16).
     """
 
     type: Type
@@ -76,7 +76,7 @@ class MapColumn:
 
     @property
     def gap(self) -> str:
-        """What is still needed to decode this column's values, or nothing."""
+        """The information that is still missing to decode this column's values, or nothing."""
         if self.type in NUMERIC and self.unsigned is None:
             return "its signedness"
         if self.charset is None and (self.type in TEXT or self.type in MEMBERS):

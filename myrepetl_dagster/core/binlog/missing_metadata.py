@@ -1,4 +1,4 @@
-"""A description of a table laid over a table map that leaves things out (`binlog_row_metadata` not FULL)."""
+"""Fills in from a table's description what its table map leaves out (`binlog_row_metadata` is not FULL)."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ _TYPE_NAMES: dict[Type, Collection[str]] = {
 
 
 def overlay(table_map: TableMap, columns: Sequence[Column]) -> TableMap:
-    """The table map with what the log left out taken from a description of the same table.
+    """The table map, with the log's omissions filled in from a description of the same table.
 
-    A map that is complete only takes hints, by column name: the description may be newer than the event.
-    One that is not must have the description's very columns, or this raises SchemaDrift.
+    A complete map takes nothing but hints, by column name: the description may be newer than the event. Any other map
+    must have the description's very columns, or this raises SchemaDrift.
     """
     if table_map.complete:
         described = {column.name: column for column in columns}
@@ -106,7 +106,7 @@ def _filled(table: TableName, column: MapColumn, described: Column) -> MapColumn
 
 
 def fits(column: MapColumn, described: Column) -> bool:
-    """Whether a described column can be the one of a table map: of its type, precision and fraction digits."""
+    """Whether a described column can be a table map's: by its type, precision and fraction digits."""
     if column.type in BLOBS:
         return _BLOB_LENGTH_BYTES.get(described.type) == column.meta
     if described.type not in _TYPE_NAMES[column.type]:

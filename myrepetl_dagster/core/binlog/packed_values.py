@@ -1,7 +1,7 @@
-"""The text of values that the log keeps in packed form: times, decimals, addresses, compressed bytes.
+"""The text of values that the log has in packed form: times, decimals, addresses, compressed bytes.
 
-The tables serve generated code (`rows_event.py`): a lookup there costs a third of a call. Each is bounded, by
-what it can be asked for or by being emptied when full.
+The tables serve generated code (`column_decoders.py`): a lookup costs a third of a call. Each table is bounded: there
+are only so many keys, or it is emptied when it is full.
 """
 
 from __future__ import annotations
@@ -91,6 +91,34 @@ def packed_time(value: bytes) -> str:
 
 def _clock(packed: int) -> str:
     return f"{HOUR_MINUTE[packed >> 6]}{SECONDS[packed & 63]}"
+
+
+def double_text(value: float) -> str:
+    """A double as the server prints it in JSON.
+
+    It has the shortest digits, and no exponent from 1e-15 up to 1e15, nor beyond that while there are digits after the
+    point.
+    """
+    digits = repr(value)
+    if "e" not in digits and 1e-3 <= abs(value) < 1e15:
+        return digits
+    if value == 0.0:
+        return digits
+    sign = "-" if digits[0] == "-" else ""
+    mantissa, _, exponent = digits.lstrip("-").partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    fraction = "" if fraction == "0" else fraction
+    # The value is 0.DIGITS * 10 ** point.
+    point = len(whole) + int(exponent or 0)
+    figures = (whole + fraction).lstrip("0")
+    point -= len(whole + fraction) - len(figures)
+    figures = figures.rstrip("0")
+    if -14 <= point <= 15 or 0 < point < len(figures):
+        if point <= 0:
+            return f"{sign}0.{'0' * -point}{figures}"
+        return f"{sign}{figures[:point].ljust(point, '0')}.{figures[point:] or '0'}"
+    tail = f".{figures[1:]}" if len(figures) > 1 else ""
+    return f"{sign}{figures[0]}{tail}e{point - 1}"
 
 
 # --- decimals -------------------------------------------------------------------------------------------

@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 
 from ..model.errors import UnsupportedEvent
 from ..model.tables import Cell, Row
-from .column_decoders import ColumnDecoder, reading
+from .column_decoders import ColumnDecoder, column_decoder
 from .decoder_codegen import RowEmitter, RowFunction, any_rows, as_cells, as_keys, same_rows
 from .map_columns import TableMap
 from .rows_event import check_fit, parse_rows_header
 
-# A function for rows with the same NULLs pays from about this many rows on; so many are kept for each table.
+# A function for rows with the same NULLs pays from about this many rows on. So many are kept for each table.
 _ROWS_BEFORE_OWN_FUNCTION = 40
 _OWN_FUNCTIONS_MAX = 32
 _PATTERNS_COUNTED_MAX = 1024
 
-# The cell of a key of one column; of others a tuple of them.
+# A key of one column is its cell, any other key a tuple of its cells.
 ImageKey = Cell | Row
 
 _MALFORMED = (IndexError, KeyError, OverflowError, RecursionError, ValueError, struct.error, zlib.error)
@@ -34,17 +34,17 @@ _MALFORMED = (IndexError, KeyError, OverflowError, RecursionError, ValueError, s
 class Decoder:
     """Decodes the row images of one table map. Rows are tuples of cells, in the order of the columns."""
 
-    __slots__ = ("_any", "_emit", "_nulls_size", "_own", "_prefixes", "_readings", "_seen", "_wanted", "table_map")
+    __slots__ = ("_any", "_columns", "_emit", "_nulls_size", "_own", "_prefixes", "_seen", "_wanted", "table_map")
 
     def __init__(
-        self, table_map: TableMap, readings: list[ColumnDecoder], wanted: list[bool], emit: RowEmitter = as_cells
+        self, table_map: TableMap, columns: list[ColumnDecoder], wanted: list[bool], emit: RowEmitter = as_cells
     ) -> None:
         self._emit = emit
         self.table_map = table_map
-        self._readings = readings
+        self._columns = columns
         self._wanted = wanted
-        self._nulls_size = (len(readings) + 7) // 8
-        self._any = any_rows(readings, wanted, emit)
+        self._nulls_size = (len(columns) + 7) // 8
+        self._any = any_rows(columns, wanted, emit)
         self._own: dict[bytes, RowFunction] = {}
         self._seen: dict[bytes, int] = {}
         self._prefixes: dict[int, bytes] = {}
@@ -80,7 +80,7 @@ class Decoder:
         return self.misfit("a before image without its after image")
 
     def start_of_rows(self, data: bytes, event_type: int, body: int = 0) -> int:
-        """Where the images of a rows event of this table begin; refuses what `check_fit` refuses.
+        """Where the images of a rows event of this table begin. Refuses an event that `check_fit` refuses.
 
         Args:
             body: where the event's body begins.
@@ -95,13 +95,13 @@ class Decoder:
         return body + header.start
 
     def _choose(self, nulls: bytes) -> RowFunction:
-        """The function for any row, until rows with these NULLs have come often enough for their own."""
+        """The function for any row, until rows with these NULLs have come often enough for a function of their own."""
         if len(self._own) >= _OWN_FUNCTIONS_MAX or len(self._seen) >= _PATTERNS_COUNTED_MAX:
             return self._any
         seen = self._seen[nulls] = self._seen.get(nulls, 0) + 1
         if seen < _ROWS_BEFORE_OWN_FUNCTION or len(nulls) < self._nulls_size:
             return self._any
-        function = self._own[nulls] = same_rows(self._readings, self._wanted, nulls, self._emit)
+        function = self._own[nulls] = same_rows(self._columns, self._wanted, nulls, self._emit)
         return function
 
     def misfit(self, what: str) -> UnsupportedEvent:
@@ -144,21 +144,21 @@ class Scanner(Decoder):
         super().__init__(table_map, *reads, as_keys(key, others))
         self._others = bool(others)
 
-    def rows(self, pieces: Sequence[tuple[Any, bytes, int, int]], images_of_row: int) -> ScannedRows:
+    def rows(self, events: Sequence[tuple[Any, bytes, int, int]], images_of_row: int) -> ScannedRows:
         """The rows of events of one kind.
 
         Args:
-            pieces: of each event its kind, its bytes, and where in them the images begin and end.
+            events: of each its kind, its bytes, and where in them the images begin and end.
             images_of_row: 2 in an update, before and after; else 1.
 
         Raises:
             UnsupportedEvent: the images of an event are not whole rows of the table.
         """
-        if len(pieces) == 1:
-            _, data, start, end = pieces[0]
+        if len(events) == 1:
+            _, data, start, end = events[0]
             bodies: list[bytes] = []
         else:  # many events have but one row; reading them together costs less
-            bodies = [data[start:end] for _, data, start, end in pieces]
+            bodies = [data[start:end] for _, data, start, end in events]
             data = b"".join(bodies)
             start, end = 0, len(data)
         found = self._read(data, start, end)
@@ -172,7 +172,7 @@ class Scanner(Decoder):
 
 
 class Renderer(Decoder):
-    """Writes the rows in another form, as `emit` has it."""
+    """Writes the rows in another form, which `emit` determines."""
 
     __slots__ = ()
 
@@ -183,27 +183,27 @@ class Renderer(Decoder):
 
 def compile_decoder(table_map: TableMap, wanted: frozenset[int] | None = None) -> Decoder:
     """A decoder for the table. Columns that are not `wanted` (indexes; None for all) come as None."""
-    return Decoder(table_map, *_readings(table_map, wanted))
+    return Decoder(table_map, *_column_decoders(table_map, wanted))
 
 
 def compile_scanner(table_map: TableMap, key: Sequence[int], others: Sequence[int] = ()) -> Scanner:
     """A scanner for the table, for keys and other cells of these columns (indexes)."""
-    return Scanner(table_map, _readings(table_map, frozenset([*key, *others])), key, others)
+    return Scanner(table_map, _column_decoders(table_map, frozenset([*key, *others])), key, others)
 
 
 def compile_renderer(
     table_map: TableMap, wanted: frozenset[int], emit: RowEmitter, raw: Mapping[int, ColumnDecoder] | None = None
 ) -> Renderer:
-    """A renderer for the table. `raw`: columns that are read otherwise than for their cells."""
-    readings, flags = _readings(table_map, wanted)
+    """A renderer for the table. `raw`: columns that are not read as cells, and how they are read."""
+    columns, flags = _column_decoders(table_map, wanted)
     for ordinal, otherwise in (raw or {}).items():
-        readings[ordinal] = otherwise
-    return Renderer(table_map, readings, flags, emit)
+        columns[ordinal] = otherwise
+    return Renderer(table_map, columns, flags, emit)
 
 
-def _readings(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[ColumnDecoder], list[bool]]:
+def _column_decoders(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[ColumnDecoder], list[bool]]:
     flags = [wanted is None or ordinal in wanted for ordinal in range(len(table_map.columns))]
-    # Of a column that is skipped only the size matters, and that is always in the log.
+    # Nothing but the size of a skipped column matters, and that is always in the log.
     columns = tuple(
         column
         if flag
@@ -216,4 +216,4 @@ def _readings(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[
         for column, flag in zip(table_map.columns, flags, strict=True)
     )
     sized = replace(table_map, columns=columns)
-    return [reading(sized, ordinal) for ordinal in range(len(columns))], flags
+    return [column_decoder(sized, ordinal) for ordinal in range(len(columns))], flags

@@ -17,7 +17,7 @@ _WITH_EXTRA_DATA = frozenset({30, 31, 32})
 
 @dataclass(frozen=True, slots=True)
 class RowsHeader:
-    """What precedes the row images of a rows event. The images begin at `start`.
+    """The fields of a rows event before its row images, which begin at `start`.
 
     `before` and `after` have a bit for each column that the images hold; an event has one or both.
     """

@@ -1,7 +1,7 @@
-"""TABLE_MAP events: what the log itself says of a table's columns.
+"""TABLE_MAP events: the log's own description of a table's columns.
 
-`parse_table_map` reads the event's bytes; `overlay` adds what the server did not log. Values in, values
-out: no I/O, and no guess about a column that neither the log nor a description settles.
+`parse_table_map` reads the event's bytes; `overlay` adds what the server did not log. Values in, values out: no I/O,
+and no guess about a column that neither the log nor a description settles.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Reader:
 
 
 def parse_table_map(body: bytes, *, mariadb: bool = False) -> tuple[int, TableMap]:
-    """The table id and the table of a TABLE_MAP event: its bytes after the header, without the checksum.
+    """The table id and the table of a TABLE_MAP event, from its bytes after the header, without the checksum.
 
     Args:
         mariadb: MariaDB wrote the log. The flavours count different columns as text.

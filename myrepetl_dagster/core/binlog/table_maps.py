@@ -1,4 +1,4 @@
-"""The wanted tables of a log: their table maps as they come, and where the row images of their events lie. Pure."""
+"""The table maps of a log as they come, and where the row images of the wanted tables' events lie. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .row_images import Decoder, compile_decoder
 from .rows_event import DELETES, INSERTS, PARTIAL_UPDATES, UPDATES
 from .table_map import parse_table_map
 
-# MariaDB's compressed rows events, and the type that each is once inflated.
+# MariaDB's compressed rows events, and the type of each once it is inflated.
 _INFLATED = {166: 23, 167: 24, 168: 25, 169: 30, 170: 31, 171: 32}
 ROWS_EVENTS = INSERTS | UPDATES | DELETES | {PARTIAL_UPDATES, *_INFLATED}
 _DUMMY_TABLE_ID = b"\xff\xff\xff\0\0\0"  # in an event that only ends a statement
@@ -143,7 +143,7 @@ class TableMaps:
         return RowsFound(table_map, (_VERBS[plain], data, first, end), decoder)
 
     def _complete(self, table_map: TableMap, place: str) -> TableMap | Undescribed:
-        """The table map with what `binlog_row_metadata` other than FULL leaves out."""
+        """The table map, with what the log leaves out unless binlog_row_metadata is FULL."""
         hint = "Set binlog_row_metadata=FULL on the source, then run the `snapshot` job for the table's mappings."
         if table_map.complete or table_map.name not in self._altered:
             try:

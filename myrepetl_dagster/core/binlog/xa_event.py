@@ -1,4 +1,4 @@
-"""What the log says of XA transactions: which one is prepared, and which is committed or rolled back. Pure."""
+"""XA transactions in the log: which one is prepared, and which one is committed or rolled back. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reading ahead: an iterator runs in a thread of its own, within a bounded window, and is consumed in order.
 
-What it yields and what it raises arrives as if it ran in place; only its waiting and its work overlap with
+The consumer sees the same items and errors as if the iterator ran in place. Only its waiting and its work overlap with
 the consumer's.
 """
 
@@ -16,7 +16,8 @@ _PATIENCE_S = 0.05
 
 
 class _Window(Generic[T]):
-    """Items between the two threads, bounded by bytes. What the consumer has taken counts until it is `used`."""
+    """Items between the two threads, bounded by bytes. An item that the consumer has taken counts until it is
+    `used`."""
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
@@ -28,7 +29,7 @@ class _Window(Generic[T]):
         self.error: BaseException | None = None
 
     def put(self, item: T, size: int) -> bool:
-        """Add an item, waiting for room; False when nobody wants it any more."""
+        """Add an item, waiting for room. Returns False when nobody wants it any more."""
         with self.changed:
             while self.bytes_held >= self.bytes_max and not self.stopped:
                 self.changed.wait()
@@ -44,7 +45,7 @@ class _Window(Generic[T]):
             self.changed.notify_all()
 
     def take(self, patience_s: float | None) -> list[tuple[T, int]]:
-        """All that is there; [] after the patience, or at the end."""
+        """Every item that is there; [] after the patience, or at the end."""
         with self.changed:
             if not self.items and not self.ended:
                 self.changed.wait(patience_s)
@@ -52,7 +53,7 @@ class _Window(Generic[T]):
             return taken
 
     def used(self, size: int) -> None:
-        """The consumer is through with items of so many bytes."""
+        """The consumer needs items of so many bytes no longer."""
         with self.changed:
             self.bytes_held -= size
             self.changed.notify_all()
@@ -64,9 +65,9 @@ class _Window(Generic[T]):
 
 
 def _used_up(taken: list[tuple[T, int]], window: _Window[T]) -> Iterator[T]:
-    """The items in order, each forgotten and its room given back when the next one is asked for."""
+    """The items in order. When the next one is asked for, an item is forgotten and its room is given back."""
     used = 0
-    step = window.bytes_max // 8  # not for each small one
+    step = window.bytes_max // 8  # small items give their room back together
     taken.reverse()
     while taken:
         item, size = taken.pop()
@@ -91,7 +92,7 @@ def read_ahead(
     Args:
         size: an item's size in bytes.
         interrupt: called when the consumer stops early; must make a blocked `items` end or raise.
-        idle: yielded where the consumer has to wait, and again and again while it waits.
+        idle: yielded when the consumer has to wait, and again and again while it waits.
     """
     window: _Window[T] = _Window(bytes_max)
 
@@ -100,7 +101,7 @@ def read_ahead(
         try:
             for item in items:
                 wanted = window.put(item, size(item))
-                del item  # not to be held while the next one is read: it may be big
+                del item  # it may be large, and is not held while the next one is read
                 if not wanted:
                     return
         except BaseException as caught:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myrepetl_dagster.core.binlog.json_binary import double_text, to_text
+from myrepetl_dagster.core.binlog.json_binary import to_text
+from myrepetl_dagster.core.binlog.packed_values import double_text
 
 
 def opaque(kind: int, value: bytes) -> bytes:

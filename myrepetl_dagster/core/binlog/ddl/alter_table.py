@@ -1,7 +1,7 @@
-"""What the clauses of an ALTER TABLE do to the rows and the columns of a table. Pure.
+"""The clauses of an ALTER TABLE, and what they do to the rows and the columns of a table. Pure.
 
-Only what matters for a replica is told apart: whether a clause adds, drops, renames or retypes a column,
-and whether it changes rows that the log does not hold. What is not understood counts as the latter.
+Nothing is told apart but what matters for a replica: whether a clause adds, drops, renames or retypes a column, and
+whether it changes rows that the log does not hold. A clause that is not understood counts as the latter.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Effect(StrEnum):
 class Clause:
     """One clause.
 
-    `old_name`: what a retyped column was called before, if the same clause renames it (CHANGE).
-    `definition`: of an added or retyped column. `charset`: of CONVERT TO, empty for DEFAULT.
+    `old_name`: the earlier name of a retyped column, if the same clause renames it (CHANGE).
+    `definition`: that of an added or retyped column. `charset`: that of CONVERT TO, empty for DEFAULT.
     """
 
     effect: Effect
@@ -42,7 +42,7 @@ class Clause:
 
 NO_EFFECT = Clause(Effect.NONE)
 REWRITE = Clause(Effect.REWRITE)
-# What may follow ADD or DROP in the place of a column's name.
+# Words that may follow ADD or DROP instead of a column's name.
 _NOT_A_COLUMN = frozenset({
     "INDEX", "KEY", "UNIQUE", "PRIMARY", "FULLTEXT", "SPATIAL", "FOREIGN", "CONSTRAINT", "CHECK", "VECTOR",
 })  # fmt: skip

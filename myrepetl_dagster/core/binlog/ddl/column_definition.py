@@ -1,6 +1,6 @@
 """A column's definition as an ALTER TABLE states it. Pure.
 
-What is not understood is left out (`column` None, `fill` None), so that nobody relies on it.
+Anything that is not understood is left out (`column` None, `fill` None), so that nobody relies on it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _SIMPLE_TEXT = re.compile(r"'[ !#-&(-\[\]-~]*'")  # printable ASCII without quot
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """`column`: the type; its charset is None where the table's default counts. `nullable`: NULL is allowed.
+    """`column`: the type; its charset is None if the table's default counts. `nullable`: NULL is allowed.
 
-    `fill`: what rows that are older than the column hold, as SQL. `keyed`: the column becomes the primary key.
+    `fill`: the value, as SQL, of rows that are older than the column. `keyed`: the column becomes the primary key.
     `computed`: it is a generated column.
     """
 
@@ -123,7 +123,7 @@ def _charset_of(kind: str, words: list[str]) -> str | None:
 
 
 def _given(tokens: Sequence[str]) -> list[str]:
-    """What stands in the parentheses right after the type."""
+    """The words in the parentheses right after the type."""
     if len(tokens) < 2 or tokens[1] != "(":
         return []
     end = next((i for i, token in enumerate(tokens) if token == ")"), 1)
@@ -148,7 +148,7 @@ def _charset_name(word: str) -> str:
 
 
 def _fill(column: Column | None, words: list[str], tokens: Sequence[str], nullable: bool) -> str | None:
-    """What the server puts into the rows that it has, where both flavours would put the same."""
+    """The value that the server puts into existing rows, if both flavours would put the same one."""
     if "AUTO_INCREMENT" in words:
         return None
     if words[0] == "TIMESTAMP" and "NULL" not in words:

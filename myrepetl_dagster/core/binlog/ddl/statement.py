@@ -1,7 +1,7 @@
-"""What a statement in the log does to which tables. Pure.
+"""Which tables a statement in the log changes, and how. Pure.
 
-A row-based log holds statements for definitions (CREATE, ALTER, DROP, RENAME, TRUNCATE) and, where a
-session wrote statement format, for data. Names are all that is read here; nothing is executed.
+A row-based log holds statements for definitions (CREATE, ALTER, DROP, RENAME, TRUNCATE), and for data if a session
+wrote statement format. Nothing but names is read here, and nothing is executed.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def names_in(statement: str) -> frozenset[str]:
 
 
 def table_changes(statement: str, schema: str) -> list[TableChange]:
-    """The tables that a statement changes, as far as it names them; [] for what changes no table.
+    """The tables that a statement changes, as far as it names them; [] if it changes none.
 
     Args:
         statement: the text of a query event.
