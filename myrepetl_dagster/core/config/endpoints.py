@@ -1,4 +1,4 @@
-"""The `sources`, `targets` and `database` sections: connections, checked before any is opened."""
+"""The `sources`, `targets` and `database` sections: the endpoints to connect to, checked before any connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read_endpoints(root: Section, role: Role, defaults: Section, base_dir: Path)
     plural = root.section(f"{role}s")
     found = dict(plural.data)
     single = root.raw(role)
-    if single is not None:  # the first versions of the original had one of each
+    if single is not None:  # as in files of the original tool's first versions
         found.setdefault(role, single)
     if not found:
         root.missing(f"{role}s", f"name at least one {role}")
@@ -32,7 +32,7 @@ def read_endpoints(root: Section, role: Role, defaults: Section, base_dir: Path)
 
 
 def read_defaults(root: Section) -> Section:
-    """The `database` section, over the batch settings that some of the original's files have at the top."""
+    """The `database` section. Batch settings at the top, as the original tool's files may have, are its defaults."""
     top = Section(
         {
             "batch_size": root.integer("batch_size", least=1),
@@ -82,7 +82,7 @@ def _endpoint(name: str, role: Role, section: Section, base_dir: Path) -> Endpoi
 
 
 def _password(section: Section) -> Secret:
-    """May be left out: a socket can authenticate by the operating system's user."""
+    """The password; empty if left out, since a socket can authenticate by the operating system's user."""
     value = section.findings.scalar(section.raw("password"), section.at("password"))
     if value is not None and not isinstance(value, str):
         if not isinstance(value, Unresolved):
@@ -92,7 +92,7 @@ def _password(section: Section) -> Secret:
 
 
 def _file(section: Section, key: str, base_dir: Path) -> str | None:
-    """A path, taken from where the pipeline file lies; a certificate that is not there is found out now."""
+    """The path of a file that exists; a relative one starts beside the pipeline file."""
     text = section.text(key)
     if text is None:
         return None

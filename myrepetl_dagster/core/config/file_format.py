@@ -1,7 +1,7 @@
-"""From the text of a pipeline file to plain objects: JSON or YAML, no key twice, `${VAR}` put in.
+"""The content of a pipeline file as plain objects: JSON or YAML, no key twice, `${VAR}` replaced.
 
-A key that stands twice is a problem: the parsers of both formats keep the last one and drop the other,
-which would lose a mapping in silence. What a parser says is passed on without the text that it quotes.
+The parsers of both formats keep the last of two equal keys, which would lose a mapping silently. So an equal key is a
+problem. A parser's message is passed on without the text that it quotes, which may be a secret.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .section import UNRESOLVED, Findings, Unresolved
 
 
 def read(path: Path) -> tuple[object, list[str]]:
-    """The file's content and the paths of keys that stand there twice.
+    """(The file's content, paths of the keys that it has twice).
 
     Raises:
         ConfigError: the file cannot be read, or is neither JSON nor YAML.
@@ -50,7 +50,7 @@ def _error(path: Path, what: str, hint: str = "") -> ConfigError:
 
 # ---- JSON ------------------------------------------------------------------------------------------
 class _Doubled(dict[str, object]):
-    """An object in which keys stand twice; JSON's hook does not know where it is in the file."""
+    """An object that has keys twice. JSON's hook does not know the object's path."""
 
     keys_twice: list[str]
 
@@ -90,7 +90,7 @@ def _doubled(data: object, path: str) -> Iterator[str]:
 
 # ---- YAML ------------------------------------------------------------------------------------------
 def _yaml(text: str, path: Path) -> tuple[object, list[str]]:
-    yaml = importlib.import_module("yaml")  # here, since most pipelines are JSON and importing it takes time
+    yaml = importlib.import_module("yaml")  # not at the top: the import takes time, and most pipelines are JSON
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -99,16 +99,16 @@ def _yaml(text: str, path: Path) -> tuple[object, list[str]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        # Its text may quote the file: an unquoted password that begins with * is "an undefined alias".
+        # The message may quote the file: an unquoted password that begins with * is "an undefined alias".
         said = re.sub(r"(['\"]).*\1", "…", str(getattr(error, "problem", None) or "cannot be parsed"))
         raise _error(path, f"is not YAML: {said}{where}", "values with special characters need quotes") from None
-    except (RecursionError, ValueError, TypeError) as error:  # such as a date that does not exist
+    except (RecursionError, ValueError, TypeError) as error:  # for example a date that does not exist
         raise _error(path, f"is not YAML: a value raises {type(error).__name__}") from None
 
 
 def _doubled_nodes(node: Any, path: str, yaml: Any, seen: set[int]) -> Iterator[str]:
     if id(node) in seen:
-        return  # an alias: reported where its anchor stands
+        return  # an alias: its keys are reported at its anchor
     seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -125,7 +125,7 @@ _VARIABLE = re.compile(r"\$(\$\{|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 
 
 def substitute(data: object, findings: Findings, path: str = "") -> object:
-    """`${NAME}` in any text becomes the variable; `$${` stays as `${`. Keys must be text."""
+    """The data with `${NAME}` in any text replaced by the variable, and `$${` by `${`. Keys must be text."""
     if isinstance(data, str):
         return _substitute_text(data, findings, path)
     if isinstance(data, list):

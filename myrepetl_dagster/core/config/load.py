@@ -1,8 +1,7 @@
-"""From a pipeline file to a `Pipeline`, with every check that needs no server.
+"""Loads a pipeline file, with every check that needs no server.
 
-All problems are found and raised together, each with its path in the file and a hint. The keys are the
-original's; where following one would lose data it is a problem, or a warning says what is done instead.
-Nothing in this file opens a connection.
+All problems are found and raised together, each with its path in the file and a hint. The keys are those of the
+original tool. A key that would lose data if it were followed is a problem, or a warning says what happens instead.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Pipeline
 def from_dict(
     data: Mapping[str, object], base_dir: str | Path = ".", environ: Mapping[str, str] | None = None
 ) -> Pipeline:
-    """The pipeline that `data` holds; relative paths and transforms are looked up in `base_dir`.
+    """The pipeline of a file's content. Relative paths and transforms are looked up in `base_dir`.
 
     Raises:
         ConfigError: with every problem.
@@ -120,7 +119,7 @@ def _replication(section: Section, sources: int) -> Replication:
 
 
 def _check_only_events(section: Section) -> None:
-    """No effect either, where it names every row event."""
+    """`only_events` has no effect if it names every row event. Otherwise it would lose rows."""
     value = section.raw("only_events")
     if value is None:
         return
@@ -147,7 +146,7 @@ def _monitoring(section: Section) -> Monitoring:
 
 
 def _limits(root: Section) -> Limits:
-    """The `limits` section; `init_batch_size` at the top is the original's name for a chunk's size."""
+    """The `limits` section. `init_batch_size`, at the top, is the original tool's name for the size of a chunk."""
     section = root.section("limits")
     given: dict[str, float] = {}
     chunk_rows_max = root.integer("init_batch_size", least=1)

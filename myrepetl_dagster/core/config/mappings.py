@@ -1,4 +1,4 @@
-"""The `mapping` section: which table goes where, in all the spellings of the original's files."""
+"""The `mapping` section: which table is replicated into which, in all the spellings of the original tool's files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _QUERY = re.compile(r"(?:\s|/\*.*?\*/|--[ \t][^\n]*\n|#[^\n]*\n|\()*(select|with
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a mapping may refer to, and where its settings default to."""
+    """The rest of the file, as far as mappings refer to it or take defaults from it."""
 
     sources: Mapping[str, Endpoint]
     targets: Mapping[str, Endpoint]
@@ -29,7 +29,7 @@ class Surroundings:
 
 
 def read_mappings(root: Section, around: Surroundings) -> list[TableMapping]:
-    """Every mapping that could be read whole; what is wrong with the others is in the findings."""
+    """The mappings that have a source and a target table. Every problem is in the findings."""
     mapping = root.section("mapping")
     root.missing("mapping", "name at least one table")
     queries = root.section("init_queries")
@@ -83,7 +83,7 @@ def _check_loop(source: TableRef | None, target: TableRef | None, section: Secti
 
 
 def _schema_policy(section: Section, columns: tuple[ColumnMapping, ...] | None) -> str:
-    """Without a column list the target follows the source's; with one, only the listed columns count."""
+    """By default a mapping without a column list follows the source's columns; one with a list ignores the others."""
     chosen = section.choice("schema_policy", "evolve", "ignore", "fail")
     return chosen or ("evolve" if columns is None else "ignore")
 
@@ -101,7 +101,7 @@ def _filter(section: Section) -> filters.Expression | None:
 
 
 def _init_query(section: Section, elsewhere: str | None) -> str | None:
-    """From the mapping, or from `init_queries` at the top."""
+    """The query, from the mapping or from `init_queries` at the top; None for the whole table."""
     query = section.text("init_query")
     if query and elsewhere and query != elsewhere:
         section.problem("init_query", "differs from the one in init_queries", "keep one of them")
@@ -116,7 +116,7 @@ def _init_query(section: Section, elsewhere: str | None) -> str | None:
 
 # ---- columns ---------------------------------------------------------------------------------------
 def _columns(section: Section, base_dir: Path) -> tuple[ColumnMapping, ...] | None:
-    """From `column_mapping`, or `columns`, its short name; None where neither is given."""
+    """The columns, from `column_mapping` or `columns`, its short name; None if neither is given."""
     both = [key for key in ("column_mapping", "columns") if section.has(key)]
     if len(both) == 2:
         section.problem("columns", "means the same as column_mapping", "keep one of them")
@@ -128,7 +128,7 @@ def _columns(section: Section, base_dir: Path) -> tuple[ColumnMapping, ...] | No
     columns = [_column(name, value, table, base_dir) for name, value in table.data.items()]
     taken: dict[str, str] = {}
     for column, name in zip(columns, table.data, strict=True):
-        # Without case, as the server compares column names.
+        # In any letter case, as servers compare column names.
         first = taken.setdefault(column.target.lower(), name)
         if first != name:
             table.problem(name, f"writes the same target column as {first}")
@@ -153,7 +153,7 @@ def _column(source: str, data: object, table: Section, base_dir: Path) -> Column
 
 
 def _static(section: Section) -> StaticValue:
-    """The static value; null counts as not given, as in the original."""
+    """The static value. As in the original tool, null counts as not given."""
     value = section.findings.scalar(section.raw("value"), section.at("value"))
     if value is None or isinstance(value, str | int | float):
         return int(value) if isinstance(value, bool) else value
@@ -176,9 +176,9 @@ def _transform(spec: str, section: Section, base_dir: Path) -> functions.Transfo
 
 # ---- primary key -----------------------------------------------------------------------------------
 def _primary_key(section: Section, columns: tuple[ColumnMapping, ...] | None) -> tuple[str, ...]:
-    """Target column names: those that `primary_key` names, then those that are flagged.
+    """Target column names: those in `primary_key`, then those flagged `primary_key`.
 
-    `primary_key` names target columns; a source column's name is taken where no target column has it.
+    A name in `primary_key` is that of a target column, or of a source column if no target column has it.
     """
     names = _key_names(section)
     if columns is None:

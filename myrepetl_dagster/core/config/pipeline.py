@@ -1,7 +1,6 @@
-"""A pipeline as checked values: what `config.load` returns and the rest of the core works from.
+"""A pipeline as checked values: `config.load` makes them, and the rest of the core works from them. Pure.
 
-Names are resolved, defaults filled in, and everything is frozen. Nothing in this file reads a file,
-and no secret shows in any text made of these values.
+Names are resolved, and defaults are filled in. No text made of these values shows a secret.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ StaticValue = str | int | float | None
 
 
 class Secret:
-    """Text that shows in no log, traceback or repr; `reveal()` is the only way to it."""
+    """Text that shows in no log, traceback or repr. Only `reveal()` gives it."""
 
     __slots__ = ("_text",)
 
@@ -49,11 +48,11 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server to read from or write to. Times in seconds; None: the limit of that name applies.
+    """A server to read from or to write to. Times are in seconds; None means that the limit of that name applies.
 
-    `batch_rows_max` and `batch_interval_s` are the target's `batch_size` and `batch_flush_interval`.
-    `sql_mode` and `session` (variables, with their values as SQL) are what the file asks for beside what each
-    use of a connection sets by itself.
+    `batch_rows_max` and `batch_interval_s` are the target's `batch_size` and `batch_flush_interval` in the file.
+    `sql_mode` and `session` (variables, their values as SQL) are set in addition to the settings that each use of a
+    connection needs.
     """
 
     name: str
@@ -84,7 +83,7 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """Where the server listens; two endpoints with one address are one server."""
+        """The place where the server listens. Two endpoints with the same address are one server."""
         if self.unix_socket:
             return self.unix_socket
         host = self.host.lower()
@@ -93,11 +92,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """How the source's log is read.
+    """How a source's log is read.
 
-    `log_file` and `log_pos` are where the very first run begins for a mapping that takes no snapshot;
-    afterwards the checkpoint in the target decides. `follow_s`: how many seconds a run that a sensor asked
-    for goes on applying what the source writes.
+    `log_file` and `log_pos` are the place at which the first run of a mapping without a snapshot begins; later runs
+    begin at the checkpoint. `follow_s`: a run that a sensor started goes on applying changes for so many seconds.
     """
 
     server_id: int | None = None
@@ -116,9 +114,9 @@ class Monitoring:
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Where one target column comes from: a source column, perhaps transformed, or a static value.
+    """The origin of one target column: a source column, transformed if `transform` is given, or a static value.
 
-    `source` is None where `has_value`; `value` then is what every row gets.
+    With `has_value`, `source` is None and every row gets `value`.
     """
 
     source: str | None
@@ -131,11 +129,11 @@ class ColumnMapping:
 
 @dataclass(frozen=True, slots=True)
 class TableMapping:
-    """One source table into one target table.
+    """The replication of one source table into one target table.
 
-    `name` is the mapping's key in the file and `path` its place there, for messages. `primary_key` holds
-    target column names; empty (only where `columns` is None): the source table's own key. `columns` None:
-    every source column under its own name.
+    `name` is the mapping's key in the file, `path` its place there, for messages. `columns` None: every source column
+    under its own name. `primary_key` holds target column names; if it is empty, which it may be without `columns` only,
+    the source table's own key counts.
     """
 
     name: str
@@ -165,13 +163,13 @@ class TableMapping:
 
     @property
     def fixed_key(self) -> dict[str, StaticValue]:
-        """The key columns that are the same in all of this mapping's rows, and so tell them from others'."""
+        """The key columns with a static value: by them the rows of this mapping differ from those of others."""
         return {c.target: c.value for c in self.columns or () if c.has_value and c.target in self.primary_key}
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A whole pipeline file. `warnings` say where a setting is not followed, and what is done instead."""
+    """A whole pipeline file. `warnings` name settings that are not followed, and what happens instead."""
 
     sources: dict[str, Endpoint]
     targets: dict[str, Endpoint]

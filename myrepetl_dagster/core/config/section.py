@@ -1,7 +1,7 @@
-"""Reading settings one by one: types, variables, unknown keys; every problem is kept, none is raised.
+"""Reads settings one by one: their types, variables, unknown keys. Problems are collected, not raised.
 
-A `Section` is an object of the pipeline file. It notes which keys were asked for, so that `finish` can
-name those that nobody knows. No message holds a value: what should be a host may be a password.
+A `Section` is an object of the pipeline file. It notes which keys were asked for, so that `finish` can name the unknown
+ones. No message holds a value: a password may stand in the wrong place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FALSE = {"false", "no", "off", "0"}
 
 
 class Unresolved:
-    """In the place of text whose variable is missing; that is one problem already, so read as not set."""
+    """Stands for text whose variable is missing. That is reported already, so the setting counts as not set."""
 
 
 UNRESOLVED = Unresolved()
@@ -27,7 +27,7 @@ UNRESOLVED = Unresolved()
 
 @dataclass(slots=True)
 class Findings:
-    """What was found while reading, and the variables that the file may use."""
+    """The problems and warnings found while reading, and the variables that the file may use."""
 
     environ: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
@@ -48,14 +48,14 @@ class Findings:
         return UNRESOLVED
 
     def scalar(self, value: object, path: str) -> object:
-        """The value with `{"env": "NAME"}` put in."""
+        """The value, or the variable if the value is `{"env": "NAME"}`."""
         if isinstance(value, Mapping) and set(value) == {"env"} and isinstance(value["env"], str):
             return self.variable(value["env"], path)
         return value
 
 
 def closest(name: str, known: Iterable[str], what: str = "known") -> str:
-    """A hint: the one that was probably meant, or what there is."""
+    """A hint: the known name that was probably meant, or all known names."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
@@ -64,7 +64,7 @@ def closest(name: str, known: Iterable[str], what: str = "known") -> str:
 
 
 def kind(value: object) -> str:
-    """What a value is, without showing it."""
+    """The kind of a value in words, without the value."""
     match value:
         case None:
             return "null"
@@ -82,7 +82,7 @@ def kind(value: object) -> str:
 
 
 class Section:
-    """An object of the file. A key that it lacks may stand in `defaults`."""
+    """An object of the file. A key that it lacks is looked up in `defaults`."""
 
     def __init__(self, data: object, path: str, findings: Findings, defaults: Section | None = None) -> None:
         self.path = path
@@ -100,24 +100,24 @@ class Section:
         self.findings.problem(self.at(key), what, hint)
 
     def place(self, key: str) -> str:
-        """Where the value stands: here, or among the defaults."""
+        """The path of the value: in this section, or among the defaults."""
         return self._find(key)[1]
 
     def refuse(self, key: str, what: str, hint: str = "") -> None:
-        """Name what is wrong with a value where the value stands."""
+        """Report a problem with a value, at the value's path."""
         self.findings.problem(self.place(key), what, hint)
 
     def has(self, key: str) -> bool:
         return self.raw(key) is not None
 
     def missing(self, key: str, hint: str = "") -> None:
-        """Name a key that must be there, unless a missing variable in its place is named already."""
+        """Report a key that must be there, unless a missing variable in its place is reported already."""
         value = self.data.get(key)
         if value is None or value in ("", {}):
             self.problem(key, "is missing" if value is None else "is empty", hint)
 
     def raw(self, key: str) -> object:
-        """The value as it stands; null and missing are the same."""
+        """The value as it is in the file; None for null and for a missing key."""
         return self._find(key)[0]
 
     def section(self, key: str) -> Section:
@@ -125,7 +125,7 @@ class Section:
         return Section(value, path, self.findings)
 
     def text(self, key: str) -> str | None:
-        """Text, or None where not set or empty."""
+        """The text; None if it is not set or empty."""
         value, path = self._scalar(key)
         if isinstance(value, str):
             return value or None
@@ -152,7 +152,7 @@ class Section:
     def integer(self, key: str, least: int, most: int | None = None) -> int | None:
         value, path = self._scalar(key)
         if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,20}", value):
-            value = int(value)  # a variable is always text
+            value = int(value)  # the value of a variable is always text
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if value is None:
@@ -166,7 +166,7 @@ class Section:
         return None
 
     def number(self, key: str) -> float | None:
-        """A number above zero."""
+        """The number, which must be above zero; None if it is not set."""
         value, path = self._scalar(key)
         if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
             value = float(value)
@@ -181,7 +181,7 @@ class Section:
         return None
 
     def finish(self) -> None:
-        """Name the keys that nothing asked for: a misspelt setting must not be dropped in silence."""
+        """Report the keys that nothing asked for: a misspelt setting must not be dropped silently."""
         for key in self.data:
             if key not in self._asked:
                 self.problem(str(key), "unknown key", closest(str(key), self._asked))
@@ -190,7 +190,7 @@ class Section:
         self._asked.add(key)
         value = self.data.get(key)
         if self._defaults is not None:
-            default = self._defaults._find(key)  # asked for even where not needed, so that it is known there
+            default = self._defaults._find(key)  # asked for in any case, so that the key is known there
             if value is None:
                 return default
         return (None if value is UNRESOLVED else value), self.at(key)

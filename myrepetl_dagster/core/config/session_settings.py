@@ -1,7 +1,7 @@
-"""The session settings that a pipeline file may give an endpoint: followed where that is exact, else refused.
+"""The session settings of an endpoint: `autocommit`, `sql_mode`, `init_command`, `use_unicode`, `charset`.
 
-`autocommit`, `sql_mode`, `init_command`, `use_unicode`, `charset`. A setting is refused where it would lose or
-change values, with what to do instead. What is followed, `session.py` sets.
+A setting that would lose or change values is refused, with a hint what to do instead. The others are followed:
+`mysql/session.py` sets them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .section import Section, closest
 Role = Literal["source", "target"]
 
 # ---- sql_mode ----
-# What makes a server refuse values; a refused row stops the run with its key.
+# Modes in which a server refuses values. A refused row stops the run with its key.
 _STRICT = {"STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL"}
 _ZERO = {"NO_ZERO_DATE", "NO_ZERO_IN_DATE", "TRADITIONAL"}
 _WRITING = _STRICT | _ZERO | {
     "ERROR_FOR_DIVISION_BY_ZERO", "NO_AUTO_CREATE_USER", "NO_AUTO_VALUE_ON_ZERO", "NO_DIR_IN_CREATE",
     "NO_ENGINE_SUBSTITUTION", "TIME_ROUND_FRACTIONAL", "TIME_TRUNCATE_FRACTIONAL",
 }  # fmt: skip
-# What changes how an init_query is read; our own statements mean the same with them.
+# Modes that change the meaning of an init_query. Our own statements mean the same in them.
 _READING = {
     "ANSI", "ANSI_QUOTES", "HIGH_NOT_PRECEDENCE", "IGNORE_SPACE", "PIPES_AS_CONCAT", "REAL_AS_FLOAT",
 }  # fmt: skip
@@ -40,7 +40,7 @@ _REFUSED_MODES = {
 )  # fmt: skip
 _KNOWN_MODES = _WRITING | _READING | _BOTH | set(_REFUSED_MODES)
 
-# ---- variables that an init_command may not set ----
+# ---- variables that an init_command may not set, and why ----
 _CHARSET = "would change text on its way: each connection sets the character set that it needs"
 _ISOLATION = "would let rows be missed or locks be held: each connection sets the isolation that it needs"
 _OURS = "would break what commits and checkpoints rest on"
@@ -81,7 +81,7 @@ _REFUSED_PREFIXES = {
     "system_versioning_": "would have rows of another time read or written",
     "default_collation_": _CHARSET,
 }
-# Refused but for the value that each connection has anyway.
+# Only the value that every connection has anyway is allowed.
 _FIXED = {
     "time_zone": (
         {"+00:00", "+0:00", "UTC"},
@@ -96,19 +96,19 @@ _SCOPE = r"(?:(?P<scope>@@(?:\w+\.)?|(?:session|local|global|persist|persist_onl
 _VALUE = r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"|-?\d[\d.]*(?:\s*[*+]\s*\d+)*|@@[\w.]+|[a-z]\w*"
 _ASSIGNMENT = re.compile(rf"\s*{_SCOPE}(?P<name>@?\w+)\s*:?=\s*(?P<value>{_VALUE})\s*(?P<end>,|;?\s*$)", re.I)
 _NAMES = re.compile(r"\s*set\s+names\s+(['\"]?)(?P<charset>\w+)\1\s*;?\s*$", re.IGNORECASE)
-_CHARSETS = {"utf8mb4", "utf8mb3", "utf8"}  # all that these can say, utf8mb4 can
+_CHARSETS = {"utf8mb4", "utf8mb3", "utf8"}  # utf8mb4 has the characters of the others
 
 
 @dataclass(slots=True)
 class SessionSettings:
-    """What is followed: modes beside our own, and variables with their values as SQL."""
+    """The settings that are followed: further modes, and variables with their values as SQL."""
 
     sql_mode: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
 
 
 def read_session(section: Section, role: Role) -> SessionSettings:
-    """The session settings of an endpoint; what is refused is in the findings."""
+    """The session settings of an endpoint. Those that are refused are in the findings."""
     found = SessionSettings()
     _charset(section)
     if not section.flag("use_unicode", default=True):
@@ -140,9 +140,9 @@ def _charset(section: Section) -> None:
 
 
 def _autocommit(on: bool, role: Role, found: SessionSettings) -> None:
-    """On a source nothing is written: on and off mean the same.
+    """It makes no difference on a source, where nothing is written, and no harm on a target.
 
-    On a target it loses nothing: each write lies in a transaction that is begun in so many words.
+    Every write there belongs to a transaction that an explicit BEGIN has started.
     """
     if on and role == "target":
         found.variables["autocommit"] = "1"
@@ -172,7 +172,7 @@ def _mode(section: Section, key: str, name: str, role: Role, found: SessionSetti
             "leave this mode out, or give it to the source whose init_query needs it",
         )
     elif role == "source" and name in _WRITING:
-        # Nothing is written on a source.
+        # No other effect: nothing is written on a source.
         if name in _ZERO:
             section.findings.warn(section.place(key), f"{name} is not set on a source: zero dates are read as they are")
     elif name not in found.sql_mode:
@@ -182,7 +182,7 @@ def _mode(section: Section, key: str, name: str, role: Role, found: SessionSetti
 def _command(section: Section, command: str, role: Role, found: SessionSettings) -> None:
     names = _NAMES.match(command)
     if names is not None and names["charset"].lower() in _CHARSETS:
-        return  # what the driver asks for anyway
+        return  # the driver sets it anyway
     if re.search(r"\bisolation\s+level\b", command, re.IGNORECASE):
         section.refuse("init_command", _ISOLATION, _HINT)
         return
@@ -201,7 +201,7 @@ def _command(section: Section, command: str, role: Role, found: SessionSettings)
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str, str] | None]:
-    """Scope, name and value of each; None where the text is something else."""
+    """(Scope, name, value) of each assignment; None, and the end, for any other text."""
     at = 0
     while at < len(text):
         match = _ASSIGNMENT.match(text, at)

@@ -1,8 +1,8 @@
-"""Several mappings into one target table: they must never write the same row.
+"""Several mappings into one target table must never write the same row.
 
-What tells their rows apart is a column to which each mapping gives its own static value. The original's
-demo writes two sources' users into one table with `source_id` "1" and "2" and `primary_key: "id"`: with
-that key each source overwrites the other's rows. So such a column is made part of the key of all of them.
+Their rows differ in a column to which each mapping gives its own static value. The demo of the original tool writes the
+users of two sources into one table, with `source_id` "1" and "2" and `primary_key: "id"`: with that key each source
+would overwrite the other's rows. So such a column becomes part of the key of all these mappings.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .section import Findings
 def separate_writers(
     mappings: Sequence[TableMapping], targets: Mapping[str, Endpoint], findings: Findings
 ) -> tuple[TableMapping, ...]:
-    """The mappings with keys that tell their rows apart, in the order of the file."""
+    """The mappings, in the order of the file, with keys by which no two of them write the same row."""
     groups: dict[tuple[str, str, str], list[TableMapping]] = {}
     for mapping in mappings:
-        # By address: two names may lead to one server.
+        # By address: two endpoints may be one server.
         place = (targets[mapping.target].address, mapping.target_schema, mapping.target_table)
         groups.setdefault(place, []).append(mapping)
     done = {one.name: one for group in groups.values() for one in _separate(group, findings)}
@@ -33,7 +33,7 @@ def _separate(group: list[TableMapping], findings: Findings) -> list[TableMappin
         return group
     static = [_static_values(mapping) for mapping in group]
     common = [column for column in static[0] if all(column in values for values in static)]
-    # One column if one will do, preferably one that is in the key already; else all of them together.
+    # One column if it is enough, preferably one that is in the key already; else all of them together.
     common.sort(key=lambda column: sum(column not in mapping.primary_key for mapping in group))
     for columns in [[column] for column in common] + [common]:
         told_apart = {tuple(values[column] for column in columns) for values in static}
@@ -56,7 +56,7 @@ def _with_key(mapping: TableMapping, columns: list[str], findings: Findings) -> 
 
 
 def _report(group: list[TableMapping], static: list[dict[str, object]], common: list[str], findings: Findings) -> None:
-    """Name each mapping that clashes with one before it."""
+    """Report each mapping that writes the same rows as one before it."""
     for index, mapping in enumerate(group):
         for other, values in zip(group[:index], static, strict=False):
             if not common or all(values[column] == static[index][column] for column in common):
@@ -73,7 +73,7 @@ def _static_values(mapping: TableMapping) -> dict[str, object]:
 
 
 def _folded(value: StaticValue) -> object:
-    """What any column type and collation would at least keep apart: "01" and 1, "a" and "A " may be one."""
+    """Equal for values that some column type or collation takes for one: "01" and 1, "a" and "A "."""
     try:
         number = Decimal(str(value).strip())
     except InvalidOperation:

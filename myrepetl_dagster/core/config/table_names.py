@@ -1,8 +1,8 @@
-"""Which table on which server a mapping names.
+"""Finds the endpoint, the schema and the table that a mapping names.
 
-A table is written `endpoint.table`, `endpoint.schema.table`, or beside `source` / `target` as `table` or
-`schema.table`. Without any of them the mapping's key names the source. Where exactly one endpoint exists
-it need not be named. The schema is the endpoint's `database` where it is not written.
+A table is written as `endpoint.table` or `endpoint.schema.table`, or next to `source` or `target` as `table` or
+`schema.table`. If none of them is given, the mapping's key names the source. A single endpoint need not be named. The
+default of the schema is the endpoint's `database`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from .section import Section, closest
 
 @dataclass(frozen=True, slots=True)
 class TableRef:
+    """A table on an endpoint."""
+
     endpoint: str
     schema: str
     table: str
 
 
 def read_source(name: str, section: Section, sources: Mapping[str, Endpoint]) -> TableRef | None:
-    """`source_table` wins over the mapping's key."""
+    """The source table, by `source_table` or else by the mapping's key."""
     tables = _Tables("source", section, sources)
     given, text = section.text("source"), section.text("source_table")
     if given is not None and not tables.knows(given):
@@ -42,6 +44,7 @@ def read_source(name: str, section: Section, sources: Mapping[str, Endpoint]) ->
 
 
 def read_target(section: Section, targets: Mapping[str, Endpoint]) -> TableRef | None:
+    """The target table, by `target_table`."""
     tables = _Tables("target", section, targets)
     given, text = section.text("target"), section.text("target_table")
     if given is not None and not tables.knows(given):
@@ -54,7 +57,7 @@ def read_target(section: Section, targets: Mapping[str, Endpoint]) -> TableRef |
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """Reads the tables of one role; `role` is also the key that may name the endpoint."""
+    """Reads the tables of one role. `role` is also the key that may name the endpoint."""
 
     role: str
     section: Section
@@ -66,7 +69,7 @@ class _Tables:
         return name in self.endpoints
 
     def read(self, text: str, given: str | None, path: str) -> TableRef | None:
-        """`text` as a table; `given` is the endpoint that stands beside it."""
+        """The table that `text` names. `given`: the endpoint, if the mapping names it by a key of its own."""
         *before, table = text.split(".")
         if not table or not all(before) or len(before) > 2:
             hint = f"{self.role}.schema.table names another schema"
@@ -92,7 +95,7 @@ class _Tables:
         return TableRef(endpoint, schema, table)
 
     def _owner(self, before: list[str]) -> str | None:
-        """The endpoint that the first part names; a database's name will do where only one has it."""
+        """The endpoint that the first part names: by its own name, or by its database's if no other has that one."""
         if not before:
             return next(iter(self.endpoints)) if len(self.endpoints) == 1 else None
         if before[0] in self.endpoints:

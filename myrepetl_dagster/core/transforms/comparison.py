@@ -1,15 +1,16 @@
-"""How a filter compares a column's value with the value in the pipeline file.
+"""How a filter compares a column's value with the value in the pipeline file. Pure.
 
-What the column holds decides:
+The type of the column's values decides:
 
     number      with a number, or with text that is a number ("18"); decimals exactly
-    text        with text, by code point: case, accents and trailing spaces count, whatever the collation;
-                with a number, as a number where the text is one; text that is no number equals no number,
-                and is neither above nor below one (MySQL would take it for 0)
-    date, time  with ISO text ("2024-01-31", "2024-01-31 08:00:00", "08:00:00"); an offset is taken to UTC
+    text        with text, by code point: case, accents and spaces at the end count, whatever the collation;
+                with a number, as a number if the text is one. Text that is no number equals no number, and is
+                neither above nor below one (MySQL would take it for 0)
+    date, time  with ISO text ("2024-01-31", "2024-01-31 08:00:00", "08:00:00"); a time with an offset is
+                converted to UTC
     bytes       with text, by its UTF-8 bytes
 
-Every other pair is a `FilterTypeError`: a filter that cannot be evaluated must not drop rows in silence.
+Every other pair raises `FilterTypeError`: a filter that cannot be evaluated must not drop rows silently.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Convert = Callable[[object], object]
 
 
 class FilterTypeError(ReplicationError):
-    """A filter compares a column with a value of a kind that it can never hold."""
+    """A filter compares a column with a value of a type that the column can never hold."""
 
 
 def _same(value: object) -> object:
@@ -34,9 +35,12 @@ def _same(value: object) -> object:
 
 
 def pair(value: object, operand: Operand, column: str) -> tuple[Convert, object]:
-    """How to bring values of this value's type, and the operand, to one kind; the first fit decides.
+    """(Conversion of values of this value's type, converted operand): both give the same type, and can be compared.
 
-    The conversion gives None for text that is no number, where the operand is a number.
+    The conversion gives None for text that is no number if the operand is a number.
+
+    Raises:
+        FilterTypeError: they cannot be compared.
     """
     match value, operand:
         case int() | float() | Decimal(), int() | float() | Decimal():
@@ -67,14 +71,14 @@ def pair(value: object, operand: Operand, column: str) -> tuple[Convert, object]
 
 
 def _numbers(value: object, operand: int | float | Decimal) -> tuple[Convert, object]:
-    """Doubles compare as doubles; everything else exactly, so that DECIMAL 0.10 equals 0.1."""
+    """Doubles are compared as doubles, all other numbers exactly: DECIMAL 0.10 equals 0.1."""
     if isinstance(value, float):
         return _same, operand if isinstance(operand, int) else float(operand)
     return _same, operand if isinstance(operand, int) else _decimal(operand)
 
 
 def _decimal(number: int | float | Decimal) -> Decimal:
-    # By its shortest text: a file's 0.1 is the decimal 0.1, as in SQL, not the nearest double.
+    # By its shortest text: 0.1 in a file is the decimal 0.1, as in SQL, and not the nearest double.
     return Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
 
 
@@ -87,7 +91,7 @@ def _number(text: object) -> Decimal | None:
 
 
 def _moment(value: object) -> datetime | None:
-    """A date is the midnight it begins with; an aware time is taken to UTC, as cells are."""
+    """A date is the midnight at its start. A time with an offset is converted to UTC, which cells are in."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value.strip())
@@ -102,7 +106,7 @@ _TIME = re.compile(r"(-?)(\d{1,3}):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?")
 
 
 def _time(text: str) -> timedelta | None:
-    """A TIME, which is a span: it may be negative and longer than a day."""
+    """A TIME is a span: it may be negative, and longer than a day."""
     match = _TIME.fullmatch(text.strip())
     if not match:
         return None

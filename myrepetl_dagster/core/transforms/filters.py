@@ -1,10 +1,8 @@
-"""Filters: the `filter` of a mapping as a small expression, evaluated as SQL would.
+"""Filters: the `filter` of a mapping as a small expression, evaluated as in SQL. Pure.
 
-A filter looks at source columns. Evaluation is three-valued: a comparison with NULL is UNKNOWN, `not`
-of UNKNOWN is UNKNOWN, and a row passes only where the whole is TRUE. `{column: null}` means IS NULL,
-since "equal to NULL" could never pass. Nothing in this file reads or writes anything.
-
-How two values compare is in `comparison.py`.
+A filter looks at source columns. Its logic has three values: a comparison with NULL is UNKNOWN, `not` of UNKNOWN is
+UNKNOWN, and a row passes only if the whole filter is TRUE. `{column: null}` means IS NULL, since "equal to NULL" could
+never be TRUE. `comparison.py` compares two values.
 """
 
 from __future__ import annotations
@@ -36,10 +34,10 @@ __all__ = [
 ]
 
 Operator = Literal["eq", "gt", "gte", "lt", "lte"]
-Verdict = bool | None  # TRUE, FALSE, UNKNOWN
+Verdict = bool | None  # None is UNKNOWN
 Problem = tuple[str, str, str]
 Predicate = Callable[[Mapping[str, object]], Verdict]
-Scalar = Callable[[object, str], object]  # (value, path) -> value, with variables put in
+Scalar = Callable[[object, str], object]  # (value, path) -> the value with its variable put in
 
 _COMPARE: dict[str, Callable[[object, object], bool]] = {
     "eq": operator.eq,
@@ -87,13 +85,13 @@ class Or:
 Expression = Compare | Not | And | Or
 
 
-# ---- what the rest of the core calls --------------------------------------------------------------
+# ---- for the other rooms ------------------------------------------------------------------------------
 def _as_is(value: object, _path: str) -> object:
     return value
 
 
 def parse(data: object, path: str = "filter", scalar: Scalar = _as_is) -> Expression | None:
-    """The expression that `data` spells, or None for an empty filter, which every row passes.
+    """The expression that `data` spells; None for an empty filter, which every row passes.
 
     Raises:
         ConfigError: with every problem of the filter; paths start with `path`.
@@ -111,12 +109,12 @@ def columns(expression: Expression | None) -> frozenset[str]:
 
 
 def evaluate(expression: Expression, row: Mapping[str, object]) -> Verdict:
-    """TRUE, FALSE or None for UNKNOWN."""
+    """The filter's value for a row: True, False or None for UNKNOWN."""
     return _compile(expression)(row)
 
 
 def compile_filter(expression: Expression | None) -> Callable[[Mapping[str, object]], bool]:
-    """A predicate that is true only where SQL would say TRUE; operands are converted once, not per row."""
+    """A predicate that is true only for rows that pass. Operands are converted once, not for each row."""
     if expression is None:
         return lambda _row: True
     verdict = _compile(expression)
@@ -124,9 +122,12 @@ def compile_filter(expression: Expression | None) -> Callable[[Mapping[str, obje
 
 
 def check_types(expression: Expression | None, samples: Mapping[str, object]) -> list[FilterTypeError]:
-    """The comparisons that would fail at the first row, given one sample value per column.
+    """The errors of comparisons that would fail at the first row.
 
-    Preflight knows the columns' types and can refuse such a filter before any row is read.
+    Preflight knows the columns' types, so it can refuse such a filter before any row is read.
+
+    Args:
+        samples: for each column a value of its type.
     """
     found = []
     for compare in _compares(expression):
@@ -164,7 +165,7 @@ def _compile(expression: Expression) -> Predicate:
 
 
 def _compile_all(conditions: tuple[Expression, ...], *, decisive: bool) -> Predicate:
-    """AND ends at the first FALSE, OR at the first TRUE; otherwise one UNKNOWN makes the whole UNKNOWN."""
+    """AND ends at the first FALSE, OR at the first TRUE. Otherwise one UNKNOWN makes the whole UNKNOWN."""
     parts = [_compile(condition) for condition in conditions]
 
     def verdict(row: Mapping[str, object]) -> Verdict:
@@ -195,7 +196,7 @@ def _compile_compare(compare: Compare) -> Predicate:
             by_type[kind] = pair(value, operand, column)
         convert, other = by_type[kind]
         one = convert(value)
-        if one is None:  # text that is no number, beside a number
+        if one is None:  # text that is no number, compared with a number
             return False if compare.op == "eq" else None
         return holds(one, other)
 
@@ -204,14 +205,14 @@ def _compile_compare(compare: Compare) -> Predicate:
 
 # ---- spelling --------------------------------------------------------------------------------------
 class _Parser:
-    """Turns the dicts of a pipeline file into an expression, and goes on after a problem to find all."""
+    """Makes an expression of the dicts in a pipeline file. It goes on after a problem, to find all of them."""
 
     def __init__(self, scalar: Scalar) -> None:
         self.problems: list[Problem] = []
         self._scalar = scalar
 
     def condition(self, data: object, path: str) -> Expression:
-        """Every key must hold; a key is an operator or a column."""
+        """Each key is an operator or a column. All of them must hold."""
         if not isinstance(data, Mapping) or not data:
             return self._wrong(path, "must be an object with at least one condition")
         return _all([self._entry(str(key), value, f"{path}.{key}") for key, value in data.items()])
@@ -235,7 +236,7 @@ class _Parser:
         return And(parts) if key == "and" else Or(parts)
 
     def _field(self, column: str, value: object, path: str) -> Expression:
-        """What is said about one column: a value, or an object of operators that must all hold."""
+        """The condition on one column: a value, or an object of operators that must all hold."""
         if not isinstance(value, Mapping) or _is_variable(value):
             return self._compare(column, "eq", value, path)
         if not value:
@@ -270,7 +271,7 @@ class _Parser:
 
 
 def _is_variable(value: Mapping[object, object]) -> bool:
-    """`{"env": "NAME"}` in the place of a value is a variable; `env` is no operator."""
+    """`{"env": "NAME"}` in the place of a value stands for a variable: `env` is no operator."""
     return set(value) == {"env"}
 
 

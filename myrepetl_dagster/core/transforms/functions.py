@@ -1,15 +1,14 @@
-"""Transforms: from the name in a pipeline file to a function, found before any connection is opened.
+"""Transforms: functions on values, found by the names in a pipeline file before any connection is opened.
 
 A name is looked up in this order:
 
     /dir/file.py:function      that file; a relative path starts beside the pipeline file
     module.function            module.py beside the pipeline file, then an importable module
     transform.uppercase|lowercase|trim|length
-                               built in, where no `transform` module defines them
+                               built in, unless a module `transform` defines them
 
-A function is called with as many of (value, row_data, source_table) as it accepts by position; `row_data`
-and `source_table` are passed by name where they are keyword-only, and both where it takes `**kwargs`.
-User code runs here only to be loaded; nothing in this file knows about rows, files of data or servers.
+A function gets as many of (value, row_data, source_table) as it accepts by position. Keyword-only `row_data` and
+`source_table` are passed by name; with `**kwargs` both are. User code runs here only when it is loaded.
 """
 
 from __future__ import annotations
@@ -34,15 +33,16 @@ ARGUMENTS = ("value", "row_data", "source_table")
 
 
 class TransformError(ReplicationError):
-    """A transform cannot be found, loaded or called; names the file and the kind of error, no values."""
+    """A transform cannot be found, loaded or called. The error names its file and the failure, but no values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """A function with the way to call it.
+    """A function, and how it is called.
 
-    `arity` counts the arguments passed by position (of value, row_data, source_table), `keywords` names
-    those passed by name. `digest` changes with the text of the function's file ("" for what is installed).
+    `arity`: the number of arguments passed by position (of value, row_data, source_table). `keywords`: the arguments
+    passed by name. `builtin`: its name if it is built in. `digest` changes with the text of the function's file; it is
+    empty for a function of an installed module.
     """
 
     spec: str
@@ -54,11 +54,11 @@ class Transform:
 
     @property
     def needs_row(self) -> bool:
-        """Whether the column's own value is not all that it looks at."""
+        """Whether it looks at more than the column's own value."""
         return self.arity > 1 or "row_data" in self.keywords
 
     def of_value(self, source_table: str) -> Function:
-        """The function of one that needs no row, to be called with the value alone."""
+        """The function to be called with the value alone. Only for a transform that needs no row."""
         assert not self.needs_row
         if self.arity == 1 and not self.keywords:
             return self.function
@@ -86,7 +86,7 @@ def _trim(value: object) -> object:
 
 
 def _length(value: object) -> int:
-    """The original counts NULL as 0, and the digits of a number."""
+    """As in the original tool, NULL has the length 0 and a number that of its digits."""
     if value is None:
         return 0
     return len(value) if isinstance(value, str | bytes) else len(str(value))
@@ -174,7 +174,7 @@ def _builtin(spec: str) -> Transform:
 
 
 def _arguments(function: Function, name: str, where: str) -> tuple[int, tuple[str, ...]]:
-    """How many arguments go by position, and which by name."""
+    """(Number of arguments that are passed by position, names of those passed by name)."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -206,11 +206,11 @@ class _Loaded:
 
 
 _loaded: dict[Path, _Loaded] = {}
-_loading = threading.RLock()  # sys.path and sys.modules are shared by the whole process
+_loading = threading.RLock()  # loading changes sys.path and sys.modules, which all threads share
 
 
 def _load(path: Path, import_dir: Path) -> _Loaded:
-    """The file as a module, run once for each version of the file."""
+    """The file as a module. A file that has not changed is run once."""
     with _loading:
         known = _loaded.get(path)
         if known and known.mtime_ns == path.stat().st_mtime_ns:
@@ -220,16 +220,16 @@ def _load(path: Path, import_dir: Path) -> _Loaded:
 
 
 def _run(path: Path, import_dir: Path) -> _Loaded:
-    # The name is one that nobody else uses, so that two pipelines can each have their transform.py.
+    # A name of its own, so that each of two pipelines can have a transform.py.
     name = f"_myrepetl_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
     module = ModuleType(name)
     module.__file__ = str(path)
     before = sys.modules.get(name)
     try:
         mtime_ns, source = path.stat().st_mtime_ns, path.read_bytes()
-        # Compiled here, not by an import: a .pyc is not refreshed by an edit within the same second.
+        # Compiled here, not by an import: that would take a .pyc from before an edit within the same second.
         code = compile(source, str(path), "exec")
-        sys.modules[name] = module  # dataclasses and pickle look their module up
+        sys.modules[name] = module  # dataclasses and pickle look up their module
         with _importable(import_dir):
             exec(code, module.__dict__)
     except (Exception, SystemExit) as error:
@@ -242,7 +242,7 @@ def _run(path: Path, import_dir: Path) -> _Loaded:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let a file import its neighbours, and forget them after: another folder may have the same names."""
+    """Let a file import its neighbours. They are forgotten afterwards: another folder may have the same names."""
     before = set(sys.modules)
     importlib.invalidate_caches()
     sys.path.insert(0, str(folder))
@@ -257,7 +257,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _import_failed(what: str, error: BaseException) -> TransformError:
-    """Names the kind of error and its line, never its text, which may quote what the file holds."""
+    """An error with the kind of failure and its line, but without its text, which may quote the file."""
     line: int | None = error.lineno if isinstance(error, SyntaxError) else None
     trace = error.__traceback__
     while trace and not isinstance(error, SyntaxError):

@@ -1,16 +1,17 @@
-"""Filters and built-in transforms as SQL of the source, where its result is Python's, byte for byte. Pure.
+"""Filters and built-in transforms as SQL for the source, if its result is the one in Python, byte for byte. Pure.
 
-Whatever is not certain is None here and is done in Python (`filters.py`, `functions.py`), which decide what is
-right; `tests/server/snapshot/test_pushdown.py` compares the two. Certain are
+None stands for SQL of which that is not certain; then `filters.py` and `functions.py` do the work, and they define what
+is right. `tests/server/snapshot/test_pushdown.py` compares the two. Certain are
 
     whole numbers, DECIMAL      with numbers of up to 30 digits
-    FLOAT, DOUBLE               with numbers that a double holds exactly
+    FLOAT, DOUBLE               with numbers that a double represents exactly
     text of a Unicode, ASCII or latin1 character set, ENUM, SET
                                 with text: by the bytes of its UTF-8, whose order is that of the code points
-    DATE, DATETIME, TIMESTAMP   with ISO text or dates without an offset: by their text, whose order is that of time
+    DATE, DATETIME, TIMESTAMP   with ISO text or dates without an offset: by their text, which has the order of time
     BINARY, VARBINARY, BLOB     with text or bytes
 
-SQL is in the form of literals. A comparison may be NULL, and AND, OR and NOT are SQL's own.
+SQL is in the form of literals (`values/literals.py`). Comparisons may be NULL; AND, OR and NOT treat NULL as Python
+treats UNKNOWN.
 """
 
 from __future__ import annotations
@@ -37,21 +38,20 @@ from .comparison import Operand
 from .filters import And, Compare, Expression, Not, Or, columns
 from .functions import Transform
 
-# Character sets that are part of Unicode with one code for each character, so that the way through utf8mb4
-# gives the same bytes back.
+# Character sets that come back byte for byte from a conversion to utf8mb4.
 THROUGH_UTF8 = frozenset({"utf8mb4", "utf8mb3", "ascii", "latin1"})
 _OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _DIGITS_MAX = 30  # of a number on either side of its point: a literal that both servers read exactly
 _DOUBLE_INT_MAX = 2**53
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d)(?: (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?)?", re.ASCII)
-# What `str.strip` takes away; TRIM takes blanks only.
+# The characters that `str.strip` removes. TRIM removes blanks only.
 _WHITE = [*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F]
 _WHITE.append(0x3000)
 
 
 # ---- filters ------------------------------------------------------------------------------------------
 def condition_sql(expression: Expression, layout: Mapping[str, Column]) -> str | None:
-    """A condition that is true for just the rows that pass the filter, or None where Python has to look."""
+    """A condition that is TRUE for exactly the rows that pass the filter; None if Python has to decide."""
     match expression:
         case Compare(column, op, operand):
             return _compare_sql(layout[column], op, operand)
@@ -66,7 +66,10 @@ def condition_sql(expression: Expression, layout: Mapping[str, Column]) -> str |
 
 
 def unsure_sql(expression: Expression, layout: Mapping[str, Column]) -> str:
-    """Whether a row that does not pass might have to: MariaDB casts what exceeds max_allowed_packet to NULL."""
+    """A condition for the rows whose verdict in SQL may be wrong.
+
+    MariaDB casts a text that is longer than max_allowed_packet to NULL.
+    """
     used = [layout[name] for name in sorted(columns(expression))]
     cast = [c for c in used if c.type in CHARACTER_TYPES and c.charset in THROUGH_UTF8]
     lost = [f"({sql_name(c.name)} IS NOT NULL AND {_comparable_text(c)} IS NULL)" for c in cast]
@@ -82,7 +85,7 @@ def _compare_sql(column: Column, op: str, operand: Operand | None) -> str | None
 
 
 def _sides(column: Column, name: str, operand: Operand) -> tuple[str, str | None]:
-    """What is compared with what; the second is None where that is not exact."""
+    """(SQL of the column's value, SQL of the operand): what is compared. The operand is None if that is not exact."""
     if column.type in INTEGER_TYPES or column.type == "decimal":
         return f"({name} + 0)", _number(operand)  # plus 0: a YEAR is compared as a number, a BIT is one
     if column.type in FLOAT_TYPES:
@@ -102,7 +105,7 @@ def _comparable_text(column: Column) -> str:
 
 
 def _decimal(operand: Operand) -> Decimal | None:
-    """A number as `comparison.pair` takes it: floats by their shortest text, text that is one."""
+    """The number that `comparison.pair` makes of the operand; None if it makes none."""
     match operand:
         case float():
             return Decimal(repr(operand))
@@ -123,7 +126,7 @@ def _number(operand: Operand) -> str | None:
 
 
 def _double(operand: Operand) -> str | None:
-    """Whole numbers are compared as such in Python, and so are exact only where a double holds them."""
+    """Python compares whole numbers exactly, so SQL does only if a double represents the number."""
     if _number(operand) is None or (isinstance(operand, int) and abs(operand) > _DOUBLE_INT_MAX):
         return None
     number = _decimal(operand)
@@ -142,7 +145,7 @@ def _as_text(operand: Operand) -> str | None:
 
 
 def _moment(column: Column, operand: Operand) -> str | None:
-    """The text that the server prints for the operand in this column; longer where the column has fewer digits."""
+    """The text that the server prints for this moment in the column; a longer one if the column has fewer digits."""
     match = _DATE.fullmatch(_as_text(operand) or "")
     if match is None:
         return None
@@ -170,10 +173,10 @@ def _bytes(value: str | bytes | None) -> str | None:
 
 # ---- transforms ---------------------------------------------------------------------------------------
 def transformed_sql(transform: Transform, column: Column) -> str | None:
-    """The literal's text of a transformed value, or None where Python has to do it.
+    """SQL whose value is the transformed value's literal, as text; None if Python has to transform the column.
 
-    Its value is NULL for what only Python can do: letters beyond ASCII, whose case the servers map by other
-    tables, and white space at the ends that is no blank.
+    Its value is NULL for single values that Python has to transform: those with letters beyond ASCII, whose case
+    servers map by other tables, and those with white space at the ends that is no blank.
     """
     name = sql_name(column.name)
     if transform.builtin == "length" and column.type in BYTE_TYPES:
@@ -196,5 +199,5 @@ def transformed_sql(transform: Transform, column: Column) -> str | None:
 
 
 def _if_exact(name: str, exact: str, text: str) -> str:
-    """`exact` is neither true nor false, and the whole NULL, where a server cannot convert so long a text."""
+    """For a text that is too long to be converted, `exact` is NULL, and with it the whole."""
     return f"IF({name} IS NULL, 'NULL', IF({exact}, CONVERT(QUOTE({text}) USING utf8mb4), NULL))"
