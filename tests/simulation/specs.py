@@ -13,7 +13,8 @@ from functools import lru_cache
 from myrepetl_dagster.core.binlog.map_columns import MapColumn, TableMap, Type
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.model.tables import Column, Row, Table, TableName
-from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
+from myrepetl_dagster.core.plan.resolution import plan_table
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.rows.literal_codegen import LiteralKey, LiteralRow
 from myrepetl_dagster.core.transforms.filters import And, Compare, Expression, Not
 from myrepetl_dagster.core.transforms.functions import Transform

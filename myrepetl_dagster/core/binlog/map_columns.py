@@ -1,4 +1,4 @@
-"""The content of a table map: column types as the log numbers them, and one table's columns in one event."""
+"""A table map: the columns of a table as one event in the log describes them. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..values.column_types import LABEL_TYPES, PRINTED_TYPES
 
 
 class Type(IntEnum):
-    """Column types as they appear in the log (`enum_field_types` of the servers)."""
+    """Column types by their numbers in the log (`enum_field_types` of the servers)."""
 
     TINY = 1
     SHORT = 2
@@ -50,19 +50,19 @@ BLOBS = frozenset({Type.TINY_BLOB, Type.MEDIUM_BLOB, Type.LONG_BLOB, Type.BLOB, 
 MEMBERS = frozenset({Type.ENUM, Type.SET})
 NUMERIC = frozenset({Type.TINY, Type.SHORT, Type.INT24, Type.LONG, Type.LONGLONG})
 NUMERIC |= {Type.NEWDECIMAL, Type.FLOAT, Type.DOUBLE}
-# Of MariaDB's mysql56_temporal_format=OFF. A value's length depends on fraction digits that are never logged.
+# MariaDB's mysql56_temporal_format=OFF: a value's length depends on fraction digits, which the log does not hold.
 OLD_TEMPORAL = frozenset({Type.TIME, Type.DATETIME, Type.TIMESTAMP})
 TEXT = BLOBS | {Type.STRING, Type.VAR_STRING, Type.VARCHAR, Type.VARCHAR_COMPRESSED}
 
 
 @dataclass(frozen=True, slots=True)
 class MapColumn:
-    """One column of a table map. None stands for what neither the log nor a description has said.
+    """One column of a table map. None: neither the log nor a description has said it.
 
-    `type` is the real type (ENUM and SET, not the STRING they travel as). `meta` is the type's one number:
-    the length in bytes of CHAR and VARCHAR, the length bytes of BLOB-like types, the bits of BIT, the
-    bytes of ENUM and SET, the fraction digits of times, precision * 256 + scale of DECIMAL. `hint` is the
-    server's own type name, from a description: the log does not tell a UUID from a BINARY(16).
+    `type` is the real type (ENUM or SET, which the log sends as STRING). `meta` is the type's number: the length in
+    bytes of CHAR and VARCHAR, the number of length bytes of BLOB-like types, the bits of BIT, the bytes of ENUM and
+    SET, the fraction digits of times, precision * 256 + scale of DECIMAL. `hint` is the type's name from a description,
+    if there was one: the log does not distinguish a UUID from a BINARY(16).
     """
 
     type: Type
@@ -76,7 +76,7 @@ class MapColumn:
 
     @property
     def gap(self) -> str:
-        """The information that is still missing to decode this column's values, or nothing."""
+        """The metadata without which this column's values cannot be decoded, in words; '' if nothing is missing."""
         if self.type in NUMERIC and self.unsigned is None:
             return "its signedness"
         if self.charset is None and (self.type in TEXT or self.type in MEMBERS):
@@ -88,8 +88,9 @@ class MapColumn:
 
 @dataclass(frozen=True, slots=True)
 class TableMap:
-    """A table as one event describes it. `raw` are the event's bytes after the table id and the flags: equal
-    bytes are an equal table, whatever id it has been given.
+    """A table as one event describes it.
+
+    `raw`: the event's bytes after the table id and the flags. Equal bytes are an equal table, whatever its id.
     """
 
     name: TableName
@@ -98,7 +99,7 @@ class TableMap:
 
     @property
     def complete(self) -> bool:
-        """Whether names, signedness, character sets and labels are all known (`binlog_row_metadata=FULL`)."""
+        """Whether all names, signedness, character sets and labels are known, as with `binlog_row_metadata=FULL`."""
         return all(column.name is not None and not column.gap for column in self.columns)
 
 
@@ -113,14 +114,14 @@ _WITH_CHARSET = LABEL_TYPES | {"text", "blob", "json", "geometry", "vector"}
 
 
 def layout_of(table_map: TableMap) -> tuple[Column, ...]:
-    """The columns of the rows that a table map announces."""
+    """The columns of the rows under this table map, with types that stand for the kinds of their cells."""
     return tuple(_layout_column(column) for column in table_map.columns)
 
 
 def _layout_column(column: MapColumn) -> Column:
     kind = _TYPE_NAMES.get(column.type) or ("blob" if column.charset == "binary" else "text")
     charset = column.charset if kind in _WITH_CHARSET else None
-    if kind == "json" or column.hint in PRINTED_TYPES:  # text, whatever they are stored as
+    if kind == "json" or column.hint in PRINTED_TYPES:  # their cells are text
         kind, charset = ("json" if kind == "json" else "text"), "utf8mb4"
     elif kind in ("geometry", "vector"):
         charset = "binary"

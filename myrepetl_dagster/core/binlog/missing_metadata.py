@@ -1,4 +1,7 @@
-"""Fills in from a table's description what its table map leaves out (`binlog_row_metadata` is not FULL)."""
+"""Completes table maps from descriptions of their tables. Pure.
+
+Without `binlog_row_metadata=FULL` the log leaves names, signedness, character sets and labels out.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +56,13 @@ _TYPE_NAMES: dict[Type, Collection[str]] = {
 
 
 def overlay(table_map: TableMap, columns: Sequence[Column]) -> TableMap:
-    """The table map, with the log's omissions filled in from a description of the same table.
+    """The table map with the metadata that the log left out, from a description of the same table.
 
-    A complete map takes nothing but hints, by column name: the description may be newer than the event. Any other map
-    must have the description's very columns, or this raises SchemaDrift.
+    A complete map takes hints only, by column name, since the description may be newer than the event. An incomplete
+    map must have exactly the described columns.
+
+    Raises:
+        SchemaDrift: an incomplete map has others.
     """
     if table_map.complete:
         described = {column.name: column for column in columns}
@@ -78,7 +84,7 @@ def _hinted(column: MapColumn, described: Column | None) -> MapColumn:
 
 
 def _hint(described: Column) -> str:
-    """The type name, with the fraction digits that old temporal types do not log."""
+    """The type's name, with the fraction digits, which the log lacks for old temporal types."""
     digits = fraction_digits(described.column_type) if described.type in FRACTION_TYPES else 0
     return f"{described.type}({digits})" if digits else described.type
 
@@ -106,7 +112,7 @@ def _filled(table: TableName, column: MapColumn, described: Column) -> MapColumn
 
 
 def fits(column: MapColumn, described: Column) -> bool:
-    """Whether a described column can be a table map's: by its type, precision and fraction digits."""
+    """Whether the described column can be this one of a table map, by its type, precision and fraction digits."""
     if column.type in BLOBS:
         return _BLOB_LENGTH_BYTES.get(described.type) == column.meta
     if described.type not in _TYPE_NAMES[column.type]:

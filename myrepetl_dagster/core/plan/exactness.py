@@ -1,4 +1,4 @@
-"""Whether a target column takes every value of its source column as it is. Pure."""
+"""The check that a target stores every value of its source as it is. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .table_plan import TablePlan
 
 
 def require_exact(plan: TablePlan) -> None:
-    """Refuse a plan that would change values without a word.
+    """Refuse a plan that would change values silently.
 
     Raises:
         PrerequisiteError: names the column and both types.

@@ -1,10 +1,11 @@
-"""What a change of a source table means for its mapping: nothing, a change of the target, or a new copy. Pure.
+"""Decides what a change of a source table means for its mapping: nothing, a change of the target, or a new copy. Pure.
 
-Whatever keeps the target equal without reading the table again is preferred; what would not, is a new copy
-where the mapping's policy is `evolve`, and otherwise a reason to stop. The log may be far behind the table: a
-column that it adds can have another type by now, another name, or be gone. A change is followed only where
-the table as it is now shows that no later one has undone it; else the table is copied again, which is
-always exact and leaves all those later changes behind.
+A change of the target is preferred, if it keeps the target equal without reading the table again. If it would not, the
+table is copied again under the policy `evolve`, and the mapping stops under the others.
+
+The log may be far behind the table: a column that the log adds can have another type by now, or another name, or be
+gone. So a change is followed only if the table as it is now shows that no later change has undone it. Otherwise the
+table is copied again: that is always exact, and all those later changes are in the copy.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`clauses`: what the target has to follow, in order. `where`: the place in the log, for messages."""
+    """`clauses`: those that the target has to follow, in order. `where`: the place in the log, for messages."""
 
     answer: Answer
     clauses: tuple[Clause, ...] = ()
@@ -52,12 +53,13 @@ def decide(
     *,
     altered: bool = False,
 ) -> Decision:
-    """What to do about one statement's changes of a mapping's source table.
+    """The answer to the changes that one statement made to a mapping's source table.
 
     Args:
+        changes: those that concern the table.
         known: the table's columns when it was copied last.
-        altered: it may have been altered since.
-        now: the source table as it is at this moment, perhaps long after; None where there is none any more.
+        altered: the table may have been altered since.
+        now: the source table at this moment, perhaps long after the statement; None if it is gone.
         where: the place in the log, for messages.
 
     Raises:
@@ -69,7 +71,7 @@ def decide(
     if came and plan.mapping.schema_policy == "fail":
         _stop(plan, f"rename of {came[-1]} to {own}", where)
     if came:
-        return Decision(Answer.COPY_AGAIN, where=where)  # another table's rows (gh-ost, pt-osc)
+        return Decision(Answer.COPY_AGAIN, where=where)  # another table has taken its place (gh-ost, pt-osc)
     for change in changes:
         if change.action in (Action.DROP, Action.RENAME, Action.DROP_SCHEMA):
             _stop(plan, f"{change.action.value} of {own}", where)
@@ -94,12 +96,14 @@ def _stop(plan: TablePlan, what: str, where: str) -> None:
 
 
 def follows(plan: TablePlan) -> bool:
-    """Whether the target's columns are the source's, and become what those become."""
+    """Whether the target has the source's columns and follows their changes."""
     return plan.every_column and plan.mapping.schema_policy == "evolve"
 
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
+    """Decides about the clauses of one statement."""
+
     plan: TablePlan
     known: Sequence[Column]
     now: Table | None
@@ -108,7 +112,7 @@ class _Judge:
 
     # ---- names ----
     def expanded(self, clauses: Iterable[Clause]) -> list[Clause]:
-        """Clauses with columns called as the tables call them (a statement may write them in any case)."""
+        """The clauses with column names spelled as in the tables; a statement may use any letter case."""
         found = []
         for clause in clauses:
             if clause.effect is Effect.CONVERT:
@@ -126,11 +130,12 @@ class _Judge:
         def own(name: str) -> str:
             return spelled.get(name.casefold(), name)
 
-        renames = clause.effect is Effect.RETYPE and clause.column != clause.old_name  # CHANGE: a new name, as given
+        # CHANGE gives a new name, which counts as it is spelled.
+        renames = clause.effect is Effect.RETYPE and clause.column != clause.old_name
         return replace(clause, column=clause.column if renames else own(clause.column), old_name=own(clause.old_name))
 
     def _converted(self, clause: Clause) -> list[Clause]:
-        """CONVERT TO CHARACTER SET as what it does to each column."""
+        """CONVERT TO CHARACTER SET as one clause for each column that it changes."""
         found = []
         for column in self.now.columns if self.now else ():
             if column.type in TEXT_TYPES and self._needs(column.name):
@@ -152,6 +157,11 @@ class _Judge:
         _stop(self.plan, what, self.where)
 
     def judge(self, clause: Clause) -> Decision:
+        """The decision about one clause.
+
+        Raises:
+            SchemaDrift: the mapping cannot follow.
+        """
         if clause.effect is Effect.NONE:
             return _GO_ON
         what = f"{clause.effect.value} {clause.column}".rstrip()
@@ -174,14 +184,14 @@ class _Judge:
 
     def _key(self, what: str) -> Decision:
         if self.plan.mapping.primary_key:
-            return _GO_ON  # the mapping says what tells rows apart
+            return _GO_ON  # the mapping has a key of its own
         if not follows(self.plan):
             self._cannot(what)
         return _AGAIN
 
     def _added(self, clause: Clause) -> Decision:
         if not follows(self.plan):
-            # A column that the target has and the source had not: from now on rows bring values for it.
+            # The target has had a column that the source lacked. From now on rows have values for it.
             unfilled = self.plan.every_column and self._has(clause.column)
             return Decision(Answer.EVOLVE, (clause,)) if unfilled else _GO_ON
         now = self.now.column(clause.column) if self.now else None
@@ -210,7 +220,7 @@ class _Judge:
         return _GO_ON
 
     def _retyped(self, clause: Clause, what: str) -> Decision:
-        """A type change leaves the rows as they are if the new type holds all that the old one did."""
+        """A change of type leaves the rows as they are if the new type holds every value of the old one."""
         now = self.now.column(clause.column) if self.now else None
         known = next((c for c in self.known if c.name == clause.old_name), None)
         held = self._held(clause)
@@ -223,11 +233,12 @@ class _Judge:
         if follows(self.plan) and (
             (held is not None and held.generated) or (clause.definition is not None and clause.definition.computed)
         ):
-            return _AGAIN  # computed from other columns, or no longer
-        kind = known or held  # one change of the kind of value, and nobody would be here any more
+            return _AGAIN  # the values become computed ones, or cease to be
+        # A change of the kind of values would have stopped the run, so any earlier description shows the kind.
+        kind = known or held
         if stated is not None and kind is not None and family(kind) != family(stated):
             self._cannot(f"{what} from {kind.column_type} to {stated.column_type}")
-        # What the target holds is what the rows are, so that its type alone is proof enough, too.
+        # The target holds the rows as they are, so its type alone proves it, too.
         kept = stated is not None and any(self._keeps(c, stated, clause) for c in before)
         final = now is not None and stated is not None and widens(stated, now)
         if kept and (final or not follows(self.plan)):
@@ -237,7 +248,7 @@ class _Judge:
         return Decision(Answer.COPY_AGAIN, (clause,))
 
     def _held(self, clause: Clause) -> Column | None:
-        """The target's column for it, if it gets the source's values as they are."""
+        """The target column that gets this source column's values as they are, if there is one."""
         for planned in self.plan.columns:
             if planned.source in (clause.old_name, clause.column) and planned.transform is None:
                 return self.plan.target.column(planned.target)
@@ -249,9 +260,9 @@ class _Judge:
         return widens(before, stated)
 
     def _stated(self, stated: Column, now: Column | None) -> Column:
-        """With what the statement leaves to the table: its default character set."""
+        """The column with the table's default character set, if the statement names none."""
         if stated.type == "json" and now is not None and now.type == "longtext":
-            return now  # MariaDB
+            return now  # MariaDB's JSON is a LONGTEXT
         if stated.charset is None and stated.type in TEXT_TYPES:
             default = self.now.charset if self.now else None
             return replace(stated, charset=default)

@@ -14,7 +14,8 @@ from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table, TableName
 from ..plan.exactness import require_exact
-from ..plan.table_plan import PlannedColumn, TablePlan, plan_table, planned_columns, planned_key
+from ..plan.resolution import plan_table, planned_columns, planned_key
+from ..plan.table_plan import PlannedColumn, TablePlan
 from ..source.mysql_source import MySQLSource
 from ..source.source_settings import ROW_VALUE_OPTIONS, source_role, source_settings
 from ..target.control import TargetControl

@@ -17,7 +17,8 @@ from pymysql.constants import FLAG
 from ..model.errors import SchemaDrift
 from ..model.tables import Column, TableName
 from ..mysql.connect import query
-from ..plan.table_plan import TablePlan, not_null_keys
+from ..plan.resolution import not_null_keys
+from ..plan.table_plan import TablePlan
 from ..values.cells import LABEL_BYTES_MAX
 from ..values.collations import charset_of
 from ..values.column_types import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES

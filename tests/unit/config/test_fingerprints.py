@@ -22,7 +22,8 @@ from myrepetl_dagster.core.config.code_version import code_version
 from myrepetl_dagster.core.config.load import from_dict, load
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
-from myrepetl_dagster.core.plan.table_plan import TablePlan, planned_columns
+from myrepetl_dagster.core.plan.resolution import planned_columns
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.transforms.filters import Compare
 
 DATA = Path(__file__).parents[2] / "data" / "fingerprints"

@@ -10,8 +10,8 @@ from myrepetl_dagster.core.binlog.ddl.statement import table_changes
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import SchemaDrift
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
+from myrepetl_dagster.core.plan.resolution import plan_table
 from myrepetl_dagster.core.plan.schema_change import Answer, decide
-from myrepetl_dagster.core.plan.table_plan import plan_table
 from myrepetl_dagster.core.values.widening import widens
 
 

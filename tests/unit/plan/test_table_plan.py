@@ -10,7 +10,8 @@ from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.config.pipeline import TableMapping
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
-from myrepetl_dagster.core.plan.table_plan import TablePlan, UniqueKeys, plan_table
+from myrepetl_dagster.core.plan.resolution import plan_table
+from myrepetl_dagster.core.plan.table_plan import TablePlan, UniqueKeys
 from myrepetl_dagster.core.values.key_safety import tells_all_apart
 
 BIN, CI = "utf8mb4_0900_bin", "utf8mb4_0900_ai_ci"

@@ -6,7 +6,7 @@ import pytest
 
 from myrepetl_dagster.core.config.pipeline import TableMapping
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
-from myrepetl_dagster.core.plan.table_plan import plan_table
+from myrepetl_dagster.core.plan.resolution import plan_table
 from myrepetl_dagster.core.replication.snapshot.bulk_select import bulk_select
 from myrepetl_dagster.core.replication.snapshot.python_select import PythonSelect
 from myrepetl_dagster.core.replication.snapshot.tuple_select import tuple_select

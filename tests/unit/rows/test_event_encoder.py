@@ -21,7 +21,8 @@ from myrepetl_dagster.core.binlog.table_map import parse_table_map
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Cell, Column, Table, TableName
-from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
+from myrepetl_dagster.core.plan.resolution import plan_table
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.rows.event_encoder import RowChanges, binlog_sql, event_encoding
 from myrepetl_dagster.core.rows.image_shaper import ImageShaper
 from myrepetl_dagster.core.rows.pending_rows import LastImageByKey, PendingRows

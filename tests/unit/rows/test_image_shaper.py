@@ -17,7 +17,8 @@ from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.model.errors import RowRejected, UnsupportedEvent
 from myrepetl_dagster.core.model.position import Transaction
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
-from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
+from myrepetl_dagster.core.plan.resolution import plan_table
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.rows.image_shaper import ImageShaper, only_last_images
 from myrepetl_dagster.core.rows.pending_rows import PendingRows
 from myrepetl_dagster.core.rows.shaper import Shaper

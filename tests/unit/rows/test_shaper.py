@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from myrepetl_dagster.core.config.pipeline import ColumnMapping, TableMapping
 from myrepetl_dagster.core.model.errors import RowRejected, SchemaDrift
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
-from myrepetl_dagster.core.plan.table_plan import TablePlan, plan_table
+from myrepetl_dagster.core.plan.resolution import plan_table
+from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.rows.pending_rows import PendingRows
 from myrepetl_dagster.core.rows.shaper import Change, Shaper
 from myrepetl_dagster.core.rows.writable_rows import Mutation

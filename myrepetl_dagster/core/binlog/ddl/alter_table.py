@@ -1,7 +1,7 @@
-"""The clauses of an ALTER TABLE, and what they do to the rows and the columns of a table. Pure.
+"""The effects of an ALTER TABLE's clauses on a table's columns and rows. Pure.
 
-Nothing is told apart but what matters for a replica: whether a clause adds, drops, renames or retypes a column, and
-whether it changes rows that the log does not hold. A clause that is not understood counts as the latter.
+Only effects that matter to a replica are distinguished: a clause adds, drops, renames or retypes a column, or it
+changes rows without a trace in the log. A clause that is not understood counts as the latter.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from .column_definition import Definition, definition_of, unquoted
 
 
 class Effect(StrEnum):
-    NONE = "none"  # indexes, table options, defaults of later rows
+    NONE = "none"  # indexes, table options, defaults for later rows
     ADD = "add column"
     DROP = "drop column"
     RENAME = "rename column"
     RETYPE = "change the type of column"
     CONVERT = "convert the character set"
     KEY = "change the primary key"
-    REWRITE = "change rows"  # partitions dropped or exchanged, or a clause that is not known
+    REWRITE = "change rows"  # partitions are dropped or exchanged, or the clause is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
     """One clause.
 
-    `old_name`: the earlier name of a retyped column, if the same clause renames it (CHANGE).
-    `definition`: that of an added or retyped column. `charset`: that of CONVERT TO, empty for DEFAULT.
+    `column`: the column's name after the clause, for RENAME the one before it. `new_name`: for RENAME. `old_name`: the
+    name of a retyped column before the clause (CHANGE may rename it). `definition`: of an added or retyped column.
+    `charset`: of CONVERT TO; empty for DEFAULT.
     """
 
     effect: Effect
@@ -42,7 +43,7 @@ class Clause:
 
 NO_EFFECT = Clause(Effect.NONE)
 REWRITE = Clause(Effect.REWRITE)
-# Words that may follow ADD or DROP instead of a column's name.
+# Words after ADD or DROP that are no column's name.
 _NOT_A_COLUMN = frozenset({
     "INDEX", "KEY", "UNIQUE", "PRIMARY", "FULLTEXT", "SPATIAL", "FOREIGN", "CONSTRAINT", "CHECK", "VECTOR",
 })  # fmt: skip
@@ -53,7 +54,7 @@ _OPTIONS = frozenset({
     "ENCRYPTION", "ENCRYPTED", "PAGE_COMPRESSED", "WITH", "WITHOUT", "AUTOEXTEND_SIZE", "DELAY_KEY_WRITE",
     "SECONDARY_ENGINE", "INSERT_METHOD", "CONNECTION", "NOWAIT", "WAIT", "ALTER",
 })  # fmt: skip
-# Partition clauses that move rows about, or check them, and lose none.
+# Partition clauses that move or check rows and lose none.
 _HARMLESS_PARTITION = frozenset({"COALESCE", "REORGANIZE", "ANALYZE", "CHECK", "OPTIMIZE", "REBUILD", "REPAIR"})
 
 
@@ -63,12 +64,12 @@ def clauses(tokens: Sequence[str]) -> tuple[Clause, ...]:
     for part in split(tokens):
         found += _clause(part)
         if len(part) > 1 and part[1].upper() == "PARTITION":
-            break  # the other parts are more partitions
+            break  # further partitions follow
     return tuple(found)
 
 
 def split(tokens: Sequence[str]) -> list[list[str]]:
-    """Tokens between commas that are in no parenthesis."""
+    """The tokens between commas outside of parentheses."""
     parts: list[list[str]] = [[]]
     depth = 0
     for token in tokens:
@@ -98,7 +99,7 @@ def _clause(part: list[str]) -> list[Clause]:
             rest = _skip(rest, "COLUMN")
             return [Clause(Effect.RENAME, unquoted(rest[0]), unquoted(rest[2]))] if len(rest) > 2 else [REWRITE]
         case "RENAME":
-            return [NO_EFFECT]  # of an index, or of the table (seen elsewhere)
+            return [NO_EFFECT]  # an index is renamed, or the table, which `statement.py` sees
         case "CONVERT":
             return _convert(words)
         case "REMOVE":
@@ -109,7 +110,7 @@ def _clause(part: list[str]) -> list[Clause]:
 
 
 def _skip(tokens: list[str], *words: str) -> list[str]:
-    """Without these words, and without IF [NOT] EXISTS, at the start."""
+    """The tokens without these words and IF [NOT] EXISTS at their start."""
     while tokens and tokens[0].upper() in {*words, "IF", "NOT", "EXISTS"}:
         tokens = tokens[1:]
     return tokens
@@ -124,7 +125,7 @@ def _retype(old: str, new: str, definition: list[str]) -> list[Clause]:
 
 
 def _convert(words: list[str]) -> list[Clause]:
-    """CONVERT TO CHARACTER SET; on MariaDB also partitions that become tables, or tables partitions."""
+    """CONVERT TO CHARACTER SET. MariaDB also converts partitions to tables and tables to partitions."""
     if words[1:2] != ["TO"]:
         return [REWRITE]
     given = [w for w in words[2:] if w not in ("CHARACTER", "SET", "CHARSET", "=")]
@@ -139,7 +140,7 @@ def _add(rest: list[str]) -> list[Clause]:
     if first == "PARTITION":
         return [NO_EFFECT]
     if first in ("PERIOD", "SYSTEM"):
-        return [REWRITE]  # versioned rows: no longer a table that can be followed
+        return [REWRITE]  # a table with versioned rows cannot be followed
     rest = _skip(rest, "COLUMN")
     if rest and rest[0] == "(":
         return [found for part in split(rest[1:-1]) for found in _added(part)]
@@ -147,7 +148,7 @@ def _add(rest: list[str]) -> list[Clause]:
 
 
 def _is_primary(rest: list[str]) -> bool:
-    """[CONSTRAINT [name]] PRIMARY KEY: words of a definition; a name that reads PRIMARY is quoted."""
+    """Whether it is [CONSTRAINT [name]] PRIMARY KEY. A name PRIMARY would be quoted."""
     return "PRIMARY" in [token.upper() for token in rest[:3]]
 
 
@@ -166,7 +167,7 @@ def _drop(rest: list[str]) -> list[Clause]:
     if first in ("PARTITION", "SYSTEM", "PERIOD"):
         return [REWRITE]
     if first in _NOT_A_COLUMN:
-        # The primary key goes by its name as an index and as a constraint, too.
+        # The primary key can also be dropped by its name as an index or a constraint.
         return [Clause(Effect.KEY) if any(unquoted(t).upper() == "PRIMARY" for t in rest) else NO_EFFECT]
     rest = _skip(rest, "COLUMN")
     return [Clause(Effect.DROP, unquoted(rest[0]))] if rest else [REWRITE]

@@ -1,6 +1,6 @@
 """A column's definition as an ALTER TABLE states it. Pure.
 
-Anything that is not understood is left out (`column` None, `fill` None), so that nobody relies on it.
+Parts that are not understood are None, so that nothing relies on them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...values.column_types import (
     WHOLE_NUMBER_TYPES,
 )
 
-# Types that take no size. A collection of geometries has two names, which servers do not agree on.
+# Types without a size. The collection of geometries is left out: the servers call it by different names.
 _PLAIN = FLOAT_TYPES | PRINTED_TYPES.keys() | LOB_LENGTH_BYTES.keys() | {"date", "json"}
 _PLAIN |= GEOMETRY_TYPES - {"geomcollection", "geometrycollection"}
 _SIZED = FRACTION_TYPES | {"char", "varchar", "binary", "varbinary", "bit", "decimal", "vector"}
@@ -39,10 +39,10 @@ _SIMPLE_TEXT = re.compile(r"'[ !#-&(-\[\]-~]*'")  # printable ASCII without quot
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """`column`: the type; its charset is None if the table's default counts. `nullable`: NULL is allowed.
+    """`column`: the column's type, None if it is not understood; its charset is None if the table's default counts.
 
-    `fill`: the value, as SQL, of rows that are older than the column. `keyed`: the column becomes the primary key.
-    `computed`: it is a generated column.
+    `nullable`: NULL is allowed. `fill`: the value of rows from before the column, as SQL; None if it is unknown.
+    `keyed`: the column becomes the primary key. `computed`: it is a generated column.
     """
 
     column: Column | None
@@ -53,14 +53,14 @@ class Definition:
 
 
 def unquoted(token: str) -> str:
-    """A name without its quotes (double ones are those of sql_mode ANSI_QUOTES)."""
+    """A name without its quotes. With sql_mode ANSI_QUOTES they are double quotes."""
     if len(token) > 1 and token[0] in '`"':
         return token[1:-1].replace(token[0] * 2, token[0])
     return token
 
 
 def definition_of(name: str, tokens: Sequence[str]) -> Definition:
-    """The definition from the tokens after the column's name."""
+    """The definition that these tokens, which follow the column's name, state."""
     words = _attributes(tokens)
     if not words:
         return Definition(None)
@@ -73,7 +73,7 @@ def definition_of(name: str, tokens: Sequence[str]) -> Definition:
 
 
 def _attributes(tokens: Sequence[str]) -> list[str]:
-    """The words outside parentheses, without the place (FIRST, AFTER a column)."""
+    """The words outside of parentheses, without FIRST and AFTER a column."""
     words: list[str] = []
     depth = 0
     skip = False
@@ -109,7 +109,7 @@ def _is_known(kind: str, given: list[str]) -> bool:
         return bool(given) and all(_LABEL.fullmatch(label) for label in given)
     if kind in WHOLE_NUMBER_TYPES or kind == "year":
         return True
-    if kind in _PLAIN:  # TEXT(n) and FLOAT(n) are whichever type fits
+    if kind in _PLAIN:  # TEXT(n) and FLOAT(n) may become another type, in which n fits
         return not given or (kind in FLOAT_TYPES and len(given) == 2)
     return kind in _SIZED and all(number.isdigit() for number in given)
 
@@ -123,7 +123,7 @@ def _charset_of(kind: str, words: list[str]) -> str | None:
 
 
 def _given(tokens: Sequence[str]) -> list[str]:
-    """The words in the parentheses right after the type."""
+    """The tokens in the parentheses right after the type."""
     if len(tokens) < 2 or tokens[1] != "(":
         return []
     end = next((i for i, token in enumerate(tokens) if token == ")"), 1)
@@ -148,11 +148,11 @@ def _charset_name(word: str) -> str:
 
 
 def _fill(column: Column | None, words: list[str], tokens: Sequence[str], nullable: bool) -> str | None:
-    """The value that the server puts into existing rows, if both flavours would put the same one."""
+    """The value that the server puts into its rows; None unless both flavours put the same."""
     if "AUTO_INCREMENT" in words:
         return None
     if words[0] == "TIMESTAMP" and "NULL" not in words:
-        return None  # with explicit_defaults_for_timestamp=OFF it is NOT NULL with a default
+        return None  # with explicit_defaults_for_timestamp=OFF the column is NOT NULL with a default
     if "DEFAULT" in words:
         given = _default(words, tokens)
         if given == "NULL":

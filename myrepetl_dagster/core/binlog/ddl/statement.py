@@ -1,7 +1,7 @@
-"""Which tables a statement in the log changes, and how. Pure.
+"""The tables that a statement in the log changes, and how. Pure.
 
-A row-based log holds statements for definitions (CREATE, ALTER, DROP, RENAME, TRUNCATE), and for data if a session
-wrote statement format. Nothing but names is read here, and nothing is executed.
+A row-based log holds statements for definitions (CREATE, ALTER, DROP, RENAME, TRUNCATE) and, from sessions in statement
+format, for data. Only names and the clauses of ALTER are read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TableChange:
-    """One table that a statement changes. `renamed_to` for RENAME, `clauses` for ALTER."""
+    """One table that a statement changes. `renamed_to` belongs to RENAME, `clauses` to ALTER."""
 
     action: Action
     table: TableName
@@ -36,10 +36,10 @@ class TableChange:
 
     @property
     def structural(self) -> bool:
-        """Whether the table's columns may be others afterwards."""
+        """Whether the table may have other columns afterwards."""
         if self.action is Action.ALTER:
             return any(clause != NO_EFFECT for clause in self.clauses)
-        return self.action not in (Action.TRUNCATE, Action.CREATE)  # that only creates where nothing is
+        return self.action not in (Action.TRUNCATE, Action.CREATE)  # a table that exists is not created
 
 
 _TOKEN = re.compile(
@@ -48,7 +48,7 @@ _TOKEN = re.compile(
     r"|(?P<name>`(?:[^`]|``)*`|[\w$\u0080-\uffff]+)|(?P<mark>/\*M?!\d*|\*/|.)",
     re.DOTALL,
 )
-# SELECT: in statement format a call of a stored function that writes is logged as one.
+# SELECT is among them: in statement format a call of a stored function that writes is logged as one.
 _DML = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "DO", "SELECT"})
 
 
@@ -62,7 +62,7 @@ def _tokens(statement: str) -> list[str]:
 
 
 def _is_name(token: str) -> bool:
-    """Whether a token is a name where one is due; a string there is one with sql_mode ANSI_QUOTES."""
+    """Whether a token can be a name. With sql_mode ANSI_QUOTES a string in double quotes is one."""
     return token[0] in '`"_$' or token[0].isalnum() or token[0] > "\x7f"
 
 
@@ -107,16 +107,16 @@ class _Words:
 
 
 def names_in(statement: str) -> frozenset[str]:
-    """Every word of a statement that may be the name of something."""
+    """Every word of a statement that may be a name."""
     return frozenset(unquoted(token) for token in _tokens(statement) if _is_name(token))
 
 
 def table_changes(statement: str, schema: str) -> list[TableChange]:
-    """The tables that a statement changes, as far as it names them; [] if it changes none.
+    """The tables that a statement changes and names; [] if there is none.
 
     Args:
         statement: the text of a query event.
-        schema: the default database that it ran in.
+        schema: the default database of its session.
     """
     words = _Words(statement, schema)
     verb = words.peek()
@@ -194,7 +194,7 @@ def _alter(words: _Words) -> list[TableChange]:
             words.skip("TO", "AS", "=")
             return [TableChange(Action.RENAME, table, renamed_to=words.table())]
     found = clauses(words.tokens[words.at :])
-    if ignores:  # MariaDB drops the rows that break a new unique key
+    if ignores:  # MariaDB deletes rows that a new unique key does not allow
         found = (*found, REWRITE)
     return [TableChange(Action.ALTER, table, clauses=found), *_exchanged(words, rest)]
 
