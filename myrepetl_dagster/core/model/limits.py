@@ -1,4 +1,4 @@
-"""How long a run waits, how much it holds in memory, how much it does at once: each bound with its default."""
+"""The bounds of a run: times, memory, and how much is done at once, each with its default."""
 
 from __future__ import annotations
 
