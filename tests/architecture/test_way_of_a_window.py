@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from architecture.tracing import Call, Tracer, Way
+from architecture.tracing import Tracer, Way
 from pipelines import Pair, pair_of
 from server_farm import Servers
 from servers import Flavour
@@ -47,19 +47,7 @@ def followed(world: Pair, monkeypatch: pytest.MonkeyPatch) -> Way:
     monkeypatch.setattr(window_copy, "store", store_and_leave)
     with tracer.installed():
         world.run("t")
-    return Way(tuple(up_to_the_target(tracer.calls)))
-
-
-def up_to_the_target(calls: Sequence[Call]) -> Iterator[Call]:
-    """The calls without those that the target's own functions make."""
-    in_target: dict[int, int] = {}  # by thread: how deep the target was called
-    for call in calls:
-        if call.depth > in_target.get(call.thread, call.depth):
-            continue
-        in_target.pop(call.thread, None)
-        if call.file.startswith("target/"):
-            in_target[call.thread] = call.depth
-        yield call
+    return tracer.way.up_to("target")
 
 
 def test_the_way_of_a_window_is_short(servers: Servers, flavour: Flavour, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,14 @@
 """Follows a row through the core: which files its code is in, in which order.
 
-A *call* is the start of a function, or of a generator, that is written in a file of the core. Neither coming back to
-the caller nor resuming a generator is a call: a reader who follows the code is back on a line that is open already.
-
-A *stay* is a run of calls that follow each other in one thread and go into the same file. A reader opens a file for
-each stay. A *return* is a stay in a file that had an earlier stay, on this way or in an earlier thread of it. A *room*
-is a folder directly in the core.
-
-Reading an attribute is no call, unless it is a property of the core: that is one. Constructors that `dataclass` writes
-and functions that the core generates have no file and are no calls.
+* A *call* is the start of a function, a property or a generator that is written in a file of the core. To come back to
+  the caller is no call, and neither is to resume a generator: a reader who follows the code is back on a line that is
+  open already. Constructors that `dataclass` writes and functions that the core generates have no file, and are no
+  calls either.
+* A *way* is a sequence of calls: those of the thread that began first, then those of the next thread.
+* A *stay* is uninterrupted time in one file: a run of calls on the way that go into the same file. The reader opens a
+  file for each stay.
+* A *return* is a stay in a file that the way has left before.
+* A *room* is a folder directly in the core.
 """
 
 from __future__ import annotations
@@ -60,12 +60,22 @@ class Way:
         """Each room once, in the order in which they were first entered."""
         return list(dict.fromkeys(file.partition("/")[0] for file in self.stays))
 
+    def up_to(self, room: str) -> Way:
+        """The way without the calls that functions of this room make: it ends at the room's door."""
+        kept: list[Call] = []
+        inside: dict[int, int] = {}  # by thread: at which depth the room was called
+        for call in self.calls:
+            if call.depth > inside.get(call.thread, call.depth):
+                continue
+            inside.pop(call.thread, None)
+            if call.file.startswith(f"{room}/"):
+                inside[call.thread] = call.depth
+            kept.append(call)
+        return Way(tuple(kept))
+
     def _in_order(self) -> list[Call]:
         threads = list(dict.fromkeys(call.thread for call in self.calls))
         return sorted(self.calls, key=lambda call: threads.index(call.thread))
-
-    def __add__(self, other: Way) -> Way:
-        return Way(self.calls + other.calls)
 
     def __str__(self) -> str:
         lines = [f"{len(self.rooms)} rooms: {', '.join(self.rooms)}"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..model.limits import LONG_BYTES
+from ..plan.table_plan import TablePlan
 from .event_encoder import WRITE_ROWS_MAX
 from .literal_codegen import LiteralKey, LiteralRow
 from .writable_rows import Mutation, Rendered
@@ -32,6 +33,13 @@ class LiteralOrder:
     def fits(self, keys: Iterable[LiteralKey]) -> bool:
         """Whether these are numbers, each in its one spelling. The column may have had another type in the log."""
         return all(_NUMBER(key[at]) for key in keys for at in self.places)
+
+
+def literal_order(plan: TablePlan) -> LiteralOrder | None:
+    """The order of keys' literals as the target's rows lie; None if keys that differ may be one row to the target."""
+    if not plan.distinct_keys:
+        return None
+    return LiteralOrder(tuple(at for at, i in enumerate(plan.key_indexes) if plan.columns[i].source is not None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ class CatchUp:
                 # are those of whole transactions.
                 if not work.pending.is_empty or self.queue.joining.queued:
                     self.queue.commit()
-                work.plan_of_rows = shaper.plan
+                work.use_plan(shaper.plan)
             current.touched[work.state.name] = work
             rows = work.in_transaction
             rows_before = rows.rows_read

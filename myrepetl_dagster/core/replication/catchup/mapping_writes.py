@@ -11,7 +11,7 @@ from ...model.position import Position
 from ...plan.table_plan import TablePlan, UniqueKeys
 from ...rows.event_encoder import WRITE_ROWS_MAX, RowChanges
 from ...rows.pending_rows import PendingRows, RowsToWrite
-from ...rows.sorted_rows import LiteralOrder, SortedRows
+from ...rows.sorted_rows import SortedRows
 from ...rows.writable_rows import Mutation, Mutations, Rendered
 from ..ports import ApplyConnection
 from .work import MappingWork
@@ -106,7 +106,6 @@ def writes_of(
     rows.check()
     writes = MappingWrites(work, since, plan, rows.clear_first, descending=descending)
     no_collisions = plan.unique_keys is UniqueKeys.NONE
-    order = _literal_order(plan)
     by_key = no_collisions and not rows.clear_first
     if by_key:
         writes.rows_by_key = rows
@@ -119,22 +118,15 @@ def writes_of(
         if by_key and predecessors and None not in predecessors:
             known = [one for one in predecessors if one is not None]
             by_index = state.target.is_large(plan)
-            halves = rows.early_and_late(known, order, as_changes=as_changes, by_index=by_index)
+            halves = rows.early_and_late(known, work.literal_order, as_changes=as_changes, by_index=by_index)
             if halves is not None:
                 writes.early, writes.late = halves
                 writes.in_halves = True
                 return writes
-        writes.rows = rows.by_key(order, as_changes=as_changes) if no_collisions else rows.to_mutations()
+        writes.rows = rows.by_key(work.literal_order, as_changes=as_changes) if no_collisions else rows.to_mutations()
     if late_at_least:
         writes.late, writes.rows, writes.in_halves = writes.rows, None, True
     return writes
-
-
-def _literal_order(plan: TablePlan) -> LiteralOrder | None:
-    """The order of keys' literals as the target's rows lie; None if keys that differ may be one row to the target."""
-    if not plan.distinct_keys:
-        return None
-    return LiteralOrder(tuple(at for at, i in enumerate(plan.key_indexes) if plan.columns[i].source is not None))
 
 
 @contextmanager

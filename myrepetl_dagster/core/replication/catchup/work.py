@@ -8,6 +8,7 @@ from ...model.position import Transaction
 from ...plan.table_plan import TablePlan
 from ...rows.pending_rows import PendingRows
 from ...rows.shapers import RowsShaper
+from ...rows.sorted_rows import LiteralOrder, literal_order
 from ..mapping_state import MappingState
 from .in_doubt import InDoubt
 
@@ -20,6 +21,7 @@ class MappingWork:
         pending: rows of whole transactions, for the next commit.
         in_transaction: rows of the transaction that is being read.
         plan_of_rows: the plan for the columns that both have; the mapping's own is for the columns of today.
+        literal_order: the order of that plan's keys as literals, if they have one.
         at_stream: whether all that is read is new to the mapping. Else its position is further on in the log.
         altered: whether the log has altered the source table.
         shapers: by raw table map.
@@ -30,14 +32,19 @@ class MappingWork:
     pending: PendingRows = field(default_factory=PendingRows)
     in_transaction: PendingRows = field(default_factory=PendingRows)
     plan_of_rows: TablePlan = field(init=False)
+    literal_order: LiteralOrder | None = field(init=False)
     at_stream: bool = False
     altered: bool = False
     shapers: dict[bytes, RowsShaper] = field(default_factory=dict)
     in_doubt: InDoubt = field(init=False)
 
     def __post_init__(self) -> None:
-        self.plan_of_rows = self.state.plan
+        self.use_plan(self.state.plan)
         self.in_doubt = InDoubt(dict(self.state.checkpoint.in_doubt))
+
+    def use_plan(self, plan: TablePlan) -> None:
+        """From here on the rows have this plan's columns."""
+        self.plan_of_rows, self.literal_order = plan, literal_order(plan)
 
     def wants(self, transaction: Transaction) -> bool:
         """Whether a transaction is new to the mapping."""

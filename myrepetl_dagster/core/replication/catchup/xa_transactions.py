@@ -63,7 +63,7 @@ class XaTransactions:
         for work, rows in zip(works, recalled, strict=True):
             parts = work.in_doubt.decided(event.xid)
             if rows is not None:
-                work.plan_of_rows = rows[0]
+                work.use_plan(rows[0])
                 current.rows_of(work).take(rows[1])
             elif event.committed and parts:
                 self._apply_stored(work, parts, current)
