@@ -49,6 +49,7 @@ FORBIDDEN = [
     (LAYERS, "replication.run", "diagnostics.status"),
     (REPLICATION, "replication.attempt", "replication.run"),
     (REPLICATION, "replication.attempt", "replication.planner"),
+    (REPLICATION, "replication.run_results", "replication.run"),
     (REPLICATION, "replication.preflight", "replication.planner"),
     (REPLICATION, "replication.snapshot.copy", "replication.catchup.catch_up"),
     (REPLICATION, "replication.schema_evolution", "replication.catchup.catch_up"),

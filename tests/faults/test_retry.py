@@ -119,7 +119,7 @@ def test_progress_resets_both_bounds(monkeypatch: pytest.MonkeyPatch, clock: Clo
         clock.now_s += 60
         if calls == 40:
             return
-        run._commits += 1
+        run._outcome.commits += 1
         lost(run)
 
     run_of(monkeypatch, forward, attempts_max=3, retry_time_s_max=100).run()

@@ -327,7 +327,7 @@ def decided_elsewhere(self: XaTransactions, event: XaDecided, current: CurrentTr
 
 SHARED_OUT = Joining.shared_out
 START_COMMIT = CommitQueue._start_commit
-END, FIRST, SHAPE = Copy._end, Attempt._first, Shaper.shape
+END, FIRST, SHAPE = Copy._end, Attempt._first_checkpoint, Shaper.shape
 START, SPILL, TAKE, DECIDED = LogCursor._start, CatchUp._spill, CatchUp._take, XaTransactions.decided
 
 MUTANTS = [
@@ -340,7 +340,7 @@ MUTANTS = [
     Mutant("truncation done after the part that follows it", [(CatchUp, "_spill", clear_last)]),
     Mutant("low watermark late", [(Copy, "_end", late_watermark)]),
     Mutant("low watermark unsafe", source=UnsafeWatermark),
-    Mutant("low watermark with the head's place", [(Attempt, "_first", watermark_at_head)]),
+    Mutant("low watermark with the head's place", [(Attempt, "_first_checkpoint", watermark_at_head)]),
     Mutant("high watermark ignored", [(Copy, "_end", no_high_watermark)]),
     Mutant("no wait for visibility", source=NoWaiting),
     Mutant("no sweep", [(Copy, "_sweep", no_sweep)]),

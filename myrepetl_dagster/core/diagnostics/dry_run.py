@@ -185,7 +185,7 @@ class DryRun(Planner):
         self.plan(mappings, checkpoints)
         for name in list(self.plans):
             mapping, target = self.plans[name][0].mapping, self.plans[name][1]
-            with self._failing_alone(name, target):
+            with self._failing_by_itself(name, target):
                 self._begin(mapping, name in checkpoints)
         return list(self.found.values())
 
@@ -197,7 +197,7 @@ class DryRun(Planner):
                 raise
             self.warn(mapping, f"will be copied again: {error.message}")
             self.copy_again.add(mapping.name)
-            self._again(mapping.name, copying=True)
+            self._plan_again(mapping.name, copying=True)
             self._start(mapping, known)
 
     def _start(self, mapping: TableMapping, known: bool) -> None:
@@ -215,7 +215,7 @@ class DryRun(Planner):
 
     # ---- what a run logs and stores ----
     @contextmanager
-    def _failing_alone(self, name: str, target: MySQLTarget) -> Iterator[None]:
+    def _failing_by_itself(self, name: str, target: MySQLTarget) -> Iterator[None]:
         try:
             yield
         except ReplicationError as error:

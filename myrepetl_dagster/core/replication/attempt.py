@@ -41,9 +41,11 @@ class Attempt:
         plans: mapping name to its plan and target.
         report: called after each commit with the mapping's state, the head that the run aims at, and the mapping's
             lag in seconds.
-        begun: called once for each mapping with the checkpoint found, before anything is done.
-        copy_again: mappings whose checkpoint counts as none; a name leaves the set when its new copy has begun.
-        start_at: where the log is read from for a target that is taken as it is; None: from now on.
+        begun: called once for each mapping, before its rows are written, with the checkpoint that it goes on from;
+            None if it starts anew.
+        copy_again: mappings whose stored checkpoint is ignored. A name leaves the set when its new copy has begun.
+        start_at: gives the position from which the log is applied to a target table that is taken as it is.
+            None: the watermark that a copy would start from.
     """
 
     def __init__(
@@ -64,9 +66,9 @@ class Attempt:
         self.source = source
         self.plans = plans
         self.limits = limits
-        self.clock: SourceClock  # of `start`, then as it was before the head was asked for
+        self.clock: SourceClock  # asked by `start`, and then each time just before the head is asked for
         self.head: Position | None = None
-        self._watermark: Position | None = None  # of the tables that are new
+        self._watermark: Position | None = None  # the last one that was taken for a new table
         self.report: Report = lambda state: report(
             state, self.head, self.clock.lag_s(state.checkpoint.source_time_unix_s)
         )
@@ -74,13 +76,14 @@ class Attempt:
     def run(
         self, followed_changes: frozenset[Place] = frozenset(), follow_ended: Callable[[], bool] | None = None
     ) -> None:
-        """Copy what is due and apply the log, to the head of the source as it is when the copying is done.
+        """Copy the tables that are due and apply the log, up to the source's head at the end of the copying.
 
         Args:
-            follow_ended: then go on as the source writes, until this says to end.
+            followed_changes: changes of source tables that the targets have followed already.
+            follow_ended: if given, the attempt then keeps applying the log until this returns True.
 
         Raises:
-            SchemaChanged: a target has to follow a change of its source table first; then run again.
+            SchemaChanged: a target has to follow a change of its source table before the next call.
         """
         states = self.start()
         works = [MappingWork(state) for state in states]
@@ -118,26 +121,26 @@ class Attempt:
 
     # ---- starting ----
     def start(self) -> list[MappingState]:
-        """Claim every mapping; give those without a checkpoint their first one."""
+        """Claim every mapping, and store a first checkpoint for each one that has none."""
         states = []
         self.clock = SourceClock(self.source)
         self._watermark = None
         for target in {id(t): t for _, t in self.plans.values()}.values():
             own = {name: plan for name, (plan, t) in self.plans.items() if t is target}
-            stored = target.claim(sorted(own))
-            held = {name: stored[name] for name in stored if name not in self.copy_again}
+            claimed = target.claim(sorted(own))
+            stored = {name: claimed[name] for name in claimed if name not in self.copy_again}
             first = []
             for name, plan in own.items():
-                # A lock may be refused for one table; any other watermark is all tables' or none's.
+                # A watermark under a table's lock fails for that table only. Any other one fails for all tables.
                 with nullcontext() if self.source.one_watermark else named_mapping(plan):
-                    begins_with = held.get(name) or self._first(plan)
-                state = MappingState(plan, target, begins_with, begins_with.position)
-                self.begun(name, held.get(name))
+                    checkpoint = stored.get(name) or self._first_checkpoint(plan)
+                state = MappingState(plan, target, checkpoint, checkpoint.position)
+                self.begun(name, stored.get(name))
                 with named_mapping(state):
-                    if name in held:
+                    if name in stored:
                         self._resume(state)
-                    elif checkpoint := self._begin(state):
-                        first.append((state, checkpoint))
+                    elif unstored := self._begin(state):
+                        first.append((state, unstored))
                 states.append(state)
             if first:
                 store(target, first)
@@ -148,12 +151,17 @@ class Attempt:
         self.source.check_position(state.checkpoint.position)
         if state.checkpoint.fingerprint != state.plan.fingerprint:
             raise PrerequisiteError(
-                f"mapping {state.name!r} is no longer what its checkpoint was made with",
-                hint="Run the `snapshot` job for it, so that the rows already copied follow the new mapping.",
+                f"mapping {state.name!r} has changed since its checkpoint was made",
+                hint="Run the `snapshot` job for it, so that the rows that were copied before follow the new mapping.",
             )
 
     def _begin(self, state: MappingState) -> Checkpoint | None:
-        """The first checkpoint, to be stored with the others'; None: it is, since rows had to be cleared with it."""
+        """Decide how a mapping starts: with a copy, or with its target table as it is.
+
+        Returns:
+            The first checkpoint, for the caller to store with the others. None: it is stored already, since rows had
+            to be deleted in the same transaction.
+        """
         plan, target = state.plan, state.target
         empty = target.is_empty(plan)
         take_as_it_is = plan.mapping.init_if_table_empty and plan.name not in self.copy_again
@@ -176,14 +184,14 @@ class Attempt:
         return first
 
     def _copy_again(self, state: MappingState, transaction: Transaction) -> None:
-        """Copy again from this transaction on, which the log tells only in part.
+        """Start a new copy after this transaction, since the log holds only a part of its rows.
 
-        Under the old watermark: the transactions that are in doubt now were seen, so that there is an end to it
-        even where at every moment some are.
+        No new watermark is taken. The log has been read up to here, so every transaction that is in doubt now is
+        known. A new watermark could meet unknown ones each time, and the copying would never end.
         """
         plan, target = state.plan, state.target
         log.warning(
-            "mapping %s: an XA transaction from before its copy is committed at %s:%d; copying again",
+            "mapping %s: an XA transaction that was prepared before the copy is committed at %s:%d; copying again",
             plan.name, transaction.file, transaction.end_offset_bytes, extra={"mapping": plan.name},
         )  # fmt: skip
         checkpoint = replace(
@@ -201,9 +209,9 @@ class Attempt:
             target.apply.commit([checkpoint])
         state.checkpoint, state.position = checkpoint, checkpoint.position
 
-    def _first(self, plan: TablePlan) -> Checkpoint:
-        # The low watermark comes first, the columns and the rows are read after it: whatever changes from
-        # here on is in the log that will be applied.
+    def _first_checkpoint(self, plan: TablePlan) -> Checkpoint:
+        # The low watermark is taken before the columns and the rows are read. Every later change is then in the part
+        # of the log that will be applied.
         watermark = self._watermark = self.source.safe_watermark([plan.source.name], self._watermark)
         if self.source.columns(plan.source.name) != plan.source.columns:
             raise SourceLost(f"{plan.source.name} was altered while its copy began; starting again")

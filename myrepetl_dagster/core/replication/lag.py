@@ -1,12 +1,12 @@
 """Lag: the target holds everything that the source had committed `lag_s` seconds ago, by the source's clock.
 
-A checkpoint keeps the time up to which that is so (`source_time_unix_s`): when the last transaction before its
-position was committed or, where the log was read to its end, when the source was last known to have no more. The
-second counts for quiet tables, and for quiet sources: their lag is that of the stream, not the age of a change.
-While a table is copied (`phase`), only its position in the log has a lag.
+A checkpoint stores the source's time up to which the target is complete (`source_time_unix_s`). That is the commit
+time of the last transaction before its position. If the log was read to its end, it is the last time at which the
+source was known to have no more. So the lag of a quiet table or source is that of the stream, not the age of its last
+change. While a table is copied (`phase`), the lag is that of its position in the log.
 
-MySQL (since 8.0) logs microseconds. MariaDB logs whole seconds, and of a statement that is its own transaction the
-second in which it began: there the lag is a little too high, never too low.
+MySQL (since 8.0) logs microseconds. MariaDB logs whole seconds, and for a statement that is its own transaction it
+logs the second in which the statement began. There the lag is a little too high, never too low.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .ports import Source
 
 
 class SourceClock:
-    """A source's clock: asked once, and kept by ours from then on, since each question is a round trip.
+    """A source's clock. It is asked once; then our own clock carries it on, since each question costs a round trip.
 
     Attributes:
         asked_unix_s: the source's time when it was asked.
@@ -25,19 +25,19 @@ class SourceClock:
 
     def __init__(self, source: Source) -> None:
         self.asked_unix_s = source.now_unix_s()
-        self._ahead_s = self.asked_unix_s - time.monotonic()
+        self._offset_s = self.asked_unix_s - time.monotonic()
 
     def now_unix_s(self) -> float:
         """The source's time now, in seconds."""
-        return time.monotonic() + self._ahead_s
+        return time.monotonic() + self._offset_s
 
     def lag_s(self, source_time_unix_s: float | None) -> float | None:
-        """The lag now of a checkpoint, in seconds; None: it does not tell."""
+        """The present lag of a checkpoint, in seconds; None: not known."""
         return lag_s(source_time_unix_s, self.now_unix_s())
 
 
 def lag_s(source_time_unix_s: float | None, now_unix_s: float) -> float | None:
-    """The lag in seconds, 0.0 or more; both times are of the source's clock. None: not known."""
+    """The lag in seconds, 0.0 or more; None: not known. Both times are by the source's clock."""
     if source_time_unix_s is None:
         return None
     return max(0.0, round(float(now_unix_s - source_time_unix_s), 3))

@@ -1,4 +1,4 @@
-"""A mapping during a run: what every phase of it needs. No I/O of its own."""
+"""A mapping during an attempt: the state that copying and catch-up share. No I/O of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .ports import Target
 
 @dataclass(slots=True)
 class MappingState:
-    """A mapping's plan and target, its checkpoint as committed, and the position that has been read for it so far."""
+    """A mapping's plan and target, its committed checkpoint, and the position up to which its log has been read."""
 
     plan: TablePlan
     target: Target
@@ -27,7 +27,7 @@ class MappingState:
 
     @property
     def settled(self) -> bool:
-        """Whether the target is the source at exactly the checkpoint: no copy is under way, and none settles."""
+        """Whether the target equals the source at the checkpoint. It does not while a copy runs or settles."""
         return self.checkpoint.phase is Phase.REPLICATING
 
 
@@ -35,10 +35,10 @@ Report = Callable[[MappingState], None]
 
 
 class named_mapping:
-    """Adds the mapping's name to an error that passes, so that the other mappings can go on without this one."""
+    """Adds the mapping's name to an error from the block, so that the other mappings can go on without this one."""
 
-    def __init__(self, whose: MappingState | TablePlan) -> None:
-        self._name = whose.name
+    def __init__(self, mapping: MappingState | TablePlan) -> None:
+        self._name = mapping.name
 
     def __enter__(self) -> None:
         return None

@@ -1,6 +1,6 @@
-"""The plans of one attempt: of every mapping by its tables as they are, and anew where it turns out that they are not.
+"""Plans every mapping of one attempt from its tables as they are now, and again when they have changed.
 
-What goes wrong for one mapping ends that one: it leaves the plans, and its error is in its result.
+An error of one mapping ends that mapping only: it leaves the plans, and its error is in its result.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Servers:
 
 
 class Planner:
-    """Plans the mappings of one source, in one attempt.
+    """Plans the mappings of one source, in one attempt. `results`, `copy_again` and `followed_changes` outlive it.
 
     Args:
-        results: by mapping; of the whole run, as `copy_again` and `followed_changes` are.
-        copy_again: mappings whose checkpoint counts as none.
-        followed_changes: changes of tables that the targets have followed.
+        results: by mapping.
+        copy_again: mappings whose stored checkpoint is ignored.
+        followed_changes: changes of source tables that the targets have followed.
     """
 
     def __init__(
@@ -65,95 +65,103 @@ class Planner:
         self.plans: dict[str, tuple[TablePlan, MySQLTarget]] = {}
 
     def plan(self, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]) -> None:
-        """Plan these mappings. What can be asked for all tables at once is: with many, the questions are most of it."""
+        """Plan these mappings. Tables are described together, since with many tables the round trips take most time."""
         servers = self.servers
-        tables = servers.source.describe_all([m.source_name for m in mappings])
-        held = _target_tables(servers, mappings)
+        source_tables = servers.source.describe_all([m.source_name for m in mappings])
+        target_tables = _target_tables(servers, mappings)
         created = []
         for mapping in mappings:
-            target, known = servers.targets[mapping.target], held.get((mapping.target, mapping.target_name))
-            with self._failing_alone(mapping.name, target):
-                table = tables.get(mapping.source_name)
-                copying = self._copying(mapping, self._held(mapping, checkpoints))
+            target = servers.targets[mapping.target]
+            target_table = target_tables.get((mapping.target, mapping.target_name))
+            with self._failing_by_itself(mapping.name, target):
+                source_table = source_tables.get(mapping.source_name)
+                copying = self._copying(mapping, self._checkpoint(mapping, checkpoints))
                 require_own_table(mapping, self.pipeline.mappings, servers.source, target.control)
-                define(mapping, servers.source, target.control, table, known, copying=copying)
+                define(mapping, servers.source, target.control, source_table, target_table, copying=copying)
                 self._warn_of_unlogged(mapping)
-                if known is None:
+                if target_table is None:
                     created.append(mapping)
-        held |= _target_tables(servers, created)
+        target_tables |= _target_tables(servers, created)
         for mapping in (m for m in mappings if self.results[m.name].error is None):
             target = servers.targets[mapping.target]
-            with self._failing_alone(mapping.name, target):
-                known = held.get((mapping.target, mapping.target_name))
-                if self.pipeline.sharing(mapping):  # planning one of the others may have altered it
-                    known = target.control.describe(mapping.target_name)
-                assert known is not None, "the table is there, or was just created"
-                table, checkpoint = tables[mapping.source_name], self._held(mapping, checkpoints)
+            with self._failing_by_itself(mapping.name, target):
+                target_table = target_tables.get((mapping.target, mapping.target_name))
+                if self.pipeline.sharing(mapping):  # planning another mapping of the table may have altered it
+                    target_table = target.control.describe(mapping.target_name)
+                assert target_table is not None, "the table is there, or was just created"
+                source_table, checkpoint = source_tables[mapping.source_name], self._checkpoint(mapping, checkpoints)
                 copying = self._copying(mapping, checkpoint)
-                plan = self._resolved(mapping, target, checkpoint, table, known, copying=copying)
+                plan = self._resolved(mapping, target, checkpoint, source_table, target_table, copying=copying)
                 self.results[mapping.name].plan = plan
                 self.plans[mapping.name] = (plan, target)
 
-    # ---- anew ----
+    # ---- planning again ----
     def follow(self, change: SchemaChanged) -> None:
-        """Let the target follow a change of its source table, then plan anew."""
+        """Make the target follow a change of its source table, then plan the mapping again."""
         name = change.place[0]
         plan, target = self.plans[name]
         self._discard_transactions()
-        with self._failing_alone(name, target):
+        with self._failing_by_itself(name, target):
             source = self.servers.source.describe(plan.source.name)
             answer = change.decision.answer if source is None else follow(target.control, plan, source, change.decision)
             log.info("mapping %s: source table changed, %s", name, answer, extra={"mapping": name})
             if answer is Answer.COPY_AGAIN:
                 self.copy_again.add(name)
-            self._again(name)
+            self._plan_again(name)
             self.followed_changes.add(change.place)
 
-    def planned_before_a_change(self, name: str, error: ReplicationError) -> bool:
-        """Plan again what failed, if the source table is no longer what it was when it was planned.
+    def plan_again_if_altered(self, name: str, error: ReplicationError) -> bool:
+        """Plan a failed mapping again if its source table has changed since it was planned.
 
-        A copy of which a part failed starts over: what it selects, or what it fits into, may be gone.
+        A copy that was under way starts over, since the columns that it selects or writes may be gone.
+
+        Returns:
+            Whether the mapping needs no further treatment: it is planned again, or has failed for good.
         """
         plan, target = self.plans[name]
-        with self._failing_alone(name, target):
+        with self._failing_by_itself(name, target):
             now = self.servers.source.columns(plan.source.name)
             if not now or now == plan.source.columns:
                 return False
             log.info("mapping %s: source table changed meanwhile: %s", name, error, extra={"mapping": name})
             self._discard_transactions()
-            held = target.control.read_checkpoints([name]).get(name)
-            if held is not None and held.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
+            checkpoint = target.control.read_checkpoints([name]).get(name)
+            if checkpoint is not None and checkpoint.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
                 self.copy_again.add(name)
-            self._again(name)
+            self._plan_again(name)
         return True
 
     def position_lost(self, error: PositionLost) -> None:
-        """Copy again what may be copied again (`on_position_lost`); the rest stops. Unnamed, it is every mapping's."""
-        named = [error.mapping] if error.mapping in self.plans else list(self.plans)
-        willing = [name for name in named if self.plans[name][0].mapping.on_position_lost == "resnapshot"]
-        for name in named:
-            if name not in willing:
-                self.failed(name, error)
-        if willing:
-            log.warning("%s: copying again: %s", ", ".join(willing), error, extra={"code": error.code})
-        self.copy_again.update(willing)
-        self._discard_transactions()
-        for name in willing:
-            with self._failing_alone(name, self.plans[name][1]):
-                self._again(name, copying=True)
+        """Copy again the mappings that allow it (`on_position_lost`), and stop the others.
 
-    def _again(self, name: str, *, copying: bool = False) -> None:
-        """Plan a mapping by its tables as they are now."""
+        An error that names no mapping concerns all of them.
+        """
+        concerned = [error.mapping] if error.mapping in self.plans else list(self.plans)
+        to_copy = [name for name in concerned if self.plans[name][0].mapping.on_position_lost == "resnapshot"]
+        for name in concerned:
+            if name not in to_copy:
+                self.failed(name, error)
+        if to_copy:
+            log.warning("%s: copying again: %s", ", ".join(to_copy), error, extra={"code": error.code})
+        self.copy_again.update(to_copy)
+        self._discard_transactions()
+        for name in to_copy:
+            with self._failing_by_itself(name, self.plans[name][1]):
+                self._plan_again(name, copying=True)
+
+    def _plan_again(self, name: str, *, copying: bool = False) -> None:
+        """Plan a mapping from its tables as they are now."""
         (plan, target), source = self.plans[name], self.servers.source
         mapping = plan.mapping
         copying = copying or name in self.copy_again
-        checkpoint = self._held(mapping, target.control.read_checkpoints([name]))
-        held = target.control.describe(mapping.target_name)
-        table = define(mapping, source, target.control, source.describe(mapping.source_name), held, copying=copying)
+        checkpoint = self._checkpoint(mapping, target.control.read_checkpoints([name]))
+        found = target.control.describe(mapping.target_name)
+        source_table = source.describe(mapping.source_name)
+        source_table = define(mapping, source, target.control, source_table, found, copying=copying)
         self._warn_of_unlogged(mapping)
-        held = held or target.control.describe(mapping.target_name)
-        assert held is not None, "the table was just created"
-        plan = self._resolved(mapping, target, checkpoint, table, held, copying=copying)
+        target_table = found or target.control.describe(mapping.target_name)
+        assert target_table is not None, "the table was just created"
+        plan = self._resolved(mapping, target, checkpoint, source_table, target_table, copying=copying)
         self.results[name].plan = plan
         self.plans[name] = (plan, target)
 
@@ -162,18 +170,26 @@ class Planner:
         mapping: TableMapping,
         target: MySQLTarget,
         checkpoint: Checkpoint | None,
-        table: Table,
-        held: Table,
+        source_table: Table,
+        target_table: Table,
         *,
         copying: bool,
     ) -> TablePlan:
-        """The plan by source table and target table."""
+        """The plan for these two tables."""
         known = columns_from_json(checkpoint.source_columns_json) if checkpoint else ()
         past_key = checkpoint.key if checkpoint else ()
-        shared = self.pipeline.sharing(mapping)
-        plan = resolve(mapping, target.control, shared, table, held, copying=copying, known=known, past_key=past_key)
+        plan = resolve(
+            mapping,
+            target.control,
+            self.pipeline.sharing(mapping),
+            source_table,
+            target_table,
+            copying=copying,
+            known=known,
+            past_key=past_key,
+        )
         if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
-            self.copy_again.add(mapping.name)  # its next chunk would be asked for by the old key
+            self.copy_again.add(mapping.name)  # the checkpoint names the next chunk by the old key
         return plan
 
     def _warn_of_unlogged(self, mapping: TableMapping) -> None:
@@ -183,11 +199,11 @@ class Planner:
     def warn(self, mapping: TableMapping, text: str) -> None:
         log.warning("mapping %s: %s", mapping.name, text, extra={"mapping": mapping.name})
 
-    def _held(self, mapping: TableMapping, checkpoints: Mapping[str, Checkpoint]) -> Checkpoint | None:
-        """The mapping's checkpoint. One that cannot be read stops everything but a new copy.
+    def _checkpoint(self, mapping: TableMapping, checkpoints: Mapping[str, Checkpoint]) -> Checkpoint | None:
+        """The mapping's checkpoint. A new copy needs none, so there an unreadable one counts as missing.
 
         Raises:
-            UnreadableCheckpoint: the mapping is to go on from it.
+            UnreadableCheckpoint: the mapping has to go on from it.
         """
         try:
             return checkpoints.get(mapping.name)
@@ -200,18 +216,18 @@ class Planner:
         return checkpoint is None or checkpoint.phase is Phase.COPYING or mapping.name in self.copy_again
 
     def _discard_transactions(self) -> None:
-        """Of a transaction a part may be written: its locks would be in the way of the tables' definitions."""
+        """Roll back every open transaction, since its locks would block a change of the tables' definitions."""
         for target in self.servers.targets.values():
             target.discard_transactions()
 
-    # ---- what fails ----
+    # ---- failures ----
     def failed(self, name: str, error: ReplicationError) -> None:
         """Go on without this mapping."""
         self._failed(name, self.plans[name][1], error)
 
     @contextmanager
-    def _failing_alone(self, name: str, target: MySQLTarget) -> Iterator[None]:
-        """An error that is not to pass by itself is this mapping's, and ends nothing else."""
+    def _failing_by_itself(self, name: str, target: MySQLTarget) -> Iterator[None]:
+        """Let an error from the block end this mapping only. A transient error ends the attempt, which is retried."""
         try:
             yield
         except ReplicationError as error:
@@ -230,7 +246,7 @@ class Planner:
 
 
 def _target_tables(servers: Servers, mappings: Sequence[TableMapping]) -> dict[tuple[str, TableName], Table]:
-    """The mappings' target tables that there are, by target and name."""
+    """The target tables of these mappings, by target and name; a table that does not exist is left out."""
     found: dict[tuple[str, TableName], Table] = {}
     for name, target in servers.targets.items():
         tables = target.control.describe_all([m.target_name for m in mappings if m.target == name])

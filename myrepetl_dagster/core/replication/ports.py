@@ -1,6 +1,7 @@
-"""The ports of the core: what replication needs of a source and of a target. The simulator implements both once more.
+"""The ports of the core: the operations that replication needs from a source and from a target.
 
-The rooms `source` and `target` know nothing of this module; mypy compares them with it where `run` uses both.
+`source` and `target` implement them for real servers, and the simulator of the tests does so once more. Neither
+imports this module: mypy compares them with it where `run` passes them on.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Source(Protocol):
 
 
 class Target(Protocol):
-    """A server to write to: it is asked here, and written to over its apply connections."""
+    """A server to write to. Questions go through this port, writes through its apply connections."""
 
     def claim(self, mappings: Sequence[str]) -> Mapping[str, Checkpoint]:
         """Fence off every other run from these mappings, then read their checkpoints.
@@ -55,16 +56,16 @@ class Target(Protocol):
         """Whether the target holds no row of this mapping."""
 
     def is_large(self, plan: TablePlan) -> bool:
-        """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
+        """Whether the table is so large that the server finds a few rows by their keys, and locks no other rows."""
 
     def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
-        """Whether the plans' tables are together larger than the memory that the server has for tables."""
+        """Whether the tables of these plans together are larger than the server's memory for tables."""
 
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
-        """Whether so many rows of this plan are to be written as `RowChanges`.
+        """Whether this number of rows of this plan is to be written as `RowChanges`.
 
         Args:
-            begun: in the transaction that is open on `apply`.
+            begun: a transaction is open on `apply`, and they belong to it.
         """
 
     @property
@@ -72,14 +73,14 @@ class Target(Protocol):
         """Whether rows may be written as `BulkRows`."""
 
     def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]:
-        """The next keys that the target holds, in its own order, as literals. Not while `apply` is busy."""
+        """The target's next keys in its own order, as literals. Must not be called while `apply` is busy."""
 
     @property
     def apply(self) -> ApplyConnection:
         """The first apply connection."""
 
     def apply_connections(self, number: int) -> Sequence[ApplyConnection]:
-        """The same ones each time. The target closes them."""
+        """Apply connections that the target keeps and closes; the same ones in each call."""
 
     def new_connections(self, number: int) -> Sequence[ApplyConnection]:
         """Apply connections that the caller closes."""
@@ -99,7 +100,7 @@ class ApplyConnection(Protocol):
         """
 
     def begin_unfenced(self) -> None:
-        """Begin a transaction, to take the fence later."""
+        """Begin a transaction without the fence, which `fence` takes later."""
 
     def fence(self, mappings: Iterable[str]) -> None:
         """Lock these mappings' checkpoints in the open transaction.
@@ -122,31 +123,31 @@ class ApplyConnection(Protocol):
         """The rows of XA transactions in doubt, in the open transaction."""
 
     def commit(self, stored: Sequence[Checkpoint]) -> None:
-        """Store these checkpoints and commit, rows and all.
+        """Store these checkpoints and commit them with the rows.
 
         Raises:
-            TargetLost: the connection broke. The checkpoint will tell whether the commit took effect.
+            TargetLost: the connection broke. The stored checkpoint tells whether the commit took effect.
         """
 
     def rollback(self) -> None:
         """Undo the open transaction."""
 
     def start(self, work: Callable[[], Waiting]) -> None:
-        """Do this while the caller goes on. Until `finish`, nobody else may use the connection."""
+        """Run this work in the background. Until `finish`, only the work may use the connection."""
 
     def finish(self) -> None:
-        """Wait for the end of what was started, and raise what it raised."""
+        """Wait for the end of the work that was started, and raise its error."""
 
     @property
     def busy(self) -> bool:
-        """Whether what was started still goes on."""
+        """Whether the work that was started still runs."""
 
     @property
     def operation_under_way(self) -> int | None:
         """A number that changes whenever an operation on the server begins or ends; None if none is under way."""
 
     def close(self) -> None:
-        """Close the connection. What was not committed is rolled back."""
+        """Close the connection. Its open transaction is rolled back."""
 
 
 class PreparedRows(Protocol):

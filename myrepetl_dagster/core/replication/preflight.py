@@ -1,30 +1,28 @@
-"""What servers and tables must offer, found out before a row is read; every line was somebody's silent loss.
+"""The checks before a row is read: servers and tables under which rows would be lost in silence are refused.
 
-`check_source` looks at the server, `define` and `resolve` at the tables of one mapping: the target table is created
-where there is none, then the mapping is planned.
+`check_source` looks at the source's server. `define` and `resolve` look at the tables of one mapping: `define` creates
+a missing target table, `resolve` plans the mapping.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table, TableName
 from ..plan.exactness import require_exact
-from ..plan.resolution import plan_table, planned_columns, planned_key
-from ..plan.table_plan import PlannedColumn, TablePlan
+from ..plan.resolution import plan_table, planned_columns
+from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..source.source_settings import ROW_VALUE_OPTIONS, source_role, source_settings
 from ..target.control import TargetControl
 from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
-from ..values.key_safety import require_mapped_key
 from ..values.python_values import sample_of
 from .schema_evolution import conform
-from .target_table import _fixed_type, _result_type, as_defined, column_definition, create_table_sql
+from .target_table import new_table
 
 
 def check_source(source: MySQLSource) -> None:
@@ -41,69 +39,70 @@ def define(
     mapping: TableMapping,
     source: MySQLSource,
     target: TargetControl,
-    table: Table | None,
-    held: Table | None,
+    source_table: Table | None,
+    target_table: Table | None,
     *,
     copying: bool,
 ) -> Table:
-    """Look at the source table, and create the target table if there is none.
+    """Check the source table, and create the target table if there is none.
 
     Args:
-        table: the source table as it is; `held`: the target table.
+        source_table, target_table: the tables as they are now; None: there is none.
 
     Returns:
         The source table.
 
     Raises:
-        SchemaDrift, PrerequisiteError: what is missing where.
+        SchemaDrift, PrerequisiteError: a table cannot be replicated from or to.
     """
-    if table is None:
+    if source_table is None:
         raise SchemaDrift(
             f"mapping {mapping.name!r}: source {mapping.source!r} has no table {mapping.source_name}",
             hint="Correct source_table, or grant SELECT on it.",
         )
-    _require_logged(mapping, table, source)
-    _require_whole_json(mapping, table, source)
-    columns = planned_columns(mapping, table)
-    if held is None and not copying:  # made anew it would lack every row that was copied
+    _require_logged(mapping, source_table, source)
+    _require_whole_json(mapping, source_table, source)
+    columns = planned_columns(mapping, source_table)
+    if target_table is None and not copying:  # a new table would lack the rows that were copied before
         raise SchemaDrift(
             f"mapping {mapping.name!r}: target {mapping.target!r} has no table {mapping.target_name} any more",
             hint="Was it dropped? Run the `snapshot` job for this mapping, to copy it again.",
         )
-    if held is None:
-        target.create_table(*_new_table(mapping, table, columns, target))
-    return table
+    if target_table is None:
+        collations, mariadb = target.collations(), target.info.is_mariadb
+        target.create_table(*new_table(mapping, source_table, columns, collations=collations, mariadb=mariadb))
+    return source_table
 
 
 def resolve(
     mapping: TableMapping,
     target: TargetControl,
     shared_with: Sequence[TableMapping],
-    table: Table,
-    held: Table,
+    source_table: Table,
+    target_table: Table,
     *,
     copying: bool,
     known: Sequence[Column] = (),
     past_key: tuple[str, ...] = (),
 ) -> TablePlan:
-    """Plan a mapping by its tables.
+    """Plan a mapping.
 
     Args:
-        table: the source table, `held`: the target table, as they are.
-        copying: the table is to be copied, so that the target needs all the columns that the source has now
-            (`evolve`); else it gets them where the log says so.
+        source_table, target_table: the tables as they are now.
+        copying: the table is to be copied. With `evolve` the target then gets all of the source's present columns
+            here; otherwise it gets them when the log comes to their change.
         known: the source's columns when it was copied last.
         past_key: the key at the checkpoint.
 
     Raises:
-        SchemaDrift, PrerequisiteError: what is missing where.
+        SchemaDrift, PrerequisiteError: the tables do not fit each other, or the mapping.
     """
     follows = copying and mapping.columns is None and mapping.schema_policy == "evolve"
-    if follows and conform(target, mapping.name, held, table, known):
-        held = target.describe(mapping.target_name) or held
-    plan = plan_table(mapping, table, held, shared_with, () if copying else past_key)
-    _require_comparable(mapping, table)
-    if copying:  # later changes of the source are judged where the log brings them
+    if follows and conform(target, mapping.name, target_table, source_table, known):
+        target_table = target.describe(mapping.target_name) or target_table
+    plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key)
+    _require_comparable(mapping, source_table)
+    if copying:  # otherwise a change of the source is judged when the log comes to it
         require_exact(plan)
     return plan
 
@@ -111,7 +110,7 @@ def resolve(
 def require_own_table(
     mapping: TableMapping, mappings: Sequence[TableMapping], source: MySQLSource, target: TargetControl
 ) -> None:
-    """Refuse what the pipeline file's check of names cannot see: that the target takes two of them for one table.
+    """Refuse two names that the target takes for one table. The check of the pipeline file cannot know that.
 
     Raises:
         PrerequisiteError: another mapping spells the target table otherwise, or the source table is the target table.
@@ -131,7 +130,7 @@ def require_own_table(
         raise PrerequisiteError(
             f"mapping {mapping.name!r}: target_table {mapping.target_name} is the source table itself"
             " (lower_case_table_names)",
-            hint="Its own writes would come back for ever: name another target_table.",
+            hint="The target's rows would be replicated into themselves for ever: name another target_table.",
         )
 
 
@@ -147,10 +146,10 @@ _WRITING_FOREIGN_KEY = re.compile(
 
 
 def _require_logged(mapping: TableMapping, table: Table, source: MySQLSource) -> None:
-    """Whether every change of the table's rows is in the log.
+    """Refuse a table whose changes are not all in the log.
 
     Raises:
-        PrerequisiteError: it is no ordinary table, or the server keeps its schema out of the log.
+        PrerequisiteError: it is not an ordinary table, or the server keeps its schema out of the log.
     """
     name = table.name
     problem, hint = _NOT_A_TABLE.get(source.table_kind(name), ""), "Map a table whose changes are in the binary log."
@@ -162,7 +161,7 @@ def _require_logged(mapping: TableMapping, table: Table, source: MySQLSource) ->
 
 
 def unlogged_changes(source: MySQLSource, name: TableName) -> list[str]:
-    """Sentences about changes of a table's rows that the server makes by itself, and keeps out of its log."""
+    """Warnings about changes of a table's rows that the server makes by itself and does not log."""
     if source.logs_foreign_key_actions:
         return []
     keys = _WRITING_FOREIGN_KEY.findall(source.definition(name))
@@ -171,7 +170,7 @@ def unlogged_changes(source: MySQLSource, name: TableName) -> list[str]:
 
 
 def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource) -> None:
-    """Refuse a server that logs JSON documents by their changes only, where a table has any."""
+    """Refuse a table with JSON columns if the server logs only the changed parts of its documents."""
     documents = [c.name for c in table.columns if c.type == "json"]
     for found in source_settings(source, [ROW_VALUE_OPTIONS]) if documents else ():
         if found.problem:
@@ -183,66 +182,10 @@ def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource
 
 
 def _require_comparable(mapping: TableMapping, table: Table) -> None:
-    """A filter that would fail at the first row fails now. Columns that only init_query has are not known yet."""
+    """Refuse a filter that would fail at the first row. Columns that only init_query has are not known yet."""
     samples = {c.name: sample_of(c) for c in table.columns}
     if filter_columns(mapping.filter) <= samples.keys():
         for problem in check_types(mapping.filter, samples):
             problem.mapping = mapping.name
             problem.message = f"mapping {mapping.name!r}: {problem.message}"
             raise problem
-
-
-def _new_table(
-    mapping: TableMapping, source: Table, columns: Sequence[PlannedColumn], target: TargetControl
-) -> tuple[str, Table]:
-    """The statement that creates a mapping's target table, and what it makes, as far as a plan looks at it."""
-    collations = target.collations()
-    mariadb = target.info.is_mariadb
-    own_names = mapping.columns is None
-    key = planned_key(mapping, source, columns)
-    require_mapped_key(mapping.name, [c.target for c in columns], key)
-    lines = []
-    made = []
-    for planned in columns:
-        column = source.column(planned.source) if planned.source else None
-        if planned.source and column is None and not mapping.init_query:
-            raise SchemaDrift(
-                f"mapping {mapping.name!r}: {source.name} has no column {planned.source}",
-                hint=f"{source.name} has: {', '.join(source.column_names)}.",
-            )
-        nullable = planned.target not in key
-        if planned.transform is not None:
-            definition = _result_type(planned.transform, column, collations, mariadb)
-            described = _plain_column(planned.target, definition, nullable=nullable)
-        elif column is None:
-            definition = _fixed_type(planned.value)
-            nullable = nullable and planned.value is None
-            described = _plain_column(planned.target, definition, nullable=nullable)
-        else:
-            definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
-            nullable = nullable and column.nullable
-            described = as_defined(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
-            described = replace(described, name=planned.target, nullable=nullable, auto_increment=False)
-        lines.append((planned.target, definition, nullable))
-        made.append(described)
-    table = Table(mapping.target_name, tuple(made), key)
-    _require_bounded_key(mapping, table)
-    return create_table_sql(mapping.target_name, lines, key), table
-
-
-def _plain_column(name: str, definition: str, *, nullable: bool) -> Column:
-    return Column(name, re.split(r"\W", definition.lower())[0], definition.lower(), nullable=nullable)
-
-
-_UNBOUNDED = re.compile(r"(tiny|medium|long)?(text|blob)|json|geom.*|(multi)?(point|linestring|polygon)|vector")
-
-
-def _require_bounded_key(mapping: TableMapping, table: Table) -> None:
-    """No server makes a primary key of whole values that may be of any length."""
-    for column in table.columns:
-        if column.name in table.primary_key and _UNBOUNDED.fullmatch(column.type):
-            raise PrerequisiteError(
-                f"mapping {mapping.name!r}: the key column {column.name} would be {column.type} in {table.name}: no"
-                " server can make a primary key of that",
-                hint="Create the table with a key column of a bounded type, as VARCHAR(190), or correct primary_key.",
-            )

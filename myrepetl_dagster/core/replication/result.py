@@ -1,4 +1,4 @@
-"""What a run tells of a mapping in the end."""
+"""What a run reports of a mapping: its progress after each commit, and its result at the end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..plan.table_plan import TablePlan
 
 @dataclass(slots=True)
 class MappingResult:
-    """What a run did for one mapping, and where it stands. Rows are counted over the run, not the table.
+    """What a run did for one mapping, and the position that it reached. Counts are of this run only.
 
-    `lag_s`: as of the mapping's last commit, see `lag.py`; None: it made none.
+    `lag_s`: at the mapping's last commit, see `lag.py`; None: no commit, or not known.
     """
 
     mapping: str
@@ -31,10 +31,10 @@ class MappingResult:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One report of a run, made after each commit.
+    """One report of a run, made after each commit. Counts are of this run only.
 
-    `lag_s`: at that moment, see `lag.py`; None only until the first catch-up from a place in the log that the pipeline
-    file names, or from the checkpoint of an earlier version.
+    `lag_s`: at that moment, see `lag.py`. It is None only before the first catch-up, and only if that starts from a
+    position in the pipeline file or from the checkpoint of an earlier version.
     """
 
     mapping: str

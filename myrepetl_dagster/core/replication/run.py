@@ -1,6 +1,7 @@
-"""The loop, and the only retry: bring the mappings of one source up to its head.
+"""A run over the mappings of one source, and the only retry.
 
-Claim, plan, copy what is due, apply the log. Recovery is the same path as a start: everything begins at the checkpoint.
+An attempt claims, plans, copies the tables that are due and applies the log. The next attempt does the same from the
+checkpoints, so recovery takes the same path as a start.
 """
 
 from __future__ import annotations
@@ -8,15 +9,14 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ..config.pipeline import Pipeline, TableMapping
-from ..model.checkpoint import Checkpoint, Checkpoints
+from ..model.checkpoint import Checkpoints
 from ..model.errors import PositionLost, ReplicationError, StopRequested, TransientError
 from ..model.limits import Limits
-from ..model.position import Position
 from ..mysql.connections import Connections
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
@@ -25,35 +25,23 @@ from ..target.event_replay import EventSupport
 from ..target.mysql_target import MySQLTarget
 from .attempt import Attempt, window_copies
 from .catchup.outcomes import Place, SchemaChanged
-from .mapping_state import MappingState
 from .planner import Planner, Servers
 from .preflight import check_source
-from .result import MappingResult, Progress
+from .result import MappingResult
+from .run_results import OnProgress, RunResults
 
 log = logging.getLogger("myrepetl")
 
 UNKNOWN_HOST = 2005
 
 
-OnProgress = Callable[[Progress], None]
-
-
-@dataclass(slots=True)
-class Baseline:
-    """A mapping's counters when the run began."""
-
-    rows_snapshotted: int = 0
-    changes_applied: int = 0
-    rows_filtered: int = 0
-
-
 class SourceRun:
     """A run over mappings of one source.
 
     Args:
-        copy_again: the mappings whose checkpoints are forgotten: their tables are copied again, and rows that the
-            source no longer has are deleted.
-        follow_s: keep applying what the source writes for so many seconds from now.
+        copy_again: mappings whose checkpoints are ignored. Their tables are copied again, and rows that the source no
+            longer has are deleted.
+        follow_s: keep applying the source's changes for this many seconds from now.
     """
 
     def __init__(
@@ -69,25 +57,30 @@ class SourceRun:
         self.pipeline = pipeline
         self.limits = pipeline.limits
         self.mappings = list(mappings)
-        self.on_progress = on_progress
         self.copy_again = {m.name for m in mappings if m.name in copy_again}  # until their new copy has begun
         self.followed_changes: set[Place] = set()
-        self.results = {m.name: MappingResult(m.name) for m in mappings}
-        self.error: ReplicationError | None = None  # of the source, or of a target, as a whole
+        self._outcome = RunResults(self.source_name, [m.name for m in mappings], on_progress)
         self._connections = Connections()
-        self._baselines: dict[str, Baseline] = {}
         self._claims: dict[str, Claims] = {}  # by target
         self._event_support: dict[str, EventSupport] = {}  # by target
         self._reached: set[str] = set()  # labels of the endpoints
-        self._started_s = 0.0
-        self._commits = 0
 
     @property
     def source_name(self) -> str:
         return self.mappings[0].source
 
+    @property
+    def results(self) -> dict[str, MappingResult]:
+        """Each mapping's result, kept up to date while the run goes on."""
+        return self._outcome.by_mapping
+
+    @property
+    def error(self) -> ReplicationError | None:
+        """The error of the source, or of a target, as a whole."""
+        return self._outcome.error
+
     def share_memory(self, runs: int) -> None:
-        """It runs side by side with others, so many in all: together they keep no more waiting than one."""
+        """Divide the memory for waiting rows by the number of runs that go on side by side."""
         self.limits = replace(self.limits, joined_bytes_max=self.limits.joined_bytes_max // runs)
 
     @property
@@ -95,24 +88,29 @@ class SourceRun:
         return self.follow_until_s > 0
 
     def stop(self) -> None:
-        """End the run at once (from any thread): statements are killed, and what is not committed is rolled back."""
+        """End the run at once, from any thread. Its statements are killed, and open transactions are rolled back."""
         self._connections.end()
+
+    def failed(self, error: ReplicationError) -> None:
+        """Note that the run as a whole has failed, and with it every mapping that has no error of its own."""
+        self._outcome.fail(error, self.results)
 
     def _follow_ended(self) -> bool:
         return time.monotonic() >= self.follow_until_s
 
     # ---- the only retry ----
     def run(self) -> list[MappingResult]:
-        """Run until done, starting again from the checkpoint after errors that may pass.
+        """Run until done. After a transient error the run starts again from the checkpoints.
 
-        A target that is out of reach, or unfit, is the `error`, and that of its mappings; those of others go on.
-        `run_all` does it in a thread, so that the main one can hear a signal, and call `stop`.
+        If one of several targets is out of reach or unfit, its mappings fail with that error, and it becomes `error`.
+        The mappings of the other targets go on. `run_all` calls this in a thread, so that the main thread can take
+        signals and call `stop`.
 
         Raises:
-            ReplicationError: an error that no retry mends, or the last one when the bounds are reached.
+            ReplicationError: an error that no retry mends, or the last transient one when the retries are used up.
             StopRequested: `stop` was called.
         """
-        self._started_s = time.monotonic()
+        self._outcome.start_clock()
         while True:
             try:
                 self._retry()
@@ -122,7 +120,7 @@ class SourceRun:
                     raise
 
     def _retry(self) -> None:
-        attempt, commits, first_s = 0, self._commits, time.monotonic()
+        attempt, commits, first_s = 0, self._outcome.commits, time.monotonic()
         while True:
             try:
                 self._attempt()
@@ -130,8 +128,8 @@ class SourceRun:
             except TransientError as error:
                 if self._connections.ended.is_set():
                     raise StopRequested(f"source {self.source_name!r}: the run was told to end") from None
-                if self._commits > commits:  # progress: the bounds start afresh
-                    attempt, commits, first_s = 0, self._commits, time.monotonic()
+                if self._outcome.commits > commits:  # there was progress, so attempts and time are counted anew
+                    attempt, commits, first_s = 0, self._outcome.commits, time.monotonic()
                 attempt += 1
                 left_s = self._patience_s(error) - (time.monotonic() - first_s)
                 wait_s = min(self._wait_s(error, attempt), left_s)
@@ -148,18 +146,22 @@ class SourceRun:
                 self._pause(wait_s)
 
     def _go_on_without(self, error: ReplicationError) -> bool:
-        """Give up the mappings of the target that this is about, if it is about one; whether others are left."""
+        """Give up the mappings of an unreached target, if mappings of others are left.
+
+        Returns:
+            Whether the run can go on without them.
+        """
         own = [m.name for m in self.mappings if self.pipeline.targets[m.target].label == error.unreached]
         others = [name for name, result in self.results.items() if result.error is None and name not in own]
         if own and others:
-            self._failed(error, own)
+            self._outcome.fail(error, own)
         return bool(own and others)
 
     def _pause(self, wait_s: float) -> None:
         self._connections.ended.wait(wait_s)
 
     def _first_contact(self, error: TransientError) -> bool:
-        """Whether it is about a server that this run has never reached: down, or host or port are mistyped."""
+        """Whether this run has never reached the server: it is down, or its host or port is mistyped."""
         return bool(error.unreached) and error.unreached not in self._reached
 
     def _patience_s(self, error: TransientError) -> float:
@@ -171,7 +173,7 @@ class SourceRun:
 
     def _wait_s(self, error: TransientError, attempt: int) -> float:
         jitter = random.random()
-        if self._first_contact(error):  # at least half of each wait, so that the attempts last for as long as they may
+        if self._first_contact(error):  # at least half of each wait, so that the attempts fill the time allowed
             jitter = (1 + jitter) / 2
         return backoff_s(self.limits, attempt, jitter)
 
@@ -182,45 +184,46 @@ class SourceRun:
             check_source(servers.source)
             mappings = [m for m in self.mappings if self.results[m.name].error is None]
             checkpoints = self._open_targets(servers, mappings)
-            planning = Planner(self.pipeline, servers, self.results, self.copy_again, self.followed_changes)
-            planning.plan(mappings, checkpoints)
-            plans = planning.plans
-            replication = self.pipeline.replication
-            log_start = (replication.log_file, replication.log_pos) if replication.log_file else None
-            while plans:
+            planner = Planner(self.pipeline, servers, self.results, self.copy_again, self.followed_changes)
+            planner.plan(mappings, checkpoints)
+            while planner.plans:
                 try:
-                    limits = self._limits(plans)
-                    start_at = partial(servers.source.position_at, *log_start) if log_start else None
-                    run = Attempt(
-                        servers.source,
-                        plans,
-                        limits,
-                        self._report,
-                        self._begun,
-                        self.copy_again,
-                        window_copies,
-                        start_at,
-                    )
-                    run.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
-
+                    attempt = self._new_attempt(servers.source, planner.plans)
+                    attempt.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
                     return
                 except SchemaChanged as change:
-                    planning.follow(change)
+                    planner.follow(change)
                 except PositionLost as error:
-                    planning.position_lost(error)
+                    planner.position_lost(error)
                 except ReplicationError as error:
-                    if isinstance(error, TransientError) or error.mapping not in plans:
+                    if isinstance(error, TransientError) or error.mapping not in planner.plans:
                         raise
-                    if planning.planned_before_a_change(error.mapping, error):
-                        continue
-                    planning.failed(error.mapping, error)
+                    if not planner.plan_again_if_altered(error.mapping, error):
+                        planner.failed(error.mapping, error)
         finally:
-            asked = (servers.source, *(target.control for target in servers.targets.values()))
-            self._reached |= {server.endpoint.label for server in asked if server.reached}
+            used = (servers.source, *(target.control for target in servers.targets.values()))
+            self._reached |= {server.endpoint.label for server in used if server.reached}
             servers.close()
 
+    def _new_attempt(self, source: MySQLSource, plans: dict[str, tuple[TablePlan, MySQLTarget]]) -> Attempt:
+        log_start = self.pipeline.replication
+        return Attempt(
+            source,
+            plans,
+            self._limits(plans),
+            report=self._outcome.commit,
+            begun=self._outcome.begin,
+            copy_again=self.copy_again,
+            copier=window_copies,
+            start_at=partial(source.position_at, log_start.log_file, log_start.log_pos) if log_start.log_file else None,
+        )
+
     def _open_targets(self, servers: Servers, mappings: Sequence[TableMapping]) -> Checkpoints:
-        """Make the targets ready to be asked; gives the mappings' checkpoints."""
+        """Connect to the mappings' targets, and create missing checkpoint tables.
+
+        Returns:
+            The mappings' checkpoints.
+        """
         checkpoints = Checkpoints()
         for name in dict.fromkeys(m.target for m in mappings):
             claims = self._claims.setdefault(name, {})
@@ -241,6 +244,7 @@ class SourceRun:
         return self.pipeline.sources[self.source_name].server_id or self.pipeline.replication.server_id
 
     def _limits(self, plans: dict[str, tuple[TablePlan, MySQLTarget]]) -> Limits:
+        """The limits, with the smallest batch sizes that the targets of these plans ask for."""
         endpoints = [target.control.endpoint for _, target in plans.values()]
         rows = [endpoint.batch_rows_max for endpoint in endpoints if endpoint.batch_rows_max]
         waits = [endpoint.batch_interval_s for endpoint in endpoints if endpoint.batch_interval_s]
@@ -248,53 +252,6 @@ class SourceRun:
             self.limits,
             batch_rows_max=min(rows, default=self.limits.batch_rows_max),
             batch_interval_s_max=min(waits, default=self.limits.batch_interval_s_max),
-        )
-
-    # ---- report ----
-    def failed(self, error: ReplicationError) -> None:
-        """The run as a whole has failed, and with it every mapping that has no error of its own."""
-        self._failed(error, self.results)
-
-    def _failed(self, error: ReplicationError, mappings: Iterable[str]) -> None:
-        self.error = error
-        log.error("source %s: %s", self.source_name, error, extra={"source": self.source_name, "code": error.code})
-        for name in mappings:
-            self.results[name].error = self.results[name].error or error
-
-    def _begun(self, mapping: str, held: Checkpoint | None) -> None:
-        if held is None:  # its counters start at nothing, the run's go on
-            so_far = self.results[mapping]
-            self._baselines[mapping] = Baseline(
-                -so_far.rows_snapshotted, -so_far.changes_applied, -so_far.rows_filtered
-            )
-        else:
-            counts = Baseline(held.rows_snapshotted, held.changes_applied, held.rows_filtered)
-            self._baselines.setdefault(mapping, counts)
-
-    def _report(self, state: MappingState, head: Position | None, lag_s: float | None) -> None:
-        self._commits += 1
-        checkpoint = state.checkpoint
-        base = self._baselines[state.name]
-        result = self.results[state.name]
-        result.phase = checkpoint.phase
-        result.position = str(checkpoint.position)
-        result.source_head = str(head) if head else result.source_head
-        result.rows_snapshotted = checkpoint.rows_snapshotted - base.rows_snapshotted
-        result.changes_applied = checkpoint.changes_applied - base.changes_applied
-        result.rows_filtered = checkpoint.rows_filtered - base.rows_filtered
-        result.lag_s = lag_s
-        result.elapsed_s = time.monotonic() - self._started_s
-        self.on_progress(
-            Progress(
-                mapping=state.name,
-                phase=checkpoint.phase,
-                position=result.position,
-                rows_snapshotted=result.rows_snapshotted,
-                changes_applied=result.changes_applied,
-                rows_filtered=result.rows_filtered,
-                elapsed_s=result.elapsed_s,
-                lag_s=result.lag_s,
-            )
         )
 
 

@@ -1,7 +1,7 @@
-"""Making a target table follow its source: columns added, renamed, widened, or allowed to be missing.
+"""Makes a target table follow its source: columns are added, renamed, widened or made nullable.
 
-Each step looks at the target first, so that repeating it after an interruption does nothing. A definition
-commits by itself on MySQL and MariaDB: the caller has committed everything before it.
+Each step looks at the target first, so that it can be repeated after an interruption. ALTER TABLE commits the open
+transaction on MySQL and MariaDB, so the caller must have none.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ _HINT = "Correct the target's column by hand, then run the `snapshot` job for th
 
 
 def follow(target: TargetControl, plan: TablePlan, source: Table, decision: Decision) -> Answer:
-    """Apply column changes to a mapping's target table. The answer may turn out to be a new copy after all.
+    """Apply column changes to a mapping's target table.
 
     Args:
         source: the source table as it is now, for the definitions of its columns.
 
+    Returns:
+        The answer, which may be a new copy if the target's rows cannot follow.
+
     Raises:
-        SchemaDrift: the target holds what the source no longer does, and the mapping's policy is not `evolve`.
+        SchemaDrift: the target's rows cannot follow, and the mapping's policy is not `evolve`.
     """
-    held = {c.name: c for c in (target.describe(plan.target.name) or plan.target).columns}
-    follower = _Follower(target, plan, source, held)
-    if decision.answer is Answer.COPY_AGAIN:  # the rest is done when the copy is planned
+    columns = {c.name: c for c in (target.describe(plan.target.name) or plan.target).columns}
+    follower = _Follower(target, plan, source, columns)
+    if decision.answer is Answer.COPY_AGAIN:  # the other changes are made when the copy is planned
         for clause in decision.clauses:
             if clause.effect is Effect.RENAME:
                 follower.rename(clause)
@@ -54,22 +57,26 @@ def follow(target: TargetControl, plan: TablePlan, source: Table, decision: Deci
 
 
 class _Follower:
-    """Each method says whether the target is now what the source was after the clause."""
+    """Applies clauses to a target table. Each method returns whether the target's rows now equal the source's.
 
-    def __init__(self, target: TargetControl, plan: TablePlan, source: Table, held: dict[str, Column]) -> None:
+    Args:
+        columns: the target table's columns by name. They are kept up to date.
+    """
+
+    def __init__(self, target: TargetControl, plan: TablePlan, source: Table, columns: dict[str, Column]) -> None:
         self.target = target
         self.plan = plan
         self.name = plan.target.name
         self.source = source
-        self.held = held
+        self.columns = columns
 
     def follow(self, clause: Clause) -> bool:
         match clause.effect:
             case Effect.ADD:
                 return self._add(clause)
             case Effect.DROP:
-                if clause.column in self.held:
-                    relax(self.target, self.name, [self.held[clause.column]])
+                if clause.column in self.columns:
+                    relax(self.target, self.name, [self.columns[clause.column]])
                 return True
             case Effect.RENAME:
                 return self.rename(clause)
@@ -79,47 +86,48 @@ class _Follower:
 
     def _add(self, clause: Clause) -> bool:
         fill = clause.definition.fill if clause.definition else None
-        if clause.column in self.held:
-            # Ours of an interrupted run, of a column that was dropped before, or somebody else's.
-            generated = self.held[clause.column].generated
+        if clause.column in self.columns:
+            # An interrupted run of ours, an earlier column of the same name or another program has left it there.
+            generated = self.columns[clause.column].generated
             return fill == "NULL" and not generated and not self._any(clause.column, "IS NOT NULL")
         if not follows(self.plan):
             return True
-        columns = [c for c in self.source.columns if c.name == clause.column]
-        add_columns(self.target, self.name, columns, "" if fill in (None, "NULL") else f" DEFAULT {fill}")
-        return bool(columns) and fill is not None
+        added = [c for c in self.source.columns if c.name == clause.column]
+        add_columns(self.target, self.name, added, "" if fill in (None, "NULL") else f" DEFAULT {fill}")
+        return bool(added) and fill is not None
 
     def rename(self, clause: Clause) -> bool:
-        if clause.column not in self.held:
-            return clause.new_name in self.held  # done before an interruption
-        if clause.new_name in self.held:
+        if clause.column not in self.columns:
+            return clause.new_name in self.columns  # done before an interruption
+        if clause.new_name in self.columns:
             return False
         old, new = quote_name(clause.column), quote_name(clause.new_name)
-        renamed = replace(self.held[clause.column], name=clause.new_name)
+        renamed = replace(self.columns[clause.column], name=clause.new_name)
         alter(self.target, self.name, f"RENAME COLUMN {old} TO {new}", renamed, clause.column)
-        del self.held[clause.column]
-        self.held[clause.new_name] = renamed
+        del self.columns[clause.column]
+        self.columns[clause.new_name] = renamed
         return True
 
     def _retype(self, clause: Clause) -> bool:
         name, now = self._target_name(clause), self.source.column(clause.column)
-        held = self.held.get(name)
-        if held is None:
+        column = self.columns.get(name)
+        if column is None:
             return not follows(self.plan)
         no_nulls = clause.definition is not None and not clause.definition.nullable
-        if no_nulls and held.nullable and self._any(name, "IS NULL"):
-            return False  # the source made something else of its NULLs
+        if no_nulls and column.nullable and self._any(name, "IS NULL"):
+            return False  # the source has replaced its NULLs by values that the log does not tell
         if not follows(self.plan):
             return True
-        return now is not None and fit(self.target, self.name, held, now, key=name in self.plan.key)
+        return now is not None and fit(self.target, self.name, column, now, key=name in self.plan.key)
 
     def _target_name(self, clause: Clause) -> str:
         for planned in self.plan.columns:
-            if planned.source in (clause.column, clause.old_name) and planned.target in self.held:
+            if planned.source in (clause.column, clause.old_name) and planned.target in self.columns:
                 return planned.target
         return clause.column
 
     def _any(self, column: str, condition: str) -> bool:
+        """Whether any row of the target has such a value in this column."""
         where = f"{quote_name(column)} {condition}"
         with translated(self.target.endpoint, f"looking into {self.name}"):
             return bool(query(self.target.control, f"SELECT 1 FROM {_quoted(self.name)} WHERE {where} LIMIT 1"))
@@ -127,24 +135,24 @@ class _Follower:
 
 # ---- for a new copy ------------------------------------------------------------------------------------------
 def conform(target: TargetControl, mapping: str, table: Table, source: Table, known: Sequence[Column]) -> bool:
-    """Make a target table fit for a new copy of a source table that may have changed since its last one.
+    """Alter a target table so that a new copy of its source fits, which may have changed since the last copy.
 
-    All of the source's columns will be written; those that are not there any more will not.
+    The copy will write all of the source's present columns, and no others.
 
     Args:
-        known: the source's columns when it was copied last; () if it never was: then the target's types
-            are as somebody chose them.
+        known: the source's columns when it was copied last; () if it never was. The target's types are then left
+            as they are, since somebody chose them.
 
     Returns:
-        Whether the table may be another one now.
+        Whether the target table may have been altered.
 
     Raises:
-        SchemaDrift: a column's values have become of another kind than the target's column.
+        SchemaDrift: a source column's values are no longer of the target column's kind.
     """
-    held = {c.name: c for c in table.columns}
+    present = {c.name: c for c in table.columns}
     before = {c.name: c for c in known}
     for now in source.columns if known else ():
-        column = held.get(now.name)
+        column = present.get(now.name)
         old = before.get(now.name)
         if column is None:
             continue
@@ -154,8 +162,8 @@ def conform(target: TargetControl, mapping: str, table: Table, source: Table, kn
             continue
         if family(column) != family(now) and (old is None or family(old) != family(now)):
             raise SchemaDrift(
-                f"mapping {mapping!r}: column {now.name} is {now.column_type} in {source.name} by now,"
-                f" {column.column_type} in {table.name}",
+                f"mapping {mapping!r}: column {now.name} is now {now.column_type} in {source.name},"
+                f" but {column.column_type} in {table.name}",
                 hint=_HINT,
             )
         if (
@@ -166,12 +174,12 @@ def conform(target: TargetControl, mapping: str, table: Table, source: Table, kn
         ):
             fit(target, table.name, column, now, key=now.name in table.primary_key, any_type=True)
     spelled = {c.name.casefold(): c.name for c in table.columns}
-    missing = [c for c in source.columns if c.name not in held]
+    missing = [c for c in source.columns if c.name not in present]
     for now in missing:
-        if now.name.casefold() in spelled:  # one name to the server, two to whoever reads the log
+        if now.name.casefold() in spelled:  # the server ignores the letters' case, but our plans compare it
             former = spelled[now.name.casefold()]
             change = f"RENAME COLUMN {quote_name(former)} TO {quote_name(now.name)}"
-            alter(target, table.name, change, replace(held[former], name=now.name), former)
+            alter(target, table.name, change, replace(present[former], name=now.name), former)
     add_columns(target, table.name, [c for c in missing if c.name.casefold() not in spelled])
     names = {name.casefold() for name in source.column_names}
     relax(target, table.name, [c for c in table.columns if c.name.casefold() not in names and c.name in before])
@@ -179,60 +187,62 @@ def conform(target: TargetControl, mapping: str, table: Table, source: Table, kn
 
 
 def fit(
-    target: TargetControl, table: TableName, held: Column, now: Column, *, key: bool, any_type: bool = False
+    target: TargetControl, table: TableName, column: Column, now: Column, *, key: bool, any_type: bool = False
 ) -> bool:
-    """Give a target's column the source's type if its own does not hold all of that one's values.
+    """Give a target column the source column's type if it cannot store all values of that.
 
     Args:
-        any_type: the rows will be written again, so that it does not matter what becomes of their values.
+        column: the target's column.
+        now: the source's column.
+        key: the column is part of the mapping's key.
+        any_type: all rows will be written again, so their present values may be lost.
+
+    Returns:
+        Whether the target's column can now store the source's values.
     """
-    if family(held) != family(now):
-        return True  # chosen by somebody
-    relaxed = now.nullable and not held.nullable and not key
-    collides = key and bool(now.collation) and held.collation != now.collation
-    collides = collides and not tells_all_apart(held.collation or "", now.collation or "")
-    enough = widens(now, held)
+    if family(column) != family(now):
+        return True  # somebody chose another type on purpose
+    relaxed = now.nullable and not column.nullable and not key
+    collides = key and bool(now.collation) and column.collation != now.collation
+    collides = collides and not tells_all_apart(column.collation or "", now.collation or "")
+    enough = widens(now, column)
     if enough and not relaxed and not collides:
         return True
-    if not enough and not widens(held, now) and not any_type:
-        return False  # each holds what the other does not
+    if not enough and not widens(column, now) and not any_type:
+        return False  # each type has values that the other cannot store
     wanted = now
     if enough:
-        wanted = replace(held, charset=now.charset, collation=now.collation) if collides else held
-    nullable = (now.nullable or held.nullable) and not key
-    modify(target, table, replace(wanted, name=held.name, nullable=nullable, auto_increment=held.auto_increment))
+        wanted = replace(column, charset=now.charset, collation=now.collation) if collides else column
+    nullable = (now.nullable or column.nullable) and not key
+    modify(target, table, replace(wanted, name=column.name, nullable=nullable, auto_increment=column.auto_increment))
     return True
 
 
 def add_columns(target: TargetControl, table: TableName, columns: Sequence[Column], default: str = "") -> None:
-    """Add columns, all of them nullable: rows that are older than the column have no value for it."""
+    """Add columns. All are nullable, since rows that are older than the column have no value for it."""
     for column in columns:
         definition, added = _defined(target, replace(column, nullable=True, auto_increment=False))
         alter(target, table, f"ADD COLUMN {quote_name(column.name)} {definition}{default}", added)
 
 
 def relax(target: TargetControl, table: TableName, columns: Iterable[Column]) -> None:
-    """The source has dropped the columns: rows to come have no value for them."""
+    """Make columns nullable that the source has dropped, since later rows have no value for them."""
     columns = list(columns)
-    keys = {name for key in _keys(target, table) for name in key} if columns else set()
+    described = target.describe(table) if columns else None
+    key = described.primary_key if described else ()
     for column in columns:
-        if not column.nullable and not column.generated and not column.auto_increment and column.name not in keys:
+        if not column.nullable and not column.generated and not column.auto_increment and column.name not in key:
             modify(target, table, replace(column, nullable=True))
 
 
-def _keys(target: TargetControl, table: TableName) -> tuple[tuple[str, ...], ...]:
-    held = target.describe(table)
-    return (held.primary_key,) if held else ()
-
-
 def modify(target: TargetControl, table: TableName, column: Column) -> None:
-    """Give a column of the target's table another type."""
+    """Give a column of the target table this type."""
     definition, modified = _defined(target, column)
     alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {definition}", modified)
 
 
 def _defined(target: TargetControl, column: Column) -> tuple[str, Column]:
-    """A column's definition for the target, never a computed one, and what the target has by it."""
+    """A column's definition for the target, and the column that results. A generated column becomes an ordinary one."""
     collations, mariadb = target.collations(), target.info.is_mariadb
     definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=False)
     definition += " NULL" if column.nullable else " NOT NULL"
@@ -244,18 +254,24 @@ def _quoted(table: TableName) -> str:
     return f"{quote_name(table.schema)}.{quote_name(table.table)}"
 
 
-def alter(target: TargetControl, table: TableName, what: str, column: Column, former: str = "") -> None:
-    """Alter one column of the target's table; `column`: as it will be, `former`: its name before.
+def alter(target: TargetControl, table: TableName, change: str, column: Column, former: str = "") -> None:
+    """Alter one column of a target table.
+
+    Args:
+        change: the SQL after ALTER TABLE and the table's name.
+        column: the column as it will be.
+        former: its name before, if that changes.
 
     Raises:
-        PrerequisiteError: the account may not.
+        PrerequisiteError: the account lacks the privilege.
+        SchemaDrift: the target refuses the change.
     """
     name = _quoted(table)
     try:
-        target.alter_column(table, what, column, former)
+        target.alter_column(table, change, column, former)
     except PrerequisiteError as error:
         raise PrerequisiteError(
-            f"{error.message}: the target has to follow its source, ALTER TABLE {name} {what}",
+            f"{error.message}: the target has to follow its source, ALTER TABLE {name} {change}",
             hint=f"GRANT ALTER ON {quote_name(table.schema)}.* to the target's account; or make the change by hand, "
             "or set schema_policy: ignore.",
             code=error.code,
@@ -264,7 +280,7 @@ def alter(target: TargetControl, table: TableName, what: str, column: Column, fo
         if error.retryable:
             raise
         raise SchemaDrift(
-            f"{error.message}: the target cannot follow its source, ALTER TABLE {name} {what}",
+            f"{error.message}: the target cannot follow its source, ALTER TABLE {name} {change}",
             hint=_HINT,
             code=error.code,
         ) from None

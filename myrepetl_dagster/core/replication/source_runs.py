@@ -1,4 +1,4 @@
-"""All sources of a pipeline, for the API, the command line and Dagster alike: one that is down holds up no other."""
+"""Runs of several sources, for the API, the command line and Dagster. One that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from threading import Thread
 from ..config.pipeline import Pipeline
 from ..model.errors import ReplicationError, RunFailed, StopRequested
 from .result import MappingResult
-from .run import OnProgress, SourceRun
+from .run import SourceRun
+from .run_results import OnProgress
 
-# How long a run that was stopped is waited for. One that is just connecting may take longer, and then ends by itself.
+# How long we wait for stopped runs to end. A run that is just connecting may take longer, and then ends by itself.
 _END_S = 3.0
 
 
@@ -24,19 +25,19 @@ def replicate(
     copy_again: bool = False,
     follow_s: float = 0.0,
 ) -> list[MappingResult]:
-    """Bring every mapping (or those named) to where its source is at the start.
+    """Bring every mapping, or the named ones, up to its source.
 
-    A mapping that fails does not hold up the others: its error is in its result. Neither does a source.
+    A mapping or a source that fails does not stop the others. A mapping's error is in its result.
 
     Args:
-        copy_again: forget the mappings' checkpoints and copy their tables again, rows that the source no
-            longer has deleted (the `snapshot` job).
-        follow_s: keep applying what the sources write for so many seconds from now. Sources are then run
-            side by side, each in a thread.
+        copy_again: ignore the mappings' checkpoints and copy their tables again. Rows that the source no longer has
+            are deleted. This is the `snapshot` job.
+        follow_s: keep applying the sources' changes for this many seconds from now. The sources then run side by
+            side, each in a thread.
 
     Raises:
-        ReplicationError: a source or target as a whole is out of reach or unfit; once all sources have been run.
-            `RunFailed`, if that is not all that failed.
+        ReplicationError: a source or target as a whole is out of reach or unfit. It is raised after all sources have
+            run. It is a `RunFailed` if there were other errors, too.
     """
     names = {m.name for m in pipeline.mappings} if mappings is None else set(mappings)
     chosen = runs(pipeline, names, on_progress, copy_again=names if copy_again else (), follow_s=follow_s)
@@ -56,21 +57,21 @@ def runs(
     copy_again: Collection[str] = (),
     follow_s: float = 0.0,
 ) -> list[SourceRun]:
-    """A run for each source that these mappings have, in the pipeline's order, not begun yet.
+    """A run for each source of these mappings, not started yet, in the pipeline's order.
 
-    Args: those of `SourceRun`.
+    The other arguments are those of `SourceRun`.
     """
     chosen = [[m for m in pipeline.mappings_of_source(name) if m.name in mappings] for name in pipeline.sources]
     return [SourceRun(pipeline, own, on_progress, copy_again=copy_again, follow_s=follow_s) for own in chosen if own]
 
 
 def run_all(runs: Sequence[SourceRun]) -> Iterator[SourceRun]:
-    """Run them, one after another, or side by side where they follow their sources; gives each when it has ended.
+    """Run them one after another, or side by side if they follow their sources; yields each one when it has ended.
 
-    The error of one that fails as a whole is its `error`, and that of its mappings; the others are run all the same.
-    If the caller stops early, or a signal's handler raises something, all are stopped.
+    A run that fails as a whole keeps the error in its `error` and in its mappings' results; the others go on.
+    If the caller stops early, or a signal's handler raises an error, all runs are stopped.
     """
-    if any(run.follows for run in runs):  # sources that are followed cannot wait for each other
+    if any(run.follows for run in runs):  # one that follows its source would keep the next one waiting
         yield from _side_by_side(runs)
     else:
         for run in runs:
@@ -78,20 +79,22 @@ def run_all(runs: Sequence[SourceRun]) -> Iterator[SourceRun]:
 
 
 def _side_by_side(runs: Sequence[SourceRun]) -> Iterator[SourceRun]:
-    """Each in a thread. The caller's only waits, so that what a signal's handler raises there meets nothing of the
-    driver's: Python drops what is raised while it finalizes an object, and each of PyMySQL's results has a `__del__`.
+    """Run each one in a thread, while the caller's thread only waits.
+
+    A signal's handler raises its error in the main thread. Python drops an error that is raised during an object's
+    `__del__`, which each of PyMySQL's results has. So the driver must not run in the main thread.
     """
-    over: SimpleQueue[SourceRun | BaseException] = SimpleQueue()
-    threads = [Thread(target=_run, args=(run, over), name=f"source {run.source_name}", daemon=True) for run in runs]
+    ended: SimpleQueue[SourceRun | BaseException] = SimpleQueue()
+    threads = [Thread(target=_run, args=(run, ended), name=f"source {run.source_name}", daemon=True) for run in runs]
     try:
         for run, thread in zip(runs, threads, strict=True):
             run.share_memory(len(runs))
             thread.start()
         for _ in threads:
-            one = over.get()
-            if isinstance(one, BaseException):
-                raise one
-            yield one
+            run_or_error = ended.get()
+            if isinstance(run_or_error, BaseException):
+                raise run_or_error
+            yield run_or_error
     except BaseException:
         for run in runs:
             run.stop()
@@ -103,8 +106,8 @@ def _side_by_side(runs: Sequence[SourceRun]) -> Iterator[SourceRun]:
                 thread.join(max(0.0, until_s - time.monotonic()))
 
 
-def _run(run: SourceRun, over: SimpleQueue[SourceRun | BaseException]) -> None:
-    """Put the run there when it has ended; or what ends all of them."""
+def _run(run: SourceRun, ended: SimpleQueue[SourceRun | BaseException]) -> None:
+    """Put the run into the queue at its end, or the error that has to stop all runs."""
     try:
         try:
             run.run()
@@ -113,6 +116,6 @@ def _run(run: SourceRun, over: SimpleQueue[SourceRun | BaseException]) -> None:
         except ReplicationError as error:
             run.failed(error)
     except BaseException as error:
-        over.put(error)
+        ended.put(error)
     else:
-        over.put(run)
+        ended.put(run)

@@ -6,16 +6,88 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..model.tables import Column, TableName
+from ..config.pipeline import TableMapping
+from ..model.errors import PrerequisiteError, SchemaDrift
+from ..model.tables import Column, Table, TableName
+from ..plan.resolution import planned_key
+from ..plan.table_plan import PlannedColumn
 from ..transforms.functions import Transform
 from ..values.column_types import PRINTED_TYPES, TEXT_TYPES
+from ..values.key_safety import require_mapped_key
 from ..values.sql import quote_name
 
 _GEOMETRIES = ("geomcollection", "geometrycollection")  # MySQL's name and MariaDB's
 
 
+def new_table(
+    mapping: TableMapping,
+    source: Table,
+    columns: Sequence[PlannedColumn],
+    *,
+    collations: frozenset[str],
+    mariadb: bool,
+) -> tuple[str, Table]:
+    """The statement that creates a mapping's target table, and the new table as far as a plan looks at it.
+
+    Args:
+        collations: those that the target knows.
+
+    Raises:
+        SchemaDrift, PrerequisiteError: the table cannot be defined.
+    """
+    own_names = mapping.columns is None
+    key = planned_key(mapping, source, columns)
+    require_mapped_key(mapping.name, [c.target for c in columns], key)
+    lines = []
+    created = []
+    for planned in columns:
+        column = source.column(planned.source) if planned.source else None
+        if planned.source and column is None and not mapping.init_query:
+            raise SchemaDrift(
+                f"mapping {mapping.name!r}: {source.name} has no column {planned.source}",
+                hint=f"{source.name} has: {', '.join(source.column_names)}.",
+            )
+        nullable = planned.target not in key
+        if planned.transform is not None:
+            definition = _result_type(planned.transform, column, collations, mariadb)
+            described = _plain_column(planned.target, definition, nullable=nullable)
+        elif column is None:
+            definition = _fixed_type(planned.value)
+            nullable = nullable and planned.value is None
+            described = _plain_column(planned.target, definition, nullable=nullable)
+        else:
+            definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
+            nullable = nullable and column.nullable
+            described = as_defined(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
+            described = replace(described, name=planned.target, nullable=nullable, auto_increment=False)
+        lines.append((planned.target, definition, nullable))
+        created.append(described)
+    table = Table(mapping.target_name, tuple(created), key)
+    _require_bounded_key(mapping, table)
+    return _create_table_sql(mapping.target_name, lines, key), table
+
+
+def _plain_column(name: str, definition: str, *, nullable: bool) -> Column:
+    return Column(name, re.split(r"\W", definition.lower())[0], definition.lower(), nullable=nullable)
+
+
+_UNBOUNDED = re.compile(r"(tiny|medium|long)?(text|blob)|json|geom.*|(multi)?(point|linestring|polygon)|vector")
+
+
+def _require_bounded_key(mapping: TableMapping, table: Table) -> None:
+    """Refuse a key column of unbounded length, since no server makes a primary key of that."""
+    for column in table.columns:
+        if column.name in table.primary_key and _UNBOUNDED.fullmatch(column.type):
+            raise PrerequisiteError(
+                f"mapping {mapping.name!r}: the key column {column.name} would be {column.type} in {table.name}: no"
+                " server can make a primary key of that",
+                hint="Create the table with a key column of a bounded type, such as VARCHAR(190), or correct "
+                "primary_key.",
+            )
+
+
 def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool, keep_generated: bool) -> Column:
-    """The column that the target has once it is created by `column_definition`."""
+    """The column that the target has after it was created with `column_definition`."""
     kind, definition = column.type, re.sub(r"\s+/\*.*?\*/", "", column.column_type)
     if kind in _GEOMETRIES:
         kind = definition = _GEOMETRIES[mariadb]
@@ -29,7 +101,7 @@ def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool, kee
     return column
 
 
-def create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
+def _create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
     """CREATE TABLE with these (column, type, nullable) and this primary key."""
     lines = []
     for column, definition, nullable in columns:
@@ -42,7 +114,7 @@ def create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], 
 
 
 def column_definition(column: Column, *, collations: frozenset[str], mariadb: bool, keep_generated: bool) -> str:
-    """A source column's type as the target understands it; `collations` are those the target knows."""
+    """A source column's definition in the target's terms. `collations` are those that the target knows."""
     column = as_defined(column, collations=collations, mariadb=mariadb, keep_generated=keep_generated)
     kind = column.column_type
     if column.charset and column.type in TEXT_TYPES:
@@ -57,8 +129,8 @@ def column_definition(column: Column, *, collations: frozenset[str], mariadb: bo
 def _collation(column: Column, collations: frozenset[str]) -> str:
     if column.collation in collations:
         return str(column.collation)
-    # A collation that the target lacks: one that tells all strings apart, so that no two rows of the
-    # source can become one. Without padding first, since a padding one takes 'a' and 'a ' for equal.
+    # The target lacks this collation. A binary one takes its place, so that no two keys of the source become equal.
+    # One without padding comes first, since a padding one takes 'a' and 'a ' for equal.
     for candidate in ("_0900_bin", "_nopad_bin", "_bin"):
         if f"{column.charset}{candidate}" in collations:
             return f"{column.charset}{candidate}"
@@ -82,7 +154,7 @@ _ANNOTATED = {
 
 
 def _result_type(transform: Transform, column: Column | None, collations: frozenset[str], mariadb: bool) -> str:
-    """A column for a transform's results: by its annotated return type, else the source column's own."""
+    """The type of a column for a transform's results: by its annotated return type, else the source column's type."""
     if transform.builtin == "length":
         return "BIGINT"
     annotated = getattr(transform.function, "__annotations__", {}).get("return")
