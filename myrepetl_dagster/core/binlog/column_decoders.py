@@ -135,10 +135,10 @@ def _fraction(column: MapColumn) -> tuple[int, str]:
     if not digits:
         return 0, ""
     # An odd number of digits is stored with one digit more.
-    part = f"({raw}) // 10" if digits % 2 else raw
+    fraction = f"({raw}) // 10" if digits % 2 else raw
     if digits in (2, 3):
-        return size, f".{{{'TWO' if digits == 2 else 'THREE'}[{part}]}}"
-    return size, f".{{{part}:0{digits}d}}"
+        return size, f".{{{'TWO' if digits == 2 else 'THREE'}[{fraction}]}}"
+    return size, f".{{{fraction}:0{digits}d}}"
 
 
 def _datetime2(column: MapColumn) -> ColumnDecoder:

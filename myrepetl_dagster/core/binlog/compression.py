@@ -66,20 +66,20 @@ def _decompressed(payload: memoryview) -> Iterator[memoryview]:
 
 
 def _cut(decompressed: Iterator[memoryview]) -> Iterator[bytes]:
-    held = bytearray()
+    unread = bytearray()
     for some in decompressed:
-        held += some
+        unread += some
         at = 0
-        while len(held) - at >= HEADER_BYTES:
-            (size,) = struct.unpack_from("<I", held, at + _SIZE_AT)
+        while len(unread) - at >= HEADER_BYTES:
+            (size,) = struct.unpack_from("<I", unread, at + _SIZE_AT)
             if size < HEADER_BYTES:
                 raise UnsupportedEvent("a damaged compressed transaction")
-            if len(held) - at < size:
+            if len(unread) - at < size:
                 break
-            yield bytes(held[at : at + size])
+            yield bytes(unread[at : at + size])
             at += size
-        del held[:at]
-    if held:
+        del unread[:at]
+    if unread:
         raise UnsupportedEvent("a compressed transaction that ends too early")
 
 

@@ -39,8 +39,8 @@ def row_writer(columns: Sequence[Column | Writer], indexes: Sequence[int]) -> Ca
         indexes: where in the row each column is; nothing reads it for a function.
     """
     names: dict[str, object] = {}
-    parts = [_part(i, column, at, names) for i, (column, at) in enumerate(zip(columns, indexes, strict=True))]
-    code = f"def write(r):\n    return ({', '.join(parts)},)\n"
+    literals = [_expression(i, column, at, names) for i, (column, at) in enumerate(zip(columns, indexes, strict=True))]
+    code = f"def write(r):\n    return ({', '.join(literals)},)\n"
     exec(code, names)
     return names["write"]  # type: ignore[return-value]
 
@@ -63,7 +63,7 @@ def tuple_text(sources: Sequence[LiteralSource], ordinals: Sequence[int]) -> Row
             elif cell == "None" and isinstance(column, Column):
                 form, value = "%s", "'NULL'"
             else:
-                form, value = _text_part(number, column, cell, names)
+                form, value = _template(number, column, cell, names)
                 if uncertain and isinstance(column, Column):
                     form, value = "%s", f"('NULL' if {cell} is None else {form!r} % ({value},))"
             template.append(form)
@@ -73,7 +73,7 @@ def tuple_text(sources: Sequence[LiteralSource], ordinals: Sequence[int]) -> Row
     return emit
 
 
-def _text_part(
+def _template(
     number: int, column: Column | Callable[[Any], str] | Transformed, cell: str, names: dict[str, Any]
 ) -> tuple[str, str]:
     """A literal as a template for `%` and the value in it. A cell of a column is not None here."""
@@ -96,7 +96,7 @@ def _text_part(
     return "%s", f"write{number}({cell})"
 
 
-def _part(number: int, column: Column | Writer, at: int, names: dict[str, object]) -> str:
+def _expression(number: int, column: Column | Writer, at: int, names: dict[str, object]) -> str:
     if not isinstance(column, Column):
         names[f"f{number}"] = column
         return f"f{number}(r)"

@@ -172,12 +172,12 @@ class Shaper:
 
     def described_key(self, row: Row) -> str:
         """The row's key by its source columns, for messages."""
-        parts = []
+        named = []
         for name in self.plan.key:
             planned = next(c for c in self.plan.columns if c.target == name)
             if planned.source is not None:
                 cell: object = row[self._index[planned.source]]
                 with suppress(ValueError):  # bytes that are not text are shown as they are
                     cell = self._python[planned.source](cell)
-                parts.append(f"{planned.source}={cell!r}")
-        return ", ".join(parts) or "no key column of the source"
+                named.append(f"{planned.source}={cell!r}")
+        return ", ".join(named) or "no key column of the source"

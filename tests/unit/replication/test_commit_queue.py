@@ -137,7 +137,7 @@ def test_nothing_waits_where_joining_brings_nothing(clock: Clock, joined_batches
     assert world.commits == [10] * APPLY_CONNECTIONS
 
 
-def test_after_giving_way_commits_are_alone_for_a_while(clock: Clock) -> None:
+def test_after_giving_way_commits_run_alone_for_a_while(clock: Clock) -> None:
     """One that gave way costs `SERIAL_FIRST` commits their company, the next one twice as many; then all is as before."""
     world = World(replace(LIMITS, joined_batches_max=1))
     alone = SERIAL_FIRST
@@ -159,23 +159,25 @@ def test_after_giving_way_commits_are_alone_for_a_while(clock: Clock) -> None:
 
 
 def test_those_that_give_way_at_once_count_as_one(clock: Clock) -> None:
-    """Of a joined group two give way to the first: the next groups are one commit each, `SERIAL_FIRST` less that second."""
+    """Of three commits of joined batches two give way to the first: the next batches are one commit each time, for
+    `SERIAL_FIRST` commits less that second one.
+    """
     world = World()
 
-    def group() -> int:
+    def joined() -> int:
         for _ in range(FIRST_JOINED_MAX):
             world.read()
         world.queue._start_all_joined()
         return len(world.queue.under_way)
 
-    assert group() == APPLY_CONNECTIONS
+    assert joined() == APPLY_CONNECTIONS
     for _, commit in world.queue.under_way[1:]:
         cast(FakeConnection, commit.connection).give_way()
     world.queue.land()
     for _ in range(SERIAL_FIRST - 1):
-        assert group() == 1
+        assert joined() == 1
         world.queue.land()
-    assert group() == APPLY_CONNECTIONS
+    assert joined() == APPLY_CONNECTIONS
     world.queue.land()
     assert sum(world.commits) == world.rows
 
@@ -233,7 +235,7 @@ def test_what_waits_may_be_more_than_is_joined(clock: Clock) -> None:
     assert sum(world.commits) == 230
 
 
-def test_as_many_as_may_be_joined_are_parted_evenly(clock: Clock) -> None:
+def test_as_many_as_may_be_joined_are_shared_out_evenly(clock: Clock) -> None:
     """At `joined_batches_max` batches they are begun, each connection with about as many rows as the others."""
     world = World()
     world.queue.joining.rows_max = 200
@@ -311,7 +313,7 @@ def test_a_slow_target_is_given_less_at_once(clock: Clock, took_s: float, rows_m
 
 
 def test_each_commit_has_the_checkpoint_of_its_own_end() -> None:
-    """Of batches that were joined and parted, a part ends where its last batch ended."""
+    """Of batches that were joined and shared out, a share ends where its last batch ended."""
     world = World()
     queued = []
     for number in range(9):
@@ -345,7 +347,7 @@ class Unreadable:
 
 
 def test_what_cannot_be_read_is_told_with_the_place_before_it(clock: Clock) -> None:
-    """Of batches that were joined and parted, an image of the last part is after what the parts before it committed."""
+    """An image of the last share is after what the shares before it committed."""
     world = World()
     images = Unreadable()
     for batch in range(2 * APPLY_CONNECTIONS):
@@ -392,7 +394,7 @@ def test_what_waits_for_an_idle_target_needs_no_further_batch(clock: Clock) -> N
     assert world.end_transaction(1, touched=False)
 
 
-def test_rows_that_may_collide_are_written_a_stretch_at_a_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_may_collide_are_written_bit_by_bit(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the log's order, each once, and of what was joined no more written out at once than of anything else."""
     world = World()
     written: list[list[Mutation]] = []
@@ -400,5 +402,5 @@ def test_rows_that_may_collide_are_written_a_stretch_at_a_time(clock: Clock, mon
     rows: list[Mutation] = [((str(n % 700),), None if n % 3 else (str(n),)) for n in range(2 * WRITE_ROWS_MAX + 1)]
     connection = world.state.target.apply
     MappingWrites(world.work, world.state.position, world.state.plan, rows=rows).write(connection)
-    assert [one for stretch in written for one in stretch] == rows
-    assert [len(stretch) for stretch in written] == [WRITE_ROWS_MAX, WRITE_ROWS_MAX, 1]
+    assert [one for rows in written for one in rows] == rows
+    assert [len(rows) for rows in written] == [WRITE_ROWS_MAX, WRITE_ROWS_MAX, 1]

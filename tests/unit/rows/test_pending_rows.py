@@ -27,13 +27,13 @@ ROWS = st.dictionaries(
 ORDERS = st.sampled_from([None, LiteralOrder((0,))])
 
 
-def stretches(shaped: PendingRows, order: LiteralOrder | None, *, descending: bool) -> list[list[Mutation]]:
-    part = shaped.by_key(order, as_changes=False)
-    assert isinstance(part, SortedRows)
+def written_out(shaped: PendingRows, order: LiteralOrder | None, *, descending: bool) -> list[list[Mutation]]:
+    rows = shaped.by_key(order, as_changes=False)
+    assert isinstance(rows, SortedRows)
     found = []
-    for stretch in part.written_out(descending=descending):
-        assert not isinstance(stretch, Rendered)
-        found.append(list(stretch))
+    for some in rows.written_out(descending=descending):
+        assert not isinstance(some, Rendered)
+        found.append(list(some))
     return found
 
 
@@ -42,8 +42,8 @@ def test_each_row_once_in_the_order_of_the_table(
     rows: dict[LiteralKey, LiteralRow | None], order: LiteralOrder | None, descending: bool
 ) -> None:
     """Every key comes exactly once, from either end; where keys are not as distinct to the target, all that go first."""
-    found = stretches(PendingRows(list(rows.items())), order, descending=descending)
-    written = [one for stretch in found for one in stretch]
+    found = written_out(PendingRows(list(rows.items())), order, descending=descending)
+    written = [one for some in found for one in some]
     assert dict(written) == rows
     assert len(written) == len(rows)
     if order is not None:
@@ -55,9 +55,9 @@ def test_each_row_once_in_the_order_of_the_table(
 def test_no_more_at_once_than_is_written_at_once() -> None:
     """Rows are written out a thousand at a time, or half a megabyte and one more: not all of a joined batch."""
     rows = PendingRows([((str(n),), ("x",)) for n in range(3 * WRITE_ROWS_MAX)])
-    assert [len(one) for one in stretches(rows, None, descending=False)] == [WRITE_ROWS_MAX] * 3
+    assert [len(one) for one in written_out(rows, None, descending=False)] == [WRITE_ROWS_MAX] * 3
     long = PendingRows([((str(n),), ("x" * 300_000,)) for n in range(6)])
-    assert [len(one) for one in stretches(long, None, descending=False)] == [2] * 3
+    assert [len(one) for one in written_out(long, None, descending=False)] == [2] * 3
 
 
 @given(rows=ROWS, taken=st.lists(ROWS, max_size=2), order=ORDERS, by_index=st.booleans())

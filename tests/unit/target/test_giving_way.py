@@ -1,4 +1,4 @@
-"""When a transaction that was begun ahead gives way to the one before it (`commits.py`)."""
+"""When a transaction gives way to its predecessor (`commits.py`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 from myrepetl_dagster.core.target.control import TargetControl
 
 
-class Lane(MySQLApplyConnection):
+class Connection(MySQLApplyConnection):
     """An apply connection without a server."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Lane(MySQLApplyConnection):
         self.done: list[str] = []
 
     def begin_unfenced(self) -> None:
-        self.done.append("begin ahead")
+        self.done.append("begin")
 
     def rollback(self) -> None:
         self.done.append("roll back")
@@ -31,11 +31,11 @@ class Lane(MySQLApplyConnection):
 
 
 class Two:
-    """A commit, one that was begun ahead of it, and how that one waits."""
+    """A commit, one that comes after it, and how that one waits."""
 
     def __init__(self) -> None:
-        self.held, self.ahead = Lane(), Lane()
-        self.earlier, self.later = Commit(self.held, [], []), Commit(self.ahead, [], [])
+        self.first, self.second = Connection(), Connection()
+        self.earlier, self.later = Commit(self.first, [], []), Commit(self.second, [], [])
         self._waiting = self.later._overlap([self.earlier])
         assert next(self._waiting) is self.earlier.ended
 
@@ -50,19 +50,19 @@ def two() -> Two:
 
 def test_an_operation_that_lasts_is_taken_for_a_lock(two: Two) -> None:
     """Under way when the patience began and when it was over: the later one is rolled back, once."""
-    with two.held.doing("writing"):
+    with two.first.doing("writing"):
         two.patience_is_over()
         assert not two.later.gave_way
         two.patience_is_over()
         assert two.later.gave_way
         two.patience_is_over()
-    assert two.ahead.done == ["begin ahead", "roll back"]
+    assert two.second.done == ["begin", "roll back"]
 
 
 def test_an_operation_that_has_just_begun_is_none(two: Two) -> None:
     """One that made its rows all the while, and is asking each time that it is looked at, gets on."""
     for _ in range(5):
-        with two.held.doing("writing"):
+        with two.first.doing("writing"):
             two.patience_is_over()
     assert not two.later.gave_way
 
@@ -76,7 +76,7 @@ def test_one_that_asks_nothing_waits_for_no_lock(two: Two) -> None:
 
 def test_one_that_is_committing_waits_for_no_lock_of_a_later_one(two: Two) -> None:
     """All its rows are written: the disk may take its time."""
-    with two.held.doing("committing"):
+    with two.first.doing("committing"):
         two.earlier.rows_written = True
         for _ in range(5):
             two.patience_is_over()

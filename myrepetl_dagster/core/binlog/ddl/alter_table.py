@@ -61,29 +61,29 @@ _HARMLESS_PARTITION = frozenset({"COALESCE", "REORGANIZE", "ANALYZE", "CHECK", "
 def clauses(tokens: Sequence[str]) -> tuple[Clause, ...]:
     """The clauses of an ALTER TABLE, from its tokens after the table's name."""
     found: list[Clause] = []
-    for part in split(tokens):
-        found += _clause(part)
-        if len(part) > 1 and part[1].upper() == "PARTITION":
-            break  # further partitions follow
+    for clause in split(tokens):
+        found += _clause(clause)
+        if len(clause) > 1 and clause[1].upper() == "PARTITION":
+            break  # what follows are more partitions
     return tuple(found)
 
 
 def split(tokens: Sequence[str]) -> list[list[str]]:
-    """The tokens between commas outside of parentheses."""
-    parts: list[list[str]] = [[]]
+    """Tokens between commas that are in no parenthesis."""
+    clauses: list[list[str]] = [[]]
     depth = 0
     for token in tokens:
         depth += (token == "(") - (token == ")")
         if token == "," and depth == 0:
-            parts.append([])
+            clauses.append([])
         else:
-            parts[-1].append(token)
-    return [part for part in parts if part]
+            clauses[-1].append(token)
+    return [clause for clause in clauses if clause]
 
 
-def _clause(part: list[str]) -> list[Clause]:
-    words = [token.upper() for token in part]
-    rest = part[1:]
+def _clause(clause: list[str]) -> list[Clause]:
+    words = [token.upper() for token in clause]
+    rest = clause[1:]
     match words[0]:
         case "ADD":
             return _add(rest)
@@ -143,7 +143,7 @@ def _add(rest: list[str]) -> list[Clause]:
         return [REWRITE]  # a table with versioned rows cannot be followed
     rest = _skip(rest, "COLUMN")
     if rest and rest[0] == "(":
-        return [found for part in split(rest[1:-1]) for found in _added(part)]
+        return [found for clause in split(rest[1:-1]) for found in _added(clause)]
     return _added(rest)
 
 

@@ -188,9 +188,9 @@ def _alter(words: _Words) -> list[TableChange]:
         return []
     words.skip_wait()
     rest = [token.upper() for token in words.tokens[words.at :]]
-    for part in split(words.tokens[words.at :]):
-        if part[0].upper() == "RENAME" and part[1].upper() not in ("COLUMN", "INDEX", "KEY", "CONSTRAINT"):
-            words.tokens, words.at = part, 1
+    for clause in split(words.tokens[words.at :]):
+        if clause[0].upper() == "RENAME" and clause[1].upper() not in ("COLUMN", "INDEX", "KEY", "CONSTRAINT"):
+            words.tokens, words.at = clause, 1
             words.skip("TO", "AS", "=")
             return [TableChange(Action.RENAME, table, renamed_to=words.table())]
     found = clauses(words.tokens[words.at :])

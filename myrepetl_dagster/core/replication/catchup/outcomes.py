@@ -1,4 +1,4 @@
-"""What makes a catch-up end before the head, and is no error: everything before it is committed."""
+"""Reasons for a catch-up to end before the head that are no errors. Everything before it is committed."""
 
 from __future__ import annotations
 
