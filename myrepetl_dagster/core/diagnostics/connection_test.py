@@ -1,7 +1,7 @@
-"""What `myrepetl test-connection` finds out: each thing that a connection needs, and how to mend what is wrong.
+"""The checks of `myrepetl test-connection`: each need of a connection, and how to mend one that is not met.
 
-Reads only. What can be tried is tried (reading a table, asking for the log), since grants come in many
-forms; what cannot be tried without writing is read from SHOW GRANTS.
+Reads only. Privileges are tried where that writes nothing (reading a table, asking for the log), since grants come in
+many forms. The others are read from SHOW GRANTS.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PACKET_BYTES_MIN = 4 * 2**20  # twice what one of our statements aims at
 
 
 def diagnose(pipeline: Pipeline, source: str | None = None, target: str | None = None) -> Iterator[ConnectionReport]:
-    """The reports of all connections, or of one source or target, one by one as they are ready."""
+    """The reports of all connections, or of one source or target, each as soon as it is ready."""
     everything = source is None and target is None
     for name in pipeline.sources:
         if everything or name == source:
@@ -65,7 +65,7 @@ def _writable(report: ConnectionReport, writer: TargetControl) -> None:
     elif default is not None:
         mend = f"SET GLOBAL {default} = OFF;  -- and in my.cnf"
         report.add("role", State.FAILED, f"{default} is ON: sessions take no writes unless they ask", mend)
-    elif _begins(report, writer):
+    elif _may_write(report, writer):
         report.add("role", State.OK, "target, takes writes")
     packet_bytes = int(found["max_allowed_packet"])
     mend = set_variable(writer.info, "max_allowed_packet", str(64 * 2**20))
@@ -73,8 +73,8 @@ def _writable(report: ConnectionReport, writer: TargetControl) -> None:
     report.add("max_allowed_packet", enough, f"{packet_bytes:,} bytes: no row may be larger", mend)
 
 
-def _begins(report: ConnectionReport, writer: TargetControl) -> bool:
-    """Whether the account may begin to write: by read_only, and by what it may do in spite of that."""
+def _may_write(report: ConnectionReport, writer: TargetControl) -> bool:
+    """Whether the account may open a writing transaction. Under read_only, that depends on its privileges."""
     try:
         with translated(writer.endpoint, "opening a transaction"):
             query(writer.control, "START TRANSACTION READ WRITE")

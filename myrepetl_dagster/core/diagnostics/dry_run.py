@@ -1,6 +1,6 @@
-"""A run up to the first row, without a trace: the code of a run, on servers that do as told and change nothing.
+"""A dry run: the code of a run up to the first row, over connections that change nothing.
 
-What a run would refuse is refused here, by the same lines of code. The sessions on a target are read only.
+So it refuses the same mappings as a run, by the same code. The sessions on a target are read only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _READ_ONLY_SQL = "SET SESSION TRANSACTION READ ONLY"
 
 
 class DryRunSource(MySQLSource):
-    """A source that takes no lock, since other sessions would wait behind it, and one watermark for all tables."""
+    """A source that locks no table, since other sessions would have to wait. It takes one watermark for all tables."""
 
     def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
         super().__init__(endpoint, limits)
@@ -51,7 +51,7 @@ class DryRunSource(MySQLSource):
 
 
 class DryRunControl(TargetControl):
-    """Describes the tables of a target as a run would make them, and leaves them as they are."""
+    """Describes the tables of a target as a run would make them, without changing them."""
 
     def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
         super().__init__(endpoint, limits)
@@ -80,7 +80,7 @@ class DryRunControl(TargetControl):
         self._created.add(table.name)
 
     def alter_column(self, table: TableName, change: str, column: Column, former: str = "") -> None:
-        """As a run's, without the change.
+        """Note how the column would be altered, if the account may do that.
 
         Raises:
             PrerequisiteError: the account may not alter the table.
@@ -89,19 +89,19 @@ class DryRunControl(TargetControl):
             grants = parse(str(row[0]) for row in query(self.control, "SHOW GRANTS"))
         if missing(grants, ["ALTER"], table):
             raise PrerequisiteError(f"{self.endpoint.label}: ALTER on {table} missing", code=_DENIED)
-        held = self.describe(table)
-        assert held is not None, "the table was looked at before"
-        names = {former or column.name: column}
-        columns = tuple(names.pop(c.name, c) for c in held.columns)
-        keys = [tuple(column.name if part == former else part for part in key) for key in held.unique_keys]
-        primary_key = tuple(column.name if part == former else part for part in held.primary_key)
-        columns = (*columns, *names.values())
-        self._expected[table] = replace(held, columns=columns, primary_key=primary_key, unique_keys=tuple(keys))
+        described = self.describe(table)
+        assert described is not None, "the table was looked at before"
+        altered = {former or column.name: column}
+        columns = tuple(altered.pop(c.name, c) for c in described.columns)
+        keys = [tuple(column.name if part == former else part for part in key) for key in described.unique_keys]
+        primary_key = tuple(column.name if part == former else part for part in described.primary_key)
+        columns = (*columns, *altered.values())
+        self._expected[table] = replace(described, columns=columns, primary_key=primary_key, unique_keys=tuple(keys))
 
     def is_empty(self, plan: TablePlan) -> bool:
         return plan.target.name in self._created or super().is_empty(plan)
 
-    # ---- what would be written ----
+    # ---- writes that are left out ----
     def define(self, sql: str) -> None:
         """Nothing."""
 
@@ -112,12 +112,12 @@ class DryRunControl(TargetControl):
         """Nothing."""
 
     def claim(self, mappings: Sequence[str]) -> Checkpoints:
-        """The checkpoints, which stay whose they are."""
+        """Read the checkpoints without claiming them."""
         return self.read_checkpoints(mappings)
 
 
 class DryRunSession(ApplySession):
-    """A connection over which the server takes no writes."""
+    """A session that the server keeps read only."""
 
     @property
     def connection(self) -> Connection[Any]:
@@ -156,7 +156,7 @@ class DryRunTarget(MySQLTarget):
 
 @dataclass(slots=True)
 class Outlook:
-    """What a run would say of a mapping before it reads a row. `deletes`: its first copy meets rows of the target's."""
+    """How a run would start on a mapping. `deletes`: its first copy would delete rows of the target."""
 
     mapping: TableMapping
     error: ReplicationError | None = None
@@ -165,7 +165,7 @@ class Outlook:
 
 
 class DryRun(Planner):
-    """Plans the mappings of one source and begins on each, as a run does, up to the first row."""
+    """Plans and starts the mappings of one source as a run does, up to the first row."""
 
     def __init__(self, pipeline: Pipeline, source: DryRunSource, targets: Mapping[str, DryRunTarget]) -> None:
         servers = Servers(source, dict(targets))
@@ -173,14 +173,14 @@ class DryRun(Planner):
         self.found: dict[str, Outlook] = {}
 
     def look(self, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]) -> list[Outlook]:
-        """What a run of these mappings, which stand at these checkpoints, would say.
+        """How a run would start on these mappings from these checkpoints.
 
         Raises:
-            ReplicationError: a server cannot be asked, which ends a run for all of them.
+            ReplicationError: a server cannot be asked. That would end a run for all of the mappings.
         """
         self.results = {m.name: MappingResult(m.name) for m in mappings}
         self.found = {m.name: Outlook(m) for m in mappings}
-        self.servers.source.safe_watermark([m.source_name for m in mappings])  # what it takes, every mapping takes
+        self.servers.source.safe_watermark([m.source_name for m in mappings])  # the one for all of them
 
         self.plan(mappings, checkpoints)
         for name in list(self.plans):
@@ -213,7 +213,7 @@ class DryRun(Planner):
                 window_copies(source, limits, lambda _: None).add(state)
                 self.found[mapping.name].deletes = not known and not target.is_empty(plan)
 
-    # ---- what a run logs and stores ----
+    # ---- kept in the outlooks, where a run logs and stores ----
     @contextmanager
     def _failing_by_itself(self, name: str, target: MySQLTarget) -> Iterator[None]:
         try:

@@ -1,4 +1,4 @@
-"""What a run would say of each mapping of a target before it reads a row, said before it runs. Reads only."""
+"""The checks of a target's mappings: whether a run could start on each of them. Reads only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _outlooks(
     source = DryRunSource(pipeline.sources[name], pipeline.limits)
     try:
         return DryRun(pipeline, source, {report.endpoint.name: target}).look(mappings, checkpoints)
-    except ReplicationError as error:  # what mends it, the source's own report says
+    except ReplicationError as error:  # the source's own report says how to mend it
         state = State.SKIPPED if isinstance(error, TransientError) else State.FAILED
         found = f"{len(mappings)} could not be looked at (--source {name} says why): {error.message}"
         report.add("mapping", state, found)

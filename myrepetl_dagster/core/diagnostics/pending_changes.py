@@ -1,10 +1,10 @@
-"""Whether a source has moved past the checkpoints in the targets: the quick question that a sensor asks.
+"""Whether a run would find changes to apply: the quick question of a sensor.
 
 Unlike `status` it counts no rows and waits for no slow server. Reads only; creates and claims nothing.
 
-That the log has grown does not say that there is something to do: where the source is a target, too, our own
-commits make it grow, and each run's last one would ask for the next run. So a short stretch of log is looked into.
-That also tells a mapping's lag: the age of the first transaction that the target lacks.
+A longer log alone is no reason for a run. If the source is a target as well, our own commits make its log grow, and
+the last commit of each run would ask for the next run. So a short stretch of log is searched for changes of the mapped
+tables. The age of the first one that the target lacks is the mapping's lag.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PendingChanges:
 def pending_changes(
     pipeline: Pipeline, mappings: Sequence[TableMapping], timeout_s: float = 3.0
 ) -> list[PendingChanges]:
-    """How far each of the mappings is behind its source. No server is waited for longer than `timeout_s`.
+    """The pending changes of each mapping. No question to a server takes longer than `timeout_s`.
 
     Raises:
         ReplicationError: a server is out of reach, or refuses us.
@@ -58,20 +58,20 @@ def pending_changes(
         names = [m.name for m in mappings if m.target == name]
         return _checkpoints(_quick(pipeline.targets[name], timeout_s), limits, names)
 
-    def moved(name: str) -> list[PendingChanges]:
+    def pending(name: str) -> list[PendingChanges]:
         source = MySQLSource(_quick(pipeline.sources[name], timeout_s), limits)
         try:
-            return list(movements_of(source, [m for m in mappings if m.source == name], held))
+            return list(pending_in_source(source, [m for m in mappings if m.source == name], stored))
         finally:
             source.close()
 
-    held: dict[str, Checkpoint] = {}
+    stored: dict[str, Checkpoint] = {}
     found: dict[str, PendingChanges] = {}
-    with ThreadPoolExecutor(_SERVERS_AT_ONCE, thread_name_prefix="movement") as pool:  # most of it is waiting
-        for told in pool.map(checkpoints, dict.fromkeys(m.target for m in mappings)):
-            held |= told
-        for ones in pool.map(moved, dict.fromkeys(m.source for m in mappings)):
-            found |= {one.mapping.name: one for one in ones}
+    with ThreadPoolExecutor(_SERVERS_AT_ONCE, thread_name_prefix="pending") as pool:  # most of the time is waiting
+        for of_target in pool.map(checkpoints, dict.fromkeys(m.target for m in mappings)):
+            stored |= of_target
+        for of_source in pool.map(pending, dict.fromkeys(m.source for m in mappings)):
+            found |= {one.mapping.name: one for one in of_source}
     return [found[m.name] for m in mappings]
 
 
@@ -83,47 +83,48 @@ def _quick(endpoint: Endpoint, timeout_s: float) -> Endpoint:
 def _checkpoints(endpoint: Endpoint, limits: Limits, names: Sequence[str]) -> dict[str, Checkpoint]:
     target = TargetControl(endpoint, limits)
     try:
-        return target.read_checkpoints(names).readable  # one that cannot be read counts as due: a run says why
+        return target.read_checkpoints(names).readable  # without an unreadable one the mapping is due; a run says why
     finally:
         target.close()
 
 
-def movements_of(
-    source: MySQLSource, mappings: Sequence[TableMapping], held: Mapping[str, Checkpoint]
+def pending_in_source(
+    source: MySQLSource, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]
 ) -> Iterator[PendingChanges]:
-    """How far the mappings of one source are behind it. `held`: their checkpoints, read before."""
+    """The pending changes of each mapping of one source. `checkpoints` were read before, so no lag is too low."""
     now_unix_s, head = source.now_unix_s(), source.head()
-    behind = {m.name: held[m.name] for m in mappings if m.name in held and _is_behind(held[m.name], head)}
-    looked = _short(source, behind, head)
-    changed = _changed(source, [m for m in mappings if m.name in looked], looked)
+    known = {m.name: checkpoints[m.name] for m in mappings if m.name in checkpoints}
+    before_head = {name: checkpoint for name, checkpoint in known.items() if _is_before(checkpoint.position, head)}
+    searched = _near(source, before_head, head)
+    changed = _changed(source, [m for m in mappings if m.name in searched], searched)
     for mapping in mappings:
-        checkpoint = held.get(mapping.name)
+        checkpoint = known.get(mapping.name)
         if checkpoint is None:
             yield PendingChanges(mapping, True, str(head))
             continue
-        missing = mapping.name in (changed if mapping.name in looked else behind)
-        # A checkpoint that is behind goes on into a new file of the log in any case: the old one may be purged.
-        left = mapping.name in behind and checkpoint.position.file != head.file
-        due = missing or left or checkpoint.phase is not Phase.REPLICATING
+        missing = mapping.name in (changed if mapping.name in searched else before_head)
+        # A checkpoint in an older file of the log has to move on in any case, since that file may be purged.
+        in_old_file = mapping.name in before_head and checkpoint.position.file != head.file
+        due = missing or in_old_file or checkpoint.phase is not Phase.REPLICATING
         since = (changed.get(mapping.name) or checkpoint.source_time_unix_s) if missing else now_unix_s
         lag = lag_s(since, now_unix_s)
         yield PendingChanges(mapping, due, str(head), checkpoint.phase, str(checkpoint.position), lag)
 
 
-def _is_behind(held: Checkpoint, head: Position) -> bool:
-    return held.position.server != head.server or not held.position.covers(head)
+def _is_before(position: Position, head: Position) -> bool:
+    return position.server != head.server or not position.covers(head)
 
 
-def _short(source: MySQLSource, behind: Mapping[str, Checkpoint], head: Position) -> dict[str, Position]:
-    """The positions with so little log up to the head that looking into it takes no time."""
-    own = {name: one.position for name, one in behind.items() if one.phase is Phase.REPLICATING}
+def _near(source: MySQLSource, checkpoints: Mapping[str, Checkpoint], head: Position) -> dict[str, Position]:
+    """The positions so near to the head that the log from there on is searched in no time."""
+    own = {name: one.position for name, one in checkpoints.items() if one.phase is Phase.REPLICATING}
     own = {name: here for name, here in own.items() if here.server == head.server}
     sizes = source.log_sizes() if any(here.file != head.file for here in own.values()) else {}
     return {name: here for name, here in own.items() if _bytes_between(here, head, sizes) <= SCAN_BYTES_MAX}
 
 
 def _bytes_between(here: Position, head: Position, sizes: Mapping[str, int]) -> float:
-    """How much log lies between two positions. `sizes`: of the log's files in their order, if it is in several."""
+    """The bytes of log between two positions. `sizes`: the log's files in their order, needed if it spans several."""
     files = list(sizes)
     if here.file == head.file:
         return head.offset_bytes - here.offset_bytes
@@ -134,11 +135,11 @@ def _bytes_between(here: Position, head: Position, sizes: Mapping[str, int]) -> 
 
 
 def _changed(
-    source: MySQLSource, mappings: Sequence[TableMapping], places: Mapping[str, Position]
+    source: MySQLSource, mappings: Sequence[TableMapping], positions: Mapping[str, Position]
 ) -> dict[str, float | None]:
-    """The mappings with whose tables the log does anything after their places; all of them, where it cannot tell.
+    """The mappings whose tables change in the log after their positions; all of them if the log cannot be read.
 
-    With each the time at which that was committed, by the source's clock, if that is known.
+    The value is the source's time at which the first change was committed, if known.
     """
     left = {m.name: m for m in mappings}
     changed: dict[str, float | None] = {}
@@ -147,11 +148,11 @@ def _changed(
     tables = {m.name: source.log_name(m.source_name) for m in mappings}
     known = {table: KnownTable(()) for table in tables.values()}
     try:
-        with closing(source.read_log(earliest(list(places.values())), known)) as events:
+        with closing(source.read_log(earliest(list(positions.values())), known)) as events:
             for event in events:
                 if not isinstance(event, (RowsRead, TableChanged, XaDecided)):
                     continue
-                for name in [n for n in left if not places[n].includes(event.transaction)]:
+                for name in [n for n in left if not positions[n].includes(event.transaction)]:
                     if not isinstance(event, RowsRead) or event.table == tables[name]:
                         del left[name]
                         changed[name] = event.transaction.committed_at_unix_s or None
@@ -159,6 +160,6 @@ def _changed(
                     break
     except TransientError:
         raise
-    except ReplicationError:  # a run will say what it is
+    except ReplicationError:  # a run will report the error
         changed |= dict.fromkeys(left)
     return changed

@@ -1,6 +1,6 @@
-"""What a table holds, read for a program that goes on from there.
+"""Reads rows for user code: the connections and queries behind the Dagster resources.
 
-Reads only. Nothing here knows of mappings or checkpoints.
+Reads only, and knows nothing of mappings or checkpoints.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _READ_ONLY = 1792  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
 
 
 def table_name(endpoint: Endpoint, text: str) -> TableName:
-    """`table`, which is one of the endpoint's own database, or `schema.table`."""
+    """The name written as `schema.table`, or as `table` for one in the endpoint's database."""
     schema, _, table = text.rpartition(".")
     return TableName(schema or endpoint.database, table)
 
 
 @contextmanager
 def reading_connection(endpoint: Endpoint, limits: Limits) -> Iterator[Connection[Any]]:
-    """A connection to read with, closed at the end. Its transactions are read only, its times are in UTC.
+    """A connection for reading, closed at the end. Its transactions are read only, its times are in UTC.
 
-    The driver's own errors pass as they are.
+    Errors of the driver inside the block are not translated.
 
     Raises:
         ReplicationError: the server is out of reach, or refuses us.

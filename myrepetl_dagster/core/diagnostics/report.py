@@ -1,4 +1,4 @@
-"""What a check of a connection says, and the checks that sources and targets have in common."""
+"""The report of a connection's checks, and the checks that sources and targets have in common."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at: what it is, how it stands, and what to run to mend it."""
+    """One check: its name, its outcome, what was found, and the command that mends it."""
 
     name: str
     state: State
@@ -62,7 +62,11 @@ class ConnectionReport:
         self.checks.append(Check(name, state, found, mend if state in (State.FAILED, State.WARNING) else ""))
 
     def attempt(self, name: str, look: Callable[[], None], grant: str = "") -> bool:
-        """Run a check that adds its own lines; an error is a failed line. `grant` mends a refusal."""
+        """Run a check that adds its own lines. An error becomes a failed line; `grant` is its mend after a refusal.
+
+        Returns:
+            Whether the check ended without an error.
+        """
         try:
             with translated(self.endpoint):
                 look()
@@ -78,7 +82,11 @@ _TLS = {2026, 3159}
 
 
 def reach(report: ConnectionReport, open_it: Callable[[], Connection[Any]]) -> bool:
-    """Whether a connection can be had at all; if not, the one line that says why."""
+    """Open the connection, and report how that went.
+
+    Returns:
+        Whether it is open.
+    """
     endpoint = report.endpoint
     user = f"'{endpoint.user}'@'%'"
     try:
@@ -123,6 +131,6 @@ def common_checks(report: ConnectionReport, control: Connection[Any], info: Serv
 
 
 def account(control: Connection[Any]) -> str:
-    """The account as a GRANT names it."""
+    """The account, spelled as in a GRANT."""
     user, _, host = str(query(control, "SELECT CURRENT_USER()")[0][0]).rpartition("@")
     return f"'{user}'@'{host}'"

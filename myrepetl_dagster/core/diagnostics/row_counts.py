@@ -19,15 +19,15 @@ from ..target.statements import fixed_where_sql
 from ..values.sql import quote_name
 
 COUNT_S_MAX = 1.0  # for one table
-COUNTS_S_MAX = 3.0  # for all that a counter is asked for
-_ANSWER_S = 1.0  # for how much longer than the server may count its answer is waited for
+COUNTS_S_MAX = 3.0  # for all tables of one counter
+_ANSWER_S = 1.0  # how much longer than the server's time limit we wait for its answer
 _NO_SUCH_TABLE = frozenset({1049, 1146})
 
 
 class RowCounter:
     """Counts rows of target tables in bounded time: up to a second for each, three in all.
 
-    It has connections of its own, so that one that breaks while it counts is nobody else's.
+    It has its own connections, so that a count that breaks one disturbs nothing else.
     """
 
     def __init__(self) -> None:
@@ -35,12 +35,12 @@ class RowCounter:
         self._connections: dict[str, Connection[Any]] = {}  # by the target's label
 
     def count(self, target: Server, name: TableName, fixed: Mapping[str, Any]) -> int | None:
-        """Rows of a table in which these columns have these values.
+        """The number of rows of a table in which these columns have these values.
 
         None: there is no such table, counting takes too long, or the server does not answer.
 
         Raises:
-            ReplicationError: they cannot be counted, however long it takes.
+            ReplicationError: the server refuses to count them.
         """
         count_s_max = min(COUNT_S_MAX, self.left_s)
         if count_s_max <= 0:

@@ -1,4 +1,4 @@
-"""The checks of a source, for `diagnose`: its log, who may read it, and who else does."""
+"""The checks of a source, for `diagnose`: its settings, its log, the account's privileges, and other readers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _retention(report: ConnectionReport, reader: MySQLSource) -> None:
 
 
 def _log_access(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource) -> None:
-    """Asks where the log ends and what is kept out of it, and for the log itself."""
+    """Check the privileges to find the log's end and to read the log, and the schemas that are kept out of it."""
     monitor = "BINLOG MONITOR" if reader.info.is_mariadb else "REPLICATION CLIENT"
     user = account(reader.control)
 
@@ -119,9 +119,9 @@ def _tables(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource) -
 
 
 def _server_id(report: ConnectionReport, pipeline: Pipeline, reader: MySQLSource) -> None:
-    """Of two readers with one number the server drops the older, so a replica with ours would take turns with us.
+    """Check that no replica has our server_id: the server drops the older of two readers with the same one.
 
-    Runs of ours never clash: see `LogStream`.
+    Our own runs never clash with each other, see `LogStream`.
     """
     own = pipeline.sources[report.endpoint.name].server_id or pipeline.replication.server_id
     if own is None:

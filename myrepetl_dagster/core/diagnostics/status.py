@@ -1,4 +1,4 @@
-"""How every mapping stands, asked of both servers. Reads only; creates and claims nothing."""
+"""The status of every mapping, from its source and its target. Reads only; creates and claims nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..model.checkpoint import Checkpoints
 from ..model.errors import ReplicationError, UnreadableCheckpoint
 from ..source.mysql_source import MySQLSource
 from ..target.control import TargetControl
-from .pending_changes import PendingChanges, movements_of
+from .pending_changes import PendingChanges, pending_in_source
 from .row_counts import RowCounter
 
 
@@ -55,11 +55,11 @@ class Status:
 
 
 def status(pipeline: Pipeline, source: str | None = None, target: str | None = None) -> Status:
-    """The status of all mappings, or of those of one source or target. A dead server is in the answer."""
+    """The status of all mappings, or of those of one source or target. An unreachable server is part of the answer."""
     chosen = [m for m in pipeline.mappings if source in (None, m.source) and target in (None, m.target)]
     found = Status()
-    held = Checkpoints()
-    looks: dict[str, PendingChanges] = {}
+    checkpoints = Checkpoints()
+    pending: dict[str, PendingChanges] = {}
     with ExitStack() as stack:
         counter = stack.enter_context(closing(RowCounter()))
         targets: list[tuple[ConnectionStatus, TargetControl]] = []
@@ -69,19 +69,21 @@ def status(pipeline: Pipeline, source: str | None = None, target: str | None = N
             targets.append((_connection(pipeline.targets[name]), writer))
         for connection, writer in targets:  # before the sources, so that no lag is told too low
             with _noted(connection):
-                held = held | writer.read_checkpoints([m.name for m in chosen if m.target == connection.name])
+                names = [m.name for m in chosen if m.target == connection.name]
+                checkpoints = checkpoints | writer.read_checkpoints(names)
         for name in _names(pipeline.sources, (m.source for m in chosen), source, target):
             connection = _connection(pipeline.sources[name])
             own = [m for m in chosen if m.source == name]
             with closing(MySQLSource(pipeline.sources[name], pipeline.limits)) as reader, _noted(connection):
-                looks |= {one.mapping.name: one for one in movements_of(reader, own, held.readable)}
+                found_pending = pending_in_source(reader, own, checkpoints.readable)
+                pending |= {one.mapping.name: one for one in found_pending}
             found.connections.append(connection)
         for connection, writer in targets:  # last, since counting takes its time
             own = [m for m in chosen if m.target == connection.name]
             mappings = [MappingStatus(m.name, phase="unknown") for m in own]
             if connection.connected:
                 with _noted(connection):
-                    mappings = [_mapping_status(m, held, looks.get(m.name)) for m in own]
+                    mappings = [_mapping_status(m, checkpoints, pending.get(m.name)) for m in own]
                     for mapping, status in zip(own, mappings, strict=True):
                         _count(mapping, status, writer, counter)
             found.mappings += mappings
@@ -100,7 +102,7 @@ def _names(known: Iterable[str], used: Iterable[str], asked: str | None, other: 
 
 @contextmanager
 def _noted(connection: ConnectionStatus) -> Iterator[None]:
-    """A dead server is in the answer, and hides nothing of the others."""
+    """Note an error in the connection's status, and go on with the other servers."""
     try:
         yield
     except ReplicationError as error:
@@ -111,25 +113,25 @@ def _connection(endpoint: Endpoint) -> ConnectionStatus:
     return ConnectionStatus(endpoint.name, endpoint.role)
 
 
-def _mapping_status(mapping: TableMapping, checkpoints: Checkpoints, look: PendingChanges | None) -> MappingStatus:
+def _mapping_status(mapping: TableMapping, checkpoints: Checkpoints, pending: PendingChanges | None) -> MappingStatus:
     status = MappingStatus(mapping.name)
-    if look is not None:
-        status.source_head, status.lag_s = look.source_head, look.lag_s
+    if pending is not None:
+        status.source_head, status.lag_s = pending.source_head, pending.lag_s
     try:
-        held = checkpoints.get(mapping.name)
+        checkpoint = checkpoints.get(mapping.name)
     except UnreadableCheckpoint as error:
         status.phase, status.last_error = "unknown", str(error)
         return status
-    if held is None:
+    if checkpoint is None:
         return status
-    status.phase = held.phase.value
-    status.position = str(held.position)
-    status.last_error = held.last_error or None
+    status.phase = checkpoint.phase.value
+    status.position = str(checkpoint.position)
+    status.last_error = checkpoint.last_error or None
     return status
 
 
 def _count(mapping: TableMapping, status: MappingStatus, target: TargetControl, counter: RowCounter) -> None:
-    """Count a mapping's rows; what goes wrong hides neither the rest nor the checkpoint."""
+    """Count a mapping's rows. An error becomes its `last_error`, unless the checkpoint has one."""
     try:
         status.rows = counter.count(target, mapping.target_name, mapping.fixed_key)
     except ReplicationError as error:
