@@ -1,7 +1,7 @@
 """MySQL and MariaDB replication, orchestrated by Dagster.
 
-`myrepetl_dagster.core` works without Dagster; what is named here is the Dagster side. It is imported when it
-is first asked for, so that the core and the command line start without it.
+`myrepetl_dagster.core` works without Dagster. The names here are the Dagster side. Each is imported at its first use,
+so that the core and the command line start without Dagster.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "default_asset_spec",
 ]
 
-_HOME = {
+_MODULES = {
     "MySQLSourceResource": "resources",
     "MySQLTargetResource": "resources",
     "ReplicatedTable": "lineage",
@@ -32,6 +32,6 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

@@ -1,4 +1,4 @@
-"""The op that replicates: the core's runs of its sources, and their results as materializations."""
+"""The op that replicates: it runs its sources with the core, and yields the results as materializations."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,9 +27,9 @@ class ReplicationConfig(dg.Config):
     """Run configuration of an op.
 
     Args:
-        mappings: the mappings to run, by their names in the pipeline file; None: all that are selected.
-        copy_again: forget how far the tables are and copy them again.
-        follow_s: then go on applying what the sources write, for so many seconds.
+        mappings: names of the mappings to run, as in the pipeline file; None: all that are selected.
+        copy_again: ignore the checkpoints and copy the tables again.
+        follow_s: keep applying the sources' changes for this many seconds from the start.
     """
 
     mappings: list[str] | None = None
@@ -44,7 +44,7 @@ def replication_assets(
     target_keys: Mapping[str, str],
     retry_policy: dg.RetryPolicy | None,
 ) -> dg.AssetsDefinition:
-    """The op of a group. `target_keys`: each target's resource key."""
+    """The op of a group, as assets. `target_keys`: each target's resource key."""
     specs = {asset_spec(table).key: asset_spec(table) for table in group.tables}
     tables = dict(zip(specs, group.tables, strict=True))
 
@@ -84,7 +84,7 @@ def _chosen(table: ReplicatedTable, config: ReplicationConfig) -> tuple[TableMap
 
 @dataclass(slots=True)
 class GroupRun:
-    """One run of an op: what it has done for each mapping so far."""
+    """One run of an op, with its results and errors by mapping so far."""
 
     context: dg.AssetExecutionContext
     pipeline: Pipeline
@@ -99,8 +99,8 @@ class GroupRun:
             self.counter.close()
 
     def run_sources(self, config: ReplicationConfig) -> "Iterator[SourceRun]":
-        """Replicate the chosen mappings, and give each source's run when it has ended; errors are kept."""
-        # Here: Dagster loads definitions far more often than it runs them.
+        """Replicate the chosen mappings, and yield each source's run when it has ended. Errors go to `errors`."""
+        # Imported here, since Dagster loads definitions far more often than it runs them.
         from .core.replication.source_runs import run_all, runs
 
         own = {m.name: key for key, mappings in self.chosen.items() for m in mappings}
@@ -115,7 +115,7 @@ class GroupRun:
             yield run
 
     def _to_copy_again(self, own: Mapping[str, dg.AssetKey]) -> Collection[str]:
-        """Tried again by Dagster: what this Dagster run has copied already is not copied once more."""
+        """The mappings to copy again. When Dagster retries the op, the tables that it has copied already stay."""
         return [name for name, key in own.items() if not self._done_before(key)]
 
     def _done_before(self, key: dg.AssetKey) -> bool:
@@ -127,7 +127,7 @@ class GroupRun:
     def finished(
         self, tables: Mapping[dg.AssetKey, ReplicatedTable], target_keys: Mapping[str, str]
     ) -> Iterator[dg.MaterializeResult[None]]:
-        """The tables whose mappings have all been run, without an error, and were not yielded yet."""
+        """The tables whose mappings have all ended without an error, each yielded once."""
         for key, mappings in self.chosen.items():
             results = [self.results[m.name] for m in mappings if m.name in self.results]
             failed = {m.name for m in mappings} & self.errors.keys()
@@ -149,8 +149,8 @@ class GroupRun:
             with resource.asking() as server:
                 described = server.describe(table.name)
                 rows = self.counter.count(server, table.name, {})
-        except ReplicationError as error:  # the rows are there, and committed
-            self.context.log.warning(f"{table.target}.{table.name} could not be looked at: {error}")
+        except ReplicationError as error:  # only metadata is missing, since the rows are committed
+            self.context.log.warning(f"{table.target}.{table.name} could not be described: {error}")
             return found
         found |= {"dagster/column_schema": metadata.table_schema(described)} if described else {}
         return found | ({"dagster/row_count": rows} if rows is not None else {})

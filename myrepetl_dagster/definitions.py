@@ -1,7 +1,7 @@
-"""What `workspace.yaml` and `-m myrepetl_dagster.definitions` load: the pipeline that MYREPETL_CONFIG names.
+"""The definitions that `workspace.yaml` and `-m myrepetl_dagster.definitions` load, for the file in MYREPETL_CONFIG.
 
-Nothing connects here. A file with mistakes fails to load, with all of them; without MYREPETL_CONFIG there is
-nothing to replicate, and the jobs say so when they are run.
+Nothing connects here. A file with mistakes fails to load, with a list of them. Without MYREPETL_CONFIG the jobs fail
+with a message that says so.
 """
 
 import logging

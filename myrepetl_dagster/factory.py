@@ -1,4 +1,4 @@
-"""Everything that Dagster needs of a pipeline, from its file: assets, jobs, sensors and resources."""
+"""Builds the Dagster definitions of a pipeline: assets, jobs, sensors and resources."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def build_replication_defs(
 
     Args:
         pipeline: the pipeline file's path, or a pipeline that was built in code.
-        asset_spec: what Dagster shows of a target table.
-        executor_def: how ops are executed, for both jobs and for assets materialized by hand. By default the
-            jobs run in process, and the rest as your other definitions say.
-        retry_policy: how often an op that failed for a passing reason is tried again, after the core's own
-            retries (`limits` in the pipeline file) have given up.
-        sensor_interval_s: how often the sensors look, at most; Dagster's own loop takes 5 s.
+        asset_spec: gives the asset that Dagster shows for a target table.
+        executor_def: executes the ops of both jobs, and of assets materialized by hand. By default the jobs run in
+            process, and the rest as your other definitions say.
+        retry_policy: how Dagster retries an op after a transient error, once the core's own retries (`limits` in the
+            pipeline file) have given up.
+        sensor_interval_s: the least time between two looks of a sensor. Dagster's own loop takes 5 s.
 
     Raises:
         ConfigError: with every problem of the pipeline file.

@@ -1,7 +1,7 @@
 """The two jobs: `replicate` (copy what is due, then catch up) and `snapshot` (copy again).
 
-Both take the same run configuration, a plain `mappings: [...]`; without it they take every mapping. In
-process by default: what a run does is wait for two servers, and a process for each op costs seconds.
+Both take the same run configuration, a plain `mappings: [...]`; without it they take every mapping. They run in process
+by default: a run mostly waits for two servers, and a process for each op costs seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import dagster as dg
 from .lineage import SourceGroup
 
 MAPPINGS = "Names of mappings in the pipeline file, or of target tables as target.table; left out: all of them."
-FOLLOW = "Seconds for which the run goes on applying what the sources write, after it has caught up."
+FOLLOW = "Seconds, from its start, for which the run keeps applying changes of the sources. It always catches up first."
 
 Job = Any  # define_asset_job's result is not a public type
 
@@ -64,7 +64,7 @@ def _own(group: SourceGroup, chosen: set[str] | None) -> list[str] | None:
 
 
 def _names(groups: Sequence[SourceGroup], asked: Sequence[str] | None) -> set[str] | None:
-    """The mappings that are asked for by their own name or by their target table's; None: all."""
+    """The mappings with these names, or with these target tables; None: all."""
     if asked is None:
         return None
     mappings = [m for group in groups for m in group.mappings]

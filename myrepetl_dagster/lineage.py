@@ -1,8 +1,8 @@
-"""What a pipeline consists of for Dagster: its target tables, their source tables, and which op makes which.
+"""A pipeline in Dagster's terms: its target tables, their source tables, and the op that makes each.
 
-One op replicates one source, since its log is read once for all tables. Where sources share a target table
-(its rows come from several of them), they share an op as well, which takes them one after another: an asset
-has to be materialized by a single op. So the ops are the connected components of sources and target tables.
+One op replicates one source, since its log is read once for all tables. Sources that share a target table share an op
+as well, which runs one after another, because an asset has to be materialized by a single op. So the ops are the
+connected components of sources and target tables.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class ReplicatedTable:
 
 @dataclass(frozen=True, slots=True)
 class SourceGroup:
-    """What one op does: a source, or sources that share target tables."""
+    """The work of one op: a source, or several that share target tables."""
 
     sources: tuple[str, ...]
     tables: tuple[ReplicatedTable, ...]
 
     @property
     def name(self) -> str:
-        """For people, tags and pools."""
+        """The name for people, tags and pools."""
         return re.sub(r"\s", "_", "+".join(self.sources))
 
     @property
@@ -70,7 +70,7 @@ AssetSpecOf = Callable[[ReplicatedTable], dg.AssetSpec]
 
 # ---- names -------------------------------------------------------------------------------------------
 def identifier(text: str) -> str:
-    """A name that Dagster takes for ops, sensors and groups; other names that look alike stay different."""
+    """A name that Dagster accepts for ops, sensors and groups. Different texts get different names."""
     plain = re.sub(r"[^A-Za-z0-9_]", "_", text)
     if len(plain) > 80:
         plain = plain[:80]
@@ -78,7 +78,7 @@ def identifier(text: str) -> str:
 
 
 def table_key(endpoint: str, name: TableName, database: str) -> dg.AssetKey:
-    """Connection and table; the schema in between where it is not the connection's own."""
+    """The key of connection and table, with the schema between them if it is not the connection's own."""
     parts = [endpoint, name.table] if name.schema == database else [endpoint, name.schema, name.table]
     return dg.AssetKey([_key_part(part) for part in parts])
 
@@ -93,7 +93,7 @@ def _key_part(text: str) -> str:
     return text if re.fullmatch(r"[A-Za-z0-9_]+", text) else identifier(text)
 
 
-# ---- what there is -------------------------------------------------------------------------------------
+# ---- tables and groups ---------------------------------------------------------------------------------
 def replicated_tables(pipeline: Pipeline) -> tuple[ReplicatedTable, ...]:
     by_table: dict[tuple[str, TableName], list[TableMapping]] = {}
     for mapping in pipeline.mappings:
@@ -120,7 +120,7 @@ def source_groups(tables: Sequence[ReplicatedTable]) -> tuple[SourceGroup, ...]:
 
 
 def source_specs(pipeline: Pipeline) -> list[dg.AssetSpec]:
-    """The source tables: Dagster shows them and does not make them."""
+    """The source tables, which Dagster shows but does not make."""
     specs = {}
     for mapping in pipeline.mappings:
         key = source_key(pipeline, mapping)
@@ -135,7 +135,7 @@ def source_specs(pipeline: Pipeline) -> list[dg.AssetSpec]:
 
 
 def default_asset_spec(table: ReplicatedTable) -> dg.AssetSpec:
-    """What Dagster shows of a target table. To change it, pass a function of your own that starts from this one.
+    """The asset that Dagster shows for a target table. To change it, pass a function of your own that calls this one.
 
     Examples:
         .. code-block:: python

@@ -1,4 +1,4 @@
-"""What Dagster shows of a replicated table, and of an error: values of the core turned into metadata.
+"""Turns values of the core into the metadata that Dagster shows for a replicated table or an error.
 
 Pure: nothing here connects, and nothing here ever sees a password.
 """
@@ -59,7 +59,7 @@ def _origin(column: ColumnMapping) -> str:
 
 
 def filter_text(expression: Expression) -> str:
-    """A filter as one would write it in SQL, for people."""
+    """A filter in the style of SQL, for people."""
     match expression:
         case Compare(column, "eq", None):
             return f"{column} IS NULL"
@@ -73,7 +73,7 @@ def filter_text(expression: Expression) -> str:
 
 
 def spec_metadata(mappings: Sequence[TableMapping]) -> Metadata:
-    """What is known of a target table before any server is asked."""
+    """The metadata of a target table that is known from the pipeline file."""
     first = mappings[0]
     found: Metadata = {
         "dagster/table_name": f"{first.target}.{first.target_name}",
@@ -93,7 +93,7 @@ def _unique(name: str, keys: set[str]) -> dg.TableColumnConstraints:
 
 # ---- materializations ----------------------------------------------------------------------------------
 def result_metadata(results: Sequence[MappingResult]) -> Metadata:
-    """What a run did for a table; with several mappings into it the counts are summed."""
+    """The results of a run for a table. The counts of its mappings are summed."""
     found: Metadata = {
         "phase": ", ".join(sorted({r.phase.value for r in results if r.phase})),
         "position": _by_mapping({r.mapping: r.position for r in results}),
@@ -113,7 +113,7 @@ def _by_mapping(texts: Mapping[str, str]) -> str:
 
 
 def table_schema(table: Table) -> dg.TableSchema:
-    """A table of the target as it is."""
+    """The schema of a described table."""
     unique = {key[0] for key in (table.primary_key, *table.unique_keys) if len(key) == 1}
     return dg.TableSchema([_column(column, column.name in unique, table.primary_key) for column in table.columns])
 
@@ -134,7 +134,7 @@ def _properties(column: Column, primary_key: tuple[str, ...]) -> Iterator[tuple[
 
 
 def column_lineage(results: Sequence[MappingResult], source_keys: Mapping[str, dg.AssetKey]) -> dg.TableColumnLineage:
-    """Which source columns each target column comes from; `source_keys` by mapping."""
+    """The source columns that each target column comes from. `source_keys`: by mapping."""
     deps: dict[str, list[dg.TableColumnDep]] = {}
     for result in results:
         for column in result.plan.columns if result.plan else ():
@@ -176,11 +176,11 @@ def progress_text(progress: Progress) -> str:
 
 # ---- errors ----------------------------------------------------------------------------------------------
 def failure(errors: Mapping[str, ReplicationError], positions: Mapping[str, str]) -> dg.Failure:
-    """The end of a run in which something failed; tried again where an error may pass by itself.
+    """The failure of a run. Dagster may retry it if one of the errors is transient.
 
     Args:
-        errors: by mapping; the same error for all mappings of a source that failed as a whole.
-        positions: by mapping, where its checkpoint was last seen.
+        errors: by mapping. All mappings of a source that failed as a whole have the same error.
+        positions: the last known position of each mapping's checkpoint.
     """
     different = list({id(error): error for error in errors.values()}.values())
     hints = dict.fromkeys(error.hint for error in different if error.hint)

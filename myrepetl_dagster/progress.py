@@ -1,4 +1,4 @@
-"""The core's progress, passed on to Dagster now and then: each report is a row in Dagster's storage."""
+"""Passes the core's progress on to Dagster, at intervals, since each report is a row in Dagster's storage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ProgressReport:
 
     Args:
         keys: each mapping's asset.
-        monitoring: the pipeline file's section; `interval` is how often an asset is observed, at most.
+        monitoring: the pipeline file's section; its `interval` is the least time between observations of an asset.
     """
 
     def __init__(

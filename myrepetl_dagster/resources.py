@@ -1,8 +1,8 @@
 """The servers of a pipeline as Dagster resources.
 
-Setting one up opens nothing, so that a server that is down fails (and retries) the op that needs it, not the
-run. Their configuration names the pipeline file and a connection in it; passwords stay in the file or in the
-environment that it refers to, and never become configuration, which Dagster stores and shows.
+Setting one up opens no connection, so that a server that is down fails the op that needs it, not the whole run. The
+configuration of a resource names the pipeline file and a connection in it. Passwords stay in the file or in the
+environment: Dagster stores and shows configuration.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class MySQLResource(dg.ConfigurableResource[Any]):
-    """A server that may be read from. Rows of replicated tables are written by the replication jobs alone."""
+    """A server to read from. Only the replication jobs write rows of replicated tables."""
 
     role: ClassVar[Literal["source", "target"]]
 
@@ -37,7 +37,7 @@ class MySQLResource(dg.ConfigurableResource[Any]):
     _server: Any = PrivateAttr(default=None)  # Server | None
 
     def pipeline(self) -> Pipeline:
-        """The pipeline. It is read each time, so that a run sees the file and the environment as they are then."""
+        """The pipeline. It is read at each call, so that a run sees the present file and environment."""
         return load(self.pipeline_file)
 
     @property
@@ -72,7 +72,7 @@ class MySQLResource(dg.ConfigurableResource[Any]):
         Raises:
             ReplicationError: the server is out of reach, or refuses us.
         """
-        # Here and below, since a process that only loads definitions needs no driver.
+        # Imported here and below, since a process that only loads definitions needs no driver.
         from .core.diagnostics.queries import reading_connection
 
         pipeline = self.pipeline()
@@ -95,13 +95,13 @@ class MySQLResource(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def asking(self) -> Iterator[Server]:
-        """The server, for the short questions of the replication jobs themselves, over one control connection.
+        """The server, for short questions of the replication jobs, over one control connection.
 
         The connection is opened when first needed and lasts until the end of the run, or until an error.
         """
         from .core.mysql.server import Server
 
-        # An op that is tried again gets this same object: after an error it must not find a broken connection.
+        # An op that is retried gets this same object, so a broken connection must not stay in it after an error.
         if self._server is None:
             pipeline = self.pipeline()
             self._server = Server(self._endpoint(pipeline), pipeline.limits)
@@ -165,8 +165,8 @@ class MySQLTargetResource(MySQLResource):
 def bound(kind: type[MySQLResource], pipeline: Pipeline, name: str) -> MySQLResource:
     """A resource of a pipeline that was not read from a file.
 
-    A class of its own, since Dagster copies a resource from its configuration, and a pipeline with its
-    passwords must not be configuration.
+    Each gets its own class, since Dagster copies a resource from its configuration, and a pipeline with its passwords
+    must not become configuration.
     """
     own: Any = type(kind.__name__, (kind,), {"__module__": kind.__module__, "pipeline": lambda self: pipeline})
     resource: MySQLResource = own(pipeline_file="(given in code)", name=name)

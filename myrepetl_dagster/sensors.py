@@ -1,7 +1,7 @@
-"""One sensor for each op: asks for a catch-up when a source has moved past the checkpoints in the targets.
+"""One sensor for each op: it asks for a catch-up when the targets lack changes of a source.
 
-The truth is the checkpoint, not a cursor of the sensor: what a failed run left undone is asked for again. A
-server that cannot be reached makes the tick fail, since a red tick is the only thing that would tell.
+The sensor compares checkpoints and keeps no cursor, so that it asks again for the work that a failed run has left. A
+server that is out of reach makes the tick fail, since nothing else would show it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def build_sensor(
     job: Any,
     interval_s: int = INTERVAL_S,
 ) -> dg.SensorDefinition:
-    """The sensor of a group. `keys`: each mapping's asset; `job`: what it asks for."""
+    """The sensor of a group. `keys`: each mapping's asset; `job`: the job that it starts."""
 
     @dg.sensor(
         name=identifier("catch_up_" + "__".join(group.sources)),
@@ -58,9 +58,8 @@ def build_sensor(
         busy = _active_run(context.instance, own, job.name)
         if busy is not None:
             return dg.SkipReason(f"run {busy} is under way")
-        from .core.diagnostics.pending_changes import (
-            pending_changes,  # here, since what only loads definitions needs no driver
-        )
+        # Imported here, since a process that only loads definitions needs no driver.
+        from .core.diagnostics.pending_changes import pending_changes
 
         found = pending_changes(pipeline, group.mappings, CONNECT_TIMEOUT_S)
         due = frozenset(keys[one.mapping.name] for one in found if one.due)
@@ -80,7 +79,7 @@ def build_sensor(
 
 
 def _active_run(instance: dg.DagsterInstance, keys: Keys, job_name: str) -> str | None:
-    """A run that is queued or active and works on any of the tables, whoever started it."""
+    """A queued or active run that works on any of the tables, even one that the sensor did not start."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=ACTIVE)):
         run = record.dagster_run
         whole_job = not run.asset_selection and run.job_name in (job_name, "snapshot")
@@ -92,7 +91,7 @@ def _active_run(instance: dg.DagsterInstance, keys: Keys, job_name: str) -> str 
 # ---- after failures ------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A failed run that the sensor had asked for, and which of its tables have not been materialized since."""
+    """A failed run of the sensor's. `ailing`: its tables that have not been materialized since."""
 
     ended_unix_s: float
     ailing: Keys
@@ -125,7 +124,7 @@ def _made_since(instance: dg.DagsterInstance, key: dg.AssetKey, unix_s: float) -
 
 
 def what_to_ask(due: Keys, failed: Sequence[Failed], now_unix_s: float) -> Asked:
-    """Healthy tables at once; those that failed lately after a growing wait, so that they hold up no others."""
+    """The tables to ask for: healthy ones at once, ailing ones after a wait that grows with each failure."""
     ailing = due & frozenset().union(*(f.ailing for f in failed))
     if not ailing:
         return Asked(due)
@@ -135,7 +134,7 @@ def what_to_ask(due: Keys, failed: Sequence[Failed], now_unix_s: float) -> Asked
     return Asked(due if left_s <= 0 else due - ailing, max(0.0, left_s))
 
 
-# ---- words ---------------------------------------------------------------------------------------------
+# ---- messages ------------------------------------------------------------------------------------------
 def lag_text(found: Sequence[PendingChanges]) -> str:
     lags = [one.lag_s for one in found if one.lag_s is not None]
     behind = sum(one.due for one in found)

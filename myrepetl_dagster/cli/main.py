@@ -1,6 +1,6 @@
 """The `myrepetl` command: a thin rim over the core, without Dagster.
 
-Exit codes: 0 done, 1 something is wrong (said on the screen), 2 wrong usage, 130 and 143 stopped by SIGINT and SIGTERM.
+Exit codes: 0 done, 1 a problem or an error (printed), 2 wrong usage, 130 and 143 stopped by SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ USAGE = 2
 
 
 class UsageError(Exception):
-    """The arguments name something that is not there."""
+    """The arguments name something that the pipeline file does not have, or no pipeline file."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".")
         added.set_defaults(command=function)
         added.add_argument("file", nargs="?", metavar="PIPELINE", help="the pipeline file; also --config")
-        _common(added, argparse.SUPPRESS)  # before or after the command, and not reset by it
+        _common(added, argparse.SUPPRESS)  # allowed before and after the command; its default must not reset the former
         return added
 
     command("validate", "name every problem of the pipeline file, without a connection", _validate)
@@ -75,7 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--mapping", metavar="NAME", action="append", help="only this mapping (may be repeated)")
     run.add_argument("--snapshot", action="store_true", help="copy again, and delete rows that the source lacks")
     run.add_argument(
-        "--follow-s", metavar="N", type=float, default=0.0, help="then go on applying what the sources write, N seconds"
+        "--follow-s",
+        metavar="N",
+        type=float,
+        default=0.0,
+        help="keep applying the sources' changes until N seconds after the start",
     )
     return parser
 
@@ -152,10 +156,10 @@ def _load(given: argparse.Namespace) -> Pipeline:
     return pipeline
 
 
-def _one_of(what: str, name: str | None, known: Iterable[str]) -> None:
+def _one_of(noun: str, name: str | None, known: Iterable[str]) -> None:
     names = list(known)
     if name is not None and name not in names:
-        raise UsageError(f"no {what} {name!r} in the pipeline file; {closest(name, names)}")
+        raise UsageError(f"no {noun} {name!r} in the pipeline file; {closest(name, names)}")
 
 
 def _count(number: int, noun: str) -> str:
@@ -163,8 +167,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _print_problems(error: ConfigError) -> None:
-    for path, what, hint in error.problems:
-        print(f"{path}: {what}" + (f" ({hint})" if hint else ""))
+    for path, problem, hint in error.problems:
+        print(f"{path}: {problem}" + (f" ({hint})" if hint else ""))
     print(f"{_count(len(error.problems), 'problem')}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Tables and lists for people, on a terminal or in a file. Formats values of the core, asks nothing."""
+"""Tables and lists for people, on a terminal or in a file. Formats values of the core, and connects to nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..core.diagnostics.report import ConnectionReport, State
 from ..core.diagnostics.status import Status
 from ..core.replication.result import MappingResult, Progress
 
-_WIDE = 400  # columns where nobody looks: a table in a file must not be cut
+_WIDE = 400  # columns of a table in a file, where it must not be cut
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red", State.SKIPPED: "dim"}
 
 
@@ -26,7 +26,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def table(*names: str, rows: Iterable[Iterable[object]], right: Iterable[str] = ()) -> Table:
-    """Plain text in columns; texts of servers are never taken for markup."""
+    """A table of plain text. Cells are never taken for markup, since some hold texts of servers."""
     numbers = set(right)
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in names:
@@ -37,7 +37,7 @@ def table(*names: str, rows: Iterable[Iterable[object]], right: Iterable[str] = 
 
 
 def print_report(report: ConnectionReport) -> None:
-    """The checks of a connection, each failure with what to run."""
+    """Print the checks of a connection, each failure with the command that mends it."""
     out = console()
     endpoint = report.endpoint
     out.print(Text(f"{endpoint.role} {endpoint.name} ({endpoint.address})", style="bold"), soft_wrap=True)
@@ -64,7 +64,7 @@ def print_status(status: Status) -> None:
 
 
 def progress_table(reports: Iterable[Progress]) -> Table:
-    """What `run` shows while it runs."""
+    """The table that `run` shows while it runs."""
     rows = [
         (
             *(p.mapping, p.phase.value, number(p.rows_snapshotted), number(p.changes_applied), rate(p)),
@@ -77,7 +77,7 @@ def progress_table(reports: Iterable[Progress]) -> Table:
 
 
 def print_results(results: Iterable[MappingResult]) -> None:
-    """The end of `run`: what was done, then each error in full."""
+    """Print the results of `run`, then each error in full."""
     results = list(results)
     rows = [
         (

@@ -24,7 +24,7 @@ log = logging.getLogger("myrepetl")
 
 
 class Stopped(BaseException):
-    """A signal asked for the end. Not an Exception: nothing on its way up may take it for a failure of its own."""
+    """A signal asked for the end. It is no Exception, so that no handler on its way takes it for an ordinary error."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -34,7 +34,7 @@ class Stopped(BaseException):
 def run(
     pipeline: Pipeline, names: Sequence[str] | None, *, copy_again: bool, follow_s: float = 0.0, debug: bool = False
 ) -> int:
-    """Bring the mappings up to date; one that fails, or a source, does not hold up the others."""
+    """Bring the mappings up to date. A mapping or a source that fails does not stop the others."""
     terminal = sys.stderr.isatty()
     _log_to_stderr("DEBUG" if debug else pipeline.monitoring.log_level, terminal)
     show = Display(pipeline, terminal=terminal)
@@ -57,10 +57,10 @@ def run(
 
 @contextmanager
 def _stopping() -> Iterator[None]:
-    """SIGINT and SIGTERM end the run where it stands: connections are closed, the servers roll back."""
+    """SIGINT and SIGTERM end the run at once: connections are closed, and the servers roll back."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        for one in before:  # once is enough: a second signal ends the process at once
+        for one in before:  # a second signal ends the process at once
             signal.signal(one, signal.SIG_DFL)
         raise Stopped(signum)
 
@@ -83,7 +83,7 @@ def _log_to_stderr(level: str, terminal: bool) -> None:
 
 
 class Display:
-    """Where the mappings stand: a live table on a terminal, else a log line every `monitoring.interval` seconds."""
+    """Shows the progress: a live table on a terminal, else a log line every `monitoring.interval` seconds."""
 
     def __init__(self, pipeline: Pipeline, *, terminal: bool) -> None:
         self._monitoring = pipeline.monitoring

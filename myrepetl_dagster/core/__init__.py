@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .replication.run import SourceRun
     from .replication.source_runs import replicate, run_all, runs
 
-_HOMES = {
+_MODULES = {
     "MappingResult": "replication.result",
     "Pipeline": "config.pipeline",
     "ReplicationError": "model.errors",
@@ -53,6 +53,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

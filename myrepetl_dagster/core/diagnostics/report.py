@@ -24,7 +24,7 @@ class State(StrEnum):
     OK = "ok"
     WARNING = "warning"
     FAILED = "failed"
-    SKIPPED = "skipped"  # could not be looked at, and does no harm by itself
+    SKIPPED = "skipped"  # could not be checked, which is no failure by itself
 
 
 @dataclass(frozen=True, slots=True)

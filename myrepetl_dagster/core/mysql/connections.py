@@ -1,4 +1,4 @@
-"""The connections of a run, so that another thread can end at once all that is under way on them."""
+"""The open connections of a run, so that another thread can end all of their statements at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KILL_TIMEOUT_S = 3.0
 
 
 class Connections:
-    """Opens connections, and keeps track of them. `known`: who each server is (by its endpoint's label)."""
+    """Opens connections, and keeps track of them. `known`: the identity of each server, by its endpoint's label."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
@@ -34,10 +34,10 @@ class Connections:
         self._opened: WeakKeyDictionary[Connection[Any], Endpoint] = WeakKeyDictionary()
 
     def open(self, endpoint: Endpoint, use: Use, limits: Limits, known: ServerInfo | None = None) -> Connection[Any]:
-        """As `connect`.
+        """Open a connection as `connect` does.
 
         Raises:
-            TransientError: they have been ended.
+            TransientError: `end` was called.
         """
         if not self.ended.is_set():
             connection = connect(endpoint, use, limits, known)
@@ -46,13 +46,13 @@ class Connections:
                     self._opened[connection] = endpoint
                     return connection
             connection._force_close()
-        raise TransientError(f"{endpoint.label}: no connection is opened, since the run is to end")
+        raise TransientError(f"{endpoint.label}: no connection is opened any more, since the run is stopping")
 
     def end(self) -> None:
-        """End what is under way on all of them, from any thread; whoever waits for it gets an error. None is opened
-        any more.
+        """End all connections, from any thread, and open no more. A thread that waits on one gets an error.
 
-        Servers are told: of a closed socket one takes no notice before its statement ends, which may wait for a lock.
+        The sessions are killed on their servers, too. A server notices a closed socket only when its statement ends,
+        and that may be waiting for a lock.
         """
         with self._lock:
             self.ended.set()
@@ -63,7 +63,7 @@ class Connections:
         for connection, endpoint in opened:
             if (sock := connection._sock) is not None:
                 with suppress(OSError):
-                    # Not a TLS socket's own: its reader would go on with what comes as plain text.
+                    # A TLS socket's own shutdown would leave its reader to take the bytes that follow for plain text.
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
             sessions.setdefault(endpoint.label, []).append(connection.thread_id())
         if sessions:
@@ -73,7 +73,7 @@ class Connections:
 
 
 def _kill(endpoint: Endpoint, sessions: Sequence[int], known: ServerInfo | None) -> None:
-    """End sessions on a server, if it can be reached in a moment; most are gone by then."""
+    """Kill sessions on a server, if it can be reached quickly. Most have ended by then."""
     quick = replace(
         endpoint,
         connect_timeout_s=min(endpoint.connect_timeout_s or _KILL_TIMEOUT_S, _KILL_TIMEOUT_S),
@@ -84,7 +84,7 @@ def _kill(endpoint: Endpoint, sessions: Sequence[int], known: ServerInfo | None)
         killer = connect(quick, Use.CONTROL, Limits(), known)
         try:
             for session in sessions:
-                with suppress(pymysql.err.OperationalError):  # unknown: it has ended
+                with suppress(pymysql.err.OperationalError):  # an unknown session has ended
                     query(killer, f"KILL {session}")
         finally:
             close_quietly(killer)

@@ -11,7 +11,7 @@ from .server_info import ServerInfo
 
 
 def variables(control: Connection[Any], *names: str) -> dict[str, str]:
-    """Global server variables by name; one that the server does not have is not there."""
+    """The values of global server variables, by name. A variable that the server does not have is left out."""
     listed = ", ".join(f"'{name}'" for name in names)
     rows = query(control, f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({listed})")
     return {str(name).lower(): str(value) for name, value in rows}

@@ -1,6 +1,6 @@
-"""The settings that a source's server needs, in one table. A run refuses a server by it, `test-connection` shows it.
+"""The settings that a source's server needs, in one table. A run checks the server by it; `test-connection` shows it.
 
-Nothing is written here.
+Reads only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .mysql_source import MySQLSource
 
 
 class Need(StrEnum):
-    """When a setting is needed."""
+    """The case in which a setting is needed."""
 
     ALWAYS = "always"  # a run refuses the server
     JSON_COLUMNS = "for JSON columns"  # a run refuses the mappings of tables that have any
@@ -26,11 +26,11 @@ class Need(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A variable and its right values. A server that does not have the variable passes.
+    """A variable and its right values. A server without the variable needs no setting.
 
     Args:
-        values: in upper case. The first is the one that the remedy sets.
-        otherwise: what any other value means, for the message.
+        values: in upper case. The remedy sets the first one.
+        otherwise: the consequence of any other value, for the message.
     """
 
     name: str
@@ -59,10 +59,10 @@ SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One precondition as the server has it.
+    """The state of one precondition on the server.
 
     Args:
-        problem: a sentence; "" if nothing is wrong.
+        problem: a sentence; "" if the precondition is met.
     """
 
     name: str
@@ -72,17 +72,17 @@ class Found:
     remedy: str = ""
 
     def require(self) -> None:
-        """Check what every run needs.
+        """Refuse the server if every run needs this precondition and it is not met.
 
         Raises:
-            PrerequisiteError: the server lacks it.
+            PrerequisiteError: with the problem, and the remedy as hint.
         """
         if self.problem and self.need is Need.ALWAYS:
             raise PrerequisiteError(self.problem, hint=self.remedy)
 
 
 def source_settings(source: MySQLSource, settings: Sequence[Setting] = SETTINGS) -> list[Found]:
-    """Those of the settings that the server has, in the table's order."""
+    """The state of each of these settings that the server has, in the same order."""
     with source.doing("checking its settings"):
         values = variables(source.control, *(setting.name for setting in settings))
     return [_found(source, setting, values[setting.name].upper()) for setting in settings if setting.name in values]
@@ -99,7 +99,7 @@ def _found(source: MySQLSource, setting: Setting, value: str) -> Found:
 
 
 def source_role(source: MySQLSource) -> Found:
-    """Whether the server is a replica. One has to log what it replicates, which is not MariaDB's default."""
+    """The server's role. A replica has to log the changes that it replicates, which is not MariaDB's default."""
     if not _is_replica(source):
         return Found("role", "source", Need.ALWAYS)
     with source.doing("checking its settings"):
@@ -120,7 +120,7 @@ def _is_replica(source: MySQLSource) -> bool:
     except ReplicationError as error:
         if error.retryable:
             raise
-    # MariaDB requires a privilege of its own (SLAVE MONITOR). Every account may read how many replications run.
+    # The account lacks the privilege (SLAVE MONITOR on MariaDB). Every account may read how many replications run.
     with source.doing("asking for its replication"):
         running = query(source.control, "SHOW GLOBAL STATUS LIKE 'Slaves_running'")
     return any(int(number) > 0 for _, number in running)
