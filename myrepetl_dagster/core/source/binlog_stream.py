@@ -50,7 +50,7 @@ class LogStream:
         server_id: the number of the reader that the pipeline file gives. None: a random one. If two readers have one
             number, the server drops the older one. So a stream holds a lock on the number, and takes a random one if
             another stream holds it: that of another run, or of a killed run that the server still takes for alive.
-        connections: the run's, among which its own is opened.
+        connections: those of the run. The stream's own is opened among them.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ from ..mysql.session import lock_wait_s
 from ..values.sql import quote_name
 from .binlog_stream import LogStream
 from .log_identity import SameLog
-from .position_check import PositionCheck, file_lost, mariadb_gtid
+from .position_check import PositionCheck, file_lost, log_sizes, mariadb_gtid
 
 _FIRST_OFFSET = 4  # where the first event of every binlog file begins
 
@@ -210,7 +210,7 @@ class SourceLog(Server):
     def log_sizes(self) -> dict[str, int]:
         """The log's files in their order, with their sizes in bytes."""
         with self.doing("looking at the log's files"):
-            return {row[0]: int(row[1]) for row in query(self.control, "SHOW BINARY LOGS")}
+            return log_sizes(self)
 
     def now_unix_s(self) -> float:
         """The source's clock."""

@@ -44,7 +44,7 @@ class PositionCheck:
         """Why the log cannot be read from there; '' if it can."""
         info = self._server.info
         own = position.server == info.identity
-        files = {row[0] for row in query(self._server.control, "SHOW BINARY LOGS")} if own else set()
+        files = set(log_sizes(self._server)) if own else set()
         if file := self._same_log.another_file(position, files):
             return f"{file} is not the file that it was (the log was reset or restored?)"
         if own and info.gtid_mode and self._same_log.another_history(position, files):
@@ -73,7 +73,7 @@ class PositionCheck:
 
 def file_lost(server: Server, position: Position) -> str:
     """Why the log has no such place as a position's file and offset; '' if it has."""
-    sizes = {row[0]: int(row[1]) for row in query(server.control, "SHOW BINARY LOGS")}
+    sizes = log_sizes(server)
     if position.file not in sizes:
         return f"the file {position.file} is gone"
     if position.offset_bytes > sizes[position.file]:
@@ -83,6 +83,11 @@ def file_lost(server: Server, position: Position) -> str:
     if position.mariadb_gtid and here and set(here.split(",")) != set(position.mariadb_gtid.split(",")):
         return "another GTID is at this place (the log was reset?)"
     return ""
+
+
+def log_sizes(server: Server) -> dict[str, int]:
+    """The log's files in their order, with their sizes in bytes."""
+    return {row[0]: int(row[1]) for row in query(server.control, "SHOW BINARY LOGS")}
 
 
 def mariadb_gtid(server: Server, file: str, offset_bytes: int) -> str:

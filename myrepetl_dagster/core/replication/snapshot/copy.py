@@ -48,8 +48,9 @@ def store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> 
 
 def _store(target: Target, stored: Sequence[tuple[MappingState, Checkpoint]]) -> None:
     checkpoints = [checkpoint for _, checkpoint in stored]
+    mappings = [checkpoint.mapping for checkpoint in checkpoints]
     connection = target.apply
-    connection.begin([checkpoint.mapping for checkpoint in checkpoints])
+    connection.begin(mappings)
     connection.commit(checkpoints)
     for state, checkpoint in stored:
         state.checkpoint = checkpoint

@@ -20,7 +20,7 @@ class TakenRows:
     """Rows of a window, ready to be written.
 
     Args:
-        plan: the one by which the rows were made.
+        plan: the one by which the rows were made. Its columns may have another order than the mapping's.
         rows: those to write. None: there are none.
         rows_filtered: how many other rows the mapping's filter left out.
         unrenderable: packets of rows that the source could not render. Python has to read those rows again.
