@@ -142,7 +142,7 @@ def test_interrupted_before_the_new_copy(servers: Servers, flavour: Flavour, mon
     t.run()
     t.on_source("ALTER TABLE t ADD c DATETIME DEFAULT CURRENT_TIMESTAMP", "UPDATE t SET a=5 WHERE id=2")
     with monkeypatch.context() as patch:
-        patch.setattr(Attempt, "_first", lambda *_: interrupt())
+        patch.setattr(Attempt, "_first_checkpoint", lambda *_: interrupt())
         with pytest.raises(Interrupted):
             t.run()
     assert t.copied(t.run())
@@ -268,7 +268,7 @@ def test_swap_to_another_kind_of_value_stops(servers: Servers, flavour: Flavour)
     for _ in range(2):
         error = t.error()
         assert isinstance(error, SchemaDrift)
-        assert "column a is varchar(20)" in str(error)
+        assert "column a is now varchar(20)" in str(error)
     t.pair.on_target("ALTER TABLE t MODIFY a VARCHAR(20)")
     t.run(copy_again=True)
     t.assert_equal()
