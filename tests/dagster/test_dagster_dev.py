@@ -139,7 +139,11 @@ def prepare(pair: Pair) -> dict[str, Any]:
         "shop.long_table": {"target_table": "warehouse.long_table"},
     }
     sources = {name: pair.endpoint(pair.source, name) for name in ("shop", "crm")}
-    return pair.data | {"sources": sources, "mapping": mapping, "limits": {"chunk_rows_max": 5, "copy_window_rows": 500}}
+    return pair.data | {
+        "sources": sources,
+        "mapping": mapping,
+        "limits": {"chunk_rows_max": 5, "copy_window_rows": 500},
+    }
 
 
 @pytest.fixture(scope="module")
