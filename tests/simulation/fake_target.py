@@ -195,7 +195,7 @@ class FakeConnection:
         return 0  # whoever waits for it too long gives way
 
     # ---- the transaction ----
-    def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None:
+    def begin(self, mappings: Iterable[str], *, exclusive: bool = True) -> None:
         names = list(mappings)
         self.begin_unfenced()
         self.fence(names)

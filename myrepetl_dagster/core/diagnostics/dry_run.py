@@ -132,7 +132,7 @@ class DryRunSession(ApplySession):
 class DryRunConnection(MySQLApplyConnection):
     """An apply connection that writes nothing."""
 
-    def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None:
+    def begin(self, mappings: Iterable[str], *, exclusive: bool = True) -> None:
         """Open the connection, nothing more."""
         _ = self._session.connection
 

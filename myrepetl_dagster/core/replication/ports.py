@@ -89,11 +89,11 @@ class Target(Protocol):
 class ApplyConnection(Protocol):
     """A connection that writes: one transaction at a time, used by one thread at a time."""
 
-    def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None:
+    def begin(self, mappings: Iterable[str], *, exclusive: bool = True) -> None:
         """Begin a transaction, and lock these mappings' checkpoints for it: the fence.
 
         Args:
-            alone: no other connection of this run writes these mappings at the same time.
+            exclusive: no other connection of this run writes these mappings at the same time.
 
         Raises:
             StaleRun: another run has claimed one of the mappings.

@@ -50,18 +50,18 @@ class MySQLApplyConnection:
         self._begun: Connection[Any] | None = None  # the connection that the transaction was begun on
 
     # ---- the transaction ----
-    def begin(self, mappings: Iterable[str], *, alone: bool = True) -> None:
+    def begin(self, mappings: Iterable[str], *, exclusive: bool = True) -> None:
         """Begin a transaction, behind the fence.
 
         Args:
-            alone: no other connection of this run writes these mappings at the same time.
+            exclusive: no other connection of this run writes these mappings at the same time.
 
         Raises:
             StaleRun: another run has claimed one of the mappings.
         """
         with self._session.doing("opening a transaction"):
             self._begin()
-            self._fence(mappings, alone=alone)
+            self._fence(mappings, exclusive=exclusive)
 
     def begin_unfenced(self) -> None:
         """Begin a transaction, to take the `fence` later."""
@@ -75,7 +75,7 @@ class MySQLApplyConnection:
             StaleRun: another run has claimed one of the mappings.
         """
         with self._session.doing("opening a transaction"):
-            self._fence(mappings, alone=True)
+            self._fence(mappings, exclusive=True)
 
     def _begin(self) -> None:
         self._session.wake()
@@ -87,9 +87,11 @@ class MySQLApplyConnection:
         connection.begin()
         self._begun = connection
 
-    def _fence(self, mappings: Iterable[str], *, alone: bool) -> None:
+    def _fence(self, mappings: Iterable[str], *, exclusive: bool) -> None:
         server = self._server
-        checkpoints.fence(self._session.connection, server.endpoint.database, mappings, server.run_id, alone=alone)
+        checkpoints.fence(
+            self._session.connection, server.endpoint.database, mappings, server.run_id, exclusive=exclusive
+        )
 
     def write(self, plan: TablePlan, rows: WritableRows) -> None:
         """Write rows in the open transaction.

@@ -107,12 +107,12 @@ def read(connection: Connection[Any], database: str, mappings: Sequence[str]) ->
 
 
 def fence(
-    connection: Connection[Any], database: str, mappings: Iterable[str], run_id: str, *, alone: bool = True
+    connection: Connection[Any], database: str, mappings: Iterable[str], run_id: str, *, exclusive: bool = True
 ) -> None:
     """Lock the mappings' rows and make sure that they are still this run's.
 
     Args:
-        alone: other transactions of this run have to wait for the lock, too; otherwise they share it.
+        exclusive: other transactions of this run have to wait for the lock, too; otherwise they share it.
 
     Raises:
         StaleRun: another run has claimed one of them, the one that the error is of.
@@ -122,7 +122,7 @@ def fence(
     rows = query(
         connection,
         f"SELECT mapping FROM {_table(database)} WHERE mapping IN ({marks}) AND run_id=%s"
-        + (" FOR UPDATE" if alone else " LOCK IN SHARE MODE"),
+        + (" FOR UPDATE" if exclusive else " LOCK IN SHARE MODE"),
         [*names, run_id],
     )
     ours = {_text(row[0]) for row in rows}

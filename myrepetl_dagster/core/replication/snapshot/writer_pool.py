@@ -62,7 +62,7 @@ class WriterPool:
     def _write(self, mapping: str, plan: TablePlan, rows: WritableRows) -> None:
         connection = self._idle.get()
         try:
-            connection.begin([mapping], alone=False)
+            connection.begin([mapping], exclusive=False)
             connection.write(plan, rows)
             connection.commit([])
         except ReplicationError as error:
