@@ -100,3 +100,9 @@ def test_the_heavy_parts_exist(part: str) -> None:
     """The test above would find nothing of a part by a name that no longer exists."""
     path = PACKAGE / "core" / part
     assert path.is_dir() or path.with_suffix(".py").is_file()
+
+
+@pytest.mark.parametrize("path", [*CORE, *RIM], ids=name)
+def test_no_module_is_long(path: Path) -> None:
+    """A module that passes 300 lines has a second room in it."""
+    assert len(path.read_text().splitlines()) <= 300

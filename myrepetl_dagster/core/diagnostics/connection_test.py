@@ -18,9 +18,10 @@ from ..mysql.server_variables import set_variable, variables
 from ..target import checkpoint_table
 from ..target.control import TargetControl
 from ..values.sql import quote_name
+from .common_checks import account, common_checks, reach
 from .dry_run import DryRunTarget
 from .mapping_checks import mapping_checks
-from .report import ConnectionReport, State, account, common_checks, reach
+from .report import ConnectionReport, State
 from .source_checks import source_report
 
 _READ_ONLY = 1290

@@ -12,7 +12,8 @@ from ..source.binlog_stream import LogStream
 from ..source.mysql_source import MySQLSource
 from ..source.source_settings import Found, Need, source_role, source_settings
 from ..values.sql import quote_name
-from .report import ConnectionReport, State, account, common_checks, reach
+from .common_checks import account, common_checks, reach
+from .report import ConnectionReport, State
 
 RETENTION_S_MIN = 24 * 3600.0
 
