@@ -95,7 +95,8 @@ class Replication:
     """How a source's log is read.
 
     `log_file` and `log_pos` are the place at which the first run of a mapping without a snapshot begins; later runs
-    begin at the checkpoint. `follow_s`: a run that a sensor started goes on applying changes for so many seconds.
+    begin at the checkpoint. `follow_s`: a run that a sensor started goes on applying changes until so many
+    seconds after its start.
     """
 
     server_id: int | None = None
