@@ -230,18 +230,6 @@ def test_what_is_no_ordinary_table(world: Pair) -> None:
         assert not error.retryable
 
 
-def test_schema_kept_out_of_the_log(servers: Servers) -> None:
-    """A schema that binlog_ignore_db keeps out of the log is refused."""
-    source = servers.get("source", "mariadb", binlog_ignore_db="hidden")
-    world = pair_of(source, servers.get("target", "mysql"))
-    world.source.execute(
-        "CREATE DATABASE hidden", "CREATE TABLE hidden.t (id INT PRIMARY KEY)", "GRANT SELECT ON hidden.* TO reader@'%'"
-    )
-    error = world.error({"m": {"source_table": "a.hidden.t", "target_table": "b.t"}})
-    assert isinstance(error, PrerequisiteError)
-    assert "binlog_ignore_db" in str(error)
-
-
 def test_foreign_keys_that_write(world: Pair, caplog: pytest.LogCaptureFixture) -> None:
     """Rows that ON DELETE CASCADE removes arrive where the server logs them; elsewhere a warning names the key."""
     world.on_source(

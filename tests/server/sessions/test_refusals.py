@@ -130,6 +130,8 @@ def test_a_schema_that_is_kept_out_of_the_log(servers: Servers, flavour: Flavour
     said = refused(pipeline)
     error = world.error(pipeline)
 
+    assert isinstance(error, PrerequisiteError)
+    assert "binlog_ignore_db" in str(error)
     assert said == [("changes in hidden are kept out of the log", error.hint), (error.message, error.hint)]
 
 

@@ -130,11 +130,11 @@ def test_a_target_that_is_down_keeps_no_other_from_being_written(pairs: tuple[Pa
     gets its rows, then the error is raised.
     """
     one = pairs[0]
-    one.target.execute("CREATE USER IF NOT EXISTS 'poor'@'%' IDENTIFIED BY 'least'")
-    one.target.execute(f"GRANT SELECT ON {pairs[1].target_schema}.* TO 'poor'@'%'")
+    one.target.execute("CREATE USER IF NOT EXISTS 'lesser'@'%' IDENTIFIED BY 'least'")
+    one.target.execute(f"GRANT SELECT ON {pairs[1].target_schema}.* TO 'lesser'@'%'")
     data = one.config({"a.t": {"target_table": "y.t"}, "again": {"source_table": "a.t", "target_table": "b.t"}})
     other = pairs[1].config({})["targets"]["b"]
-    data["targets"]["y"] = {**other, **({"port": 1} if unfit == "down" else {"user": "poor"})}
+    data["targets"]["y"] = {**other, **({"port": 1} if unfit == "down" else {"user": "lesser"})}
     data["limits"] = LIMITS
 
     [run] = run_all(runs(from_dict(data), ["a.t", "again"]))
