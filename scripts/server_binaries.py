@@ -154,7 +154,7 @@ def _fetched(flavour: Flavour, version: str | None = None) -> Installation | Non
 
 
 def _fetch(flavour: Flavour, version: str | None = None) -> Installation:
-    """Fetch a server: a version from its suite; else for MySQL the newest, from Debian, or what the distribution has."""
+    """Fetch a server: a version from its suite; else MySQL's newest, from Debian, or what the distribution has."""
     packages = _PACKAGES[flavour]
     suites: tuple[str | None, ...] = ("sid", None) if flavour == "mysql" else (None,)
     if version:
