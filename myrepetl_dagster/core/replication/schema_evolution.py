@@ -242,12 +242,12 @@ def modify(target: TargetControl, table: TableName, column: Column) -> None:
 
 
 def _defined(target: TargetControl, column: Column) -> tuple[str, Column]:
-    """A column's definition for the target, and the column that results. A generated column becomes an ordinary one."""
+    """A column's definition for the target, and the column that results."""
     collations, mariadb = target.collations(), target.info.is_mariadb
-    definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=False)
+    definition = column_definition(column, collations=collations, mariadb=mariadb)
     definition += " NULL" if column.nullable else " NOT NULL"
     definition += " AUTO_INCREMENT" if column.auto_increment else ""
-    return definition, as_defined(column, collations=collations, mariadb=mariadb, keep_generated=False)
+    return definition, as_defined(column, collations=collations, mariadb=mariadb)
 
 
 def _quoted(table: TableName) -> str:
