@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table, TableName
-from ..plan.resolution import planned_key
+from ..plan.resolution import key_lengths, planned_key
 from ..plan.table_plan import PlannedColumn
 from ..transforms.functions import Transform
 from ..values.column_types import PRINTED_TYPES, TEXT_TYPES
@@ -61,9 +61,11 @@ def new_table(
             described = replace(described, name=planned.target, nullable=nullable, auto_increment=False)
         lines.append((planned.target, definition, nullable))
         created.append(described)
-    table = Table(mapping.target_name, tuple(created), key)
+    lengths = key_lengths(source, columns, key)
+    parts = tuple(f"{name}({lengths[name]})" if name in lengths else name for name in key)
+    table = Table(mapping.target_name, tuple(created), parts)
     _require_bounded_key(mapping, table)
-    return _create_table_sql(mapping.target_name, lines, key), table
+    return _create_table_sql(mapping.target_name, lines, [(name, lengths.get(name)) for name in key]), table
 
 
 def _plain_column(name: str, definition: str, *, nullable: bool) -> Column:
@@ -103,13 +105,16 @@ def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool) -> 
     return column
 
 
-def _create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
-    """CREATE TABLE with these (column, type, nullable) and this primary key."""
+def _create_table_sql(
+    name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[tuple[str, int | None]]
+) -> str:
+    """CREATE TABLE with these (column, type, nullable) and this primary key of (column, how much of it)."""
     lines = []
     for column, definition, nullable in columns:
-        null = "NULL" if nullable and column not in key else "NOT NULL"
+        null = "NULL" if nullable else "NOT NULL"
         lines.append(f"  {quote_name(column)} {definition} {null}")
-    lines.append("  PRIMARY KEY (" + ", ".join(quote_name(column) for column in key) + ")")
+    parts = [quote_name(column) + (f"({length})" if length else "") for column, length in key]
+    lines.append(f"  PRIMARY KEY ({', '.join(parts)})")
     body = ",\n".join(lines)
     return f"CREATE TABLE IF NOT EXISTS {quote_name(name.schema)}.{quote_name(name.table)} (\n{body}\n) ENGINE=InnoDB"
 

@@ -229,7 +229,10 @@ def ended(checkpoint: Checkpoint, head: Position) -> Checkpoint:
 
 
 def can_sweep(plan: TablePlan) -> bool:
-    """Whether source and target print a key alike, so that a key of the target can be looked for in the source."""
+    """Whether the target's keys can be read in order, and each be looked for in the source, which prints it alike."""
+    target = plan.target
+    if not any(set(key) == set(plan.key) for key in (target.primary_key, *target.unique_keys)):
+        return False  # only the beginnings of the key's columns are indexed
     return all(
         c.source is None
         or (c.transform is None and _same_literals(plan.source.column(c.source), plan.target.column(c.target)))
