@@ -83,9 +83,14 @@ def read_timeout_s(endpoint: Endpoint, use: Use, limits: Limits) -> float:
             return min(asked_s or limits.stream_timeout_s, limits.stream_timeout_s)
 
 
+# A server's global settings are each session's at first. These would cut what is read, or refuse statements of ours.
+_WHOLE = {"sql_select_limit": "18446744073709551615", "sql_big_selects": "1", "sql_safe_updates": "0"}
+_WHOLE |= {"sql_quote_show_create": "1"}
+
+
 def own_sql(endpoint: Endpoint, use: Use, limits: Limits) -> str:
     """The statement that sets the variables that the use needs."""
-    variables = {"wait_timeout": _idle_s(endpoint, use, limits)}
+    variables = {"wait_timeout": _idle_s(endpoint, use, limits), **_WHOLE}
     if use is not Use.STREAM:
         variables |= {"sql_mode": f"'{sql_mode(endpoint, use)}'", "time_zone": "'+00:00'"}
     if use in (Use.SNAPSHOT, Use.STREAM):
