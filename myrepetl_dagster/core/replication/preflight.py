@@ -14,6 +14,7 @@ from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table, TableName
 from ..plan.exactness import require_exact
 from ..plan.resolution import plan_table, planned_columns
+from ..plan.session_columns import session_columns
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..source.source_settings import ROW_VALUE_OPTIONS, source_role, source_settings
@@ -167,6 +168,16 @@ def unlogged_changes(source: MySQLSource, name: TableName) -> list[str]:
     keys = _WRITING_FOREIGN_KEY.findall(source.definition(name))
     does = "changes or deletes by itself are not in the log"
     return [f"rows of {name} that its foreign key {key} {does}" for key in keys]
+
+
+def varying_columns(mapping: TableMapping, source: MySQLSource, table: Table) -> list[str]:
+    """Warnings about columns that have no value of their own: each session that reads them may see another."""
+    if not any(c.generated for c in table.columns):
+        return []
+    read = {c.source for c in planned_columns(mapping, table)}
+    varying = [name for name in session_columns(source.definition(table.name), table) if name in read]
+    said = "depends on who reads it: it arrives as the session that wrote the row saw it, or as the snapshot does"
+    return [f"the value of VIRTUAL column {name} of {table.name} {said}" for name in varying]
 
 
 def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource) -> None:

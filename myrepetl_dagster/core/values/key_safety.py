@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..model.errors import PrerequisiteError
 from ..model.tables import Column, Table
@@ -48,14 +48,22 @@ def require_mapped_key(mapping: str, written: Sequence[str], key: Sequence[str])
         )
 
 
-def require_unique_key(mapping: str, target: Table, key: tuple[str, ...]) -> None:
+def require_unique_key(mapping: str, target: Table, key: tuple[str, ...], lengths: Mapping[str, int]) -> None:
     """Check that the target has a unique key of these columns, by which rows are found.
+
+    Args:
+        lengths: of which columns the beginning tells the source's rows apart, and how much of it. As much will do here.
 
     Raises:
         PrerequisiteError: it has none, or its columns may be NULL any number of times.
     """
     keys = [target.primary_key, *target.unique_keys]
-    if any(set(k) == set(key) for k in keys if k):
+
+    def enough(part: str) -> bool:
+        name, length = target.key_part(part)
+        return length is None or lengths.get(name, length + 1) <= length
+
+    if any(set(target.key_columns(k)) == set(key) and all(map(enough, k)) for k in keys if k):
         nullable = [name for name in key if (column := target.column(name)) is not None and column.nullable]
         if not nullable:
             return
