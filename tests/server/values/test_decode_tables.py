@@ -20,6 +20,8 @@ from myrepetl_dagster.core.model.errors import UnsupportedEvent
 from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.values.collations import charset_of
 
+pytestmark = pytest.mark.versions
+
 
 def prepare(server: Server, *sql: str) -> None:
     server.execute("CREATE DATABASE IF NOT EXISTS types", "USE types", "DROP TABLE IF EXISTS t", MODE, *sql)

@@ -13,6 +13,8 @@ from type_values import ANY, MARIADB, MYSQL
 from myrepetl_dagster.core.binlog.table_map import TableMap, overlay
 from myrepetl_dagster.core.model.tables import Column
 
+pytestmark = pytest.mark.versions
+
 PARAMETERS = [
     pytest.param(flavour, definition, values, id=f"{flavour}-{definition[:40]}")
     for flavour, more in (("mysql", MYSQL), ("mariadb", MARIADB))

@@ -31,6 +31,8 @@ from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 from myrepetl_dagster.core.values.python_values import to_python
 from myrepetl_dagster.core.values.text_codecs import decode_text
 
+pytestmark = pytest.mark.versions
+
 SAME = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 ACROSS = [Route("mysql", True, "mariadb"), Route("mariadb", True, "mysql")]
 

@@ -20,6 +20,8 @@ from server_farm import Servers
 from type_matrix import COMMON, RAW, Typed, shown
 from type_values import MARIADB, MYSQL
 
+pytestmark = pytest.mark.versions
+
 SEED = int(os.environ.get("MYREPETL_TEST_SEED", "20250101"))
 EXAMPLES = int(os.environ.get("MYREPETL_TEST_EXAMPLES", "7"))
 SOAK_EXAMPLES = int(os.environ.get("MYREPETL_TEST_EXAMPLES", "400"))
