@@ -147,9 +147,13 @@ class TableMaps:
         hint = "Set binlog_row_metadata=FULL on the source, then run the `snapshot` job for the table's mappings."
         if table_map.complete or table_map.name not in self._altered:
             try:
-                return overlay(table_map, self.known[table_map.name].columns)
+                described = overlay(table_map, self.known[table_map.name].columns)
+                self._decoders[described.raw] = compile_decoder(described)
+                return described
             except SchemaDrift as error:
                 return Undescribed(table_map.name, SchemaDrift(f"after {place}: {error.message}", hint=hint))
+            except UnsupportedEvent as error:
+                return Undescribed(table_map.name, error.at(place))
         message = f"after {place}: {table_map.name} was altered, and the log does not describe its columns"
         return Undescribed(table_map.name, SchemaDrift(message, hint=hint))
 

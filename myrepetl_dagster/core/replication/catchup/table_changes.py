@@ -8,7 +8,7 @@ from dataclasses import replace
 from ...binlog.ddl.statement import Action, TableChange
 from ...binlog.events import KnownTable, TableChanged, Undescribed
 from ...model.checkpoint_codec import columns_from_json
-from ...model.errors import SchemaDrift
+from ...model.errors import SchemaDrift, UnsupportedEvent
 from ...model.position import Transaction
 from ...model.tables import TableName
 from ...plan.schema_change import Answer, Decision, concerned, decide
@@ -96,13 +96,13 @@ class TableChanges:
 
         Raises:
             SchemaChanged: the mapping is copied again.
-            SchemaDrift: it may not be.
+            SchemaDrift, UnsupportedEvent: it may not be, or a copy would not help.
         """
         state = work.state
         if not self.queue.begun_targets:
             self.queue.commit(everyone=True)
         with named_mapping(state):
-            if state.plan.mapping.schema_policy != "evolve":
+            if state.plan.mapping.schema_policy != "evolve" or isinstance(table.error, UnsupportedEvent):
                 raise table.error
         place = (state.name, transaction.file, transaction.end_offset_bytes)
         raise SchemaChanged(place, Decision(Answer.COPY_AGAIN))
