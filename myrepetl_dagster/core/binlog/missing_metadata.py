@@ -15,6 +15,7 @@ from ..values.column_types import (
     GEOMETRY_TYPES,
     LOB_LENGTH_BYTES,
     PRINTED_TYPES,
+    TEXT_TYPES,
     decimal_digits,
     fraction_digits,
     labels,
@@ -127,6 +128,17 @@ def _printed_labels(table: TableName, described: Column) -> tuple[bytes, ...]:
             hint=_METADATA_HINT,
         )
     return described.members
+
+
+def is_type_of(column: MapColumn, described: Column) -> bool:
+    """Whether a column of a complete table map has the type of the described one. Sizes of strings may differ."""
+    text = column.type in TEXT or column.type in MEMBERS
+    return (
+        fits(column, described)
+        and (column.type not in NUMERIC or column.unsigned == described.unsigned)
+        and (not text or described.type not in TEXT_TYPES or column.charset == described.charset)
+        and (column.nullable or not described.nullable)
+    )
 
 
 def fits(column: MapColumn, described: Column) -> bool:

@@ -98,8 +98,11 @@ class TableMaps:
             return
         self.starts.clear()
         table_id, described = raw[:6], raw[8:]
+        opened = self._by_id.get(table_id)
         if described in self._by_bytes:
-            self._by_id[table_id] = self._by_bytes[described]
+            if not isinstance(opened, TableMap) or opened.raw != described:
+                known = self._by_bytes[described]
+                self._by_id[table_id] = replace(known) if isinstance(known, TableMap) else known
         elif (name := self._known_name(_table_name(described))) not in self.names:
             self._by_id[table_id] = None
         else:
