@@ -11,7 +11,15 @@ from pipelines import Pair
 from servers import Flavour, Server
 from type_values import ANY, BYTES, MARIADB, MYSQL
 
+from myrepetl_dagster.core.values.column_types import PRINTED_TYPES
+
 Typed = tuple[str, Sequence[str]]
+
+# What `binlog_row_metadata` may be, from the least to all.
+METADATA_LEVELS: dict[Flavour, tuple[str, ...]] = {
+    "mysql": ("MINIMAL", "FULL"),
+    "mariadb": ("NO_LOG", "MINIMAL", "FULL"),
+}
 
 ALL_BYTES = "0x" + bytes(range(256)).hex()
 HOSTILE_LABELS = "'it''s','\"','\\\\','`','a b','()','漢字','%s','--',';','/*','null','1','0',' x'"
@@ -151,6 +159,8 @@ def shown(name: str, definition: str) -> str:
         return f"CONCAT(HEX(CAST({name} AS BINARY)), ' ', CAST({name} AS UNSIGNED))"
     if kind in GEOMETRIES:
         return f"HEX({name})"
+    if kind in PRINTED_TYPES:
+        return f"CAST({name} AS CHAR)"  # the other flavour has it as text
     return f"HEX(CAST({name} AS BINARY))"
 
 
@@ -166,6 +176,17 @@ def tables(flavour: Flavour, server: Server, *, common: bool = False) -> tuple[W
         columns = [typed for typed in columns if "gb18030" not in typed[0]]
     else:
         columns += MYSQL if flavour == "mysql" else [*MARIADB, *LONGER_TIMES]
+    return packed_apart(columns)
+
+
+def own_types(flavour: Flavour) -> tuple[Wide, ...]:
+    """The types of one flavour that a table of the other one can hold, if under another name."""
+    own = MYSQL if flavour == "mysql" else MARIADB
+    return packed_apart([typed for typed in own if kind_of(typed[0]) != "vector" and "gb18030" not in typed[0]], "own")
+
+
+def packed_apart(columns: Sequence[Typed], prefix: str = "") -> tuple[Wide, ...]:
+    """Tables of these columns; values that only Python writes are in tables of their own."""
     plain: list[Typed] = []
     odd: list[Typed] = []
     for definition, values in columns:
@@ -175,7 +196,7 @@ def tables(flavour: Flavour, server: Server, *, common: bool = False) -> tuple[W
         if ordinary := [value for value in values if value not in strange]:
             plain.append((definition, ordinary))
     plain.sort(key=lambda typed: len(typed[1]))
-    return (*packed("plain", plain), *packed("odd", odd))
+    return (*packed(f"{prefix}plain", plain), *packed(f"{prefix}odd", odd))
 
 
 def _needs_python(definition: str, value: str) -> bool:

@@ -46,6 +46,7 @@ class Attempt:
         copy_again: mappings whose stored checkpoint is ignored. A name leaves the set when its new copy has begun.
         start_at: gives the position from which the log is applied to a target table that is taken as it is.
             None: the watermark that a copy would start from.
+        described_at: a head from before the plans' tables were described.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Attempt:
         copy_again: set[str] | None = None,
         copier: Copier = Copies,
         start_at: Callable[[], Position] | None = None,
+        described_at: Position | None = None,
     ) -> None:
         self.start_at = start_at
+        self.described_at = described_at
         self.begun = begun
         self.copier = copier
         self.copy_again = set() if copy_again is None else copy_again
@@ -96,10 +99,7 @@ class Attempt:
             self.clock = SourceClock(self.source)
             self.head = self.source.head()
             try:
-                catch_up = CatchUp(
-                    self.source, works, self.head, self.clock, self.limits, self.report, followed_changes
-                )
-                catch_up.apply()
+                self._catch_up(works, self.head, followed_changes).apply()
             except CommittedUnseen as unseen:
                 for state in unseen.states:
                     self._copy_again(state, unseen.transaction)
@@ -112,12 +112,16 @@ class Attempt:
     def _follow(self, works: list[MappingWork], followed_changes: frozenset[Place], ended: Callable[[], bool]) -> None:
         try:
             assert self.head is not None
-            catch_up = CatchUp(self.source, works, self.head, self.clock, self.limits, self.report, followed_changes)
-            catch_up.follow(ended)
+            self._catch_up(works, self.head, followed_changes).follow(ended)
         except CommittedUnseen as unseen:
             for state in unseen.states:
                 self._copy_again(state, unseen.transaction)
             self.run(followed_changes, ended)
+
+    def _catch_up(self, works: list[MappingWork], until: Position, followed_changes: frozenset[Place]) -> CatchUp:
+        return CatchUp(
+            self.source, works, until, self.clock, self.limits, self.report, followed_changes, self.described_at
+        )
 
     # ---- starting ----
     def start(self) -> list[MappingState]:
