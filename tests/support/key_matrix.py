@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decode_log import MODE, kind_of
 from pipelines import Pair
 from servers import Flavour, Server
-from type_matrix import COMMON, GEOMETRIES, charset_columns, shown
-from type_values import ANY, MARIADB, MYSQL
+from type_matrix import ALONE, COMMON, GEOMETRIES, charset_columns, shown
+from type_values import ANY, own_of
 
 _NO_KEY = frozenset(
     {"json", "text", "tinytext", "mediumtext", "longtext", "blob", "tinyblob", "mediumblob", "longblob"}
@@ -27,9 +27,10 @@ class Keyed:
     @property
     def statements(self) -> list[str]:
         """The table with its rows."""
-        create = (
-            f"CREATE TABLE {self.name} (v {self.definition} NOT NULL, n INT, PRIMARY KEY (v)) CHARACTER SET utf8mb4"
-        )
+        # Without a default of its own, MariaDB 10.5 changes a TIMESTAMP at each update.
+        default = " DEFAULT '2001-01-01'" if kind_of(self.definition) == "timestamp" else ""
+        columns = f"v {self.definition} NOT NULL{default}, n INT, PRIMARY KEY (v)"
+        create = f"CREATE TABLE {self.name} ({columns}) CHARACTER SET utf8mb4"
         rows = enumerate(self.values)
         return [MODE, create, *(f"INSERT IGNORE INTO {self.name} VALUES ({value}, {n})" for n, value in rows)]
 
@@ -48,7 +49,7 @@ class Keyed:
 
 def keyed_by_each_type(flavour: Flavour, server: Server, *, common: bool = False) -> list[Keyed]:
     """The types that can be a primary key: some definitions of each. `common`: what the other flavour can hold, too."""
-    own = MYSQL if flavour == "mysql" else MARIADB
+    own = own_of(flavour, server.version)
     columns = [*ANY, *own, *(typed for typed in charset_columns(server) if typed[0].startswith("VARCHAR"))]
     columns += [typed for typed in COMMON if typed[0].startswith(("ENUM", "SET", "DECIMAL", "DOUBLE"))]
     unusable = ("CHAR(0)", "BINARY(0)", "LONGTEXT", "VARCHAR(5000)", "VARBINARY(5000)")
@@ -58,7 +59,7 @@ def keyed_by_each_type(flavour: Flavour, server: Server, *, common: bool = False
         if kind_of(definition) not in _NO_KEY | GEOMETRIES
         and not definition.startswith(unusable)
         and "COMPRESSED" not in definition
-        and not (common and "gb18030" in definition)
+        and not (common and any(name in definition for name in ALONE))
     }
     few: dict[str, list[str]] = {}
     for definition in usable:

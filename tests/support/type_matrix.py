@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decode_log import MODE, kind_of
 from pipelines import Pair
 from servers import Flavour, Server
-from type_values import ANY, BYTES, MARIADB, MYSQL
+from type_values import ANY, BYTES, own_of
 
 from myrepetl_dagster.core.values.column_types import PRINTED_TYPES
 
@@ -98,7 +98,7 @@ def charset_columns(server: Server) -> list[Typed]:
     for name, *_ in sorted(server.execute("SHOW CHARACTER SET")):
         if name == "binary":
             continue
-        raw = RAW.get(name) or [bytes(range(256)).hex(), "80", "FF", "27", "5C"]
+        raw = RAW.get("utf8mb3" if name == "utf8" else name) or [bytes(range(256)).hex(), "80", "FF", "27", "5C"]
         values = [f"_{name} x'{data}'" for data in raw]
         values += [f"CONVERT('{text}' USING {name})" for text in ("", "a  ", "a\\'b\\\\", "é€жΩ漢字ソ表")]
         found += [
@@ -175,14 +175,18 @@ def tables(flavour: Flavour, server: Server, *, common: bool = False) -> tuple[W
     if common:
         columns = [typed for typed in columns if "gb18030" not in typed[0]]
     else:
-        columns += MYSQL if flavour == "mysql" else [*MARIADB, *LONGER_TIMES]
+        columns += own_of(flavour, server.version)
+        columns += LONGER_TIMES if flavour == "mariadb" else []
     return packed_apart(columns)
 
 
-def own_types(flavour: Flavour) -> tuple[Wide, ...]:
+ALONE = ("VECTOR", "gb18030", "to 2106")  # no table of the other flavour holds these
+
+
+def own_types(flavour: Flavour, server: Server) -> tuple[Wide, ...]:
     """The types of one flavour that a table of the other one can hold, if under another name."""
-    own = MYSQL if flavour == "mysql" else MARIADB
-    return packed_apart([typed for typed in own if kind_of(typed[0]) != "vector" and "gb18030" not in typed[0]], "own")
+    own = own_of(flavour, server.version)
+    return packed_apart([typed for typed in own if not any(name in typed[0] for name in ALONE)], "own")
 
 
 def packed_apart(columns: Sequence[Typed], prefix: str = "") -> tuple[Wide, ...]:

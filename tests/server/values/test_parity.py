@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from decode_log import MODE, kind_of
 from key_matrix import key_differences, keyed_by_each_type
-from pipelines import Pair, Route, pair
+from pipelines import Pair, Route, pair, pair_of
 from server_farm import Servers
 from servers import Flavour, Server
 from type_matrix import GEOMETRIES, METADATA_LEVELS, Wide, fill, own_types, tables
@@ -287,7 +287,7 @@ def test_into_tables_that_exist(servers: Servers, route: Route) -> None:
 def test_types_of_one_flavour_into_the_other(servers: Servers, route: Route) -> None:
     """JSON into MariaDB's text; UUID, INET4, INET6 and compressed columns into what MySQL has for them."""
     world = pair(servers, route)
-    wide = own_types(route.source)
+    wide = own_types(route.source, world.source)
     fill(world.source, world.source_schema, wide)
     world.run(mappings(wide))
     assert differences(world, wide) == []
@@ -413,3 +413,26 @@ def test_text_into_another_character_set(servers: Servers, route: Route) -> None
     world.on_target("CREATE TABLE n (id INT PRIMARY KEY, c VARCHAR(9) CHARACTER SET latin1)")
     assert isinstance(world.error("n"), RowRejected)
     assert world.target_rows("n") == []
+
+
+def test_a_timestamp_that_mysql_cannot_hold(servers: Servers) -> None:
+    """MariaDB has had TIMESTAMPs up to 2106 since 11.5, MySQL has them up to 2038: such a row stops its mapping, by both
+    ways, and in a DATETIME it arrives.
+    """
+    world = pair_of(servers.get("source", "mariadb", version="11.8"), servers.get("target", "mysql"))
+    world.on_source(*(f"CREATE TABLE {name} (id INT PRIMARY KEY, at TIMESTAMP NULL)" for name in ("t", "u", "v")))
+    world.on_target("CREATE TABLE u (id INT PRIMARY KEY, at DATETIME)")
+    late = "INSERT INTO {} VALUES (1, '2038-01-19 03:14:07'), (2, '2106-02-07 06:28:15')"
+    world.on_source("SET time_zone='+00:00'", late.format("t"), late.format("u"))
+    results = world.try_run("t u v")
+    assert [name for name, result in results.items() if result.error] == ["a.t"]
+    world.on_source("SET time_zone='+00:00'", late.format("v"))
+    results = world.try_run("t u v")
+    for name in ("a.t", "a.v"):
+        error = results[name].error
+        assert error is not None
+        assert error.code == 1292
+        assert "column 'at'" in str(error)
+    assert results["a.u"].error is None
+    held = dt.datetime(2038, 1, 19, 3, 14, 7), dt.datetime(2106, 2, 7, 6, 28, 15)
+    assert world.target_rows("u") == [*enumerate(held, 1)]

@@ -20,6 +20,8 @@ from type_matrix import (
 
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 
+pytestmark = pytest.mark.versions
+
 
 @dataclass(frozen=True)
 class Way:
@@ -55,7 +57,7 @@ def test_every_type_with_less_metadata(servers: Servers, way: Way) -> None:
     world = way.pair(servers)
     wide = tables(way.source, world.source, common=way.source != way.target)
     if way.source != way.target:
-        wide += own_types(way.source)
+        wide += own_types(way.source, world.source)
     fill(world.source, world.source_schema, wide)
     names = " ".join(table.name for table in wide)
     world.run(names)
