@@ -76,6 +76,7 @@ class MySQLApplyConnection:
             checkpoints.fence(self._session.connection, server.endpoint.database, mappings, server.run_id)
 
     def _begin(self, fenced: Iterable[str] | None = None, *, exclusive: bool = True) -> None:
+        """`fenced`: the mappings whose fence it takes; None: that comes later."""
         server = self._server
         with self._session.doing("opening a transaction"):
             self._session.wake()
