@@ -138,6 +138,7 @@ def fence(
 
 def write(connection: Connection[Any], database: str, checkpoints: Sequence[Checkpoint], run_id: str) -> None:
     """Store checkpoints (after `fence`, in the data's transaction)."""
+    table = _table(database)
     marks = "(" + ", ".join(["%s"] * (1 + len(STORED_COLUMNS))) + ")"
     updates = ", ".join(f"{c}=VALUES({c})" for c in STORED_COLUMNS if c not in ("mapping", "sequence"))
     args: list[Any] = []
@@ -145,7 +146,7 @@ def write(connection: Connection[Any], database: str, checkpoints: Sequence[Chec
         args += [run_id, *(row[column] for column in STORED_COLUMNS)]
     query(
         connection,
-        f"INSERT INTO {_table(database)} (run_id, {', '.join(STORED_COLUMNS)})"
+        f"INSERT INTO {table} (run_id, {', '.join(STORED_COLUMNS)})"
         f" VALUES {', '.join([marks] * len(checkpoints))}"
         f" ON DUPLICATE KEY UPDATE sequence=sequence+1, {updates}",
         args,

@@ -57,7 +57,7 @@ class MappingWork:
     @property
     def has_changes(self) -> bool:
         """Whether the next commit has something to store for the mapping beside its position."""
-        return self.in_doubt.is_unsaved or not self.pending.is_empty
+        return not self.pending.is_empty or self.in_doubt.is_unsaved
 
 
 @dataclass(slots=True)
