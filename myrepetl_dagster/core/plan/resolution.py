@@ -94,7 +94,7 @@ def planned_key(mapping: TableMapping, source: Table, columns: Sequence[PlannedC
 
 
 def key_lengths(source: Table, columns: Sequence[PlannedColumn], key: Sequence[str]) -> dict[str, int]:
-    """Of which key columns the beginning alone tells the source's rows apart, and how much of it, by its primary key."""
+    """Of which key columns the beginning tells the source's rows apart, by its primary key, and how much of it."""
     parts = dict(map(source.key_part, source.primary_key))
     plain = {c.target: c.source for c in columns if c.source and not c.transform and c.target in key}
     if not parts.keys() <= set(plain.values()):
