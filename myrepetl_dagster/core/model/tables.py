@@ -69,7 +69,7 @@ class Table:
     """A table's columns in their order, and its unique keys as tuples of column names.
 
     A key's part may also be the beginning of a column, `url(100)`. `charset` is the character set of new columns whose
-    definition names none.
+    definition names none. `mariadb`: whether it is a MariaDB's; None where nobody asked.
     """
 
     name: TableName
@@ -77,6 +77,7 @@ class Table:
     primary_key: tuple[str, ...] = ()
     unique_keys: tuple[tuple[str, ...], ...] = ()
     charset: str | None = None
+    mariadb: bool | None = None
 
     def column(self, name: str) -> Column | None:
         return next((c for c in self.columns if c.name == name), None)

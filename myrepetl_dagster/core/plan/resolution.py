@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
+from ..values.collations import is_one_collation
 from ..values.key_safety import require_kept_apart, require_mapped_key, require_unique_key
 from .table_plan import PlannedColumn, TablePlan, UniqueKeys
 
@@ -18,6 +20,7 @@ def plan_table(
     target: Table,
     shared_with: Sequence[TableMapping],
     past_key: tuple[str, ...] = (),
+    past_columns: Sequence[Column] = (),
 ) -> TablePlan:
     """The plan of a mapping by both of its tables.
 
@@ -26,6 +29,7 @@ def plan_table(
         shared_with: the other mappings into the same target table.
         past_key: the key at the checkpoint. The source may have another one by now, which counts from the place on at
             which the log says so. Empty for a copy.
+        past_columns: the source's columns at the checkpoint, likewise.
 
     Raises:
         SchemaDrift: a table lacks a column that the mapping needs.
@@ -49,7 +53,9 @@ def plan_table(
         key = planned_key(mapping, source, columns)
     _require_columns(mapping, source, target, columns, key)
     require_unique_key(mapping.name, target, key, key_lengths(source, columns, key))
-    require_kept_apart(mapping.name, _copied_columns(source, target, (c for c in columns if c.target in key)))
+    past = replace(source, columns=tuple({c.name: c for c in (*source.columns, *past_columns)}.values()))
+    copied = _copied_columns(past, target, (c for c in columns if c.target in key))
+    require_kept_apart(mapping.name, copied, one_flavour=source.mariadb == target.mariadb)
     others = tuple(
         other
         for other in (*((target.primary_key,) if target.primary_key else ()), *target.unique_keys)
@@ -94,7 +100,7 @@ def planned_key(mapping: TableMapping, source: Table, columns: Sequence[PlannedC
 
 
 def key_lengths(source: Table, columns: Sequence[PlannedColumn], key: Sequence[str]) -> dict[str, int]:
-    """Of which key columns the beginning tells the source's rows apart, by its primary key, and how much of it."""
+    """The key columns whose beginning alone tells the source's rows apart, and how much of each, by its primary key."""
     parts = dict(map(source.key_part, source.primary_key))
     plain = {c.target: c.source for c in columns if c.source and not c.transform and c.target in key}
     if not parts.keys() <= set(plain.values()):
@@ -203,4 +209,6 @@ def _same_collation(source: Table, target: Table, plain: dict[str, str], name: s
     if name not in plain:
         return True
     theirs, ours = source.column(plain[name]), target.column(name)
-    return theirs is not None and ours is not None and theirs.collation == ours.collation
+    if theirs is None or ours is None:
+        return False
+    return is_one_collation(theirs.collation, ours.collation, one_flavour=source.mariadb == target.mariadb)

@@ -91,7 +91,9 @@ class Planner:
                 assert target_table is not None, "the table is there, or was just created"
                 source_table, checkpoint = source_tables[mapping.source_name], self._checkpoint(mapping, checkpoints)
                 copying = self._copying(mapping, checkpoint)
-                plan = self._resolved(mapping, target, checkpoint, source_table, target_table, copying=copying)
+                plan = self._resolved(
+                    mapping, target, checkpoint, source_table, target_table, copying=copying, change_is_ahead=True
+                )
                 self.results[mapping.name].plan = plan
                 self.plans[mapping.name] = (plan, target)
 
@@ -174,6 +176,7 @@ class Planner:
         target_table: Table,
         *,
         copying: bool,
+        change_is_ahead: bool = False,
     ) -> TablePlan:
         """The plan for these two tables."""
         known = columns_from_json(checkpoint.source_columns_json) if checkpoint else ()
@@ -187,6 +190,7 @@ class Planner:
             copying=copying,
             known=known,
             past_key=past_key,
+            change_is_ahead=change_is_ahead,
         )
         if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
             self.copy_again.add(mapping.name)  # the checkpoint names the next chunk by the old key

@@ -87,6 +87,7 @@ def resolve(
     copying: bool,
     known: Sequence[Column] = (),
     past_key: tuple[str, ...] = (),
+    change_is_ahead: bool = False,
 ) -> TablePlan:
     """Plan a mapping.
 
@@ -96,6 +97,8 @@ def resolve(
             here; otherwise it gets them when the log comes to their change.
         known: the source's columns when it was copied last.
         past_key: the key at the checkpoint.
+        change_is_ahead: the log has yet to tell what has changed since the checkpoint. Until then the key's columns are
+            those that are known.
 
     Raises:
         SchemaDrift, PrerequisiteError: the tables do not fit each other, or the mapping.
@@ -103,7 +106,8 @@ def resolve(
     follows = copying and mapping.columns is None and mapping.schema_policy == "evolve"
     if follows and conform(target, mapping.name, target_table, source_table, known):
         target_table = target.describe(mapping.target_name) or target_table
-    plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key)
+    past_columns = known if change_is_ahead and not copying else ()
+    plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key, past_columns)
     _require_comparable(mapping, source_table)
     if copying:  # otherwise a change of the source is judged when the log comes to it
         require_exact(plan)

@@ -212,6 +212,9 @@ def fit(
     if not enough and not widens(column, now) and not any_type:
         return False  # each type has values that the other cannot store
     wanted = now
+    if key and tells_all_apart(column.collation or "", now.collation or ""):
+        # The source's name may mean a coarser collation here.
+        wanted = replace(now, charset=column.charset, collation=column.collation)
     if enough:
         wanted = replace(column, charset=now.charset, collation=now.collation) if collides else column
     nullable = (now.nullable or column.nullable) and not key

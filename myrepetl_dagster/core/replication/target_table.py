@@ -12,6 +12,7 @@ from ..model.tables import Column, Table, TableName
 from ..plan.resolution import key_lengths, planned_key
 from ..plan.table_plan import PlannedColumn
 from ..transforms.functions import Transform
+from ..values.collations import of_one_meaning
 from ..values.column_types import PRINTED_TYPES, TEXT_TYPES
 from ..values.key_safety import require_mapped_key
 from ..values.sql import quote_name
@@ -37,9 +38,12 @@ def new_table(
     """
     key = planned_key(mapping, source, columns)
     require_mapped_key(mapping.name, [c.target for c in columns], key)
+    # A collation of the same name may take two rows for one on the other flavour.
+    of_key = collations if source.mariadb in (mariadb, None) else of_one_meaning(collations)
     lines = []
     created = []
     for planned in columns:
+        own_collations = of_key if planned.target in key else collations
         column = source.column(planned.source) if planned.source else None
         if planned.source and column is None and not mapping.init_query:
             raise SchemaDrift(
@@ -48,22 +52,22 @@ def new_table(
             )
         nullable = planned.target not in key
         if planned.transform is not None:
-            definition = _result_type(planned.transform, column, collations, mariadb)
+            definition = _result_type(planned.transform, column, own_collations, mariadb)
             described = _plain_column(planned.target, definition, nullable=nullable)
         elif column is None:
             definition = _fixed_type(planned.value)
             nullable = nullable and planned.value is None
             described = _plain_column(planned.target, definition, nullable=nullable)
         else:
-            definition = column_definition(column, collations=collations, mariadb=mariadb)
+            definition = column_definition(column, collations=own_collations, mariadb=mariadb)
             nullable = nullable and column.nullable
-            described = as_defined(column, collations=collations, mariadb=mariadb)
+            described = as_defined(column, collations=own_collations, mariadb=mariadb)
             described = replace(described, name=planned.target, nullable=nullable, auto_increment=False)
         lines.append((planned.target, definition, nullable))
         created.append(described)
     lengths = key_lengths(source, columns, key)
     parts = tuple(f"{name}({lengths[name]})" if name in lengths else name for name in key)
-    table = Table(mapping.target_name, tuple(created), parts)
+    table = Table(mapping.target_name, tuple(created), parts, mariadb=mariadb)
     _require_bounded_key(mapping, table)
     return _create_table_sql(mapping.target_name, lines, [(name, lengths.get(name)) for name in key]), table
 
