@@ -19,6 +19,7 @@ SIGNED_TYPES = WHOLE_NUMBER_TYPES | FLOAT_TYPES | {"decimal"}
 NUMBER_TYPES = SIGNED_TYPES | {"year", "bit"}
 
 # ---- times ----
+SHORT_YEAR = "year(2)"  # of MariaDB; it prints two digits, and makes 2000 of the number 0
 DATETIME_TYPES = frozenset({"datetime", "timestamp"})
 FRACTION_TYPES = DATETIME_TYPES | {"time"}  # may have up to six fraction digits
 TEMPORAL_TYPES = FRACTION_TYPES | {"date"}
