@@ -16,6 +16,7 @@ from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from .catchup.catch_up import CatchUp
 from .catchup.outcomes import CommittedUnseen, Place
+from .catchup.unlogged_changes import is_altered_after
 from .catchup.work import MappingWork
 from .lag import SourceClock
 from .mapping_state import MappingState, Report, named_mapping
@@ -172,7 +173,9 @@ class Attempt:
         if take_as_it_is and not empty:
             first, clear = replace(state.checkpoint, phase=Phase.REPLICATING), False
             if self.start_at is not None:
-                first = replace(first, position=self.start_at(), source_time_unix_s=None)
+                position = self.start_at()
+                altered = is_altered_after(self.source, position, plan.source.name)
+                first = replace(first, position=position, source_time_unix_s=None, altered=altered)
                 state.position = first.position
         else:
             copy = CopyState(sweep=not empty and can_sweep(plan))

@@ -91,15 +91,19 @@ class UnloggedChanges:
 
     def _is_logged(self, name: TableName) -> bool:
         """Whether the rest of the log holds a change of the table's columns."""
-        if name in self._logged:
-            return True
-        known = {name: KnownTable((), altered=True)}
-        with closing(self.source.read_log(self.cursor.position, known)) as events:
-            for event in events:
-                if isinstance(event, TableChanged) and any(c.structural for c in concerned(event.changes, name)):
-                    self._logged.add(name)
-                    return True
-        return False
+        if name not in self._logged and is_altered_after(self.source, self.cursor.position, name):
+            self._logged.add(name)
+        return name in self._logged
+
+
+def is_altered_after(source: Source, position: Position, name: TableName) -> bool:
+    """Whether the log holds a statement that alters the table, between a position and its end."""
+    known = {name: KnownTable((), altered=True)}
+    with closing(source.read_log(position, known)) as events:
+        return any(
+            isinstance(event, TableChanged) and any(c.structural for c in concerned(event.changes, name))
+            for event in events
+        )
 
 
 def _by_place(known: Sequence[Column], now: Sequence[Column]) -> list[str]:
