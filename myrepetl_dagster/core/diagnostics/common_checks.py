@@ -10,7 +10,7 @@ from pymysql.connections import Connection
 
 from ..model.errors import ReplicationError
 from ..mysql.connect import query
-from ..mysql.server_info import ServerInfo
+from ..mysql.server_info import TESTED_VERSIONS, ServerInfo
 from ..values.sql import quote_name
 from .report import ConnectionReport, State
 
@@ -52,6 +52,12 @@ def common_checks(report: ConnectionReport, control: Connection[Any], info: Serv
     """Version, TLS and clock."""
     endpoint = report.endpoint
     report.add("server", State.OK, f"{'MariaDB' if info.is_mariadb else 'MySQL'} {info.version_text}")
+    if not info.is_tested:
+        tested = ", ".join(f"{major}.{minor}" for major, minor in TESTED_VERSIONS[info.flavour])
+        found = f"not among the tested versions ({tested})"
+        report.add(
+            "version", State.WARNING, found, "Read docs/versions.md, and compare some tables after the first runs."
+        )
     status = {str(name).lower(): str(value) for name, value in query(control, "SHOW SESSION STATUS LIKE 'Ssl_%'")}
     local = bool(endpoint.unix_socket) or endpoint.address.startswith("localhost")
     if status.get("ssl_cipher"):

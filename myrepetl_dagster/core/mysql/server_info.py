@@ -11,6 +11,9 @@ from pymysql.connections import Connection
 from ..config.pipeline import Endpoint
 from ..model.errors import SourceLost, TargetLost
 
+# The versions that the whole test matrix runs on. docs/versions.md says what is known of others.
+TESTED_VERSIONS: dict[str, tuple[tuple[int, int], ...]] = {"mysql": ((9, 7),), "mariadb": ((10, 5), (10, 11), (11, 8))}
+
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
@@ -27,6 +30,11 @@ class ServerInfo:
     @property
     def is_mariadb(self) -> bool:
         return self.flavour == "mariadb"
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether the test matrix runs on this version."""
+        return self.version[:2] in TESTED_VERSIONS[self.flavour]
 
 
 def server_info(connection: Connection[Any]) -> ServerInfo:

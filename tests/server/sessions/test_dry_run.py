@@ -22,6 +22,7 @@ from myrepetl_dagster.core.diagnostics.connection_test import diagnose
 from myrepetl_dagster.core.diagnostics.dry_run import DryRun, DryRunSource, DryRunTarget, Outlook
 from myrepetl_dagster.core.diagnostics.report import Check, State
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
+from myrepetl_dagster.core.mysql import server_info
 from myrepetl_dagster.core.mysql.connect import query
 from myrepetl_dagster.core.replication.result import MappingResult
 from myrepetl_dagster.core.target.control import TargetControl
@@ -350,3 +351,21 @@ def test_a_target_with_innodb_read_only(servers: Servers, flavour: Flavour, tmp_
             assert "innodb_read_only" in mend
             assert error.retryable, error
             assert "read only" in str(error)
+
+
+def test_a_version_that_no_test_runs_on(
+    servers: Servers, flavour: Flavour, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`test-connection` warns of it, on both sides, and names the page that says what is known. Runs say nothing."""
+    world = pair_of(servers.get("source", flavour), servers.get("target", flavour))
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY)")
+    pipeline = world.pipeline("t")
+    before = lines(pipeline, State.WARNING)
+    monkeypatch.setitem(server_info.TESTED_VERSIONS, flavour, ((1, 2),))
+    warned = [line for line in lines(pipeline, State.WARNING) if line not in before]
+    assert len(warned) == 2
+    for found, mend in warned:
+        assert "not among the tested versions (1.2)" in found
+        assert "docs/versions.md" in mend
+    world.run(pipeline)
+    assert "version" not in caplog.text

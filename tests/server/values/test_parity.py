@@ -436,3 +436,35 @@ def test_a_timestamp_that_mysql_cannot_hold(servers: Servers) -> None:
     assert results["a.u"].error is None
     held = dt.datetime(2038, 1, 19, 3, 14, 7), dt.datetime(2106, 2, 7, 6, 28, 15)
     assert world.target_rows("u") == [*enumerate(held, 1)]
+
+
+@pytest.mark.parametrize("source", ["mysql", "mariadb"])
+def test_vectors_between_mysql_and_the_newest_mariadb(servers: Servers, source: Flavour) -> None:
+    """MariaDB 11.8 has the type as MySQL 9 does: the floats arrive in a column of that type, by both ways."""
+    ends: dict[Flavour, Server] = {
+        flavour: servers.get("source" if flavour == source else "target", flavour, version=version)
+        for flavour, version in (("mysql", None), ("mariadb", "11.8"))
+    }
+    world = pair_of(ends[source], ends["mariadb" if source == "mysql" else "mysql"])
+    write = "STRING_TO_VECTOR" if source == "mysql" else "VEC_FromText"
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(3))")
+    world.on_source(f"INSERT INTO t VALUES (1, {write}('[1,-2.5,1e10]')), (2, NULL)")
+    world.run("t")
+    world.on_source(f"INSERT INTO t VALUES (3, {write}('[0.1,0,3]'))", f"UPDATE t SET v={write}('[7,8,9]') WHERE id=2")
+    world.run("t")
+    assert world.target_rows("t", "id, HEX(v)") == world.source_rows("t", "id, HEX(v)")
+    kind = "SELECT data_type FROM information_schema.columns WHERE table_schema=DATABASE() AND column_name='v'"
+    assert world.on_target(kind) == (("vector",),)
+
+
+def test_a_point_on_earth_reads_with_its_axes_swapped_on_mariadb(servers: Servers) -> None:
+    """SRID and WKB are the same bytes on both. MySQL reads latitude first in SRID 4326, MariaDB does not know that."""
+    world = pair(servers, Route("mysql", True, "mariadb"))
+    world.on_source(
+        "CREATE TABLE t (id INT PRIMARY KEY, p POINT NOT NULL SRID 4326)",
+        "INSERT INTO t VALUES (1, ST_GeomFromText('POINT(52 13)', 4326))",
+    )
+    world.run("t")
+    assert world.target_rows("t", "HEX(p)") == world.source_rows("t", "HEX(p)")
+    assert world.source_rows("t", "ST_AsText(p)") == [("POINT(52 13)",)]
+    assert world.target_rows("t", "ST_AsText(p)") == [("POINT(13 52)",)]
