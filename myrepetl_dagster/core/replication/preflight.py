@@ -14,6 +14,7 @@ from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table, TableName
 from ..plan.exactness import require_exact
 from ..plan.resolution import plan_table, planned_columns
+from ..plan.session_columns import session_columns
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..source.source_settings import ROW_VALUE_OPTIONS, source_role, source_settings
@@ -84,6 +85,7 @@ def resolve(
     copying: bool,
     known: Sequence[Column] = (),
     past_key: tuple[str, ...] = (),
+    change_is_ahead: bool = False,
 ) -> TablePlan:
     """Plan a mapping.
 
@@ -93,6 +95,8 @@ def resolve(
             here; otherwise it gets them when the log comes to their change.
         known: the source's columns when it was copied last.
         past_key: the key at the checkpoint.
+        change_is_ahead: the log has yet to tell what has changed since the checkpoint. Until then the key's columns are
+            those that are known.
 
     Raises:
         SchemaDrift, PrerequisiteError: the tables do not fit each other, or the mapping.
@@ -100,7 +104,8 @@ def resolve(
     follows = copying and mapping.columns is None and mapping.schema_policy == "evolve"
     if follows and conform(target, mapping.name, target_table, source_table, known):
         target_table = target.describe(mapping.target_name) or target_table
-    plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key)
+    past_columns = known if change_is_ahead and not copying else ()
+    plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key, past_columns)
     _require_comparable(mapping, source_table)
     if copying:  # otherwise a change of the source is judged when the log comes to it
         require_exact(plan)
@@ -167,6 +172,16 @@ def unlogged_changes(source: MySQLSource, name: TableName) -> list[str]:
     keys = _WRITING_FOREIGN_KEY.findall(source.definition(name))
     does = "changes or deletes by itself are not in the log"
     return [f"rows of {name} that its foreign key {key} {does}" for key in keys]
+
+
+def varying_columns(mapping: TableMapping, source: MySQLSource, table: Table) -> list[str]:
+    """Warnings about columns that have no value of their own: each session that reads them may see another."""
+    if not any(c.generated for c in table.columns):
+        return []
+    read = {c.source for c in planned_columns(mapping, table)}
+    varying = [name for name in session_columns(source.definition(table.name), table) if name in read]
+    said = "depends on who reads it: it arrives as the session that wrote the row saw it, or as the snapshot does"
+    return [f"the value of VIRTUAL column {name} of {table.name} {said}" for name in varying]
 
 
 def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource) -> None:

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from pymysql.connections import Connection
 
 from ..model.errors import ReplicationError, SchemaDrift
 from ..model.tables import TableName
+from ..mysql.connect import query
 from ..plan.table_plan import TablePlan
 from ..rows.event_encoder import RowChanges, binlog_sql
 from .apply_session import ApplySession
@@ -28,6 +30,7 @@ class EventWriter:
         self._support = support
         self._described: Connection[Any] | None = None  # the connection that knows the events' format
         self._checked: set[TableName] = set()  # tables whose definition the open transaction has compared
+        self._stopped_clock: Connection[Any] | None = None  # the connection whose clock stands at events' date
 
     @property
     def is_ready(self) -> bool:
@@ -37,10 +40,17 @@ class EventWriter:
     def prepare(self, connection: Connection[Any]) -> None:
         """Tell a connection the events' format if the target takes events. Just before a transaction is begun.
 
+        A BINLOG statement sets its session's clock to its events' date, where the clock then stands. Later transactions
+        shall have their own date.
+
         Raises:
             TargetBusy: the target did not take it.
         """
         self._checked.clear()
+        if self._stopped_clock is connection:
+            with self._session.doing():
+                query(connection, "SET TIMESTAMP=DEFAULT")
+        self._stopped_clock = None
         support, server = self._support, self._session.server
         if not support.able or support.refused or self._described is connection:
             return
@@ -68,7 +78,9 @@ class EventWriter:
                     if not self._support.is_unchanged(session.connection, name):
                         raise SchemaDrift(f"{name} is not what it was")
                     self._checked.add(name)
-                for events in changes.events(name, session.packet_bytes_max, mariadb=mariadb):
+                self._stopped_clock = session.connection
+                now, packet_bytes_max = int(time.time()), session.packet_bytes_max
+                for events in changes.events(name, packet_bytes_max, mariadb=mariadb, written_unix_s=now):
                     self._apply(events)
         except ReplicationError as error:
             raise self._support.refusal(str(name), error) from None

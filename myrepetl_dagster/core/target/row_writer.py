@@ -131,7 +131,7 @@ class RowWriter:
         literals = {column.target: literal for column, literal in zip(plan.columns, row, strict=True)}
         same_key = " AND ".join(f"{sql_name(name)} <=> {literals[name]}" for name in plan.key)
         for unique in plan.other_unique_keys:
-            same_value = " AND ".join(f"{sql_name(name)} = {literals[name]}" for name in unique)
+            same_value = " AND ".join(_same_part(*plan.target.key_part(part), literals) for part in unique)
             self._session.run(f"DELETE FROM {table_sql(plan)} WHERE {same_value} AND NOT ({same_key})")
         try:
             self._upsert(plan, [row], guarded=True)
@@ -234,6 +234,13 @@ class RowWriter:
             self._session.send(_encoded(head, tuples[0], tail), len(head) + len(tuples[0]) + len(tail))
         else:
             self._session.run(head + ",".join(tuples) + tail)
+
+
+def _same_part(column: str, length: int | None, literals: dict[str, str]) -> str:
+    """The condition for rows that hold a row's value in a part of a unique key."""
+    if length is None:
+        return f"{sql_name(column)} = {literals[column]}"
+    return f"LEFT({sql_name(column)}, {length}) = LEFT({literals[column]}, {length})"
 
 
 def _encoded(*texts: str) -> Iterator[bytes]:

@@ -382,7 +382,9 @@ SPECIAL: dict[str, tuple[str, ...]] = {
     ids=lambda value: {True: "created", False: "existing"}.get(value, str(value)),
 )
 def test_columns_that_the_server_fills(servers: Servers, route: Route, created: bool) -> None:
-    """Generated columns are recomputed, never written; invisible and defaulted ones arrive as they are."""
+    """A generated column of the target is computed there, never written; one of the source arrives with its values, as
+    invisible and defaulted ones do.
+    """
     world = pair(servers, route)
     create = (
         "CREATE TABLE t (id INT PRIMARY KEY, a INT, j JSON, g_virtual INT AS (a * 2) VIRTUAL, first INT AS (a) STORED, "
