@@ -113,6 +113,15 @@ def test_definitions(servers: Servers, flavour: Flavour, steps: tuple[str, ...],
     t.assert_equal()
 
 
+def test_engine_that_keeps_no_rows(servers: Servers) -> None:
+    """ENGINE=BLACKHOLE, which only MySQL has loaded, empties the table, and so the target."""
+    t = altering(servers, "mysql", CREATE, ROWS)
+    t.run()
+    t.on_source("ALTER TABLE t COMMENT='x' ENGINE=BLACKHOLE")
+    t.run()
+    t.assert_equal()
+
+
 def test_nulls_that_a_new_key_replaces(servers: Servers, flavour: Flavour) -> None:
     """Outside of strict mode the columns of a new primary key lose their NULLs: a mapping of another key copies again."""
     t = altering(servers, flavour, BY_INDEX, ROWS, primary_key="id")

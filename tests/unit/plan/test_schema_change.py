@@ -120,6 +120,25 @@ def test_explicit_mapping() -> None:
             answer(f"ALTER TABLE t {statement}", **named)
 
 
+def test_explicit_mapping_into_other_letters() -> None:
+    """A target column that differs in the letters' case alone is not taken for the source's."""
+    target = (BEFORE[0], column("A", "int"))
+    named: dict[str, Any] = {"column_mapping": {"id": {"column": "id", "primary_key": True}, "a": {"column": "A"}}}
+    assert answer("ALTER TABLE t MODIFY a BIGINT", target=target, **named) is Answer.EVOLVE
+    for statement in ("DROP a", "DROP A", "MODIFY a SMALLINT", "MODIFY A BIGINT"):
+        with pytest.raises(SchemaDrift):
+            answer(f"ALTER TABLE t {statement}", target=target, **named)
+
+
+def test_new_key_beside_the_mappings_own() -> None:
+    """The NULLs of its columns become values, so they are looked for where the mapping has the column."""
+    own: dict[str, Any] = {"primary_key": "id"}
+    assert answer("ALTER TABLE t DROP PRIMARY KEY", **own) is Answer.GO_ON
+    assert answer("ALTER TABLE t ADD PRIMARY KEY (id, a)", **own) is Answer.EVOLVE
+    named: dict[str, Any] = {"column_mapping": {"id": {"column": "id", "primary_key": True}}}
+    assert answer("ALTER TABLE t ADD PRIMARY KEY (a)", **named) is Answer.GO_ON
+
+
 @pytest.mark.parametrize(
     ("before", "now", "holds"),
     [

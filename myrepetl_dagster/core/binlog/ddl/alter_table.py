@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .column_definition import Definition, charset_name, definition_of
-from .tokens import Sql, unquoted
+from .tokens import UNREADABLE, Sql, unquoted
 
 
 class Effect(StrEnum):
@@ -79,7 +79,9 @@ def clauses(tokens: Sequence[str], sql: Sql) -> tuple[Clause, ...]:
             found.append(NO_EFFECT)
             break
         found += _clause(_without_partitions(clause), sql)
-    if _overlap(found) or (_converts(found) and any(clause.definition for clause in found)):
+    converts = any(clause.effect is Effect.CONVERT for clause in found)
+    unreadable = any(unquoted(token) == UNREADABLE for token in tokens)
+    if unreadable or _overlap(found) or (converts and any(clause.definition for clause in found)):
         found.append(REWRITE)
     return tuple(sorted(found, key=lambda clause: clause.effect not in _OF_FORMER_COLUMNS))
 
@@ -89,10 +91,6 @@ def _overlap(found: Sequence[Clause]) -> bool:
     renames = {clause.column.casefold(): clause.new_name.casefold() for clause in found if clause.new_name}
     new = {now for former, now in renames.items() if former != now}
     return any((c.old_name or c.column).casefold() in new for c in found if c.effect in _OF_FORMER_COLUMNS)
-
-
-def _converts(found: Sequence[Clause]) -> bool:
-    return any(clause.effect is Effect.CONVERT for clause in found)
 
 
 def split(tokens: Sequence[str]) -> list[list[str]]:
@@ -148,7 +146,9 @@ def _clause(clause: list[str], sql: Sql) -> list[Clause]:
             return _retype(rest[0], rest[0], rest[1:], sql) if rest else [REWRITE]
         case ["CHANGE"]:
             rest = _skip(rest, "COLUMN")
-            return _retype(rest[0], rest[1], rest[2:], sql) if len(rest) > 1 else [REWRITE]
+            # IF EXISTS: without the old column nothing happens to the new one, which may be there.
+            certain = len(rest) > 1 and "IF" not in words[1:3]
+            return _retype(rest[0], rest[1], rest[2:], sql) if certain else [REWRITE]
         case ["RENAME"]:
             return _rename(rest)
         case ["CONVERT"]:
@@ -218,7 +218,7 @@ def _add(rest: list[str], sql: Sql) -> list[Clause]:
 def _begins_key(words: list[str]) -> bool:
     """Whether an index or a constraint is added, and no column. VECTOR may begin an index and be a column's name."""
     if words[:1] == ["VECTOR"]:
-        return words[1:2] in (["INDEX"], ["KEY"], ["("]) or (words[2:3] == ["("] and not _has_size(words[1:]))
+        return words[1:2] in (["INDEX"], ["KEY"], ["IF"], ["("]) or (words[2:3] == ["("] and not _has_size(words[1:]))
     return words[:1] in (["PRIMARY"], ["CONSTRAINT"]) or bool(_KEY_WORDS.intersection(words[:1]))
 
 

@@ -49,13 +49,12 @@ class TableChange:
 
 # SELECT is among them: in statement format a call of a stored function that writes is logged as one.
 _DML = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "DO", "SELECT"})
-
-
 # Servers write CREATE TABLE … SELECT anew, as CREATE TABLE with columns. They take this character set for it, and name
 # the client's in the event.
 _WRITTEN_IN = "utf8mb4"
 _SCHEMA = ("DATABASE", "SCHEMA")
 _TABLE = ("TABLE", "TABLES")
+_RENAMED_PARTS = (["COLUMN"], ["INDEX"], ["KEY"])  # of a table, by ALTER TABLE … RENAME
 
 
 class _Unread(Exception):
@@ -75,8 +74,8 @@ class _Words:
     def rest(self) -> list[str]:
         return self.tokens[self.at :]
 
-    def peek(self, ahead: int = 0) -> str:
-        return self.tokens[self.at + ahead].upper() if self.at + ahead < len(self.tokens) else ""
+    def peek(self) -> str:
+        return self.tokens[self.at].upper() if self.at < len(self.tokens) else ""
 
     def next(self) -> str:
         word = self.peek()
@@ -236,9 +235,6 @@ def _alter(words: _Words) -> list[TableChange]:
     if ignores:  # MariaDB deletes rows that a new unique key does not allow
         found = (*found, REWRITE)
     return [TableChange(Action.ALTER, table, clauses=found), *_partners(words)]
-
-
-_RENAMED_PARTS = (["COLUMN"], ["INDEX"], ["KEY"])
 
 
 def _partners(words: _Words) -> list[TableChange]:
