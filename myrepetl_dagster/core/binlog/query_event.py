@@ -10,9 +10,9 @@ from typing import NamedTuple
 from ..model.errors import UnsupportedEvent
 from ..model.tables import TableName
 from ..values.collations import charset_of
-from ..values.text_codecs import decode_text
 from .compression import inflated
 from .ddl.statement import Action, TableChange, names_in, table_changes
+from .ddl.tokens import Sql
 from .events import Committed, RolledBack
 from .xa_event import Outcome, outcome_of_decision
 
@@ -20,6 +20,8 @@ from .xa_event import Outcome, outcome_of_decision
 _FLAGS, _SQL_MODE, _AUTO_INCREMENT, _CHARSET, _CATALOG = 0, 1, 3, 4, 6
 _SIZES = {_FLAGS: 4, _SQL_MODE: 8, _AUTO_INCREMENT: 4}
 _STATUS_AT = 13
+# Actions whose tables are not known, and why that may be.
+_UNCERTAIN = {Action.DML: " (binlog_format is not ROW)", Action.UNREAD: ""}
 
 
 class Statement(NamedTuple):
@@ -32,15 +34,18 @@ class Statement(NamedTuple):
     """
 
     schema: str
-    text: str
+    sql: Sql
     begins: bool = False
     may_prepare: bool = False
     outcome: Outcome | None = None
     defines: bool = False
 
 
-def statement_of(body: bytes, *, compressed: bool) -> Statement:
+def statement_of(body: bytes, *, compressed: bool, mariadb: bool) -> Statement:
     """The statement of a QUERY event, from its bytes after the event's header.
+
+    Args:
+        mariadb: who wrote the log.
 
     Raises:
         UnsupportedEvent: an XA statement, or a compression, that is not known.
@@ -49,47 +54,38 @@ def statement_of(body: bytes, *, compressed: bool) -> Statement:
     text_at = schema_at + body[8] + 1
     schema = body[schema_at : text_at - 1].decode("utf-8", "replace")
     text = inflated(body[text_at:]) if compressed else body[text_at:]
-    statement = statement_text(body[_STATUS_AT:schema_at], text)
-    word = statement[:20].strip().upper()
+    sql_mode, collation = _session(body[_STATUS_AT:schema_at])
+    sql = Sql(text, charset_of(collation) or "utf8mb4", sql_mode, mariadb)
+    word = text[:20].decode("latin-1").strip().upper()
     if word == "BEGIN":
-        return Statement(schema, statement, begins=True)
+        return Statement(schema, sql, begins=True)
     if word.startswith("XA START"):
-        return Statement(schema, statement, begins=True, may_prepare=True)
+        return Statement(schema, sql, begins=True, may_prepare=True)
     if word.startswith(("SAVEPOINT", "ROLLBACK TO", "RELEASE", "XA END")):
-        return Statement(schema, statement)
+        return Statement(schema, sql)
     if word in ("COMMIT", "ROLLBACK"):
-        return Statement(schema, statement, outcome=Committed if word == "COMMIT" else RolledBack)
+        return Statement(schema, sql, outcome=Committed if word == "COMMIT" else RolledBack)
     if word.startswith("XA "):
-        return Statement(schema, statement, outcome=outcome_of_decision(statement))
-    return Statement(schema, statement, defines=True)
+        return Statement(schema, sql, outcome=outcome_of_decision(text.decode("latin-1")))
+    return Statement(schema, sql, defines=True)
 
 
-def statement_text(status: bytes, text: bytes) -> str:
-    """A statement as text. Bytes that its character set does not have (in a string literal) are replaced.
-
-    Args:
-        status: the event's status variables; they name the character set of the client that sent the statement.
-    """
-    charset = charset_of(_client_collation(status))
-    try:
-        return decode_text(text, charset or "utf8mb4")
-    except (ValueError, LookupError):
-        return text.decode("utf-8", "replace")
-
-
-def _client_collation(status: bytes) -> int:
-    at = 0
+def _session(status: bytes) -> tuple[int, int]:
+    """(sql_mode, collation of the client) by an event's status variables; 0 for what they do not tell."""
+    sql_mode = at = 0
     while at < len(status):
         code = status[at]
         if code == _CHARSET and at + 3 <= len(status):
-            return int(struct.unpack_from("<H", status, at + 1)[0])
+            return sql_mode, int(struct.unpack_from("<H", status, at + 1)[0])
+        if code == _SQL_MODE and at + 9 <= len(status):
+            sql_mode = int(struct.unpack_from("<Q", status, at + 1)[0])
         if code == _CATALOG and at + 1 < len(status):
             at += 2 + status[at + 1]
         elif code in _SIZES:
             at += 1 + _SIZES[code]
         else:
             break
-    return 0
+    return sql_mode, 0
 
 
 def mapped_changes(
@@ -103,8 +99,8 @@ def mapped_changes(
     Raises:
         UnsupportedEvent: it changes rows, or may.
     """
-    changes = table_changes(statement.text, statement.schema)
-    words = names_in(statement.text) if any(change.action is Action.DML for change in changes) else frozenset()
+    changes = table_changes(statement.sql, statement.schema)
+    words = names_in(statement.sql) if any(change.action in _UNCERTAIN for change in changes) else frozenset()
     if names_without_case:
         changes = [_in_lower_case(change) for change in changes]
         words = frozenset(word.lower() for word in words)
@@ -117,14 +113,12 @@ def _in_lower_case(change: TableChange) -> TableChange:
 
 
 def _concerns(change: TableChange, words: Collection[str], names: Collection[TableName]) -> bool:
-    if change.action is Action.DML:
+    if change.action in _UNCERTAIN:
         # A statement may write more tables than it names (views, triggers). If it runs in or names a mapped schema, or
         # names a mapped table, nobody can tell it from one that changes mapped rows.
         named = any(name.table in words or name.schema in words for name in names)
         if named or _runs_in_one_of(change, names):
-            raise UnsupportedEvent(
-                f"a data change in statement format in schema {change.table.schema!r} (binlog_format is not ROW)"
-            )
+            raise UnsupportedEvent(f"{change.action} in schema {change.table.schema!r}{_UNCERTAIN[change.action]}")
         return False
     if change.action is Action.DROP_SCHEMA:
         return _runs_in_one_of(change, names)

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import NoReturn
 
 from ..binlog.ddl.alter_table import Clause, Effect
+from ..binlog.ddl.column_definition import Definition
 from ..binlog.ddl.statement import Action, TableChange
 from ..model.errors import SchemaDrift
 from ..model.tables import Column, Table, TableName
@@ -116,24 +117,25 @@ class _Judge:
         """The clauses with column names spelled as in the tables; a statement may use any letter case."""
         found = []
         for clause in clauses:
-            if clause.effect is Effect.CONVERT:
-                found += self._converted(clause)
-            else:
-                found.append(self._called(clause))
+            found += self._converted(clause) if clause.effect is Effect.CONVERT else self._called(clause)
         return found
 
-    def _called(self, clause: Clause) -> Clause:
-        if clause.effect is Effect.ADD:
-            return clause  # as given
-        tables = (self.plan.target.columns, self.known, self.plan.source.columns)
-        spelled = {c.name.casefold(): c.name for columns in reversed(tables) for c in columns}
+    def _called(self, clause: Clause) -> list[Clause]:
+        if clause.effect in (Effect.ADD, Effect.INDEX):
+            return [clause]  # as given
+        held = self.plan.target.columns if self.plan.every_column else ()
+        spelled = {c.name.casefold(): c.name for c in (*self.plan.source.columns, *self.known, *held)}
 
         def own(name: str) -> str:
             return spelled.get(name.casefold(), name)
 
-        # CHANGE gives a new name, which counts as it is spelled.
-        renames = clause.effect is Effect.RETYPE and clause.column != clause.old_name
-        return replace(clause, column=clause.column if renames else own(clause.column), old_name=own(clause.old_name))
+        if clause.effect is not Effect.RETYPE:
+            return [replace(clause, column=own(clause.column))]
+        former = own(clause.old_name)
+        retyped = replace(clause, old_name=former)
+        if clause.column != clause.old_name or former == clause.column:
+            return [retyped]
+        return [Clause(Effect.RENAME, former, clause.column), retyped]  # MODIFY names the column with its own letters
 
     def _converted(self, clause: Clause) -> list[Clause]:
         """CONVERT TO CHARACTER SET as one clause for each column that it changes."""
@@ -180,11 +182,13 @@ class _Judge:
         if clause.effect is Effect.NONE:
             return _GO_ON
         what = f"{clause.effect.value} {clause.column}".rstrip()
-        if self.plan.mapping.schema_policy == "fail":
+        if self.plan.mapping.schema_policy == "fail" and clause.effect is not Effect.INDEX:
             self._cannot(what)
         match clause.effect:
             case Effect.KEY:
-                return self._key(what)
+                return self._key(clause, what)
+            case Effect.INDEX:
+                return self._index(clause, what)
             case Effect.ADD:
                 return self._added(clause)
             case Effect.DROP:
@@ -201,12 +205,24 @@ class _Judge:
             self._cannot("a change of rows that the log does not hold")
         return _AGAIN
 
-    def _key(self, what: str) -> Decision:
-        if self.plan.mapping.primary_key:
+    def _key(self, clause: Clause, what: str) -> Decision:
+        if not self.plan.mapping.primary_key:
+            if not follows(self.plan):
+                self._cannot(what)
+            return _AGAIN
+        if not clause.column or not self._needs(clause.column):
             return _GO_ON  # the mapping has a key of its own
-        if not follows(self.plan):
-            self._cannot(what)
-        return _AGAIN
+        no_nulls = Definition(None, nullable=False)  # outside of strict mode the server makes values of NULLs
+        retyped = Clause(Effect.RETYPE, clause.column, old_name=clause.column, definition=no_nulls)
+        return Decision(Answer.EVOLVE, (retyped,))
+
+    def _index(self, clause: Clause, what: str) -> Decision:
+        """An index is dropped. If the source's rows are not told apart by its primary key, it may be by this one."""
+        by_source = {c.source: c.target for c in self.plan.columns if c.source and c.transform is None}
+        primary_key = {by_source.get(name, name) for name in self.plan.source.primary_key}
+        if primary_key == set(self.plan.key) or self.plan.mapping.primary_key:
+            return _GO_ON
+        return self._key(clause, what)
 
     def _added(self, clause: Clause) -> Decision:
         if not follows(self.plan):

@@ -30,6 +30,7 @@ def _expand() -> dict[int, str]:
 
 
 _CHARSETS = _expand()
+CHARSETS = frozenset(_CHARSETS.values())
 # On MariaDB, the NO PAD variant of a collation has an id that is higher by this number.
 _NOPAD = 1024
 

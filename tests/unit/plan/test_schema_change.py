@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from myrepetl_dagster.core.binlog.ddl.statement import table_changes
+from myrepetl_dagster.core.binlog.ddl.tokens import Sql
 from myrepetl_dagster.core.config.load import from_dict
 from myrepetl_dagster.core.model.errors import SchemaDrift
 from myrepetl_dagster.core.model.tables import Column, Table, TableName
@@ -42,7 +43,7 @@ def answer(
     source = Table(name, BEFORE, ("id",), charset="utf8mb4")
     plan = plan_table(from_dict(data).mappings[0], source, Table(name, target, ("id",)), ())
     after = Table(name, now, ("id",), charset="utf8mb4")
-    return decide(plan, table_changes(statement, "s"), BEFORE, after, "f:4", altered=altered).answer
+    return decide(plan, table_changes(Sql(statement.encode()), "s"), BEFORE, after, "f:4", altered=altered).answer
 
 
 def test_followed() -> None:
@@ -53,7 +54,7 @@ def test_followed() -> None:
     assert answer("ALTER TABLE t DROP b", BEFORE[:2]) is Answer.EVOLVE
     assert answer("ALTER TABLE t RENAME COLUMN b TO z") is Answer.EVOLVE
     wider = (BEFORE[0], column("a", "bigint"), *BEFORE[2:])
-    assert answer("ALTER TABLE t MODIFY A BIGINT", wider) is Answer.EVOLVE
+    assert answer("ALTER TABLE t MODIFY A BIGINT", (BEFORE[0], column("A", "bigint"))) is Answer.EVOLVE
     assert answer("ALTER TABLE t MODIFY a BIGINT", wider, altered=True) is Answer.EVOLVE
     assert answer("ALTER TABLE t ADD INDEX (a)") is Answer.GO_ON
 
@@ -117,6 +118,25 @@ def test_explicit_mapping() -> None:
     for statement in ("DROP a", "RENAME COLUMN a TO c", "MODIFY a SMALLINT", "TRUNCATE PARTITION p"):
         with pytest.raises(SchemaDrift):
             answer(f"ALTER TABLE t {statement}", **named)
+
+
+def test_explicit_mapping_into_other_letters() -> None:
+    """A target column that differs in the letters' case alone is not taken for the source's."""
+    target = (BEFORE[0], column("A", "int"))
+    named: dict[str, Any] = {"column_mapping": {"id": {"column": "id", "primary_key": True}, "a": {"column": "A"}}}
+    assert answer("ALTER TABLE t MODIFY a BIGINT", target=target, **named) is Answer.EVOLVE
+    for statement in ("DROP a", "DROP A", "MODIFY a SMALLINT", "MODIFY A BIGINT"):
+        with pytest.raises(SchemaDrift):
+            answer(f"ALTER TABLE t {statement}", target=target, **named)
+
+
+def test_new_key_beside_the_mappings_own() -> None:
+    """The NULLs of its columns become values, so they are looked for where the mapping has the column."""
+    own: dict[str, Any] = {"primary_key": "id"}
+    assert answer("ALTER TABLE t DROP PRIMARY KEY", **own) is Answer.GO_ON
+    assert answer("ALTER TABLE t ADD PRIMARY KEY (id, a)", **own) is Answer.EVOLVE
+    named: dict[str, Any] = {"column_mapping": {"id": {"column": "id", "primary_key": True}}}
+    assert answer("ALTER TABLE t ADD PRIMARY KEY (a)", **named) is Answer.GO_ON
 
 
 @pytest.mark.parametrize(

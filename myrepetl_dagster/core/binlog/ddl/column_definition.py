@@ -6,11 +6,12 @@ Parts that are not understood are None, so that nothing relies on them.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ...model.tables import Column
+from ...values.collations import CHARSETS
 from ...values.column_types import (
     BYTE_TYPES,
     FLOAT_TYPES,
@@ -24,17 +25,28 @@ from ...values.column_types import (
     TEXT_TYPES,
     WHOLE_NUMBER_TYPES,
 )
+from .tokens import EMPTY_STRING_IS_NULL, MAXDB, ORACLE, Sql, unquoted
 
 # Types without a size. The collection of geometries is left out: the servers call it by different names.
 _PLAIN = FLOAT_TYPES | PRINTED_TYPES.keys() | LOB_LENGTH_BYTES.keys() | {"date", "json"}
 _PLAIN |= GEOMETRY_TYPES - {"geomcollection", "geometrycollection"}
+_SIZES = {"char": ["1"], "binary": ["1"], "bit": ["1"]}  # where none is given
 _SIZED = FRACTION_TYPES | {"char", "varchar", "binary", "varbinary", "bit", "decimal", "vector"}
 _SYNONYMS = {"integer": "int", "bool": "tinyint", "boolean": "tinyint", "numeric": "decimal", "dec": "decimal",
              "fixed": "decimal", "int1": "tinyint", "int2": "smallint", "int3": "mediumint", "int4": "int",
              "int8": "bigint"}  # fmt: skip
-_NOT_UNDERSTOOD = frozenset({"BINARY", "ASCII", "UNICODE", "BYTE", "COMPRESSED", "NATIONAL", "VARYING"})
+# What may follow a type, and how many words belong to each, beside parentheses.
+_ATTRIBUTES = {
+    **dict.fromkeys(("UNSIGNED", "SIGNED", "ZEROFILL", "NULL", "AUTO_INCREMENT", "UNIQUE", "PRIMARY", "KEY"), 0),
+    **dict.fromkeys(("CHECK", "ENFORCED", "VISIBLE", "INVISIBLE", "FIRST"), 0),
+    **dict.fromkeys(("GENERATED", "ALWAYS", "AS", "VIRTUAL", "STORED", "PERSISTENT"), 0),
+    **dict.fromkeys(("NOT", "COMMENT", "COLLATE", "CHARSET", "COLUMN_FORMAT", "STORAGE", "SRID", "AFTER"), 1),
+    **dict.fromkeys(("CHARACTER", "CHAR", "ON", "WITHOUT"), 2),  # SET x, UPDATE x, SYSTEM VERSIONING
+}
+_CHARSET_ATTRIBUTES = {"CHARACTER", "CHAR", "CHARSET", "COLLATE"}
 _LABEL = re.compile(r"'(?:[^'\\]|'')*'")
 _SIMPLE_TEXT = re.compile(r"'[ !#-&(-\[\]-~]*'")  # printable ASCII without quotes and backslashes
+_DIGITS = re.compile("[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,56 +64,79 @@ class Definition:
     computed: bool = False
 
 
-def unquoted(token: str) -> str:
-    """A name without its quotes. With sql_mode ANSI_QUOTES they are double quotes."""
-    if len(token) > 1 and token[0] in '`"':
-        return token[1:-1].replace(token[0] * 2, token[0])
-    return token
-
-
-def definition_of(name: str, tokens: Sequence[str]) -> Definition:
-    """The definition that these tokens, which follow the column's name, state."""
-    words = _attributes(tokens)
+def definition_of(name: str, tokens: Sequence[str], sql: Sql) -> Definition:
+    """The definition that these tokens, which follow the column's name, state in a statement."""
+    own = _outside_parentheses(tokens)
+    words = [token.upper() for token in own]
     if not words:
         return Definition(None)
     nullable = not any(words[i : i + 2] == ["NOT", "NULL"] for i in range(len(words)))
+    if words[0] == "TIMESTAMP" and "NULL" not in words:
+        nullable = False  # so it is with explicit_defaults_for_timestamp=OFF
     computed = bool({"AS", "GENERATED", "VIRTUAL", "STORED", "PERSISTENT"} & set(words))
     keyed = "SERIAL" in words or any(word == "KEY" and before != "UNIQUE" for before, word in pairwise(["", *words]))
-    column = _column(name, tokens, words)
-    fill = None if computed or keyed else _fill(column, words, tokens, nullable)
+    attributes = _attributes(own[1:])
+    contradicts = attributes is not None and "NULL" in attributes and not nullable
+    # With these modes types have other names, and names stand for other types.
+    if attributes is None or contradicts or sql.has_mode(ORACLE | MAXDB):
+        return Definition(None, nullable, None, keyed, computed)
+    column = _column(name, tokens, words[0], attributes)
+    fill = None if computed or keyed or column is None else _fill(column, attributes, nullable)
+    if fill == "''" and sql.has_mode(EMPTY_STRING_IS_NULL):
+        fill = None
     return Definition(column, nullable, fill, keyed, computed)
 
 
-def _attributes(tokens: Sequence[str]) -> list[str]:
-    """The words outside of parentheses, without FIRST and AFTER a column."""
-    words: list[str] = []
+def _outside_parentheses(tokens: Sequence[str]) -> list[str]:
+    """The tokens, with "(" in the place of each pair of parentheses and what it encloses."""
+    found: list[str] = []
     depth = 0
-    skip = False
     for token in tokens:
+        if depth == 0 and token != ")":
+            found.append(token)
         depth += (token == "(") - (token == ")")
-        if skip or depth or token == ")":
-            skip = False
-        elif token.upper() == "AFTER":
-            skip = True
-        elif token.upper() != "FIRST":
-            words.append(token.upper())
-    return words
+    return found
 
 
-def _column(name: str, tokens: Sequence[str], words: list[str]) -> Column | None:
-    kind = _SYNONYMS.get(words[0].lower(), words[0].lower())
+def _attributes(tokens: list[str]) -> dict[str, list[str]] | None:
+    """The words behind each attribute; None if one is not known."""
+    found: dict[str, list[str]] = {}
+    at = 0
+    while at < len(tokens):
+        word = tokens[at].upper()
+        if word == "(":  # of the type, or of the attribute before
+            at += 1
+            continue
+        if word == "DEFAULT":
+            end = at + 1
+            while end < len(tokens) and (end == at + 1 or tokens[end].upper() not in _ATTRIBUTES):
+                end += 1
+        elif word in _ATTRIBUTES:
+            end = at + 1 + _ATTRIBUTES[word]
+        else:
+            return None
+        if word in found and word != "KEY":
+            return None  # which of the two counts depends on the attribute
+        found[word] = tokens[at + 1 : end]
+        at = end
+    return found
+
+
+def _column(name: str, tokens: Sequence[str], word: str, attributes: Mapping[str, list[str]]) -> Column | None:
+    kind = _SYNONYMS.get(word.lower(), word.lower())
     given = [token for token in _given(tokens) if token != ","]
-    if _NOT_UNDERSTOOD & set(words[1:]) or not _is_known(kind, given):
+    if not _is_known(kind, given):
         return None
+    charset = _charset_of(kind, attributes)
+    if charset not in (None, *CHARSETS):  # such as a collation that does not name it
+        return None
+    if (kind in TEXT_TYPES and charset == "binary") or (kind in BYTE_TYPES and _CHARSET_ATTRIBUTES & attributes.keys()):
+        return None  # it becomes a type of bytes, or of text
+    if not given:
+        given = _SIZES.get(kind, [])
     shown = f"{kind}({','.join(given)})" if given and kind not in WHOLE_NUMBER_TYPES else kind
-    unsigned = bool({"UNSIGNED", "ZEROFILL"} & set(words)) and kind in SIGNED_TYPES
-    return Column(
-        name,
-        kind,
-        column_type=shown + (" unsigned" if unsigned else ""),
-        unsigned=unsigned,
-        charset=_charset_of(kind, words),
-    )
+    unsigned = bool({"UNSIGNED", "ZEROFILL"} & attributes.keys()) and kind in SIGNED_TYPES
+    return Column(name, kind, column_type=shown + (" unsigned" if unsigned else ""), unsigned=unsigned, charset=charset)
 
 
 def _is_known(kind: str, given: list[str]) -> bool:
@@ -114,12 +149,18 @@ def _is_known(kind: str, given: list[str]) -> bool:
     return kind in _SIZED and all(number.isdigit() for number in given)
 
 
-def _charset_of(kind: str, words: list[str]) -> str | None:
+def _charset_of(kind: str, attributes: Mapping[str, list[str]]) -> str | None:
+    """A column's character set; None if the table's default counts."""
     if kind in BYTE_TYPES:
         return "binary"
-    if kind in TEXT_TYPES:
-        return _charset(words)
-    return "utf8mb4" if kind == "json" else None
+    if kind == "json" or kind in PRINTED_TYPES:
+        return "utf8mb4"
+    if kind not in TEXT_TYPES:
+        return None
+    for attribute in ("CHARACTER", "CHAR", "CHARSET"):
+        if attribute in attributes:
+            return charset_name(attributes[attribute][-1:])
+    return charset_name(attributes["COLLATE"]).split("_")[0] if "COLLATE" in attributes else None
 
 
 def _given(tokens: Sequence[str]) -> list[str]:
@@ -130,52 +171,41 @@ def _given(tokens: Sequence[str]) -> list[str]:
     return list(tokens[2:end])
 
 
-def _charset(words: list[str]) -> str | None:
-    for i, word in enumerate(words[:-1]):
-        named = words[i + 1 :]
-        if word == "CHARSET" or (word == "CHARACTER" and named[:1] == ["SET"]):
-            named = [w for w in named if w not in ("SET", "=")]
-            return _charset_name(named[0]) if named else None
-    for i, word in enumerate(words[:-1]):
-        if word == "COLLATE":
-            return _charset_name(words[i + 1]).split("_")[0]
-    return None
+def charset_name(tokens: Sequence[str]) -> str:
+    """The character set or collation that a token names."""
+    name = unquoted(tokens[0]).strip("'").lower() if tokens else ""
+    return "utf8mb3" + name[4:] if name == "utf8" or name.startswith("utf8_") else name
 
 
-def _charset_name(word: str) -> str:
-    name = unquoted(word).strip("'\"").lower()
-    return "utf8mb3" if name == "utf8" or name.startswith("utf8_") else name
-
-
-def _fill(column: Column | None, words: list[str], tokens: Sequence[str], nullable: bool) -> str | None:
+def _fill(column: Column, attributes: Mapping[str, list[str]], nullable: bool) -> str | None:
     """The value that the server puts into its rows; None unless both flavours put the same."""
-    if "AUTO_INCREMENT" in words:
+    if "AUTO_INCREMENT" in attributes:
         return None
-    if words[0] == "TIMESTAMP" and "NULL" not in words:
+    if column.type == "timestamp" and not nullable:
         return None  # with explicit_defaults_for_timestamp=OFF the column is NOT NULL with a default
-    if "DEFAULT" in words:
-        given = _default(words, tokens)
+    if "DEFAULT" in attributes:
+        given = _default(attributes["DEFAULT"])
         if given == "NULL":
             return "NULL" if nullable else None
-        return given if column is not None and given is not None and _is_literal(column, given) else None
+        return given if given is not None and _is_literal(column, given) else None
     if nullable:
         return "NULL"
-    if column is not None and column.type in SIGNED_TYPES:
+    if column.type in SIGNED_TYPES:
         return "0"
-    return "''" if column is not None and column.type in ("char", "varchar") else None
+    return "''" if column.type in ("char", "varchar") else None
 
 
-def _default(words: list[str], tokens: Sequence[str]) -> str | None:
-    at = next(i for i, token in enumerate(tokens) if token.upper() == "DEFAULT")
-    rest = list(tokens[at + 1 :])
-    sign = rest.pop(0) if rest[:1] in (["-"], ["+"]) else ""
-    first = rest[0] if rest else ""
-    if first.isdigit():
-        number = f"{first}.{rest[2]}" if rest[1:2] == ["."] and rest[2:3] and rest[2].isdigit() else first
-        return None if rest[1:2] == ["."] and number == first else sign + number
-    if first.upper() in ("TRUE", "FALSE", "NULL"):
-        return first.upper()
-    return first if _SIMPLE_TEXT.fullmatch(first) else None
+def _default(tokens: list[str]) -> str | None:
+    """A default that is a plain literal; None for any other."""
+    sign = tokens[0] if tokens[:1] in (["-"], ["+"]) else ""
+    rest = tokens[len(sign) :]
+    if len(rest) in (1, 3) and all(_DIGITS.fullmatch(t) for t in rest[::2]) and rest[1:2] in ([], ["."]):
+        return sign + "".join(rest)
+    if sign or len(rest) != 1:
+        return None
+    if rest[0].upper() in ("TRUE", "FALSE", "NULL"):
+        return rest[0].upper()
+    return rest[0] if _SIMPLE_TEXT.fullmatch(rest[0]) else None
 
 
 def _is_literal(column: Column, given: str) -> bool:

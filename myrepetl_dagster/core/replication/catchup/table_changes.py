@@ -75,10 +75,11 @@ class TableChanges:
         if all(change.action is Action.TRUNCATE for change in changes):
             current.rows_of(work).truncate()
             return
-        if not any(change.structural for change in changes):
+        if not any(change.matters for change in changes):
             return
         place = (state.name, transaction.file, transaction.end_offset_bytes)
-        work.altered = True  # from here on only a full table map tells the columns
+        if any(change.structural for change in changes):
+            work.altered = True  # from here on only a full table map tells the columns
         if place in self.followed_changes:
             return
         known = columns_from_json(state.checkpoint.source_columns_json)
