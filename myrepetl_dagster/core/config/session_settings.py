@@ -68,6 +68,8 @@ _REFUSED = {
     "default_regex_flags": "would change what our own conditions find",
     "gtid_seq_no": _OURS,
     "lc_messages": "would hide what an error means: some are told apart by their English text",
+    "show_gipk_in_create_table_and_information_schema": "would hide columns that the log has",
+    "sql_if_exists": "would hide that a statement of ours did nothing",
     "old": _CHANGES,
     "old_mode": _CHANGES,
     "default_storage_engine": "could create tables without transactions",

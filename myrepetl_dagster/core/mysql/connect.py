@@ -87,10 +87,6 @@ def _unreached_on_error(endpoint: Endpoint) -> Iterator[None]:
 def _set_session(connection: Connection[Any], endpoint: Endpoint, use: Use, limits: Limits) -> None:
     with connection.cursor() as cursor:
         cursor.execute(own_sql(endpoint, use, limits))
-        if use is Use.APPLY:
-            # Every row is found by its key, so nothing depends on repeatable reads; and without gap locks,
-            # connections that write neighbouring rows at the same time do not wait for each other.
-            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         if asked := file_sql(endpoint):
             with translated(endpoint, "init_command"):
                 cursor.execute(asked)
@@ -110,7 +106,7 @@ def parameters(endpoint: Endpoint, use: Use, limits: Limits) -> dict[str, Any]:
         "password": endpoint.password.reveal(),
         "database": endpoint.database,
         "charset": "utf8mb4",
-        "autocommit": use is not Use.APPLY,
+        "autocommit": None,  # `own_sql` sets it: what a server says of its default at first is not always true
         "connect_timeout": endpoint.connect_timeout_s or limits.connect_timeout_s,
         "read_timeout": timeout_s,
         "write_timeout": endpoint.write_timeout_s or timeout_s,

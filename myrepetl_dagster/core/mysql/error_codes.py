@@ -47,6 +47,8 @@ _VALUE = "Make the target's column wide enough for what the source holds, or map
 _SERVER_ID = "Another reader uses this server_id: choose another replication.server_id."
 _PRIMARY = "The server is read only; is it the primary?"
 _BY_HAND = "The target cannot have this table as the source has it: create it by hand, as the target can."
+_READ_ONLY = "Transactions are read only unless they ask (transaction_read_only, tx_read_only); is it the primary?"
+_ENGINE = "Unset enforce_storage_engine on the target: our tables are InnoDB's, since they need its transactions."
 _COLUMN = "Compare the table with the mapping; run `myrepetl test-connection`."
 
 _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
@@ -127,7 +129,7 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1290, "ER_OPTION_PREVENTS_STATEMENT", _F, _PRIMARY),
     (1036, "ER_OPEN_AS_READONLY", _F, _PRIMARY),
     (1836, "ER_READ_ONLY_MODE", _F, _PRIMARY),
-    (1792, "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION", _F, _PRIMARY),
+    (1792, "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION", _F, _READ_ONLY),
     # The log
     (1236, "ER_SOURCE_FATAL_ERROR_READING_BINLOG", _P, "Run the `snapshot` job for the mappings named here."),
     (1373, "ER_UNKNOWN_TARGET_BINLOG", _P, "Run the `snapshot` job for the mappings named here."),
@@ -294,6 +296,8 @@ def classify(code: int, text: str = "") -> ErrorCode:
         return ErrorCode(code, known.symbol, ErrorClass.TRANSIENT, _DISK)
     if code in _WITH_ENGINE_ERRNO and _ENGINE_READ_ONLY.search(text):
         return ErrorCode(code, known.symbol, ErrorClass.FAILOVER, _PRIMARY)
+    if code == 1290 and "no_engine_substitution" in lowered:
+        return ErrorCode(code, known.symbol, ErrorClass.CONFIGURATION, _ENGINE)
     if code == 1290 and "read-only" not in lowered and "read_only" not in lowered:
         return ErrorCode(code, known.symbol, ErrorClass.CONFIGURATION, "A server option forbids the statement.")
     return known

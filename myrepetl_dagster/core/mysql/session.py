@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from ..config.pipeline import Endpoint
 from ..model.limits import Limits
+from .pinned_variables import PINNED, Pinned, isolation, set_sql
 
 
 class Use(StrEnum):
@@ -25,13 +26,13 @@ class Use(StrEnum):
 _APPLY_MODES = ("STRICT_ALL_TABLES", "NO_AUTO_VALUE_ON_ZERO", "ALLOW_INVALID_DATES", "NO_ENGINE_SUBSTITUTION")
 _STRICT = {"STRICT_ALL_TABLES", "STRICT_TRANS_TABLES"}
 _TRADITIONAL = ("NO_ZERO_IN_DATE", "NO_ZERO_DATE", "ERROR_FOR_DIVISION_BY_ZERO")  # what TRADITIONAL means beside strict
+# A table that we create has the engine that it asks for, or is not created: it must have transactions.
+_INNODB = "NO_ENGINE_SUBSTITUTION"
 _LOCK_WAITS = ("innodb_lock_wait_timeout", "lock_wait_timeout")
 
 # A server's own wait_timeout may be short. A session that only reads may idle for as long as a run works elsewhere. One
 # with an open transaction may not: a run that hangs or is paused must not hold the fence for hours.
 _IDLE_S = "28800"
-# A generated invisible primary key is in the log's images, so it has to be in descriptions, too. MySQL from 8.0.30.
-_GENERATED_KEYS = " /*!80030 , show_gipk_in_create_table_and_information_schema=ON */"
 _NET = {"net_write_timeout": "600", "net_read_timeout": "120"}
 
 
@@ -42,7 +43,7 @@ def sql_mode(endpoint: Endpoint, use: Use) -> str:
             return ",".join(dict.fromkeys((*_APPLY_MODES, *endpoint.sql_mode)))
         case Use.SNAPSHOT:
             return ",".join(endpoint.sql_mode)
-    return ""
+    return _INNODB
 
 
 def lax_apply_mode(endpoint: Endpoint) -> str:
@@ -83,16 +84,14 @@ def read_timeout_s(endpoint: Endpoint, use: Use, limits: Limits) -> float:
             return min(asked_s or limits.stream_timeout_s, limits.stream_timeout_s)
 
 
-# A server's global settings are each session's at first. These would cut what is read, or refuse statements of ours.
-_WHOLE = {"sql_select_limit": "18446744073709551615", "sql_big_selects": "1", "sql_safe_updates": "0"}
-_WHOLE |= {"sql_quote_show_create": "1"}
-
-
 def own_sql(endpoint: Endpoint, use: Use, limits: Limits) -> str:
     """The statement that sets the variables that the use needs."""
-    variables = {"wait_timeout": _idle_s(endpoint, use, limits), **_WHOLE}
-    if use is not Use.STREAM:
-        variables |= {"sql_mode": f"'{sql_mode(endpoint, use)}'", "time_zone": "'+00:00'"}
+    variables = {
+        "wait_timeout": _idle_s(endpoint, use, limits),
+        "sql_mode": f"'{sql_mode(endpoint, use)}'",
+        "time_zone": "'+00:00'",
+        "autocommit": "0" if use is Use.APPLY else "1",
+    }
     if use in (Use.SNAPSHOT, Use.STREAM):
         variables |= _NET
     if use in (Use.SNAPSHOT, Use.APPLY):
@@ -100,13 +99,16 @@ def own_sql(endpoint: Endpoint, use: Use, limits: Limits) -> str:
     if use is Use.APPLY:
         variables["foreign_key_checks"] = "0"
         variables |= {name: lock_wait_s(endpoint, limits, name) for name in _LOCK_WAITS}
-    return _set(variables) + (_GENERATED_KEYS if use is Use.CONTROL else "")
+    # Rows are written by their keys, so nothing depends on repeatable reads; and without gap locks, connections that
+    # write neighbouring rows at the same time do not wait for each other.
+    level = isolation("READ-COMMITTED" if use is Use.APPLY else "REPEATABLE-READ")
+    return set_sql([*(Pinned(name, value) for name, value in variables.items()), *level, *PINNED])
 
 
 def file_sql(endpoint: Endpoint) -> str | None:
     """The statement that sets the file's variables; None if there are none. `own_sql` sets wait_timeout."""
     variables = {name: value for name, value in endpoint.session.items() if name != "wait_timeout"}
-    return _set(variables) if variables else None
+    return set_sql(Pinned(name, value) for name, value in variables.items()) if variables else None
 
 
 def _idle_s(endpoint: Endpoint, use: Use, limits: Limits) -> str:
@@ -115,7 +117,3 @@ def _idle_s(endpoint: Endpoint, use: Use, limits: Limits) -> str:
         return asked_s or _IDLE_S
     ours_s = max(1, int(2 * limits.apply_timeout_s))
     return str(min(int(asked_s), ours_s) if asked_s else ours_s)
-
-
-def _set(variables: dict[str, str]) -> str:
-    return "SET SESSION " + ", ".join(f"{name}={value}" for name, value in variables.items())

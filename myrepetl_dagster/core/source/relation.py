@@ -86,7 +86,8 @@ def whole_value(column: Column) -> str:
     if column.type == "decimal" and "zerofill" in column.column_type.lower():
         return f"{name} + 0"
     if column.type == "enum":  # its error value would be printed like an empty label
-        return f"IF({name} + 0 = 0, RPAD('', {LABEL_BYTES_MAX + 1}, '0'), {name})"
+        # Written out: where max_allowed_packet is small, a function would give NULL for a text of this length.
+        return f"IF({name} + 0 = 0, '{'0' * (LABEL_BYTES_MAX + 1)}', {name})"
     return name
 
 

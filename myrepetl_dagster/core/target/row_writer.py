@@ -169,9 +169,15 @@ class RowWriter:
         try:
             self._session.run(f"{head}({','.join(row)}){tail}")
             warnings = self._session.run("SHOW WARNINGS")
+            ((count,),) = self._session.run("SHOW COUNT(*) WARNINGS")
         finally:
             with suppress(ReplicationError):  # if this fails, the connection is lost anyway
                 self._session.run(f"SET SESSION sql_mode='{sql_mode(self._session.server.endpoint, Use.APPLY)}'")
+        if int(count) > len(warnings):  # a global setting that no session may change without a privilege
+            raise RowRejected(
+                "a row with an ENUM's error value: the target keeps no warnings that tell whether it is whole",
+                hint="Raise max_error_count on the target.",
+            )
         for _, number, message in warnings:
             code, text = int(number), message.decode("utf-8", "replace")
             expected = code == _TRUNCATED and any(f"'{name}'" in text for name in names)

@@ -154,12 +154,12 @@ def test_an_unknown_host_is_told_from_a_dead_one(pair: Pair) -> None:
 # ---- what each use sets --------------------------------------------------------------------------------
 APPLY_MODE = {"STRICT_ALL_TABLES", "NO_AUTO_VALUE_ON_ZERO", "ALLOW_INVALID_DATES", "NO_ENGINE_SUBSTITUTION"}
 EXPECTED: dict[Use, dict[str, Any]] = {
-    Use.CONTROL: {"sql_mode": "", "time_zone": "+00:00", "autocommit": 1, "wait_timeout": 28800},
+    Use.CONTROL: {"sql_mode": "NO_ENGINE_SUBSTITUTION", "time_zone": "+00:00", "autocommit": 1, "wait_timeout": 28800},
     Use.SNAPSHOT: {
         "sql_mode": "", "time_zone": "+00:00", "autocommit": 1, "wait_timeout": 28800,
         "net_write_timeout": 600, "net_read_timeout": 120, "character_set_results": None,
     },
-    Use.STREAM: {"autocommit": 1, "net_write_timeout": 600, "net_read_timeout": 120},
+    Use.STREAM: {"autocommit": 1, "time_zone": "+00:00", "net_write_timeout": 600, "net_read_timeout": 120},
     Use.APPLY: {
         "sql_mode": ",".join(sorted(APPLY_MODE)), "time_zone": "+00:00", "autocommit": 0, "foreign_key_checks": 0,
         "wait_timeout": 600, "innodb_lock_wait_timeout": 30, "lock_wait_timeout": 30, "character_set_results": None,

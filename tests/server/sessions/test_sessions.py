@@ -78,8 +78,7 @@ def test_an_init_command_is_followed_in_every_session(world: Pair, role: str, us
 
     held = session(endpoint, use, "net_read_timeout", "net_write_timeout", "group_concat_max_len", "wait_timeout")
     assert held == {"net_read_timeout": 77, "net_write_timeout": 78, "group_concat_max_len": 65536, "wait_timeout": 99}
-    if use is not Use.STREAM:
-        assert session(endpoint, use, "time_zone")["time_zone"] == "+00:00"
+    assert session(endpoint, use, "time_zone")["time_zone"] == "+00:00"
 
 
 @pytest.mark.parametrize(("role", "use"), USES)
@@ -98,8 +97,8 @@ def test_the_originals_defaults_in_every_session(world: Pair, role: str, use: Us
     }
     if applies:
         assert modes(endpoint, use) >= TRADITIONAL | NEEDED
-    elif use is not Use.STREAM:
-        assert modes(endpoint, use) == set()
+    else:
+        assert modes(endpoint, use) == (set() if use is Use.SNAPSHOT else {"NO_ENGINE_SUBSTITUTION"})
     connection = connect(endpoint, use, Limits())
     try:
         assert (connection._read_timeout, connection._write_timeout) == (30.0, 30.0)
@@ -111,7 +110,7 @@ def test_a_targets_modes_are_added(world: Pair) -> None:
     """The session that writes has the file's modes and those that exactness needs."""
     target = given(world, target={"sql_mode": "STRICT_TRANS_TABLES,NO_ZERO_DATE"}).targets["b"]
     assert modes(target, Use.APPLY) == NEEDED | {"STRICT_TRANS_TABLES", "NO_ZERO_DATE"}
-    assert modes(target, Use.CONTROL) == set()
+    assert modes(target, Use.CONTROL) == {"NO_ENGINE_SUBSTITUTION"}
 
 
 def test_a_sources_modes_are_those_of_its_init_query(world: Pair) -> None:

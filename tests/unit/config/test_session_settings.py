@@ -164,7 +164,7 @@ def test_a_targets_modes_are_added_to_the_ones_that_exactness_needs() -> None:
     assert sql_mode(target, Use.APPLY) == (
         "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION,TRADITIONAL,ONLY_FULL_GROUP_BY"
     )
-    assert sql_mode(target, Use.CONTROL) == ""
+    assert sql_mode(target, Use.CONTROL) == "NO_ENGINE_SUBSTITUTION"
 
 
 def test_modes_without_strictness_keep_the_others() -> None:
@@ -178,7 +178,7 @@ def test_a_sources_modes_count_where_its_init_query_is_read() -> None:
     """Modes that govern writing have nothing to govern there."""
     source = read({"sql_mode": "ANSI_QUOTES,STRICT_ALL_TABLES,PIPES_AS_CONCAT"}).sources["a"]
     assert sql_mode(source, Use.SNAPSHOT) == "ANSI_QUOTES,PIPES_AS_CONCAT"
-    assert sql_mode(source, Use.CONTROL) == ""
+    assert sql_mode(source, Use.CONTROL) == "NO_ENGINE_SUBSTITUTION"
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,9 @@ def test_1290_by_its_text() -> None:
     """1290 is a failover only where it speaks of read-only."""
     assert classify(1290, "running with the --read-only option").error_class is ErrorClass.FAILOVER
     assert classify(1290, "running with the --secure-file-priv option").error_class is ErrorClass.CONFIGURATION
+    substituted = classify(1290, "running with the NO_ENGINE_SUBSTITUTION option")
+    assert substituted.error_class is ErrorClass.CONFIGURATION
+    assert "enforce_storage_engine" in substituted.hint
 
 
 @pytest.mark.parametrize(
