@@ -21,7 +21,8 @@ from ..model.errors import (
     TargetBusy,
     TargetLost,
 )
-from .error_codes import ErrorClass, classify, classify_without_number
+from .driver_errors import classify_without_number
+from .error_codes import ErrorClass, classify
 
 
 @contextmanager
