@@ -19,7 +19,7 @@ from ..binlog.ddl.alter_table import Clause, Effect
 from ..binlog.ddl.column_definition import Definition
 from ..binlog.ddl.statement import Action, TableChange
 from ..model.errors import SchemaDrift
-from ..model.tables import Column, Table, TableName
+from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
 from ..values.column_types import TEXT_TYPES
 from ..values.widening import as_converted, family, holds_charset, same, widens
@@ -139,12 +139,9 @@ class _Judge:
 
     def _converted(self, clause: Clause) -> list[Clause]:
         """CONVERT TO CHARACTER SET as one clause for each column that it changes."""
-        found = []
-        for column in self.now.columns if self.now else ():
-            if column.type in TEXT_TYPES and self._needs(column.name):
-                given = clause.charset or column.charset
-                found.append(Clause(Effect.RETYPE, column.name, old_name=column.name, charset=given or ""))
-        return found
+        columns = self.now.columns if self.now else ()
+        converted = [column.name for column in columns if column.type in TEXT_TYPES and self._needs(column.name)]
+        return [Clause(Effect.RETYPE, name, old_name=name, charset=clause.charset) for name in converted]
 
     # ---- clauses ----
     def _needs(self, name: str) -> bool:
@@ -300,12 +297,3 @@ class _Judge:
             default = self.now.charset if self.now else None
             return replace(stated, charset=default)
         return stated
-
-
-def concerned(changes: Sequence[TableChange], table: TableName) -> list[TableChange]:
-    """The changes that are about a table."""
-    return [
-        c
-        for c in changes
-        if table in (c.table, c.renamed_to) or (c.action is Action.DROP_SCHEMA and c.table.schema == table.schema)
-    ]

@@ -6,6 +6,7 @@ format, for data. Only names and the clauses of ALTER are read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -45,6 +46,15 @@ class TableChange:
     def matters(self) -> bool:
         """Whether mappings of the table have to answer it."""
         return self.structural or any(clause != NO_EFFECT for clause in self.clauses)
+
+
+def concerned(changes: Sequence[TableChange], table: TableName) -> list[TableChange]:
+    """The changes that are about a table."""
+    return [
+        c
+        for c in changes
+        if table in (c.table, c.renamed_to) or (c.action is Action.DROP_SCHEMA and c.table.schema == table.schema)
+    ]
 
 
 # SELECT is among them: in statement format a call of a stored function that writes is logged as one.

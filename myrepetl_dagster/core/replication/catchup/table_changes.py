@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ...binlog.ddl.statement import Action, TableChange
+from ...binlog.ddl.statement import Action, TableChange, concerned
 from ...binlog.events import KnownTable, RowsRead, TableChanged, Undescribed
 from ...model.checkpoint_codec import columns_from_json
 from ...model.errors import SchemaDrift, UnsupportedEvent
 from ...model.position import Transaction
 from ...model.tables import TableName
-from ...plan.schema_change import Answer, Decision, concerned, decide
+from ...plan.schema_change import Answer, Decision, decide
 from ..mapping_state import named_mapping
 from ..ports import Source
 from .commit_queue import CommitQueue
