@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
 from ..values.key_safety import require_kept_apart, require_mapped_key, require_unique_key
+from ..values.widening import family
 from .table_plan import PlannedColumn, TablePlan, UniqueKeys
 
 
@@ -18,6 +20,7 @@ def plan_table(
     target: Table,
     shared_with: Sequence[TableMapping],
     past_key: tuple[str, ...] = (),
+    past_columns: Sequence[Column] = (),
 ) -> TablePlan:
     """The plan of a mapping by both of its tables.
 
@@ -26,6 +29,7 @@ def plan_table(
         shared_with: the other mappings into the same target table.
         past_key: the key at the checkpoint. The source may have another one by now, which counts from the place on at
             which the log says so. Empty for a copy.
+        past_columns: the source's columns when it was copied last, for the same reason. Empty for a copy.
 
     Raises:
         SchemaDrift: a table lacks a column that the mapping needs.
@@ -49,7 +53,8 @@ def plan_table(
         key = planned_key(mapping, source, columns)
     _require_columns(mapping, source, target, columns, key)
     require_unique_key(mapping.name, target, key)
-    require_kept_apart(mapping.name, _copied_columns(source, target, (c for c in columns if c.target in key)))
+    earlier = _of_earlier_kinds(source, past_columns)
+    require_kept_apart(mapping.name, _copied_columns(earlier, target, (c for c in columns if c.target in key)))
     others = tuple(
         other
         for other in (*((target.primary_key,) if target.primary_key else ()), *target.unique_keys)
@@ -110,6 +115,23 @@ def _earlier_key(
         key = next((key for key in (own, target.primary_key) if key and held.issuperset(key)), own)
     named = {c.target for c in columns}
     return key, (*columns, *(PlannedColumn(name, name) for name in key if name not in named and name in held))
+
+
+def has_key_of_now(source: Table, target: Table, past_key: tuple[str, ...]) -> bool:
+    """Whether the target has been given the source's present key in place of the key at the checkpoint.
+
+    By that one no row is found any more. If its columns have other names, that is a change that the log tells of.
+    """
+    own = source.primary_key or next(iter(not_null_keys(source)), ())
+    keys = [set(key) for key in (target.primary_key, *target.unique_keys)]
+    return set(past_key) <= set(target.column_names) and set(past_key) not in keys and set(own) in keys
+
+
+def _of_earlier_kinds(source: Table, past_columns: Sequence[Column]) -> Table:
+    """The source table with the columns of another kind as they were: the log will say when that changed."""
+    past = {c.name: c for c in past_columns}
+    columns = (past[c.name] if c.name in past and family(past[c.name]) != family(c) else c for c in source.columns)
+    return replace(source, columns=tuple(columns))
 
 
 def not_null_keys(table: Table) -> list[tuple[str, ...]]:

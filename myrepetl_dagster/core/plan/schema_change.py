@@ -12,36 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from ..binlog.ddl.alter_table import Clause, Effect
 from ..binlog.ddl.statement import Action, TableChange
-from ..model.errors import SchemaDrift
-from ..model.tables import Column, Table, TableName
+from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
 from ..values.column_types import TEXT_TYPES
 from ..values.widening import as_converted, family, holds_charset, same, widens
+from .decisions import HINT, Answer, Decision, ends, follows, rebuilt, stop
 from .table_plan import TablePlan
-
-
-class Answer(StrEnum):
-    GO_ON = "go on"
-    EVOLVE = "change the target"
-    COPY_AGAIN = "copy the table again"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """`clauses`: those that the target has to follow, in order. `where`: the place in the log, for messages."""
-
-    answer: Answer
-    clauses: tuple[Clause, ...] = ()
-    where: str = ""
-
 
 _GO_ON = Decision(Answer.GO_ON)
 _AGAIN = Decision(Answer.COPY_AGAIN)
-_HINT = "Correct the mapping or the target, then run the `snapshot` job for this mapping."
 
 
 def decide(
@@ -69,12 +51,12 @@ def decide(
     clauses: list[Clause] = []
     came = [c.table for c in changes if c.action is Action.RENAME and c.renamed_to == own]
     if came and plan.mapping.schema_policy == "fail":
-        _stop(plan, f"rename of {came[-1]} to {own}", where)
+        stop(plan, f"rename of {came[-1]} to {own}", where)
     if came:
         return Decision(Answer.COPY_AGAIN, where=where)  # another table has taken its place (gh-ost, pt-osc)
     for change in changes:
-        if change.action in (Action.DROP, Action.RENAME, Action.DROP_SCHEMA):
-            _stop(plan, f"{change.action.value} of {own}", where)
+        if ends(change):
+            return rebuilt(plan, f"{change.action.value} of {own}", now, where)
         if change.action is Action.ALTER and change.table == own:
             clauses += change.clauses
     judge = _Judge(plan, known, now, where, altered)
@@ -89,15 +71,6 @@ def _combined(decisions: Sequence[Decision]) -> Decision:
         if answer in answers:
             return Decision(answer, clauses)
     return _GO_ON
-
-
-def _stop(plan: TablePlan, what: str, where: str) -> None:
-    raise SchemaDrift(f"mapping {plan.name!r}: {what} at {where} cannot be followed", hint=_HINT)
-
-
-def follows(plan: TablePlan) -> bool:
-    """Whether the target has the source's columns and follows their changes."""
-    return plan.every_column and plan.mapping.schema_policy == "evolve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +126,9 @@ class _Judge:
     def _has(self, name: str) -> bool:
         return self.plan.target.column(name) is not None
 
-    def _cannot(self, what: str) -> None:
-        _stop(self.plan, what, self.where)
+    def _cannot(self, what: str, hint: str = "") -> None:
+        # Another policy does not help a mapping that names its columns.
+        stop(self.plan, what, self.where, hint or ("" if self.plan.every_column else HINT))
 
     def judge(self, clause: Clause) -> Decision:
         """The decision about one clause.
@@ -207,12 +181,14 @@ class _Judge:
         plan = self.plan
         vital = {*plan.key, *filter_columns(plan.mapping.filter)} if plan.every_column else plan.needed_source_columns
         if clause.column in vital:
-            self._cannot(what)
+            if follows(plan) and self.now is not None and self.now.column(clause.column) is not None:
+                return _AGAIN  # it was added again
+            self._cannot(what, HINT)
         return Decision(Answer.EVOLVE, (clause,)) if follows(plan) else _GO_ON
 
     def _renamed(self, clause: Clause, what: str) -> Decision:
         if clause.column in filter_columns(self.plan.mapping.filter):
-            self._cannot(what)
+            self._cannot(what, HINT)
         if follows(self.plan):
             return Decision(Answer.EVOLVE, (clause,))
         if self._needs(clause.column) or (self.plan.every_column and self._has(clause.new_name)):
@@ -234,9 +210,11 @@ class _Judge:
             (held is not None and held.generated) or (clause.definition is not None and clause.definition.computed)
         ):
             return _AGAIN  # the values become computed ones, or cease to be
-        # A change of the kind of values would have stopped the run, so any earlier description shows the kind.
+        # A change of the kind of values ends in a stop or a new copy, so any earlier description shows the kind.
         kind = known or held
         if stated is not None and kind is not None and family(kind) != family(stated):
+            if follows(self.plan):
+                return Decision(Answer.COPY_AGAIN, (clause,))
             self._cannot(f"{what} from {kind.column_type} to {stated.column_type}")
         # The target holds the rows as they are, so its type alone proves it, too.
         kept = stated is not None and any(self._keeps(c, stated, clause) for c in before)
@@ -267,12 +245,3 @@ class _Judge:
             default = self.now.charset if self.now else None
             return replace(stated, charset=default)
         return stated
-
-
-def concerned(changes: Sequence[TableChange], table: TableName) -> list[TableChange]:
-    """The changes that are about a table."""
-    return [
-        c
-        for c in changes
-        if table in (c.table, c.renamed_to) or (c.action is Action.DROP_SCHEMA and c.table.schema == table.schema)
-    ]

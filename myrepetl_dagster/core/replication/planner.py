@@ -13,9 +13,17 @@ from dataclasses import dataclass, field
 from ..config.pipeline import Pipeline, TableMapping
 from ..model.checkpoint import Checkpoint, Phase
 from ..model.checkpoint_codec import columns_from_json
-from ..model.errors import PositionLost, ReplicationError, StaleRun, TransientError, UnreadableCheckpoint
+from ..model.errors import (
+    PositionLost,
+    ReplicationError,
+    StaleRun,
+    TransientError,
+    UnreadableCheckpoint,
+    UnsupportedEvent,
+)
 from ..model.tables import Table, TableName
-from ..plan.schema_change import Answer
+from ..plan.decisions import Answer
+from ..plan.resolution import has_key_of_now
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
@@ -178,6 +186,10 @@ class Planner:
         """The plan for these two tables."""
         known = columns_from_json(checkpoint.source_columns_json) if checkpoint else ()
         past_key = checkpoint.key if checkpoint else ()
+        follows = mapping.columns is None and not mapping.primary_key and mapping.schema_policy == "evolve"
+        if follows and past_key and has_key_of_now(source_table, target_table, past_key):
+            self.copy_again.add(mapping.name)
+            copying = True
         plan = resolve(
             mapping,
             target.control,
@@ -224,6 +236,12 @@ class Planner:
     def failed(self, name: str, error: ReplicationError) -> None:
         """Go on without this mapping."""
         self._failed(name, self.plans[name][1], error)
+
+    def stopped_at(self, error: UnsupportedEvent) -> None:
+        """Show an event of the log that may concern any table in the status of every mapping."""
+        self._discard_transactions()
+        for name, (_, target) in self.plans.items():
+            target.control.record_error(name, str(error))
 
     @contextmanager
     def _failing_by_itself(self, name: str, target: MySQLTarget) -> Iterator[None]:

@@ -21,7 +21,7 @@ from ..target.control import TargetControl
 from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
 from ..values.python_values import sample_of
-from .schema_evolution import conform
+from .conforming import conform
 from .target_table import new_table
 
 
@@ -58,7 +58,9 @@ def define(
     if source_table is None:
         raise SchemaDrift(
             f"mapping {mapping.name!r}: source {mapping.source!r} has no table {mapping.source_name}",
-            hint="Correct source_table, or grant SELECT on it.",
+            hint="Correct source_table, or grant SELECT on it. A table that was dropped is copied again once it is made"
+            " again (schema_policy: evolve). If it is gone for good, remove the mapping from the pipeline file: the"
+            " target table stays as it is.",
         )
     _require_logged(mapping, source_table, source)
     _require_whole_json(mapping, source_table, source)
@@ -100,7 +102,8 @@ def resolve(
     follows = copying and mapping.columns is None and mapping.schema_policy == "evolve"
     if follows and conform(target, mapping.name, target_table, source_table, known):
         target_table = target.describe(mapping.target_name) or target_table
-    plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key)
+    past = ((), ()) if copying else (past_key, known)
+    plan = plan_table(mapping, source_table, target_table, shared_with, *past)
     _require_comparable(mapping, source_table)
     if copying:  # otherwise a change of the source is judged when the log comes to it
         require_exact(plan)

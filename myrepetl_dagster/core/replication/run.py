@@ -15,7 +15,7 @@ from functools import partial
 
 from ..config.pipeline import Pipeline, TableMapping
 from ..model.checkpoint import Checkpoints
-from ..model.errors import PositionLost, ReplicationError, StopRequested, TransientError
+from ..model.errors import PositionLost, ReplicationError, StopRequested, TransientError, UnsupportedEvent
 from ..model.limits import Limits
 from ..mysql.connections import Connections
 from ..plan.table_plan import TablePlan
@@ -196,7 +196,11 @@ class SourceRun:
                 except PositionLost as error:
                     planner.position_lost(error)
                 except ReplicationError as error:
-                    if isinstance(error, TransientError) or error.mapping not in planner.plans:
+                    if isinstance(error, TransientError):
+                        raise
+                    if error.mapping not in planner.plans:
+                        if isinstance(error, UnsupportedEvent):
+                            planner.stopped_at(error)
                         raise
                     if not planner.plan_again_if_altered(error.mapping, error):
                         planner.failed(error.mapping, error)

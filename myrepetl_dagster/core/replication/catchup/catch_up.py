@@ -78,7 +78,7 @@ class CatchUp:
         self.cursor = LogCursor(works, until)
         self.queue = CommitQueue(works, self.cursor, limits, report)
         self.xa = XaTransactions(works, self.queue)
-        self.table_changes = TableChanges(source, self.by_table, self.queue, followed_changes)
+        self.table_changes = TableChanges(source, self.by_table, self.queue, clock, followed_changes)
         self.current = CurrentTransaction()
         self._in_event = False  # an event is being applied
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,13 +11,18 @@ from ...binlog.events import KnownTable, TableChanged, Undescribed
 from ...model.checkpoint_codec import columns_from_json
 from ...model.errors import SchemaDrift
 from ...model.position import Transaction
-from ...model.tables import TableName
-from ...plan.schema_change import Answer, Decision, concerned, decide
+from ...model.tables import Column, TableName
+from ...plan.decisions import Answer, Decision, concerned, goes_away
+from ...plan.schema_change import decide
+from ...plan.table_plan import TablePlan
+from ..lag import SourceClock
 from ..mapping_state import named_mapping
 from ..ports import Source
 from .commit_queue import CommitQueue
 from .outcomes import Place, SchemaChanged
 from .work import CurrentTransaction, MappingWork
+
+MADE_AGAIN_S = 5.0  # how long after its DROP a table is waited for
 
 
 class TableChanges:
@@ -24,6 +30,7 @@ class TableChanges:
 
     Args:
         works: by source table the mappings of it.
+        clock: the source's.
         followed_changes: changes that the targets have followed already.
     """
 
@@ -32,11 +39,13 @@ class TableChanges:
         source: Source,
         works: Mapping[TableName, Sequence[MappingWork]],
         queue: CommitQueue,
+        clock: SourceClock,
         followed_changes: frozenset[Place],
     ) -> None:
         self.source = source
         self.works = works
         self.queue = queue
+        self.clock = clock
         self.followed_changes = followed_changes
 
     def known_tables(self) -> dict[TableName, KnownTable]:
@@ -79,7 +88,7 @@ class TableChanges:
         if place in self.followed_changes:
             return
         known = columns_from_json(state.checkpoint.source_columns_json)
-        columns = self.source.columns(state.plan.source.name)
+        columns = self._columns_now(state.plan, changes, transaction)
         now = replace(state.plan.source, columns=columns) if columns else None
         where = f"{transaction.file}:{transaction.end_offset_bytes}"
         try:
@@ -90,6 +99,23 @@ class TableChanges:
         if decision.answer is not Answer.GO_ON:
             self.queue.commit(everyone=True)
             raise SchemaChanged(place, decision)
+
+    def _columns_now(
+        self, plan: TablePlan, changes: Sequence[TableChange], transaction: Transaction
+    ) -> tuple[Column, ...]:
+        """The source table's columns now; () if there is no such table.
+
+        A dump that is being restored drops a table and makes it again a moment later. So one that was dropped just now
+        is waited for.
+        """
+        name = plan.source.name
+        columns = self.source.columns(name)
+        if plan.mapping.schema_policy == "evolve" and goes_away(changes, name):
+            until_unix_s = transaction.committed_at_unix_s + MADE_AGAIN_S
+            while not columns and self.clock.now_unix_s() < until_unix_s:
+                time.sleep(MADE_AGAIN_S / 50)
+                columns = self.source.columns(name)
+        return columns
 
     def refuse_undescribed(self, work: MappingWork, table: Undescribed, transaction: Transaction) -> None:
         """The log does not describe the columns of these rows. A new copy has the rows, if there may be one.
