@@ -12,7 +12,7 @@ from ..model.tables import TableName
 from ..values.collations import charset_of
 from ..values.text_codecs import decode_text
 from .compression import inflated
-from .ddl.statement import Action, TableChange, names_in, table_changes
+from .ddl.statement import Action, TableChange, table_changes
 from .events import Committed, RolledBack
 from .xa_event import Outcome, outcome_of_decision
 
@@ -95,20 +95,18 @@ def _client_collation(status: bytes) -> int:
 def mapped_changes(
     statement: Statement, names: Collection[TableName], *, names_without_case: bool = False
 ) -> tuple[TableChange, ...]:
-    """What a statement does to the tables of these names.
+    """What a statement does to the tables of these names, and each table whose rows it changes.
 
     Args:
         names_without_case: `names` are in lower case, and the statement's are those in any letters.
 
     Raises:
-        UnsupportedEvent: it changes rows, or may.
+        UnsupportedEvent: it may change rows of any table.
     """
     changes = table_changes(statement.text, statement.schema)
-    words = names_in(statement.text) if any(change.action is Action.DML for change in changes) else frozenset()
     if names_without_case:
         changes = [_in_lower_case(change) for change in changes]
-        words = frozenset(word.lower() for word in words)
-    return tuple(change for change in changes if _concerns(change, words, names))
+    return tuple(change for change in changes if _concerns(change, names))
 
 
 def _in_lower_case(change: TableChange) -> TableChange:
@@ -116,16 +114,14 @@ def _in_lower_case(change: TableChange) -> TableChange:
     return replace(change, table=change.table.in_lower_case(), renamed_to=renamed_to)
 
 
-def _concerns(change: TableChange, words: Collection[str], names: Collection[TableName]) -> bool:
+def _concerns(change: TableChange, names: Collection[TableName]) -> bool:
     if change.action is Action.DML:
-        # A statement may write more tables than it names (views, triggers). If it runs in or names a mapped schema, or
-        # names a mapped table, nobody can tell it from one that changes mapped rows.
-        named = any(name.table in words or name.schema in words for name in names)
-        if named or _runs_in_one_of(change, names):
+        if not change.table.table:
             raise UnsupportedEvent(
-                f"a data change in statement format in schema {change.table.schema!r} (binlog_format is not ROW)"
+                f"a data change in statement format in schema {change.table.schema!r} (binlog_format is not ROW), which"
+                " may write any table"
             )
-        return False
+        return True  # it may start triggers, of which the log does not tell
     if change.action is Action.DROP_SCHEMA:
         return _runs_in_one_of(change, names)
     return change.table in names or change.renamed_to in names

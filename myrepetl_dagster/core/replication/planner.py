@@ -6,6 +6,7 @@ An error of one mapping ends that mapping only: it leaves the plans, and its err
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,18 +22,21 @@ from ..model.errors import (
     UnreadableCheckpoint,
     UnsupportedEvent,
 )
-from ..model.tables import Table, TableName
+from ..model.tables import Column, Table, TableName
 from ..plan.decisions import Answer
 from ..plan.resolution import has_key_of_now
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
 from .catchup.outcomes import Place, SchemaChanged
+from .catchup.table_changes import MADE_AGAIN_S
 from .preflight import define, require_own_table, resolve, unlogged_changes
 from .result import MappingResult
 from .schema_evolution import follow
 
 log = logging.getLogger("myrepetl")
+
+_NO_SUCH_TABLE = frozenset({1049, 1146})  # no such database, no such table
 
 
 @dataclass(slots=True)
@@ -71,6 +75,7 @@ class Planner:
         self.copy_again = copy_again
         self.followed_changes = followed_changes
         self.plans: dict[str, tuple[TablePlan, MySQLTarget]] = {}
+        self._waits_until_s = 0.0
 
     def plan(self, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]) -> None:
         """Plan these mappings. Tables are described together, since with many tables the round trips take most time."""
@@ -128,16 +133,36 @@ class Planner:
         """
         plan, target = self.plans[name]
         with self._failing_by_itself(name, target):
-            now = self.servers.source.columns(plan.source.name)
-            if not now or now == plan.source.columns:
+            checkpoint = target.control.read_checkpoints([name]).get(name)
+            copying = checkpoint is not None and checkpoint.phase is Phase.COPYING
+            dropped = copying and self._was_dropped(plan, target, error)
+            now = self._columns_now(plan.source.name, made_again=dropped)
+            if not now or (now == plan.source.columns and not dropped):
                 return False
             log.info("mapping %s: source table changed meanwhile: %s", name, error, extra={"mapping": name})
             self._discard_transactions()
-            checkpoint = target.control.read_checkpoints([name]).get(name)
-            if checkpoint is not None and checkpoint.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
+            if copying and plan.mapping.schema_policy != "fail":
                 self.copy_again.add(name)
             self._plan_again(name)
         return True
+
+    def _was_dropped(self, plan: TablePlan, target: MySQLTarget, error: ReplicationError) -> bool:
+        """Whether the source table went away under its copy, and may be copied again."""
+        evolves = plan.mapping.schema_policy == "evolve" and error.code in _NO_SUCH_TABLE
+        return evolves and target.control.describe(plan.target.name) is not None
+
+    def _columns_now(self, name: TableName, *, made_again: bool) -> tuple[Column, ...]:
+        """A source table's columns; () if there is none.
+
+        Args:
+            made_again: a table that is gone is waited for, but all tables together no longer than one.
+        """
+        columns = self.servers.source.columns(name)
+        self._waits_until_s = self._waits_until_s or time.monotonic() + MADE_AGAIN_S
+        while made_again and not columns and time.monotonic() < self._waits_until_s:
+            time.sleep(MADE_AGAIN_S / 50)
+            columns = self.servers.source.columns(name)
+        return columns
 
     def position_lost(self, error: PositionLost) -> None:
         """Copy again the mappings that allow it (`on_position_lost`), and stop the others.

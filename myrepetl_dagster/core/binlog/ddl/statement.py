@@ -13,6 +13,7 @@ from enum import StrEnum
 from ...model.tables import TableName
 from .alter_table import NO_EFFECT, REWRITE, Clause, clauses, split
 from .column_definition import unquoted
+from .written_tables import written_tables
 
 
 class Action(StrEnum):
@@ -27,19 +28,24 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TableChange:
-    """One table that a statement changes. `renamed_to` belongs to RENAME, `clauses` to ALTER."""
+    """One table that a statement changes. `renamed_to` belongs to RENAME, `clauses` to ALTER.
+
+    `names` belongs to DML: the words of the statement that may be names. A DML without a table may write any.
+    """
 
     action: Action
     table: TableName
     renamed_to: TableName | None = None
     clauses: tuple[Clause, ...] = ()
+    names: frozenset[str] = frozenset()
 
     @property
     def structural(self) -> bool:
         """Whether the table may have other columns afterwards."""
         if self.action is Action.ALTER:
             return any(clause != NO_EFFECT for clause in self.clauses)
-        return self.action not in (Action.TRUNCATE, Action.CREATE)  # a table that exists is not created
+        # A table that exists is not created.
+        return self.action not in (Action.TRUNCATE, Action.CREATE, Action.DML)
 
 
 _TOKEN = re.compile(
@@ -106,11 +112,6 @@ class _Words:
         self.skip("NOWAIT")
 
 
-def names_in(statement: str) -> frozenset[str]:
-    """Every word of a statement that may be a name."""
-    return frozenset(unquoted(token) for token in _tokens(statement) if _is_name(token))
-
-
 def table_changes(statement: str, schema: str) -> list[TableChange]:
     """The tables that a statement changes and names; [] if there is none.
 
@@ -127,7 +128,7 @@ def table_changes(statement: str, schema: str) -> list[TableChange]:
         verb = words.peek()
         words.at += 1
     if verb in _DML:
-        return [TableChange(Action.DML, TableName(schema, ""))]
+        return _written(words.tokens[words.at - 1 :], schema)
     match verb:
         case "TRUNCATE":
             words.skip("TABLE")
@@ -141,6 +142,14 @@ def table_changes(statement: str, schema: str) -> list[TableChange]:
         case "CREATE":
             return _create(words)
     return []
+
+
+def _written(tokens: list[str], schema: str) -> list[TableChange]:
+    written = written_tables(tokens, schema)
+    if not written.only:
+        return [TableChange(Action.DML, TableName(schema, ""))]
+    names = frozenset(unquoted(token) for token in tokens if _is_name(token))
+    return [TableChange(Action.DML, table, names=names) for table in sorted(written.tables)]
 
 
 def _one(action: Action, table: TableName | None) -> list[TableChange]:

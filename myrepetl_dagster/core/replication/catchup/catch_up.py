@@ -139,6 +139,7 @@ class CatchUp:
             self._finish()
 
     def _finish(self) -> None:
+        self.table_changes.statement_writes.report()
         self.cursor.check_at_stream()
         self.queue.commit(everyone=True)
 

@@ -20,6 +20,7 @@ from ..mapping_state import named_mapping
 from ..ports import Source
 from .commit_queue import CommitQueue
 from .outcomes import Place, SchemaChanged
+from .statement_writes import StatementWrites
 from .work import CurrentTransaction, MappingWork
 
 MADE_AGAIN_S = 5.0  # how long after its DROP a table is waited for
@@ -46,6 +47,7 @@ class TableChanges:
         self.works = works
         self.queue = queue
         self.clock = clock
+        self.statement_writes = StatementWrites(source, works, clock)
         self.followed_changes = followed_changes
 
     def known_tables(self) -> dict[TableName, KnownTable]:
@@ -65,8 +67,10 @@ class TableChanges:
         Raises:
             SchemaChanged: the target has to follow it first.
             SchemaDrift: the mapping does not allow it.
+            UnsupportedEvent: it has changed rows of a mapping's table.
         """
         self.queue.land()
+        self.statement_writes.judge(event)
         for table, works in self.works.items():
             changes = concerned(event.changes, table)
             for work in works if changes else ():
