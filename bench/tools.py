@@ -1,4 +1,4 @@
-"""The native tools to compare with, fetched from Debian like the servers, and processes measured from outside."""
+"""Native tools to compare and to test with, fetched from Debian like the servers; processes measured from outside."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _PACKAGES = {
     "mysql": (("mysql-client-core", "default-mysql-client-core"), ("mysqldump", "mysql")),
     "mariadb": (("mariadb-client",), ("mariadb-dump", "mariadb")),  # -core has no mariadb-dump
     "mydumper": (("mydumper",), ("mydumper", "myloader")),
+    "percona-toolkit": (("percona-toolkit",), ("perl", "pt-table-checksum")),
 }
-_SUITE = {"mysql": "sid", "mariadb": None, "mydumper": "sid"}
+_SUITE = {"mysql": "sid", "mariadb": None, "mydumper": "sid", "percona-toolkit": None}
 
 
 def tools(name: str) -> dict[str, list[str]] | None:

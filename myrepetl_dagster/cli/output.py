@@ -54,7 +54,10 @@ def print_report(report: ConnectionReport) -> None:
 def print_status(status: Status) -> None:
     out = console()
     rows = [
-        (m.mapping, m.phase, m.position, m.source_head, seconds(m.lag_s), number(m.rows), m.last_error)
+        (
+            *(m.mapping, f"{m.phase}, stopped" if m.stopped else m.phase, m.position, m.source_head),
+            *(seconds(m.lag_s), number(m.rows), m.last_error),
+        )
         for m in status.mappings
     ]
     names = ("mapping", "phase", "position", "source head", "lag", "rows", "last error")

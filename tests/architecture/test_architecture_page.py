@@ -12,7 +12,16 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 CORE = "myrepetl_dagster.core"
 # Modules of the room `replication` that its other modules and both of its inner rooms rest on.
-SHARED = {"lag", "mapping_state", "ports", "result", "schema_evolution", "target_table"}
+SHARED = {
+    "column_alterations",
+    "conforming",
+    "lag",
+    "mapping_state",
+    "ports",
+    "result",
+    "schema_evolution",
+    "target_table",
+}
 ARROW = re.compile(r"^\s*([\w.]+)(?:\[([^\]]+)\])? --> ([\w.]+)(?:\[([^\]]+)\])?$")
 
 

@@ -217,7 +217,7 @@ def test_status_before_and_after_a_run(rig: Rig) -> None:
     after = json.loads(done.stdout)
 
     assert done.returncode == 0
-    keys = {"mapping", "phase", "position", "source_head", "lag_s", "rows", "last_error"}
+    keys = {"mapping", "phase", "position", "source_head", "lag_s", "rows", "last_error", "stopped"}
     assert [set(mapping) for mapping in after["mappings"]] == [keys]
     assert [set(one) for one in after["connections"]] == [{"name", "role", "connected", "error"}] * 2
     assert (before["mappings"][0]["phase"], before["mappings"][0]["position"]) == ("not started", None)

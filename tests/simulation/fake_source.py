@@ -8,7 +8,7 @@ transaction that touches what another one has touched waits until that one is vi
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
@@ -427,6 +427,9 @@ class FakeSource:
         while not self.safe_watermark(tables).covers(position):
             self.seen.add("waited for visibility")
             self.reveal_some()
+
+    def side_effect(self, written: Collection[TableName], names: Collection[str]) -> None:
+        """Its log has no statements."""
 
     def check_position(self, position: Position) -> None:
         self.tick()

@@ -85,7 +85,7 @@ def _changes(decoder: Decoder, images: Images) -> Sequence[Change]:
 
 @dataclass(frozen=True, slots=True)
 class TableChanged:
-    """One statement changed mapped tables as a whole."""
+    """One statement changed mapped tables as a whole, or rows of any tables."""
 
     changes: tuple[TableChange, ...]
     transaction: Transaction

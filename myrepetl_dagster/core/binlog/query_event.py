@@ -20,8 +20,6 @@ from .xa_event import Outcome, outcome_of_decision
 _FLAGS, _SQL_MODE, _AUTO_INCREMENT, _CHARSET, _CATALOG = 0, 1, 3, 4, 6
 _SIZES = {_FLAGS: 4, _SQL_MODE: 8, _AUTO_INCREMENT: 4}
 _STATUS_AT = 13
-# Actions whose tables are not known, and why that may be.
-_UNCERTAIN = {Action.DML: " (binlog_format is not ROW)", Action.UNREAD: ""}
 
 
 class Statement(NamedTuple):
@@ -91,16 +89,16 @@ def _session(status: bytes) -> tuple[int, int]:
 def mapped_changes(
     statement: Statement, names: Collection[TableName], *, names_without_case: bool = False
 ) -> tuple[TableChange, ...]:
-    """What a statement does to the tables of these names.
+    """What a statement does to the tables of these names, and each table whose rows it changes.
 
     Args:
         names_without_case: `names` are in lower case, and the statement's are those in any letters.
 
     Raises:
-        UnsupportedEvent: it changes rows, or may.
+        UnsupportedEvent: it may change rows of any table.
     """
     changes = table_changes(statement.sql, statement.schema)
-    words = names_in(statement.sql) if any(change.action in _UNCERTAIN for change in changes) else frozenset()
+    words = names_in(statement.sql) if any(change.action is Action.UNREAD for change in changes) else frozenset()
     if names_without_case:
         changes = [_in_lower_case(change) for change in changes]
         words = frozenset(word.lower() for word in words)
@@ -113,13 +111,19 @@ def _in_lower_case(change: TableChange) -> TableChange:
 
 
 def _concerns(change: TableChange, words: Collection[str], names: Collection[TableName]) -> bool:
-    if change.action in _UNCERTAIN:
-        # A statement may write more tables than it names (views, triggers). If it runs in or names a mapped schema, or
-        # names a mapped table, nobody can tell it from one that changes mapped rows.
+    if change.action is Action.UNREAD:
+        # It may be about other tables than it names, such as those of its schema.
         named = any(name.table in words or name.schema in words for name in names)
         if named or _runs_in_one_of(change, names):
-            raise UnsupportedEvent(f"{change.action} in schema {change.table.schema!r}{_UNCERTAIN[change.action]}")
+            raise UnsupportedEvent(f"{change.action} in schema {change.table.schema!r}")
         return False
+    if change.action is Action.DML:
+        if not change.table.table:
+            raise UnsupportedEvent(
+                f"a data change in statement format in schema {change.table.schema!r} (binlog_format is not ROW), which"
+                " may write any table"
+            )
+        return True  # it may start triggers, of which the log does not tell
     if change.action is Action.DROP_SCHEMA:
         return _runs_in_one_of(change, names)
     return change.table in names or change.renamed_to in names

@@ -71,13 +71,15 @@ class TableMaps:
         self.starts.clear()
 
     def changed_by(self, statement: Statement, *, idle: bool) -> tuple[TableChange, ...]:
-        """What a statement does to the known tables; from here on only a full table map tells their columns.
+        """What a statement does to the known tables, and each table whose rows it changes.
+
+        From here on only a full table map tells the columns of an altered table.
 
         Args:
             idle: it does nothing yet, or never will.
 
         Raises:
-            UnsupportedEvent: it changes rows, or may.
+            UnsupportedEvent: it may change rows of any table.
         """
         changes = mapped_changes(statement, self.names, names_without_case=self.names_without_case)
         if idle:

@@ -23,8 +23,9 @@ from ..mysql.connect import query
 from ..mysql.grants import missing, parse
 from ..plan.table_plan import TablePlan
 from ..replication.attempt import Attempt, window_copies
-from ..replication.planner import Planner, Servers
+from ..replication.planner import Planner
 from ..replication.result import MappingResult
+from ..replication.servers import Servers
 from ..source.mysql_source import MySQLSource
 from ..target.apply_connection import MySQLApplyConnection
 from ..target.apply_session import ApplySession

@@ -20,6 +20,7 @@ from .row_counts import RowCounter
 class MappingStatus:
     """One mapping. `lag_s`: see `lag.py`; None: not started, or unknown.
 
+    `stopped`: it stays where it is, since its last run ended with `last_error`.
     `rows` are the mapping's rows in the target, None where there is no table, no connection, or no time to count them
     (`queries.py`).
     """
@@ -31,6 +32,7 @@ class MappingStatus:
     lag_s: float | None = None
     rows: int | None = None
     last_error: str | None = None
+    stopped: bool = False
 
 
 @dataclass(slots=True)
@@ -120,13 +122,14 @@ def _mapping_status(mapping: TableMapping, checkpoints: Checkpoints, pending: Pe
     try:
         checkpoint = checkpoints.get(mapping.name)
     except UnreadableCheckpoint as error:
-        status.phase, status.last_error = "unknown", str(error)
+        status.phase, status.last_error, status.stopped = "unknown", str(error), True
         return status
     if checkpoint is None:
         return status
     status.phase = checkpoint.phase.value
     status.position = str(checkpoint.position)
     status.last_error = checkpoint.last_error or None
+    status.stopped = bool(checkpoint.last_error)
     return status
 
 

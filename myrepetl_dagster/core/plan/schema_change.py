@@ -12,38 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import NoReturn
 
 from ..binlog.ddl.alter_table import Clause, Effect
 from ..binlog.ddl.column_definition import Definition
 from ..binlog.ddl.statement import Action, TableChange
-from ..model.errors import SchemaDrift
 from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
 from ..values.column_types import TEXT_TYPES
 from ..values.widening import as_converted, family, holds_charset, same, widens
+from .decisions import HINT, Answer, Decision, ends, follows, rebuilt, stop
 from .table_plan import TablePlan
-
-
-class Answer(StrEnum):
-    GO_ON = "go on"
-    EVOLVE = "change the target"
-    COPY_AGAIN = "copy the table again"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """`clauses`: those that the target has to follow, in order. `where`: the place in the log, for messages."""
-
-    answer: Answer
-    clauses: tuple[Clause, ...] = ()
-    where: str = ""
-
 
 _GO_ON = Decision(Answer.GO_ON)
 _AGAIN = Decision(Answer.COPY_AGAIN)
-_HINT = "Correct the mapping or the target, then run the `snapshot` job for this mapping."
 
 
 def decide(
@@ -71,12 +53,12 @@ def decide(
     clauses: list[Clause] = []
     came = [c.table for c in changes if c.action is Action.RENAME and c.renamed_to == own]
     if came and plan.mapping.schema_policy == "fail":
-        _stop(plan, f"rename of {came[-1]} to {own}", where)
+        stop(plan, f"rename of {came[-1]} to {own}", where)
     if came:
         return Decision(Answer.COPY_AGAIN, where=where)  # another table has taken its place (gh-ost, pt-osc)
     for change in changes:
-        if change.action in (Action.DROP, Action.RENAME, Action.DROP_SCHEMA):
-            _stop(plan, f"{change.action.value} of {own}", where)
+        if ends(change):
+            return rebuilt(plan, f"{change.action.value} of {own}", now, where)
         if change.action is Action.ALTER and change.table == own:
             clauses += change.clauses
     judge = _Judge(plan, known, now, where, altered)
@@ -91,15 +73,6 @@ def _combined(decisions: Sequence[Decision]) -> Decision:
         if answer in answers:
             return Decision(answer, clauses)
     return _GO_ON
-
-
-def _stop(plan: TablePlan, what: str, where: str) -> NoReturn:
-    raise SchemaDrift(f"mapping {plan.name!r}: {what} at {where} cannot be followed", hint=_HINT)
-
-
-def follows(plan: TablePlan) -> bool:
-    """Whether the target has the source's columns and follows their changes."""
-    return plan.every_column and plan.mapping.schema_policy == "evolve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +140,9 @@ class _Judge:
         named = any(f"`{name}`" in c.generation_expression for name in names for c in generated)
         return named or not all(name.isascii() and "`" not in name for name in names)
 
-    def _cannot(self, what: str) -> NoReturn:
-        _stop(self.plan, what, self.where)
+    def _cannot(self, what: str, hint: str = "") -> NoReturn:
+        # Another policy does not help a mapping that names its columns.
+        stop(self.plan, what, self.where, hint or ("" if self.plan.every_column else HINT))
 
     def judge(self, clause: Clause) -> Decision:
         """The decision about one clause.
@@ -239,12 +213,14 @@ class _Judge:
         plan = self.plan
         vital = {*plan.key, *filter_columns(plan.mapping.filter)} if plan.every_column else plan.needed_source_columns
         if clause.column in vital:
-            self._cannot(what)
+            if follows(plan) and self.now is not None and self.now.column(clause.column) is not None:
+                return _AGAIN  # it was added again
+            self._cannot(what, HINT)
         return Decision(Answer.EVOLVE, (clause,)) if follows(plan) else _GO_ON
 
     def _renamed(self, clause: Clause, what: str) -> Decision:
         if clause.column in filter_columns(self.plan.mapping.filter):
-            self._cannot(what)
+            self._cannot(what, HINT)
         if follows(self.plan):
             return Decision(Answer.EVOLVE, (clause,))
         if self._needs(clause.column) or (self.plan.every_column and self._has(clause.new_name)):
@@ -262,11 +238,14 @@ class _Judge:
             stated = as_converted(before[0], clause.charset) if before else None
         elif clause.definition and clause.definition.column:
             stated = self._stated(clause.definition.column, now)
-        if follows(self.plan) and any(c is not None and c.generated for c in (known, held)):
-            return _AGAIN  # the values cease to be computed ones
-        # A change of the kind of values would have stopped the run, so any earlier description shows the kind.
+        computed = clause.definition is not None and clause.definition.computed
+        if follows(self.plan) and (computed or any(c is not None and c.generated for c in (known, held))):
+            return _AGAIN  # the values become computed ones, or cease to be
+        # A change of the kind of values ends in a stop or a new copy, so any earlier description shows the kind.
         kind = known or held
         if stated is not None and kind is not None and family(kind) != family(stated):
+            if follows(self.plan):
+                return Decision(Answer.COPY_AGAIN, (clause,))
             self._cannot(f"{what} from {kind.column_type} to {stated.column_type}")
         # The target holds the rows as they are, so its type alone proves it, too.
         kept = stated is not None and any(self._keeps(c, stated, clause) for c in before)

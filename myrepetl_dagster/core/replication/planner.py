@@ -6,39 +6,37 @@ An error of one mapping ends that mapping only: it leaves the plans, and its err
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from ..config.pipeline import Pipeline, TableMapping
 from ..model.checkpoint import Checkpoint, Phase
 from ..model.checkpoint_codec import columns_from_json
-from ..model.errors import PositionLost, ReplicationError, StaleRun, TransientError, UnreadableCheckpoint
+from ..model.errors import (
+    PositionLost,
+    ReplicationError,
+    StaleRun,
+    TransientError,
+    UnreadableCheckpoint,
+    UnsupportedEvent,
+)
 from ..model.position import Position
-from ..model.tables import Table, TableName
-from ..plan.schema_change import Answer
+from ..model.tables import Column, Table, TableName
+from ..plan.decisions import Answer
+from ..plan.resolution import has_key_of_now
 from ..plan.table_plan import TablePlan
-from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
 from .catchup.outcomes import Place, SchemaChanged
+from .catchup.table_changes import MADE_AGAIN_S
 from .preflight import define, require_own_table, resolve, unlogged_changes, varying_columns
 from .result import MappingResult
 from .schema_evolution import follow
+from .servers import Servers
 
 log = logging.getLogger("myrepetl")
 
-
-@dataclass(slots=True)
-class Servers:
-    """The connections of one attempt."""
-
-    source: MySQLSource
-    targets: dict[str, MySQLTarget] = field(default_factory=dict)
-
-    def close(self) -> None:
-        self.source.close()
-        for target in self.targets.values():
-            target.close()
+_NO_SUCH_TABLE = frozenset({1049, 1146})  # no such database, no such table
 
 
 class Planner:
@@ -65,13 +63,14 @@ class Planner:
         self.followed_changes = followed_changes
         self.plans: dict[str, tuple[TablePlan, MySQLTarget]] = {}
         self.described_at: Position | None = None  # the source's head before the tables were described
+        self._waits_until_s = 0.0
 
     def plan(self, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]) -> None:
         """Plan these mappings. Tables are described together, since with many tables the round trips take most time."""
         servers = self.servers
         self.described_at = servers.source.head()
         source_tables = servers.source.describe_all([m.source_name for m in mappings])
-        target_tables = _target_tables(servers, mappings)
+        target_tables = servers.target_tables(mappings)
         created = []
         for mapping in mappings:
             target = servers.targets[mapping.target]
@@ -84,7 +83,7 @@ class Planner:
                 self._warn_of(mapping, found)
                 if target_table is None:
                     created.append(mapping)
-        target_tables |= _target_tables(servers, created)
+        target_tables |= servers.target_tables(created)
         for mapping in (m for m in mappings if self.results[m.name].error is None):
             target = servers.targets[mapping.target]
             with self._failing_by_itself(mapping.name, target):
@@ -125,16 +124,36 @@ class Planner:
         """
         plan, target = self.plans[name]
         with self._failing_by_itself(name, target):
-            now = self.servers.source.columns(plan.source.name)
-            if not now or now == plan.source.columns:
+            checkpoint = target.control.read_checkpoints([name]).get(name)
+            copying = checkpoint is not None and checkpoint.phase is Phase.COPYING
+            dropped = copying and self._was_dropped(plan, target, error)
+            now = self._columns_now(plan.source.name, made_again=dropped)
+            if not now or (now == plan.source.columns and not dropped):
                 return False
             log.info("mapping %s: source table changed meanwhile: %s", name, error, extra={"mapping": name})
             self._discard_transactions()
-            checkpoint = target.control.read_checkpoints([name]).get(name)
-            if checkpoint is not None and checkpoint.phase is Phase.COPYING and plan.mapping.schema_policy != "fail":
+            if copying and plan.mapping.schema_policy != "fail":
                 self.copy_again.add(name)
             self._plan_again(name)
         return True
+
+    def _was_dropped(self, plan: TablePlan, target: MySQLTarget, error: ReplicationError) -> bool:
+        """Whether the source table went away under its copy, and may be copied again."""
+        evolves = plan.mapping.schema_policy == "evolve" and error.code in _NO_SUCH_TABLE
+        return evolves and target.control.describe(plan.target.name) is not None
+
+    def _columns_now(self, name: TableName, *, made_again: bool) -> tuple[Column, ...]:
+        """A source table's columns; () if there is none.
+
+        Args:
+            made_again: a table that is gone is waited for, but all tables together no longer than one.
+        """
+        columns = self.servers.source.columns(name)
+        self._waits_until_s = self._waits_until_s or time.monotonic() + MADE_AGAIN_S
+        while made_again and not columns and time.monotonic() < self._waits_until_s:
+            time.sleep(MADE_AGAIN_S / 50)
+            columns = self.servers.source.columns(name)
+        return columns
 
     def position_lost(self, error: PositionLost) -> None:
         """Copy again the mappings that allow it (`on_position_lost`), and stop the others.
@@ -184,6 +203,10 @@ class Planner:
         """The plan for these two tables."""
         known = columns_from_json(checkpoint.source_columns_json) if checkpoint else ()
         past_key = checkpoint.key if checkpoint else ()
+        follows = mapping.columns is None and not mapping.primary_key and mapping.schema_policy == "evolve"
+        if follows and past_key and has_key_of_now(source_table, target_table, past_key):
+            self.copy_again.add(mapping.name)
+            copying = True
         plan = resolve(
             mapping,
             target.control,
@@ -234,6 +257,12 @@ class Planner:
         """Go on without this mapping."""
         self._failed(name, self.plans[name][1], error)
 
+    def stopped_at(self, error: UnsupportedEvent) -> None:
+        """Show an event of the log that may concern any table in the status of every mapping."""
+        self._discard_transactions()
+        for name, (_, target) in self.plans.items():
+            target.control.record_error(name, str(error))
+
     @contextmanager
     def _failing_by_itself(self, name: str, target: MySQLTarget) -> Iterator[None]:
         """Let an error from the block end this mapping only. A transient error ends the attempt, which is retried."""
@@ -252,12 +281,3 @@ class Planner:
         target.discard_transactions()
         if not isinstance(error, StaleRun):
             target.control.record_error(name, str(error))
-
-
-def _target_tables(servers: Servers, mappings: Sequence[TableMapping]) -> dict[tuple[str, TableName], Table]:
-    """The target tables of these mappings, by target and name; a table that does not exist is left out."""
-    found: dict[tuple[str, TableName], Table] = {}
-    for name, target in servers.targets.items():
-        tables = target.control.describe_all([m.target_name for m in mappings if m.target == name])
-        found |= {(name, table): described for table, described in tables.items()}
-    return found

@@ -6,7 +6,7 @@ imports this module: mypy compares them with it where `run` passes them on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ..binlog.events import KnownTable, LogEvent
@@ -17,6 +17,7 @@ from ..model.tables import Column, Row, TableName
 from ..plan.table_plan import TablePlan
 from ..rows.literal_codegen import LiteralKey
 from ..rows.writable_rows import WritableRows
+from ..source.side_effects import SideEffect
 from ..source.snapshot_reader import Chunk, RowLists
 
 
@@ -38,6 +39,7 @@ class Source(Protocol):
     ) -> Generator[LogEvent, None, None]: ...
     def columns(self, name: TableName) -> tuple[Column, ...]: ...
     def check_position(self, position: Position) -> None: ...
+    def side_effect(self, written: Collection[TableName], names: Collection[str]) -> SideEffect | None: ...
     def now_unix_s(self) -> float: ...
     def close(self) -> None: ...
 

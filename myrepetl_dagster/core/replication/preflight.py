@@ -23,7 +23,8 @@ from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
 from ..values.column_types import SHORT_YEAR
 from ..values.python_values import sample_of
-from .schema_evolution import conform
+from ..values.widening import family
+from .conforming import conform
 from .target_table import new_table
 
 
@@ -60,7 +61,9 @@ def define(
     if source_table is None:
         raise SchemaDrift(
             f"mapping {mapping.name!r}: source {mapping.source!r} has no table {mapping.source_name}",
-            hint="Correct source_table, or grant SELECT on it.",
+            hint="Correct source_table, or grant SELECT on it. A table that was dropped is copied again once it is made"
+            " again (schema_policy: evolve). If it is gone for good, remove the mapping from the pipeline file: the"
+            " target table stays as it is.",
         )
     _require_logged(mapping, source_table, source)
     _require_whole_json(mapping, source_table, source)
@@ -106,12 +109,21 @@ def resolve(
     follows = copying and mapping.columns is None and mapping.schema_policy == "evolve"
     if follows and conform(target, mapping.name, target_table, source_table, known):
         target_table = target.describe(mapping.target_name) or target_table
-    past_columns = known if change_is_ahead and not copying else ()
+    past_columns = () if copying else _past_columns(known, source_table, change_is_ahead=change_is_ahead)
     plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key, past_columns)
     _require_comparable(mapping, source_table)
     if copying:  # otherwise a change of the source is judged when the log comes to it
         require_exact(plan)
     return plan
+
+
+def _past_columns(known: Sequence[Column], source: Table, *, change_is_ahead: bool) -> list[Column]:
+    """Those of the known columns that count for the rows to come.
+
+    The log may have more changes ahead once one was followed. Of these only one of kind would be refused too early.
+    """
+    now = {c.name: c for c in source.columns}
+    return [c for c in known if change_is_ahead or c.name not in now or family(c) != family(now[c.name])]
 
 
 def require_own_table(

@@ -15,7 +15,7 @@ from functools import partial
 
 from ..config.pipeline import Pipeline, TableMapping
 from ..model.checkpoint import Checkpoints
-from ..model.errors import PositionLost, ReplicationError, StopRequested, TransientError
+from ..model.errors import PositionLost, ReplicationError, StopRequested, TransientError, UnsupportedEvent
 from ..model.limits import Limits
 from ..mysql.connections import Connections
 from ..plan.table_plan import TablePlan
@@ -25,10 +25,11 @@ from ..target.event_replay import EventSupport
 from ..target.mysql_target import MySQLTarget
 from .attempt import Attempt, window_copies
 from .catchup.outcomes import Place, SchemaChanged
-from .planner import Planner, Servers
+from .planner import Planner
 from .preflight import check_source
 from .result import MappingResult
 from .run_results import OnProgress, RunResults
+from .servers import Servers
 
 log = logging.getLogger("myrepetl")
 
@@ -196,7 +197,11 @@ class SourceRun:
                 except PositionLost as error:
                     planner.position_lost(error)
                 except ReplicationError as error:
-                    if isinstance(error, TransientError) or error.mapping not in planner.plans:
+                    if isinstance(error, TransientError):
+                        raise
+                    if error.mapping not in planner.plans:
+                        if isinstance(error, UnsupportedEvent):
+                            planner.stopped_at(error)
                         raise
                     if not planner.plan_again_if_altered(error.mapping, error):
                         planner.failed(error.mapping, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ from .binlog_stream import LogStream
 from .log_position import SourceLog
 from .log_reader import log_events
 from .relation import Relation, relation_of
+from .side_effects import SideEffect, side_effect
 from .snapshot_reader import CHUNK_BYTES_MAX, Chunk, RowLists, cells, read_all, read_chunk
 
 
@@ -162,6 +163,11 @@ class MySQLSource(SourceLog):
             self.discard_snapshot_connection()
             with self.doing(operation):
                 raise
+
+    def side_effect(self, written: Collection[TableName], names: Collection[str]) -> SideEffect | None:
+        """Why a statement that writes these tables may have changed others, too; None: it has not."""
+        with self.doing("looking for triggers"):
+            return side_effect(self.control, written, names)
 
     # ---- the log ----
     def read_log(

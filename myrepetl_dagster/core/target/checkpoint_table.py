@@ -169,12 +169,17 @@ def write(connection: Connection[Any], database: str, checkpoints: Sequence[Chec
     )
 
 
-def record_error(connection: Connection[Any], database: str, mapping: str, run_id: str, error: str) -> None:
-    """Keep a mapping's last error for `status`, unless another run has taken over."""
+def record_error(connection: Connection[Any], database: str, mapping: str, run_ids: Sequence[str], error: str) -> None:
+    """Keep a mapping's last error for `status`, unless another run has taken over.
+
+    Args:
+        run_ids: the names under which this run has claimed the mapping. If there are none, it failed before that.
+    """
+    ours = f" AND run_id IN ({', '.join(['%s'] * len(run_ids))})" if run_ids else ""
     query(
         connection,
-        f"UPDATE {_table(database)} SET last_error=%s WHERE mapping=%s AND run_id=%s",
-        (error[:2000], mapping, run_id),
+        f"UPDATE {_table(database)} SET last_error=%s WHERE mapping=%s{ours}",
+        (error[:2000], mapping, *run_ids),
     )
 
 

@@ -200,10 +200,11 @@ class TargetControl(Server):
                 return Checkpoints()
 
     def record_error(self, mapping: str, error: str) -> None:
-        """Keep a mapping's last error, which `status` shows."""
+        """Keep a mapping's last error, which `status` shows, unless another run has taken the mapping over."""
         self.wake()
         with self.doing():
-            checkpoints.record_error(self.control, self.endpoint.database, mapping, self.run_id, error)
+            run_ids = sorted(self.claims.get(mapping, ()))
+            checkpoints.record_error(self.control, self.endpoint.database, mapping, run_ids, error)
 
     # ---- rows ----
     def is_empty(self, plan: TablePlan) -> bool:

@@ -256,8 +256,8 @@ def test_online_schema_change(
     assert "MODIFY" in alter or {"c", "d"} <= set(columns_of(t.pair))
 
 
-def test_swap_to_another_kind_of_value_stops(servers: Servers, flavour: Flavour) -> None:
-    """A swapped-in table whose numbers have become text stops: '007' would arrive as 7."""
+def test_swap_to_another_kind_of_value(servers: Servers, flavour: Flavour) -> None:
+    """A swapped-in table whose numbers have become text gives the target's column that type: '007' arrives as such."""
     t = altering(servers, flavour, CREATE, (HUNDRED,))
     t.run()
     t.on_source(
@@ -265,12 +265,7 @@ def test_swap_to_another_kind_of_value_stops(servers: Servers, flavour: Flavour)
         "INSERT INTO n VALUES (1, '007', 'x')",
         "RENAME TABLE t TO o, n TO t",
     )
-    for _ in range(2):
-        error = t.error()
-        assert isinstance(error, SchemaDrift)
-        assert "column a is now varchar(20)" in str(error)
-    t.pair.on_target("ALTER TABLE t MODIFY a VARCHAR(20)")
-    t.run(copy_again=True)
+    t.run()
     t.assert_equal()
 
 

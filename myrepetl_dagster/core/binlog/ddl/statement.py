@@ -13,6 +13,7 @@ from enum import StrEnum
 from ...model.tables import TableName
 from .alter_table import NO_EFFECT, REWRITE, Clause, Effect, clauses, dropped_index, split
 from .tokens import UNREADABLE, Sql, is_broken, is_name, tokens_of, unquoted
+from .written_tables import written_tables
 
 
 class Action(StrEnum):
@@ -28,19 +29,24 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TableChange:
-    """One table that a statement changes. `renamed_to` belongs to RENAME, `clauses` to ALTER."""
+    """One table that a statement changes. `renamed_to` belongs to RENAME, `clauses` to ALTER.
+
+    `names` belongs to DML: the words of the statement that may be names. A DML without a table may write any.
+    """
 
     action: Action
     table: TableName
     renamed_to: TableName | None = None
     clauses: tuple[Clause, ...] = ()
+    names: frozenset[str] = frozenset()
 
     @property
     def structural(self) -> bool:
         """Whether the table may have other columns afterwards."""
         if self.action is Action.ALTER:
             return any(clause.effect not in (Effect.NONE, Effect.INDEX) for clause in self.clauses)
-        return self.action not in (Action.TRUNCATE, Action.CREATE)  # a table that exists is not created
+        # A table that exists is not created.
+        return self.action not in (Action.TRUNCATE, Action.CREATE, Action.DML)
 
     @property
     def matters(self) -> bool:
@@ -157,7 +163,7 @@ def table_changes(sql: Sql, schema: str) -> list[TableChange]:
         ambiguous = "SQL_MODE" in {unquoted(token).upper() for token in tokens[set_at : words.at]}
         verb = words.next()
     if verb in _DML:
-        return [TableChange(Action.DML, TableName(schema, ""))]
+        return _written(words.tokens[words.at - 1 :], schema, certain=not (ambiguous or is_broken(tokens)))
     try:
         changes = _changes(verb, words)
         if verb == "CREATE" and sql.charset != _WRITTEN_IN and not sql.text.isascii():
@@ -182,6 +188,15 @@ def _changes(verb: str, words: _Words) -> list[TableChange]:
         case "CREATE":
             return _create(words)
     return []
+
+
+def _written(tokens: list[str], schema: str, *, certain: bool) -> list[TableChange]:
+    """The tables whose rows a statement changes. `certain`: its tokens are those that the server has read."""
+    written = written_tables(tokens, schema)
+    if not (written.only and certain):
+        return [TableChange(Action.DML, TableName(schema, ""))]
+    names = frozenset(unquoted(token) for token in tokens if is_name(token))
+    return [TableChange(Action.DML, table, names=names) for table in sorted(written.tables)]
 
 
 def _drop(words: _Words) -> list[TableChange]:

@@ -82,7 +82,7 @@ class CatchUp:
         self.queue = CommitQueue(works, self.cursor, limits, report)
         self.xa = XaTransactions(works, self.queue)
         unlogged = UnloggedChanges(source, self.cursor, described_at)
-        self.table_changes = TableChanges(source, self.by_table, self.queue, unlogged, followed_changes)
+        self.table_changes = TableChanges(source, self.by_table, self.queue, unlogged, clock, followed_changes)
         self.current = CurrentTransaction()
         self._in_event = False  # an event is being applied
 
@@ -143,6 +143,7 @@ class CatchUp:
             self._finish()
 
     def _finish(self) -> None:
+        self.table_changes.statement_writes.report()
         self.cursor.check_at_stream()
         self.queue.commit(everyone=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...model.position import Transaction
-from ...plan.schema_change import Decision
+from ...plan.decisions import Decision
 from ..mapping_state import MappingState
 
 Place = tuple[str, str, int]  # mapping, file, offset in bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,14 +11,20 @@ from ...binlog.events import KnownTable, RowsRead, TableChanged, Undescribed
 from ...model.checkpoint_codec import columns_from_json
 from ...model.errors import SchemaDrift, UnsupportedEvent
 from ...model.position import Transaction
-from ...model.tables import TableName
-from ...plan.schema_change import Answer, Decision, decide
+from ...model.tables import Column, TableName
+from ...plan.decisions import Answer, Decision, goes_away
+from ...plan.schema_change import decide
+from ...plan.table_plan import TablePlan
+from ..lag import SourceClock
 from ..mapping_state import named_mapping
 from ..ports import Source
 from .commit_queue import CommitQueue
 from .outcomes import Place, SchemaChanged
+from .statement_writes import StatementWrites
 from .unlogged_changes import UnloggedChanges
 from .work import CurrentTransaction, MappingWork
+
+MADE_AGAIN_S = 5.0  # how long after its DROP a table is waited for
 
 
 class TableChanges:
@@ -25,6 +32,7 @@ class TableChanges:
 
     Args:
         works: by source table the mappings of it.
+        clock: the source's.
         followed_changes: changes that the targets have followed already.
     """
 
@@ -34,12 +42,15 @@ class TableChanges:
         works: Mapping[TableName, Sequence[MappingWork]],
         queue: CommitQueue,
         unlogged: UnloggedChanges,
+        clock: SourceClock,
         followed_changes: frozenset[Place],
     ) -> None:
         self.source = source
         self.works = works
         self.queue = queue
         self.unlogged = unlogged
+        self.clock = clock
+        self.statement_writes = StatementWrites(source, works, clock)
         self.followed_changes = followed_changes
 
     def known_tables(self) -> dict[TableName, KnownTable]:
@@ -59,8 +70,10 @@ class TableChanges:
         Raises:
             SchemaChanged: the target has to follow it first.
             SchemaDrift: the mapping does not allow it.
+            UnsupportedEvent: it has changed rows of a mapping's table.
         """
         self.queue.land()
+        self.statement_writes.judge(event)
         for table, works in self.works.items():
             changes = concerned(event.changes, table)
             for work in works if changes else ():
@@ -83,7 +96,7 @@ class TableChanges:
         if place in self.followed_changes:
             return
         known = columns_from_json(state.checkpoint.source_columns_json)
-        columns = self.source.columns(state.plan.source.name)
+        columns = self._columns_now(state.plan, changes, transaction)
         now = replace(state.plan.source, columns=columns) if columns else None
         where = f"{transaction.file}:{transaction.end_offset_bytes}"
         try:
@@ -94,6 +107,23 @@ class TableChanges:
         if decision.answer is not Answer.GO_ON:
             self.queue.commit(everyone=True)
             raise SchemaChanged(place, decision)
+
+    def _columns_now(
+        self, plan: TablePlan, changes: Sequence[TableChange], transaction: Transaction
+    ) -> tuple[Column, ...]:
+        """The source table's columns now; () if there is no such table.
+
+        A dump that is being restored drops a table and makes it again a moment later. So one that was dropped just now
+        is waited for.
+        """
+        name = plan.source.name
+        columns = self.source.columns(name)
+        if plan.mapping.schema_policy == "evolve" and goes_away(changes, name):
+            until_unix_s = transaction.committed_at_unix_s + MADE_AGAIN_S
+            while not columns and self.clock.now_unix_s() < until_unix_s:
+                time.sleep(MADE_AGAIN_S / 50)
+                columns = self.source.columns(name)
+        return columns
 
     def look_at_table(self, work: MappingWork, event: RowsRead) -> None:
         """Refuse rows whose columns are not known. A new copy has the rows, if there may be one.

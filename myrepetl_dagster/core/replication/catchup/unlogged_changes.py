@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import zip_longest
 
+from ...binlog.ddl.statement import concerned
 from ...binlog.events import KnownTable, RowsRead, TableChanged
 from ...binlog.map_columns import TableMap
 from ...binlog.missing_metadata import is_type_of
@@ -20,7 +21,7 @@ from ...model.checkpoint_codec import columns_from_json
 from ...model.errors import SchemaDrift
 from ...model.position import Position, Transaction
 from ...model.tables import Column, TableName
-from ...plan.schema_change import concerned, follows
+from ...plan.decisions import follows
 from ...plan.table_plan import TablePlan
 from ...values.widening import widens
 from ..ports import Source
