@@ -28,11 +28,10 @@ class RowsHeader:
     start: int
 
     @property
-    def full(self) -> bool:
-        """Whether the images hold all columns."""
-        every = (1 << self.width) - 1
-        present = (bitmap for bitmap in (self.before, self.after) if bitmap is not None)
-        return all(int.from_bytes(bitmap, "little") & every == every for bitmap in present)
+    def absent(self) -> list[int]:
+        """The places of the columns that the images do not hold."""
+        present = [int.from_bytes(bitmap, "little") for bitmap in (self.before, self.after) if bitmap is not None]
+        return [place for place in range(self.width) if not all(bits >> place & 1 for bits in present)]
 
 
 def parse_rows_header(body: bytes, event_type: int) -> RowsHeader:
@@ -71,8 +70,11 @@ def check_fit(header: RowsHeader, table_map: TableMap) -> None:
         raise UnsupportedEvent(
             f"{table_map.name}: {header.width} columns in the event, {len(table_map.columns)} in its map"
         )
-    if not header.full:
+    if absent := header.absent:
+        names = ", ".join(table_map.columns[place].name or f"number {place + 1}" for place in absent)
         raise UnsupportedEvent(
-            f"{table_map.name}: the log holds row images without all columns (binlog_row_image is not FULL)",
-            hint="Set binlog_row_image=FULL on the source, also in sessions that set it for themselves.",
+            f"{table_map.name}: the log holds row images without all columns (binlog_row_image is not FULL, or they are"
+            f" generated columns, which MariaDB 11.8 leaves out): {names}",
+            hint="Set binlog_row_image=FULL on the source, also in sessions that set it for themselves. Of a generated"
+            " column on MariaDB 11.8 make an ordinary one, which a trigger may fill.",
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pipelines import Pair, Route, pair
+from pipelines import Pair, Route, pair, pair_of
 from server_farm import Servers
 from servers import FLAVOURS, Flavour
 
-from myrepetl_dagster.core.model.errors import SchemaDrift
+from myrepetl_dagster.core.model.errors import SchemaDrift, UnsupportedEvent
 
 PAIRS = [Route(source, True, target) for source in FLAVOURS for target in FLAVOURS]
 COMMON = (
@@ -142,3 +142,20 @@ def test_a_value_of_the_reading_session(servers: Servers, flavour: Flavour, capl
     warned = [record.getMessage() for record in caplog.records if "VIRTUAL" in record.getMessage()]
     assert len(warned) == 1
     assert "VIRTUAL column day of" in warned[0]
+
+
+@pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
+def test_a_server_that_does_not_log_them(servers: Servers, kind: str) -> None:
+    """MariaDB 11.8 leaves generated columns out of an UPDATE's images: the run stops there, and names the column."""
+    world = pair_of(servers.get("source", "mariadb", version="11.8"), servers.get("target", "mariadb"))
+    world.on_source(f"CREATE TABLE t (id INT PRIMARY KEY, a INT, g INT AS (a + 1) {kind})")
+    world.on_source("INSERT INTO t (id, a) VALUES (1, 1)")
+    world.run("t")
+    world.on_source("INSERT INTO t (id, a) VALUES (2, 2)")
+    world.run("t")
+    world.assert_same("t")
+    world.on_source("UPDATE t SET a=5 WHERE id=1")
+    error = world.error("t")
+    assert isinstance(error, UnsupportedEvent)
+    assert str(error.message).split(";")[0].endswith("leaves out): g")
+    assert world.target_rows("t") == [(1, 1, 2), (2, 2, 3)]

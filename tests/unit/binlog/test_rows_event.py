@@ -63,7 +63,7 @@ def test_headers_of_both_versions(
     header = parse_rows_header(body, event_type)
     assert header.width == 2
     assert (header.before, header.after, body[header.start :]) == (before, after, b"rows")
-    assert header.full == (b"\x01" not in (before, after))
+    assert (not header.absent) == (b"\x01" not in (before, after))
 
 
 @pytest.mark.parametrize(("event_type", "named"), [(39, "binlog_row_value_options"), (22, "22"), (166, "166")])
