@@ -39,7 +39,7 @@ class ReplicatedTable:
         return {m.name: source_key(self.pipeline, m) for m in self.mappings}
 
     @property
-    def fingerprint(self) -> str:
+    def code_version(self) -> str:
         """Changes with the mappings into this table, and not with those into others."""
         return code_version(self.mappings)
 
@@ -152,5 +152,5 @@ def default_asset_spec(table: ReplicatedTable) -> dg.AssetSpec:
         kinds={"mysql", "table"},
         description=metadata.description(table.mappings),
         metadata=metadata.spec_metadata(table.mappings),
-        code_version=table.fingerprint,
+        code_version=table.code_version,
     )

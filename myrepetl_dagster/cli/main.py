@@ -81,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         help="keep applying the sources' changes until N seconds after the start",
     )
+    accept = command("accept-code", "go on with changed transforms without copying again", _accept_code)
+    accept.add_argument("--mapping", metavar="NAME", action="append", required=True, help="may be repeated")
     return parser
 
 
@@ -139,6 +141,18 @@ def _run(given: argparse.Namespace) -> int:
     for name in given.mapping or ():
         _one_of("mapping", name, [mapping.name for mapping in pipeline.mappings])
     return run(pipeline, given.mapping, copy_again=given.snapshot, follow_s=given.follow_s, debug=given.debug)
+
+
+def _accept_code(given: argparse.Namespace) -> int:
+    from ..core.replication.accept_code import accept_code
+
+    pipeline = _load(given)
+    mappings = {mapping.name: mapping for mapping in pipeline.mappings}
+    for name in given.mapping:
+        _one_of("mapping", name, mappings)
+    for name in given.mapping:
+        print(accept_code(pipeline, mappings[name]))
+    return 0
 
 
 # ---- arguments and errors ----

@@ -437,3 +437,31 @@ def test_no_password_where_dagster_writes(pair: Pair) -> None:
         files = [path for path in Path(instance.root_directory).rglob("*") if path.is_file()]
         assert len(files) > 3
         assert not [path for path in files if PASSWORD.encode() in path.read_bytes()]
+
+
+def test_changed_code_of_a_transform_leaves_the_table_outdated(pair: Pair, instance: dg.DagsterInstance) -> None:
+    """The code version is another one, and no run materializes the table with it before a new copy."""
+    pair.mapping["shop.users"] |= {
+        "primary_key": "id",
+        "column_mapping": {"id": "id", "name": {"column": "name", "transform": "code.named"}},
+    }
+    code = pair.directory / "code.py"
+    code.write_text("def named(value):\n    return value.upper()\n")
+    materialized(run(pair.defs(), "replicate", instance))
+    code.write_text("def named(value):\n    return value.lower() + '!'\n")
+
+    def outdated(defs: dg.Definitions) -> bool:
+        specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+        event = instance.get_latest_materialization_event(USERS)
+        assert event is not None
+        tags = event.asset_materialization.tags if event.asset_materialization else None
+        return (tags or {})["dagster/code_version"] != specs[USERS].code_version
+
+    defs = pair.defs()
+    assert outdated(defs)
+    assert "users" not in materialized(run(defs, "replicate", instance))
+    assert outdated(defs)
+    assert pair.users() == ["ANN", "BOB", "CEM"]
+    run(defs, "snapshot", instance)
+    assert pair.users() == ["ann!", "bob!", "cem!"]
+    assert not outdated(defs)

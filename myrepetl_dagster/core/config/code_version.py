@@ -74,6 +74,12 @@ def code_version(mappings: Sequence[TableMapping]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def transform_code(mapping: TableMapping) -> dict[str, str]:
+    """The hash of each of a mapping's transforms, by the name in the file. A checkpoint keeps it."""
+    columns = mapping.columns or ()
+    return {column.transform.spec: column.transform.code for column in columns if column.transform is not None}
+
+
 def _mapping_to_json(mapping: TableMapping) -> dict[str, Any]:
     columns = mapping.columns
     return {

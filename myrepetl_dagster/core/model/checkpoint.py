@@ -49,8 +49,8 @@ class Checkpoint:
     began, for logs whose table maps do not name them. `altered`: the log has altered the table since. `key`: the target
     columns by which rows are found. `source_time_unix_s`: every transaction that the source had committed by then, in
     seconds by its clock, lies before `position` (`lag.py`). `in_doubt`: XA transactions that are prepared and not yet
-    decided, to the name under which `prepared_table.py` keeps their rows. `fingerprint`: the mapping's.
-    `sequence`: the number of commits.
+    decided, to the name under which `prepared_table.py` keeps their rows. `fingerprint`: the mapping's. `code`: the
+    hash of each of its transforms; None if an earlier version stored the checkpoint. `sequence`: the number of commits.
     """
 
     mapping: str
@@ -69,6 +69,7 @@ class Checkpoint:
     sequence: int = 0
     last_error: str = ""
     key: tuple[str, ...] = ()
+    code: dict[str, str] | None = None
 
 
 class Checkpoints(Mapping[str, Checkpoint]):

@@ -7,7 +7,8 @@ one stays; `tests/unit/model/test_checkpoint_codec.py` holds a row of every form
 Versions (the key `version` of the column `details`):
 
     1   has no such key. `key` and `in_doubt`, then `birth_unix_s`, then `mark` were added to it and may be missing.
-    2   the last form of 1, and says so.
+    2   the last form of 1, and says so. `code` was added to it, where a mapping has transforms; a version that does not
+        know it goes on without it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def to_row(checkpoint: Checkpoint) -> dict[str, Any]:
         "key": list(checkpoint.key),
         "in_doubt": dict(checkpoint.in_doubt),
     }
+    if checkpoint.code:
+        details["code"] = dict(checkpoint.code)
     return {
         "mapping": checkpoint.mapping,
         "sequence": checkpoint.sequence,
@@ -127,6 +130,7 @@ def _checkpoint(row: Mapping[str, Any], details: Mapping[str, Any]) -> Checkpoin
         fingerprint=row["fingerprint"],
         sequence=int(row["sequence"]),
         last_error=row["last_error"] or "",
+        code=dict(details["code"]) if "code" in details else None,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 
+from ..config.code_version import transform_code
 from ..model.checkpoint import Checkpoint, CopyState, Phase
 from ..model.checkpoint_codec import columns_to_json
 from ..model.errors import PrerequisiteError, SourceLost
@@ -160,6 +162,16 @@ class Attempt:
                 hint="Run the `snapshot` job for it, so that the rows that were copied before follow the new mapping.",
             )
 
+        code, known = transform_code(state.plan.mapping), state.checkpoint.code
+        if known is None:  # of an earlier version: the next commit stores what counts from now on
+            state.checkpoint = replace(state.checkpoint, code=code)
+        elif changed := sorted(spec for spec in code.keys() | known.keys() if code.get(spec) != known.get(spec)):
+            raise PrerequisiteError(
+                f"mapping {state.name!r}: the code of {', '.join(changed)} has changed since its checkpoint was made",
+                hint="Run the `snapshot` job for it, so that the rows that were copied get the new results. Or, if"
+                " that makes no difference to them, go on: myrepetl accept-code --mapping " + shlex.quote(state.name),
+            )
+
     def _begin(self, state: MappingState) -> Checkpoint | None:
         """Decide how a mapping starts: with a copy, or with its target table as it is.
 
@@ -230,4 +242,5 @@ class Attempt:
             source_columns_json=columns_to_json(plan.source.columns),
             fingerprint=plan.fingerprint,
             key=plan.key,
+            code=transform_code(plan.mapping),
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pymysql
@@ -198,6 +199,16 @@ class TargetControl(Server):
                 if error.args[0] != _NO_SUCH_TABLE:
                     raise
                 return Checkpoints()
+
+    def accept_code(self, mapping: str, code: dict[str, str]) -> None:
+        """Store that a mapping's rows are those that its transforms make now. Any other run is fenced off."""
+        checkpoint = self.claim([mapping])[mapping]
+        with self.doing("storing the checkpoint"):
+            query(self.control, "BEGIN")
+            checkpoints.fence(self.control, self.endpoint.database, [mapping], self.run_id)
+            accepted = replace(checkpoint, code=code, last_error="")
+            checkpoints.write(self.control, self.endpoint.database, [accepted], self.run_id)
+            query(self.control, "COMMIT")
 
     def record_error(self, mapping: str, error: str) -> None:
         """Keep a mapping's last error, which `status` shows, unless another run has taken the mapping over."""

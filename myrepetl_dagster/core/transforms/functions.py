@@ -21,12 +21,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..model.errors import ReplicationError
+from .function_code import function_code
 
 Function = Callable[..., Any]
 ARGUMENTS = ("value", "row_data", "source_table")
@@ -41,8 +42,8 @@ class Transform:
     """A function, and how it is called.
 
     `arity`: the number of arguments passed by position (of value, row_data, source_table). `keywords`: the arguments
-    passed by name. `builtin`: its name if it is built in. `digest` changes with the text of the function's file; it is
-    empty for a function of an installed module.
+    passed by name. `builtin`: its name if it is built in. `digest` changes with the text of the function's file, `code`
+    with the function's own code (`function_code.py`); both are empty for a function of an installed module.
     """
 
     spec: str
@@ -51,6 +52,7 @@ class Transform:
     builtin: str | None = None
     keywords: tuple[str, ...] = ()
     digest: str = ""
+    code: str = ""
 
     @property
     def needs_row(self) -> bool:
@@ -130,7 +132,8 @@ def resolve(spec: str, base_dir: Path) -> Transform:
 
 def _from_file(spec: str, path: Path, name: str, import_dir: Path) -> Transform:
     loaded = _load(path, import_dir)
-    return _transform(spec, loaded.module, name, where=str(path), digest=loaded.digest)
+    transform = _transform(spec, loaded.module, name, where=str(path), digest=loaded.digest)
+    return transform if transform.builtin else replace(transform, code=function_code(loaded.source, name))
 
 
 def _from_installed(spec: str, module_name: str, name: str, path: Path) -> Transform:
@@ -170,7 +173,7 @@ def _is_builtin(spec: str) -> bool:
 
 def _builtin(spec: str) -> Transform:
     name = spec.rpartition(".")[2]
-    return Transform(spec, BUILTINS[name], arity=1, builtin=name)
+    return Transform(spec, BUILTINS[name], arity=1, builtin=name, code="built in")
 
 
 def _arguments(function: Function, name: str, where: str) -> tuple[int, tuple[str, ...]]:
@@ -202,6 +205,7 @@ def _arguments(function: Function, name: str, where: str) -> tuple[int, tuple[st
 class _Loaded:
     module: ModuleType
     mtime_ns: int
+    source: bytes
     digest: str
 
 
@@ -237,7 +241,7 @@ def _run(path: Path, import_dir: Path) -> _Loaded:
         if before is not None:
             sys.modules[name] = before
         raise _import_failed(str(path), error) from None
-    return _Loaded(module, mtime_ns, hashlib.sha256(source).hexdigest())
+    return _Loaded(module, mtime_ns, source, hashlib.sha256(source).hexdigest())
 
 
 @contextmanager

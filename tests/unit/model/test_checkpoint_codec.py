@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +205,12 @@ def test_an_unreadable_checkpoint_stops_only_who_asks_for_it() -> None:
     for ask in (held.__getitem__, held.get):
         with pytest.raises(UnreadableCheckpoint):
             ask("bad")
+
+
+def test_the_code_of_transforms() -> None:
+    """It is stored where there are transforms, and unknown in a row of an earlier version."""
+    checkpoint = from_row(golden_row())
+    assert checkpoint is not None
+    assert checkpoint.code is None
+    assert from_row(to_row(replace(checkpoint, code={"a.b": "12"}))) == replace(checkpoint, code={"a.b": "12"})
+    assert to_row(replace(checkpoint, code={})) == to_row(checkpoint)
