@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from decode_log import MODE, kind_of
 from pipelines import Pair
-from servers import Flavour, Server
-from type_matrix import COMMON, GEOMETRIES, charset_columns, shown
-from type_values import ANY, MARIADB, MYSQL
+from servers import Server
+from type_matrix import COMMON, GEOMETRIES, charset_columns, own_types, shown
+from type_values import ANY
 
 _NO_KEY = frozenset(
     {"json", "text", "tinytext", "mediumtext", "longtext", "blob", "tinyblob", "mediumblob", "longblob"}
@@ -27,9 +27,10 @@ class Keyed:
     @property
     def statements(self) -> list[str]:
         """The table with its rows."""
-        create = (
-            f"CREATE TABLE {self.name} (v {self.definition} NOT NULL, n INT, PRIMARY KEY (v)) CHARACTER SET utf8mb4"
-        )
+        # Without a default of its own, MariaDB 10.5 sets it ON UPDATE.
+        default = " DEFAULT '2000-01-01'" if kind_of(self.definition) == "timestamp" else ""
+        column = f"v {self.definition} NOT NULL{default}"
+        create = f"CREATE TABLE {self.name} ({column}, n INT, PRIMARY KEY (v)) CHARACTER SET utf8mb4"
         rows = enumerate(self.values)
         return [MODE, create, *(f"INSERT IGNORE INTO {self.name} VALUES ({value}, {n})" for n, value in rows)]
 
@@ -46,10 +47,13 @@ class Keyed:
         ]
 
 
-def keyed_by_each_type(flavour: Flavour, server: Server, *, common: bool = False) -> list[Keyed]:
+def keyed_by_each_type(server: Server, *, common: bool = False) -> list[Keyed]:
     """The types that can be a primary key: some definitions of each. `common`: what the other flavour can hold, too."""
-    own = MYSQL if flavour == "mysql" else MARIADB
-    columns = [*ANY, *own, *(typed for typed in charset_columns(server) if typed[0].startswith("VARCHAR"))]
+    columns = [
+        *ANY,
+        *own_types(server),
+        *(typed for typed in charset_columns(server) if typed[0].startswith("VARCHAR")),
+    ]
     columns += [typed for typed in COMMON if typed[0].startswith(("ENUM", "SET", "DECIMAL", "DOUBLE"))]
     unusable = ("CHAR(0)", "BINARY(0)", "LONGTEXT", "VARCHAR(5000)", "VARBINARY(5000)")
     usable = {

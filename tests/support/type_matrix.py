@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decode_log import MODE, kind_of
 from pipelines import Pair
 from servers import Flavour, Server
-from type_values import ANY, BYTES, MARIADB, MYSQL
+from type_values import ANY, BYTES, MARIADB, MARIADB_LATER, MARIADB_SINCE, MYSQL
 
 from myrepetl_dagster.core.values.column_types import PRINTED_TYPES
 
@@ -98,7 +98,7 @@ def charset_columns(server: Server) -> list[Typed]:
     for name, *_ in sorted(server.execute("SHOW CHARACTER SET")):
         if name == "binary":
             continue
-        raw = RAW.get(name) or [bytes(range(256)).hex(), "80", "FF", "27", "5C"]
+        raw = RAW.get("utf8mb3" if name == "utf8" else name) or [bytes(range(256)).hex(), "80", "FF", "27", "5C"]
         values = [f"_{name} x'{data}'" for data in raw]
         values += [f"CONVERT('{text}' USING {name})" for text in ("", "a  ", "a\\'b\\\\", "é€жΩ漢字ソ表")]
         found += [
@@ -175,14 +175,27 @@ def tables(flavour: Flavour, server: Server, *, common: bool = False) -> tuple[W
     if common:
         columns = [typed for typed in columns if "gb18030" not in typed[0]]
     else:
-        columns += MYSQL if flavour == "mysql" else [*MARIADB, *LONGER_TIMES]
+        columns += own_types(server) if flavour == "mysql" else [*own_types(server), *LONGER_TIMES]
     return packed_apart(columns)
 
 
-def own_types(flavour: Flavour) -> tuple[Wide, ...]:
+def own_tables(server: Server) -> tuple[Wide, ...]:
     """The types of one flavour that a table of the other one can hold, if under another name."""
-    own = MYSQL if flavour == "mysql" else MARIADB
-    return packed_apart([typed for typed in own if kind_of(typed[0]) != "vector" and "gb18030" not in typed[0]], "own")
+    own = [typed for typed in own_types(server) if kind_of(typed[0]) != "vector" and "gb18030" not in typed[0]]
+    return packed_apart(own, "own")
+
+
+def own_types(server: Server) -> list[Typed]:
+    """The types that a server of this version has, and the other flavour has not."""
+    if server.flavour == "mysql":
+        return MYSQL
+    major, minor, *_ = str(server.execute("SELECT VERSION()")[0][0]).split(".")
+    version = int(major), int(minor)
+    return [
+        typed
+        for typed in [*MARIADB, *MARIADB_LATER]
+        if all(version >= since for word, since in MARIADB_SINCE.items() if word in typed[0])
+    ]
 
 
 def packed_apart(columns: Sequence[Typed], prefix: str = "") -> tuple[Wide, ...]:

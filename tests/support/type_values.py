@@ -188,13 +188,18 @@ MARIADB: list[tuple[str, Sequence[str]]] = [
     ("INET6", quoted("::", "::1", "2001:db8::ff00:42:8329", "::ffff:192.0.2.1", "1:0:0:2:0:0:0:3", "::1.2.3.4")),
     ("INET6", quoted("1:0:2:3:4:5:6:7", "::1:0", "fe80::", "0:0:1::", "ff00:1:2:3:4:5:6:0")),
     ("INET4", ["'0.0.0.0'", "'255.255.255.255'", "'10.0.0.0'"]),
-    ("VARCHAR(254) CHARACTER SET latin1 COMPRESSED", ["''", "'a'", "REPEAT('ab', 127)"]),
-    ("VARCHAR(255) CHARACTER SET latin1 COMPRESSED", ["''", "'a'", "REPEAT('ab', 127)"]),
-    ("VARCHAR(256) CHARACTER SET latin1 COMPRESSED", ["''", "'a'", "REPEAT('ab', 128)"]),
+    ("VARCHAR(254) COMPRESSED CHARACTER SET latin1", ["''", "'a'", "REPEAT('ab', 127)"]),
+    ("VARCHAR(255) COMPRESSED CHARACTER SET latin1", ["''", "'a'", "REPEAT('ab', 127)"]),
+    ("VARCHAR(256) COMPRESSED CHARACTER SET latin1", ["''", "'a'", "REPEAT('ab', 128)"]),
     ("VARBINARY(5000) COMPRESSED", ["''", "0x00", "REPEAT(0x00, 5000)"]),
     ("TINYTEXT COMPRESSED", ["''", "'a'", "REPEAT('ab', 100)"]),
-    ("TEXT CHARACTER SET utf8mb4 COMPRESSED", ["''", "REPEAT('é', 3000)", "'é'"]),
+    ("TEXT COMPRESSED CHARACTER SET utf8mb4", ["''", "REPEAT('é', 3000)", "'é'"]),
     ("LONGBLOB COMPRESSED", ["''", "REPEAT(0x00FF, 40000)", "0x00"]),
     ("VARCHAR(63) COLLATE utf8mb4_uca1400_ai_ci", CHARS),
     ("VARCHAR(63) CHARACTER SET latin1 COLLATE latin1_swedish_nopad_ci", LATIN[:3]),
 ]  # fmt: skip
+MARIADB_LATER: list[tuple[str, Sequence[str]]] = [
+    ("VECTOR(3)", ["VEC_FromText('[1,-2.5,1e10]')", "VEC_FromText('[0,0,0]')"]),
+]
+# Since when MariaDB has what a definition names. The rest is older than 10.5.
+MARIADB_SINCE = {"UUID": (10, 7), "INET4": (10, 10), "uca1400": (10, 10), "VECTOR": (11, 7)}

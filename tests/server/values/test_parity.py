@@ -13,7 +13,7 @@ from key_matrix import key_differences, keyed_by_each_type
 from pipelines import Pair, Route, pair
 from server_farm import Servers
 from servers import Flavour, Server
-from type_matrix import GEOMETRIES, METADATA_LEVELS, Wide, fill, own_types, tables
+from type_matrix import GEOMETRIES, METADATA_LEVELS, Wide, fill, own_tables, tables
 
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
 from myrepetl_dagster.core.binlog.map_columns import TableMap, layout_of
@@ -285,7 +285,7 @@ def test_into_tables_that_exist(servers: Servers, route: Route) -> None:
 def test_types_of_one_flavour_into_the_other(servers: Servers, route: Route) -> None:
     """JSON into MariaDB's text; UUID, INET4, INET6 and compressed columns into what MySQL has for them."""
     world = pair(servers, route)
-    wide = own_types(route.source)
+    wide = own_tables(world.source)
     fill(world.source, world.source_schema, wide)
     world.run(mappings(wide))
     assert differences(world, wide) == []
@@ -299,7 +299,7 @@ def test_types_of_one_flavour_into_the_other(servers: Servers, route: Route) -> 
 def test_every_type_as_key(servers: Servers, route: Route) -> None:
     """Rows are found by their key in every type: updated, moved to another key, deleted."""
     world = pair(servers, route)
-    keyed = keyed_by_each_type(route.source, world.source)
+    keyed = keyed_by_each_type(world.source)
     world.on_source(*(statement for table in keyed for statement in table.statements))
     names = " ".join(table.name for table in keyed)
     world.run(names)

@@ -14,7 +14,7 @@ from type_matrix import (
     change_in_every_way,
     differences,
     fill,
-    own_types,
+    own_tables,
     tables,
 )
 
@@ -29,13 +29,17 @@ class Way:
     metadata: str
     target: Flavour
     replays: bool = False
+    version: str | None = None  # of MariaDB, on either side
 
     def __str__(self) -> str:
-        return f"{self.source}-{self.metadata}-to-{self.target}{'-as-events' if self.replays else ''}"
+        return (
+            f"{self.source}{self.version or ''}-{self.metadata}-to-{self.target}{'-as-events' if self.replays else ''}"
+        )
 
     def pair(self, servers: Servers) -> Pair:
-        source = servers.get("source", self.source, binlog_row_metadata=self.metadata)
-        world = pair_of(source, servers.get("target", self.target))
+        source = servers.get("source", self.source, version=self.version, binlog_row_metadata=self.metadata)
+        version = self.version if self.target == self.source else None
+        world = pair_of(source, servers.get("target", self.target, version=version))
         world.replays = world.replays or self.replays
         return world
 
@@ -47,15 +51,21 @@ WAYS = [
     for target in METADATA_LEVELS
     for replays in ((False, True) if source == target else (False,))
 ]
+VERSIONS = [
+    Way("mariadb", metadata, target, target == "mariadb", version)
+    for version in ("10.5", "11.8")
+    for metadata in ("NO_LOG", "FULL")
+    for target in METADATA_LEVELS
+]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("way", WAYS + VERSIONS, ids=str)
 def test_every_type_with_less_metadata(servers: Servers, way: Way) -> None:
     """A value arrives by the log as by the snapshot, whatever the log leaves out of its table maps."""
     world = way.pair(servers)
     wide = tables(way.source, world.source, common=way.source != way.target)
     if way.source != way.target:
-        wide += own_types(way.source)
+        wide += own_tables(world.source)
     fill(world.source, world.source_schema, wide)
     names = " ".join(table.name for table in wide)
     world.run(names)
@@ -69,11 +79,11 @@ def test_every_type_with_less_metadata(servers: Servers, way: Way) -> None:
     assert differences(world, wide) == []
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("way", WAYS + VERSIONS, ids=str)
 def test_every_type_as_key_with_less_metadata(servers: Servers, way: Way) -> None:
     """A row is found by its key as the log has it: updated, moved to another key, deleted."""
     world = way.pair(servers)
-    keyed = keyed_by_each_type(way.source, world.source, common=way.source != way.target)
+    keyed = keyed_by_each_type(world.source, common=way.source != way.target)
     world.on_source(*(statement for table in keyed for statement in table.statements))
     names = " ".join(table.name for table in keyed)
     world.run(names)
