@@ -176,7 +176,7 @@ class UpsertsFirst(FakeConnection):
 class PlainUpsert(FakeConnection):
     """ON DUPLICATE KEY UPDATE without a guard: whatever unique key is hit, that row is overwritten."""
 
-    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, may_evict: bool) -> None:
+    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, settling: bool) -> None:
         names = [c.target for c in plan.columns]
         for key, row in mutations:
             held = self.target.table(plan)
@@ -193,8 +193,8 @@ class PlainUpsert(FakeConnection):
 
 
 class NeverEvicts(FakeConnection):
-    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, may_evict: bool) -> None:
-        super().write_mutations(plan, mutations, may_evict=False)
+    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, settling: bool) -> None:
+        super().write_mutations(plan, mutations, settling=False)
 
 
 # ---- the stream ----------------------------------------------------------------------------------------

@@ -90,12 +90,22 @@ class MapColumn:
 class TableMap:
     """A table as one event describes it.
 
-    `raw`: the event's bytes after the table id and the flags. Equal bytes are an equal table, whatever its id.
+    Row images may lack columns (`partial_rows.py`). Then the reader makes a map of its own for them.
+
+    Attributes:
+        raw: the event's bytes after the table id and the flags, for partial images with what they hold. Equal bytes are
+            an equal table, whatever its id.
+        mariadb: MariaDB wrote the log.
+        whole: the table's own map, if this one is of images that lack some columns: `columns` are the others.
+        uneven: before and after images hold different columns, or none.
     """
 
     name: TableName
     columns: tuple[MapColumn, ...]
     raw: bytes
+    mariadb: bool = False
+    whole: TableMap | None = None
+    uneven: bool = False
 
     @property
     def complete(self) -> bool:
