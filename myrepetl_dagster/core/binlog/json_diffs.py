@@ -61,10 +61,10 @@ def _counted(data: bytes, at: int) -> tuple[bytes, int]:
 def _legs(path: str) -> list[str | int]:
     """A path's keys and indexes. A key that is no identifier is written as a JSON string."""
     legs: list[str | int] = []
-    at = 1
+    at = 0 if path[:1] != "$" else 1
     while at < len(path):
-        leg = _LEG.match(path, at)
-        if leg is None or path[0] != "$":
+        leg = _LEG.match(path, at) if at else None
+        if leg is None:
             raise ValueError("a JSON path of an unknown form")
         at = leg.end()
         key, last, index = leg.groups()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
+from ..model.errors import UnsupportedEvent
 from ..model.tables import Cell
 from ..values.length_encoding import length_at
 from .column_decoders import ColumnDecoder
@@ -91,8 +92,13 @@ class PartialDecoder:
                     break
         except (*MALFORMED, TypeError) as error:
             raise misfit(self.table_map, type(error).__name__) from None
-        if at != end or not found:  # rows without any column leave no byte, so that nobody can count them
-            raise misfit(self.table_map, f"{at - end} bytes beyond its end" if found else "rows without columns")
+        if not found:  # they leave no byte, so that nobody can count them
+            raise UnsupportedEvent(
+                f"{self.table_map.name}: the log holds rows without any column",
+                hint="Set binlog_row_image=FULL on the source, then run the `snapshot` job for the table's mappings.",
+            )
+        if at != end:
+            raise misfit(self.table_map, f"{at - end} bytes beyond its end")
         return found
 
     def _read_with_diffs(self, body: bytes, at: int, end: int, found: list[Any]) -> int:

@@ -56,8 +56,11 @@ class PartialRowsShaper:
         self._computed = frozenset(
             i for i, name in enumerate(self._names) if (c := plan.source.column(name)) is not None and c.generated
         )
+        # Of a key of prefixes a name is followed by the length.
         unique = {name for key in (plan.source.primary_key, *plan.source.unique_keys) for name in key}
-        self._unique = [i for i, name in enumerate(self._names) if name in unique]
+        self._unique = [
+            i for i, name in enumerate(self._names) if any(f"{one}(".startswith(f"{name}(") for one in unique)
+        ]
         self._may_reset = table_map.mariadb
         self._writers = [row_writer([writer], [at]) for writer, at in zip(*shaper.column_writers(), strict=True)]
 
@@ -76,7 +79,12 @@ class PartialRowsShaper:
         """
         into.to_mutations()
         try:
-            for before, after in event.partial_changes:
+            changes = event.partial_changes
+        except UnsupportedEvent as error:
+            error.mapping = self.plan.name  # the other mappings go on
+            raise
+        try:
+            for before, after in changes:
                 self._shape(self._spread(before), self._spread(after), into)
         except UnsupportedEvent as error:
             located = error.at(event.place)
@@ -91,31 +99,36 @@ class PartialRowsShaper:
 
     def _shape(self, before: PartialRow | None, after: PartialRow | None, into: PendingRows) -> None:
         into.rows_read += 1
-        was_in = is_in = False
         old: LiteralKey | None = None
         if before is not None:
             known = self._whole(before, self._key, "an UPDATE or DELETE without the mapping's key")
-            was_in = self._is_in(before)
-            old = self._shaper.key_of_row(known) if was_in else None
-        image = after
-        if after is not None:
-            after = after if before is None else self._merged(before, after)
-            is_in = self._is_in(after)
-        if after is not None and image is not None and old is not None and is_in and self._lacks(after, self._needed):
-            self._update(old, image, after, into)
-        elif after is not None and is_in:
-            what = "an INSERT without the columns that it left to their defaults"
-            row = self._shaper.row(self._whole(after, self._needed, what if before is None else _ENTERS))
-            key = self._shaper.key_of(row)
-            if old is not None and old != key:
-                into.mutations.append((old, None))
-            into.mutations.append((key, row))
+            old = self._shaper.key_of_row(known) if self._is_in(before) else None
+        row = after if after is None or before is None else self._merged(before, after)
+        if row is not None and self._is_in(row):
+            self._add(old, None if before is None else after, row, into)
             into.rows_upserted += 1
         elif old is not None:
             into.mutations.append((old, None))
             into.rows_deleted += 1
         else:
             into.rows_filtered += 1
+
+    def _add(self, old: LiteralKey | None, image: PartialRow | None, row: PartialRow, into: PendingRows) -> None:
+        """Add a row that the target has from now on.
+
+        Args:
+            old: the key under which the target has it so far.
+            image: what an update's image after it holds; None for an insert.
+        """
+        if image is not None and old is not None and self._lacks(row, self._needed):
+            self._update(old, image, row, into)
+            return
+        what = _ENTERS if image is not None else "an INSERT without the columns that it left to their defaults"
+        written = self._shaper.row(self._whole(row, self._needed, what))
+        key = self._shaper.key_of(written)
+        if old is not None and old != key:
+            into.mutations.append((old, None))
+        into.mutations.append((key, written))
 
     def _is_in(self, row: PartialRow) -> bool:
         if self._passes is None:
@@ -131,7 +144,6 @@ class PartialRowsShaper:
 
     def _update(self, old: LiteralKey, image: PartialRow, after: PartialRow, into: PendingRows) -> None:
         """Add an update of the columns that are there. `after`: the row of which `image` holds what has changed."""
-        into.rows_upserted += 1
         lacking = self._lacks(after, self._needed)
         for ordinal in lacking:
             if ordinal in self._computed:

@@ -183,7 +183,7 @@ class Shaper:
             planned = next(c for c in self.plan.columns if c.target == name)
             if planned.source is not None:
                 cell: object = row[self._index[planned.source]]
-                with suppress(ValueError):  # bytes that are not text are shown as they are
+                with suppress(ValueError, TypeError, AttributeError):  # what is no value is shown as it is
                     cell = self._python[planned.source](cell)
                 named.append(f"{planned.source}={cell!r}")
         return ", ".join(named) or "no key column of the source"

@@ -291,6 +291,7 @@ def test_the_targets_own_changes(world: Pair) -> None:
     """A column that an update leaves as it is stays so, even if the target's changes by itself."""
     world.on_source("CREATE TABLE t (id INT PRIMARY KEY, v INT, at DATETIME, ts TIMESTAMP(3) NULL)")
     world.on_source("INSERT INTO t VALUES (1,1,'2020-01-01','2020-01-01'),(2,1,NULL,NULL)")
+    world.on_source("SET sql_mode=''", "INSERT INTO t VALUES (3,1,'0000-00-00','0000-00-00'),(4,1,'2021-00-31',NULL)")
     itself = "NULL DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP"
     world.on_target(f"CREATE TABLE t (id INT PRIMARY KEY, v INT, at DATETIME {itself}, ts TIMESTAMP(3) {itself}(3))")
     world.run("t")
