@@ -43,7 +43,7 @@ def _table_map(name: TableName) -> TableMap:
 
 TABLE_MAPS = {name: _table_map(name) for name in SOURCE_TABLES}
 # Of events whose images lack columns.
-PARTIAL_MAPS = {name: replace(one, raw=one.raw + b"|", uneven=True) for name, one in TABLE_MAPS.items()}
+PARTIAL_MAPS = {name: replace(one, raw=one.raw + b"|", whole=one, uneven=True) for name, one in TABLE_MAPS.items()}
 
 
 def may_lack(specs: Iterable[Spec], table: TableName) -> list[int]:

@@ -18,10 +18,13 @@ from .row_images import Decoder
 
 @dataclass(frozen=True, slots=True)
 class Undescribed:
-    """A table map that leaves out what nothing else tells. It is an error only if somebody wants the table's rows."""
+    """A table map that leaves out what nothing else tells. It is an error only if somebody wants the table's rows.
+
+    `error`: a `SchemaDrift` if a description of the table as it is now may help, else an `UnsupportedEvent`.
+    """
 
     name: TableName
-    error: SchemaDrift
+    error: SchemaDrift | UnsupportedEvent
 
 
 class Verb(IntEnum):
@@ -57,6 +60,12 @@ class RowsRead:
     @property
     def place(self) -> str:
         return f"{self.transaction.file}:{self.offset_bytes}"
+
+    @property
+    def opened(self) -> TableMap | Undescribed:
+        """The table's own map: another object whenever the server has opened the table anew."""
+        table_map = self.table_map
+        return table_map.whole or table_map if isinstance(table_map, TableMap) else table_map
 
     @property
     def changes(self) -> Sequence[Change]:

@@ -45,7 +45,7 @@ def partial_decoder(table_map: TableMap, event_type: int, header: RowsHeader) ->
         present = tuple(table_map.columns[ordinal] for ordinal in held)
         bitmap = header.before or header.after or b""
         return compile_decoder(replace(table_map, columns=present, raw=table_map.raw + b"|" + bitmap, whole=table_map))
-    uneven = replace(table_map, raw=table_map.raw + b"|", uneven=True)
+    uneven = replace(table_map, raw=table_map.raw + b"|", whole=table_map, uneven=True)
     return PartialDecoder(uneven, before, after, event_type == PARTIAL_UPDATES)
 
 

@@ -30,6 +30,8 @@ _LOCK_WAITS = ("innodb_lock_wait_timeout", "lock_wait_timeout")
 # A server's own wait_timeout may be short. A session that only reads may idle for as long as a run works elsewhere. One
 # with an open transaction may not: a run that hangs or is paused must not hold the fence for hours.
 _IDLE_S = "28800"
+# A generated invisible primary key is in the log's images, so it has to be in descriptions, too. MySQL from 8.0.30.
+_GENERATED_KEYS = " /*!80030 , show_gipk_in_create_table_and_information_schema=ON */"
 _NET = {"net_write_timeout": "600", "net_read_timeout": "120"}
 
 
@@ -81,9 +83,14 @@ def read_timeout_s(endpoint: Endpoint, use: Use, limits: Limits) -> float:
             return min(asked_s or limits.stream_timeout_s, limits.stream_timeout_s)
 
 
+# A server's global settings are each session's at first. These would cut what is read, or refuse statements of ours.
+_WHOLE = {"sql_select_limit": "18446744073709551615", "sql_big_selects": "1", "sql_safe_updates": "0"}
+_WHOLE |= {"sql_quote_show_create": "1"}
+
+
 def own_sql(endpoint: Endpoint, use: Use, limits: Limits) -> str:
     """The statement that sets the variables that the use needs."""
-    variables = {"wait_timeout": _idle_s(endpoint, use, limits)}
+    variables = {"wait_timeout": _idle_s(endpoint, use, limits), **_WHOLE}
     if use is not Use.STREAM:
         variables |= {"sql_mode": f"'{sql_mode(endpoint, use)}'", "time_zone": "'+00:00'"}
     if use in (Use.SNAPSHOT, Use.STREAM):
@@ -93,7 +100,7 @@ def own_sql(endpoint: Endpoint, use: Use, limits: Limits) -> str:
     if use is Use.APPLY:
         variables["foreign_key_checks"] = "0"
         variables |= {name: lock_wait_s(endpoint, limits, name) for name in _LOCK_WAITS}
-    return _set(variables)
+    return _set(variables) + (_GENERATED_KEYS if use is Use.CONTROL else "")
 
 
 def file_sql(endpoint: Endpoint) -> str | None:

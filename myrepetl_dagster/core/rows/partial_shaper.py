@@ -19,7 +19,7 @@ from ..transforms.filters import columns as filter_columns
 from .literal_codegen import LiteralKey, LiteralRow, row_writer
 from .pending_rows import PendingRows
 from .shaper import Shaper
-from .value_transforms import passes_alone
+from .value_transforms import needs_own_value_only
 from .writable_rows import KEPT
 
 _WHOLE_ROWS = (
@@ -45,7 +45,7 @@ class PartialRowsShaper:
         self._shaper = shaper
         self._names = [column.name or "" for column in (table_map.whole or table_map).columns]
         self._places: list[int | None] | None = None  # of the table's columns in the images
-        if table_map.whole is not None:
+        if not table_map.uneven:
             place_of = {column.name: place for place, column in enumerate(table_map.columns)}
             self._places = [place_of.get(name) for name in self._names]
         self._reads = [self._read_by(planned) for planned in plan.columns]
@@ -68,7 +68,7 @@ class PartialRowsShaper:
         """The ordinals of the columns from which a value of the target is made."""
         if planned.source is None:
             return ()
-        return (self._names.index(planned.source),) if passes_alone(planned) else range(len(self._names))
+        return (self._names.index(planned.source),) if needs_own_value_only(planned) else range(len(self._names))
 
     def shape(self, event: RowsRead, into: PendingRows) -> None:
         """Add what the images mean for the target.
@@ -187,7 +187,7 @@ def lacks_columns(plan: TablePlan, table_map: TableMap) -> bool:
     """Whether the images may lack a column that the mapping needs."""
     if table_map.uneven or table_map.whole is None:
         return table_map.uneven
-    if not all(map(passes_alone, plan.columns)):
+    if not all(map(needs_own_value_only, plan.columns)):
         return True
     ordinary = {c.name for c in plan.target.columns if not c.generated}
     needed = plan.needed_source_columns | (ordinary if plan.every_column else set())

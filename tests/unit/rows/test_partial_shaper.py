@@ -25,7 +25,7 @@ from myrepetl_dagster.core.transforms import filters
 from myrepetl_dagster.core.transforms.functions import Transform
 
 NONE, CHANGED = Absent.NO_CELL, Absent.CHANGED
-UNEVEN = replace(TABLE_MAP, raw=b"|", uneven=True)
+UNEVEN = replace(TABLE_MAP, raw=b"|", whole=TABLE_MAP, uneven=True)
 BY_ID = tuple(ColumnMapping(name, name) for name in ("id", "kind", "note"))
 
 
