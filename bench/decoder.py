@@ -152,7 +152,9 @@ def time_ours(events: Sequence[BinLogEvent]) -> tuple[float, int]:
                 known[body[8:]] = decoders[table_id] = compile_decoder(table)
         else:
             decoder = decoders[int.from_bytes(body[:6], "little")]
-            count += len(decoder.inserts(body, decoder.start_of_rows(body, kind), len(body)))
+            start = decoder.start_of_rows(body, kind)
+            assert start is not None, "the rows are whole"
+            count += len(decoder.inserts(body, start, len(body)))
     return time.perf_counter() - begin, count
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 
-from simulation.specs import ID, SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, U
+from simulation.specs import ID, PARTIAL_MAPS, SOURCE_COLUMNS, SOURCE_TABLES, TABLE_MAPS, U
 
 from myrepetl_dagster.core.binlog.ddl.statement import Action, TableChange
 from myrepetl_dagster.core.binlog.events import (
@@ -29,6 +29,7 @@ from myrepetl_dagster.core.binlog.events import (
     XaDecided,
     XaPrepared,
 )
+from myrepetl_dagster.core.binlog.partial_rows import Absent, PartialChange, PartialRow
 from myrepetl_dagster.core.model.errors import PositionLost
 from myrepetl_dagster.core.model.gtid import GtidSet
 from myrepetl_dagster.core.model.position import Position, Transaction
@@ -116,6 +117,8 @@ class FakeSource:
         self.server = self.connected_to = SERVERS[0]
         self.reader = ""  # the run that reads at present
         self.handed_out: dict[tuple[str, str], int] = {}  # rows of the last read, by run and mapping
+        self.partial_rng = Random(0)
+        self.may_lack: dict[TableName, Sequence[int]] = dict.fromkeys(SOURCE_TABLES, ())  # columns that images may lack
         self._fill()
 
     def _fill(self) -> None:
@@ -245,7 +248,9 @@ class FakeSource:
         for table, group in _grouped(self.rng, changes):
             self.offset += 10 * len(group) + 20
             here = ending(at, self.offset)
-            events.append(RowsRead(table, TABLE_MAPS[table], group, here, 10 * len(group)))
+            images = self._partial(table, group)
+            table_map = TABLE_MAPS[table] if images is None else PARTIAL_MAPS[table]
+            events.append(RowsRead(table, table_map, images or group, here, 10 * len(group)))
         self.offset += 30
         identity = ending(at, self.offset)
         if truncates is not None:
@@ -289,6 +294,21 @@ class FakeSource:
         now_unix_s = self.clock_unix_s()
         logged_unix_s = float(int(now_unix_s)) if self.kind is Kind.MARIADB else now_unix_s
         return Transaction(file_name(self.number), 0, gtid, mariadb_gtid, logged_unix_s)
+
+    def _partial(self, table: TableName, group: list[Change]) -> list[PartialChange] | None:
+        """The changes as images without some of the columns that they may lack; None for whole images."""
+        rng, found = self.partial_rng, list[PartialChange]()
+        if not self.may_lack[table] or rng.random() < 0.4:
+            return None
+        for before, after in group:
+            others = [i for i in range(len(SOURCE_COLUMNS)) if i not in self.may_lack[table]]
+            if before is None or (after is not None and any(after[i] != before[i] for i in others)):
+                return None
+            lacking = {i for i in self.may_lack[table] if rng.random() < 0.8}
+            changed = {i for i in lacking if after is not None and after[i] != before[i]}
+            found.append((_without(before, lacking), after and _without(after, lacking - changed)))
+        self.seen.add("partial images")
+        return found
 
     def _append(self, entry: Logged) -> None:
         for other in list(self.pending):
@@ -345,7 +365,9 @@ class FakeSource:
                 if isinstance(event, RowsRead):
                     self.offset += event.size_bytes + 20
                     here = ending(at, self.offset)
-                    entry.events[j] = RowsRead(event.table, event.table_map, event.changes, here, event.size_bytes)
+                    entry.events[j] = RowsRead(
+                        event.table, event.table_map, event.partial_changes, here, event.size_bytes
+                    )
             self.offset += 30
             entry.identity, entry.end = ending(at, self.offset), self.end
             for j, event in enumerate(entry.events):
@@ -573,6 +595,10 @@ def _is_member(members: dict[str, tuple[tuple[int, int], ...]], gtid: tuple[str,
 
 def ending(at: Transaction, offset_bytes: int) -> Transaction:
     return Transaction(at.file, offset_bytes, at.gtid, at.mariadb_gtid, at.committed_at_unix_s)
+
+
+def _without(row: Row, lacking: set[int]) -> PartialRow:
+    return tuple(Absent.NO_CELL if i in lacking else cell for i, cell in enumerate(row))
 
 
 def _touched(changes: list[TableRow]) -> Touched:

@@ -13,7 +13,7 @@ from myrepetl_dagster.core.model.checkpoint import Checkpoint
 from myrepetl_dagster.core.model.errors import RowRejected, StaleRun, TargetBusy
 from myrepetl_dagster.core.plan.table_plan import TablePlan, UniqueKeys
 from myrepetl_dagster.core.rows.literal_codegen import LiteralKey, LiteralRow
-from myrepetl_dagster.core.rows.writable_rows import Mutation, Mutations, Rendered, WritableRows
+from myrepetl_dagster.core.rows.writable_rows import KEPT, Mutation, Mutations, Rendered, WritableRows
 
 Held = dict[LiteralKey, LiteralRow]
 Committed = Callable[["Database", "FakeConnection", Sequence[Checkpoint]], None]
@@ -147,6 +147,7 @@ class FakeConnection:
         self.undo: list[tuple[dict[Any, Any], Any, Any]] = []  # what to put back; None for nothing
         self.written: list[LiteralRow | None] = []  # in the open transaction; None for a deleted row
         self.evicted = 0
+        self.lacked = 0  # rows to update that were missing
         self.started: Waiting | None = None
         self.waits: threading.Event | None = None  # what was started, for this predecessor
         self.failed: Exception | None = None
@@ -236,18 +237,21 @@ class FakeConnection:
         self.target.fault("write")
         assert self in self.database.open, "no transaction is open"
         assert isinstance(rows, (Mutations, Rendered)), "nothing else is made for this target"
-        mutations, may_evict = (rows.mutations(), False) if isinstance(rows, Rendered) else (rows.rows, rows.may_evict)
-        self.write_mutations(plan, mutations, may_evict=may_evict)
+        mutations, settling = (rows.mutations(), False) if isinstance(rows, Rendered) else (rows.rows, rows.settling)
+        self.write_mutations(plan, mutations, settling=settling)
 
-    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, may_evict: bool) -> None:
+    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, settling: bool) -> None:
         held = self.target.table(plan)
-        if plan.unique_keys is UniqueKeys.NONE:
+        if plan.unique_keys is UniqueKeys.NONE and not any(KEPT in row for _, row in mutations if row is not None):
             self._write_by_key(held, mutations)
             return
-        evict = may_evict and plan.unique_keys is UniqueKeys.MIRRORED
+        evict = settling and plan.unique_keys is UniqueKeys.MIRRORED
         names = [c.target for c in plan.columns]
         uniques = [[names.index(name) for name in unique] for unique in plan.other_unique_keys]
         for key, row in mutations:
+            if row is not None and KEPT in row:
+                self._update(plan, key, row, settling=settling)
+                continue
             if row is not None:
                 for other in _collisions(held, key, row, uniques):
                     if not evict:
@@ -255,6 +259,24 @@ class FakeConnection:
                     self._put(held, other, None)
                     self.evicted += 1
             self._put(held, key, row)
+
+    def _update(self, plan: TablePlan, key: LiteralKey, row: LiteralRow, *, settling: bool) -> None:
+        held = self.target.table(plan)
+        self._lock(held, key)
+        old = held.get(key)
+        if old is None:
+            self.lacked += 1
+            if not settling or plan.unique_keys is UniqueKeys.MIRRORED:
+                raise RowRejected("a row to update is missing")
+            return
+        names = [c.target for c in plan.columns]
+        new = tuple(before if literal == KEPT else literal for before, literal in zip(old, row, strict=True))
+        new_key = tuple(new[names.index(name)] for name in plan.key)
+        if new_key != key:
+            if settling:
+                raise RowRejected("a row in part gets another key")
+            self._put(held, key, None)
+        self._put(held, new_key, new)
 
     def _write_by_key(self, held: Held, mutations: Sequence[Mutation]) -> None:
         last = dict(mutations)
@@ -301,7 +323,7 @@ class FakeConnection:
     def end(self) -> None:
         self.undo.clear()
         self.written.clear()
-        self.evicted = 0
+        self.evicted = self.lacked = 0
         if self in self.database.open:
             self.database.open.remove(self)
         self.database.locked = {name: owner for name, owner in self.database.locked.items() if owner is not self}

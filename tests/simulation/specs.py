@@ -7,7 +7,7 @@ to be wrong in the same way.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from myrepetl_dagster.core.binlog.map_columns import MapColumn, TableMap, Type
@@ -16,7 +16,7 @@ from myrepetl_dagster.core.model.tables import Column, Row, Table, TableName
 from myrepetl_dagster.core.plan.resolution import plan_table
 from myrepetl_dagster.core.plan.table_plan import TablePlan
 from myrepetl_dagster.core.rows.literal_codegen import LiteralKey, LiteralRow
-from myrepetl_dagster.core.transforms.filters import And, Compare, Expression, Not
+from myrepetl_dagster.core.transforms.filters import And, Compare, Expression, Not, columns
 from myrepetl_dagster.core.transforms.functions import Transform
 
 # A source row is (id, u, v, s): u may be unique, v and s are what filters look at.
@@ -42,6 +42,14 @@ def _table_map(name: TableName) -> TableMap:
 
 
 TABLE_MAPS = {name: _table_map(name) for name in SOURCE_TABLES}
+# Of events whose images lack columns.
+PARTIAL_MAPS = {name: replace(one, raw=one.raw + b"|", whole=one, uneven=True) for name, one in TABLE_MAPS.items()}
+
+
+def may_lack(specs: Iterable[Spec], table: TableName) -> list[int]:
+    """The columns that partial images may lack: neither the key nor what a mapping's filter looks at."""
+    needed = {"id"} | {name for spec in specs if spec.source == table for name in columns(FILTERS[spec.filter][0])}
+    return [i for i, column in enumerate(SOURCE_COLUMNS) if column.name not in needed]
 
 
 def _v(row: Row) -> int:

@@ -38,7 +38,7 @@ from myrepetl_dagster.core.replication.snapshot.copy import Copy
 from myrepetl_dagster.core.rows import pending_rows
 from myrepetl_dagster.core.rows.pending_rows import PendingRows
 from myrepetl_dagster.core.rows.shaper import Change, Shaper
-from myrepetl_dagster.core.rows.writable_rows import Mutation
+from myrepetl_dagster.core.rows.writable_rows import KEPT, Mutation
 
 SEEDS_MAX = 3_000
 
@@ -176,7 +176,7 @@ class UpsertsFirst(FakeConnection):
 class PlainUpsert(FakeConnection):
     """ON DUPLICATE KEY UPDATE without a guard: whatever unique key is hit, that row is overwritten."""
 
-    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, may_evict: bool) -> None:
+    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, settling: bool) -> None:
         names = [c.target for c in plan.columns]
         for key, row in mutations:
             held = self.target.table(plan)
@@ -192,9 +192,24 @@ class PlainUpsert(FakeConnection):
             self._put(held, hit, row)
 
 
+class UpdatesByKey(FakeConnection):
+    """Of each key only the last update is written, as if it were a whole row."""
+
+    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, settling: bool) -> None:
+        if any(row is not None and KEPT in row for _, row in mutations):
+            mutations = list(dict(mutations).items())
+        super().write_mutations(plan, mutations, settling=settling)
+
+
+def forgets_updates(self: PendingRows, later: PendingRows) -> int:
+    """Batches are taken together as if each row in them were whole."""
+    later.has_updates = False
+    return TAKE_ROWS(self, later)
+
+
 class NeverEvicts(FakeConnection):
-    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, may_evict: bool) -> None:
-        super().write_mutations(plan, mutations, may_evict=False)
+    def write_mutations(self, plan: TablePlan, mutations: Sequence[Mutation], *, settling: bool) -> None:
+        super().write_mutations(plan, mutations, settling=False)
 
 
 # ---- the stream ----------------------------------------------------------------------------------------
@@ -328,6 +343,7 @@ def decided_elsewhere(self: XaTransactions, event: XaDecided, current: CurrentTr
 SHARED_OUT = Joining.shared_out
 START_COMMIT = CommitQueue._start_commit
 END, FIRST, SHAPE = Copy._end, Attempt._first_checkpoint, Shaper.shape
+TAKE_ROWS = PendingRows.take
 START, SPILL, TAKE, DECIDED = LogCursor._start, CatchUp._spill, CatchUp._take, XaTransactions.decided
 
 MUTANTS = [
@@ -348,6 +364,8 @@ MUTANTS = [
     Mutant("row that leaves the filter kept", [(Shaper, "shape", filtered_kept)]),
     Mutant("upserts before deletes", connection=UpsertsFirst),
     Mutant("plain upsert on another unique key", connection=PlainUpsert),
+    Mutant("the last of some updates of a row alone", connection=UpdatesByKey),
+    Mutant("updates taken for whole rows", [(PendingRows, "take", forgets_updates)]),
     Mutant("no eviction while a copy settles", connection=NeverEvicts),
     Mutant("positions of the mappings ignored", [(LogCursor, "_start", all_joined)]),
     Mutant("stream begins at the latest position", [(LogCursor, "_start", starts_at_latest)]),

@@ -66,5 +66,5 @@ def test_the_worlds_hold_what_they_are_meant_to() -> None:
         "gap in the set", "source lost", "target lost", "target busy", "outcome unknown", "crash", "zombie", "stale",
         "copy again", "swept", "evicted", "shared", "unequal positions", "waited for visibility",
         "committed while hidden", "XA prepared", "XA one phase", "XA committed", "XA rolled back", "XA unseen",
-        "XA kept", "followed", "failover", "one watermark for two tables",
+        "XA kept", "followed", "failover", "one watermark for two tables", "partial images", "lacked a row to update",
     }  # fmt: skip

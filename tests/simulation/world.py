@@ -11,7 +11,7 @@ from typing import Any
 
 from simulation.fake_source import FakeSource, Kind, Logged
 from simulation.fake_target import Claims, Database, FakeConnection, FakeTarget
-from simulation.specs import FILTERS, SOURCE_COLUMNS, Spec, expected, plan_of, written
+from simulation.specs import FILTERS, SOURCE_COLUMNS, SOURCE_TABLES, Spec, expected, may_lack, plan_of, written
 
 from myrepetl_dagster.core.model.checkpoint import Checkpoint, CopyState, Phase
 from myrepetl_dagster.core.model.checkpoint_codec import columns_from_json, columns_to_json
@@ -152,6 +152,11 @@ class World:
         self.databases = [Database(is_quick=lambda: rng.random() < 0.3, is_large=rng.random() < 0.5) for _ in range(2)]
         self.specs = {spec.name: spec for spec in self._specs()}
         self.last: dict[str, Checkpoint] = {}
+        # Not the world's own numbers: the seeds' worlds without partial images stay what they were.
+        partial_rng = self.source.partial_rng = Random(f"partial {seed}")
+        if not self.unique and partial_rng.random() < 0.6:
+            for name in SOURCE_TABLES:
+                self.source.may_lack[name] = may_lack(self.specs.values(), name)
         fails_over = self.kind is Kind.GTID and rng.random() < 0.4
         self.fail_over_at = rng.randint(1, 200) if fails_over else 0
         self.limits = Limits(
@@ -352,6 +357,8 @@ class World:
             seen.add("swept")
         if by.evicted:
             seen.add("evicted")
+        if by.lacked:
+            seen.add("lacked a row to update")
         if self.databases[self.specs[stored.mapping].server].prepared:
             seen.add("XA kept")
         if self.run is not None and self.run.follow_s:

@@ -6,29 +6,33 @@ import contextlib
 import random
 import struct
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from servers import Server
 
+from myrepetl_dagster.core.binlog.partial_rows import PartialDecoder, partial_decoder
 from myrepetl_dagster.core.binlog.row_images import Decoder, compile_decoder
-from myrepetl_dagster.core.binlog.rows_event import INSERTS, UPDATES
+from myrepetl_dagster.core.binlog.rows_event import INSERTS, UPDATES, parse_rows_header
 from myrepetl_dagster.core.binlog.table_map import TableMap, parse_table_map
 from myrepetl_dagster.core.model.tables import Cell, Row
 
 COM_BINLOG_DUMP = 0x12
 TABLE_MAP = 19
 ROWS = {23, 24, 25, 30, 31, 32, 39}
+Change = tuple[Row | None, Row | None]  # a cell that an image lacks is an `Absent`
 MODE = "SET sql_mode='ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', time_zone='+00:00'"
-
-Change = tuple[Row | None, Row | None]
 
 
 def decode_rows_event(body: bytes, event_type: int, decoder_for: Callable[[int], Decoder]) -> list[Change]:
     """(before, after) of each row of a rows event; `decoder_for` knows the decoder of a table id."""
-    decoder = decoder_for(int.from_bytes(body[:6], "little"))
-    start = decoder.start_of_rows(body, event_type)
+    decoder: Decoder | PartialDecoder = (whole := decoder_for(int.from_bytes(body[:6], "little")))
+    start = whole.start_of_rows(body, event_type)
+    if start is None:
+        header = parse_rows_header(body, event_type)
+        decoder, start = partial_decoder(whole.table_map, event_type, header), header.start
     if event_type in UPDATES:
-        return list(decoder.updates(body, start, len(body)))
-    rows = decoder.inserts(body, start, len(body))
+        return cast("list[Change]", decoder.updates(body, start, len(body)))
+    rows = cast("list[Row]", decoder.inserts(body, start, len(body)))
     return [(None, row) for row in rows] if event_type in INSERTS else [(row, None) for row in rows]
 
 

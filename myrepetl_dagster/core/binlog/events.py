@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import cast
 
 from ..model.errors import SchemaDrift, UnsupportedEvent
 from ..model.position import Transaction
 from ..model.tables import Column, Row, TableName
 from .ddl.statement import TableChange
 from .map_columns import TableMap
+from .partial_rows import PartialChange, PartialDecoder
 from .row_images import Decoder
 
 
@@ -35,7 +37,7 @@ class Verb(IntEnum):
 
 # One event: the kind of its images, its bytes, and where in them the images begin and end.
 Images = tuple[Verb, bytes, int, int]
-Change = tuple[Row | None, Row | None]
+Change = tuple[Row | None, Row | None]  # of whole rows
 
 
 @dataclass(slots=True)
@@ -48,11 +50,11 @@ class RowsRead:
 
     table: TableName
     table_map: TableMap | Undescribed
-    decoded: list[Change] | None
+    decoded: Sequence[PartialChange] | None
     transaction: Transaction  # so far: it ends at or after these events
     size_bytes: int
     images: list[Images] = field(default_factory=list)
-    decoder: Decoder | None = None
+    decoder: Decoder | PartialDecoder | None = None
     offset_bytes: int = 0
 
     @property
@@ -60,11 +62,26 @@ class RowsRead:
         return f"{self.transaction.file}:{self.offset_bytes}"
 
     @property
-    def changes(self) -> list[Change]:
+    def opened(self) -> TableMap | Undescribed:
+        """The table's own map: another object whenever the server has opened the table anew."""
+        table_map = self.table_map
+        return table_map.whole or table_map if isinstance(table_map, TableMap) else table_map
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """The changes, where the images hold whole rows.
+
+        Raises:
+            UnsupportedEvent: the images are not rows of the table.
+        """
+        return cast("Sequence[Change]", self.partial_changes)
+
+    @property
+    def partial_changes(self) -> Sequence[PartialChange]:
         """Updates are (before, after), inserts (None, after), deletes (before, None).
 
         Raises:
-            UnsupportedEvent: the images are not whole rows of the table.
+            UnsupportedEvent: the images are not rows of the table.
         """
         if self.decoded is None:
             assert self.decoder is not None
@@ -75,7 +92,7 @@ class RowsRead:
         return self.decoded
 
 
-def _changes(decoder: Decoder, images: Images) -> Sequence[Change]:
+def _changes(decoder: Decoder | PartialDecoder, images: Images) -> Sequence[PartialChange]:
     verb, data, start, end = images
     if verb is Verb.UPDATE:
         return decoder.updates(data, start, end)

@@ -90,14 +90,24 @@ class MapColumn:
 class TableMap:
     """A table as one event describes it.
 
-    `raw`: the event's bytes after the table id and the flags. Equal bytes are an equal table, whatever its id. But each
-    id has an object of its own, so that a new one shows that the server has opened the table anew. `named`: whether the
-    log itself names the columns.
+    Row images may lack columns (`partial_rows.py`). Then the reader makes a map of its own for them.
+
+    Attributes:
+        raw: the event's bytes after the table id and the flags, for partial images with what they hold. Equal bytes are
+            an equal table, whatever its id. But each id has an object of its own, so that a new one shows that the
+            server has opened the table anew.
+        mariadb: MariaDB wrote the log.
+        whole: the table's own map, if this one is of images that lack columns. `columns` are those that they hold.
+        uneven: before and after images hold different columns, or none. Then `columns` are all of the table's.
+        named: whether the log itself names the columns.
     """
 
     name: TableName
     columns: tuple[MapColumn, ...]
     raw: bytes
+    mariadb: bool = False
+    whole: TableMap | None = None
+    uneven: bool = False
     named: bool = True
 
     @property

@@ -18,7 +18,7 @@ from ..model.tables import Cell, Row
 from .column_decoders import ColumnDecoder, column_decoder
 from .decoder_codegen import RowEmitter, RowFunction, any_rows, as_cells, as_keys, same_rows
 from .map_columns import TableMap
-from .rows_event import check_fit, parse_rows_header
+from .rows_event import PARTIAL_UPDATES, check_fit, parse_rows_header
 
 # A function for rows with the same NULLs pays from about this many rows on. So many are kept for each table.
 _ROWS_BEFORE_OWN_FUNCTION = 40
@@ -28,7 +28,7 @@ _PATTERNS_COUNTED_MAX = 1024
 # A key of one column is its cell, any other key a tuple of its cells.
 ImageKey = Cell | Row
 
-_MALFORMED = (IndexError, KeyError, OverflowError, RecursionError, ValueError, struct.error, zlib.error)
+MALFORMED = (IndexError, KeyError, OverflowError, RecursionError, ValueError, struct.error, zlib.error)
 
 
 class Decoder:
@@ -69,7 +69,7 @@ class Decoder:
                 nulls = body[at : at + size]
                 read = own(nulls) or self._choose(nulls)
                 at = read(body, at, end, add)
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise self.misfit(type(error).__name__) from None
         if at != end:
             raise self.misfit(f"{at - end} bytes beyond its end")
@@ -79,8 +79,10 @@ class Decoder:
         """The error for an odd number of images in an event of updates."""
         return self.misfit("a before image without its after image")
 
-    def start_of_rows(self, data: bytes, event_type: int, body: int = 0) -> int:
-        """Where the images of a rows event of this table begin. Refuses an event that `check_fit` refuses.
+    def start_of_rows(self, data: bytes, event_type: int, body: int = 0) -> int | None:
+        """Where the images of a rows event of this table begin; None if they are not whole rows.
+
+        Refuses an event that `check_fit` refuses.
 
         Args:
             body: where the event's body begins.
@@ -91,6 +93,8 @@ class Decoder:
             return body + 8 + len(known)
         header = parse_rows_header(data[body:], event_type)
         check_fit(header, self.table_map)
+        if not header.full or event_type == PARTIAL_UPDATES:
+            return None
         self._prefixes[event_type] = data[body + 8 : body + header.start]
         return body + header.start
 
@@ -106,10 +110,15 @@ class Decoder:
 
     def misfit(self, what: str) -> UnsupportedEvent:
         """The error for images that are not rows of the table."""
-        return UnsupportedEvent(
-            f"{self.table_map.name}: a rows event does not fit its table map ({what})",
-            hint="Set binlog_row_metadata=FULL on the source; if it is, please report this as a bug.",
-        )
+        return misfit(self.table_map, what)
+
+
+def misfit(table_map: TableMap, what: str) -> UnsupportedEvent:
+    """The error for images that are not rows of the table."""
+    return UnsupportedEvent(
+        f"{table_map.name}: a rows event does not fit its table map ({what})",
+        hint="Set binlog_row_metadata=FULL on the source; if it is, please report this as a bug.",
+    )
 
 
 class ScannedRows(NamedTuple):
@@ -183,25 +192,25 @@ class Renderer(Decoder):
 
 def compile_decoder(table_map: TableMap, wanted: frozenset[int] | None = None) -> Decoder:
     """A decoder for the table. Columns that are not `wanted` (indexes; None for all) come as None."""
-    return Decoder(table_map, *_column_decoders(table_map, wanted))
+    return Decoder(table_map, *decoders_of(table_map, wanted))
 
 
 def compile_scanner(table_map: TableMap, key: Sequence[int], others: Sequence[int] = ()) -> Scanner:
     """A scanner for the table, for keys and other cells of these columns (indexes)."""
-    return Scanner(table_map, _column_decoders(table_map, frozenset([*key, *others])), key, others)
+    return Scanner(table_map, decoders_of(table_map, frozenset([*key, *others])), key, others)
 
 
 def compile_renderer(
     table_map: TableMap, wanted: frozenset[int], emit: RowEmitter, raw: Mapping[int, ColumnDecoder] | None = None
 ) -> Renderer:
     """A renderer for the table. `raw`: columns that are not read as cells, and how they are read."""
-    columns, flags = _column_decoders(table_map, wanted)
+    columns, flags = decoders_of(table_map, wanted)
     for ordinal, otherwise in (raw or {}).items():
         columns[ordinal] = otherwise
     return Renderer(table_map, columns, flags, emit)
 
 
-def _column_decoders(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[ColumnDecoder], list[bool]]:
+def decoders_of(table_map: TableMap, wanted: frozenset[int] | None) -> tuple[list[ColumnDecoder], list[bool]]:
     flags = [wanted is None or ordinal in wanted for ordinal in range(len(table_map.columns))]
     # Nothing but the size of a skipped column matters, and that is always in the log.
     columns = tuple(

@@ -8,11 +8,11 @@ from ..model.errors import UnsupportedEvent
 from ..values.length_encoding import length_at
 from .map_columns import TableMap
 
+PARTIAL_UPDATES = 39  # MySQL: of JSON columns the after images may hold what has changed in the document
 INSERTS = frozenset({23, 30})
-UPDATES = frozenset({24, 31})
+UPDATES = frozenset({24, 31, PARTIAL_UPDATES})
 DELETES = frozenset({25, 32})
-PARTIAL_UPDATES = 39
-_WITH_EXTRA_DATA = frozenset({30, 31, 32})
+_WITH_EXTRA_DATA = frozenset({30, 31, 32, PARTIAL_UPDATES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,7 @@ class RowsHeader:
 
 
 def parse_rows_header(body: bytes, event_type: int) -> RowsHeader:
-    """The header of a rows event (types 23-25 and 30-32), from its bytes after the event header."""
-    if event_type == PARTIAL_UPDATES:
-        raise UnsupportedEvent(
-            "the log holds partial JSON updates (binlog_row_value_options=PARTIAL_JSON)",
-            hint="Set binlog_row_value_options='' on the source, in every session that sets it.",
-        )
+    """The header of a rows event (types 23-25, 30-32 and 39), from its bytes after the event header."""
     if event_type not in INSERTS | UPDATES | DELETES:
         raise UnsupportedEvent(f"the event type {event_type} is not a rows event that can be decoded")
     try:
@@ -65,16 +60,8 @@ def parse_rows_header(body: bytes, event_type: int) -> RowsHeader:
 
 
 def check_fit(header: RowsHeader, table_map: TableMap) -> None:
-    """Refuse an event whose images are not whole rows of the table."""
+    """Refuse an event whose images are not rows of the table."""
     if header.width != len(table_map.columns):
         raise UnsupportedEvent(
             f"{table_map.name}: {header.width} columns in the event, {len(table_map.columns)} in its map"
-        )
-    if absent := header.absent:
-        names = ", ".join(table_map.columns[place].name or f"number {place + 1}" for place in absent)
-        raise UnsupportedEvent(
-            f"{table_map.name}: the log holds row images without all columns (binlog_row_image is not FULL, or they are"
-            f" generated columns, which MariaDB 11.8 leaves out): {names}",
-            hint="Set binlog_row_image=FULL on the source, also in sessions that set it for themselves. Of a generated"
-            " column on MariaDB 11.8 make an ordinary one, which a trigger may fill.",
         )

@@ -15,14 +15,16 @@ from .event_types import TABLE_MAP
 from .events import Images, KnownTable, Undescribed, Verb
 from .map_columns import TableMap
 from .missing_metadata import overlay
+from .partial_rows import PartialDecoder, partial_decoder
 from .query_event import Statement, mapped_changes
 from .row_images import Decoder, compile_decoder
-from .rows_event import DELETES, INSERTS, PARTIAL_UPDATES, UPDATES
+from .rows_event import DELETES, INSERTS, UPDATES, parse_rows_header
 from .table_map import parse_table_map
 
 # MariaDB's compressed rows events, and the type of each once it is inflated.
 _INFLATED = {166: 23, 167: 24, 168: 25, 169: 30, 170: 31, 171: 32}
-ROWS_EVENTS = INSERTS | UPDATES | DELETES | {PARTIAL_UPDATES, *_INFLATED}
+ROWS_EVENTS = INSERTS | UPDATES | DELETES | _INFLATED.keys()
+_PARTIAL_MAX = 512  # so many decoders of images that lack columns are kept
 _DUMMY_TABLE_ID = b"\xff\xff\xff\0\0\0"  # in an event that only ends a statement
 _VERBS = dict.fromkeys(INSERTS, Verb.INSERT) | dict.fromkeys(UPDATES, Verb.UPDATE) | dict.fromkeys(DELETES, Verb.DELETE)
 
@@ -32,7 +34,7 @@ class RowsFound(NamedTuple):
 
     table_map: TableMap | Undescribed
     images: Images
-    decoder: Decoder | None
+    decoder: Decoder | PartialDecoder | None
 
 
 class EventStart(NamedTuple):
@@ -48,7 +50,7 @@ class EventStart(NamedTuple):
     ends_at: int
     verb: Verb | None = None
     table_map: TableMap | Undescribed | None = None
-    decoder: Decoder | None = None
+    decoder: Decoder | PartialDecoder | None = None
 
 
 class TableMaps:
@@ -64,6 +66,7 @@ class TableMaps:
         self._by_id: dict[bytes, TableMap | Undescribed | None] = {}
         self._by_bytes: dict[bytes, TableMap | Undescribed] = {}
         self._decoders: dict[bytes, Decoder] = {}
+        self._of_partial: dict[tuple[int, int, bytes | None, bytes | None], Decoder | PartialDecoder] = {}
 
     def forget_ids(self) -> None:
         """A server that restarted gives old table ids to other tables."""
@@ -90,6 +93,7 @@ class TableMaps:
                 self._altered |= altered
                 self._by_bytes.clear()
                 self._decoders.clear()
+                self._of_partial.clear()
                 self.starts.clear()
         return changes
 
@@ -108,7 +112,7 @@ class TableMaps:
         elif (name := self._known_name(_table_name(described))) not in self.names:
             self._by_id[table_id] = None
         else:
-            table_map = replace(parse_table_map(raw, mariadb=self.mariadb)[1], name=name)
+            table_map = replace(parse_table_map(raw, mariadb=self.mariadb)[1], name=name, mariadb=self.mariadb)
             self._by_id[table_id] = self._by_bytes[described] = self._complete(table_map, place)
         self.starts[TABLE_MAP] = EventStart(raw, HEADER_BYTES + len(raw))
 
@@ -123,7 +127,7 @@ class TableMaps:
             end: where it ends, without checksum.
 
         Raises:
-            UnsupportedEvent: they are not whole rows of the table that the log announced.
+            UnsupportedEvent: they are not rows of the table that the log announced.
         """
         table_id = data[start : start + 6]
         if table_id == _DUMMY_TABLE_ID:
@@ -136,10 +140,20 @@ class TableMaps:
         if isinstance(table_map, Undescribed):
             return RowsFound(table_map, (Verb.INSERT, b"", 0, 0), None)
         plain = _INFLATED.get(kind, kind)
-        decoder = self._decoders.get(table_map.raw)
-        if decoder is None:
-            decoder = self._decoders[table_map.raw] = compile_decoder(table_map)
-        first = decoder.start_of_rows(data, plain, start)
+        whole = self._decoders.get(table_map.raw)
+        if whole is None:
+            whole = self._decoders[table_map.raw] = compile_decoder(table_map)
+        decoder: Decoder | PartialDecoder = whole
+        first = whole.start_of_rows(data, plain, start)
+        if first is None:
+            header = parse_rows_header(data[start:], plain)
+            images = (id(table_map), plain, header.before, header.after)  # whose own map refers to this one
+            if images not in self._of_partial:
+                if len(self._of_partial) >= _PARTIAL_MAX:
+                    self._of_partial.clear()
+                self._of_partial[images] = partial_decoder(table_map, plain, header)
+            decoder, first = self._of_partial[images], start + header.start
+            table_map = decoder.table_map
         if plain != kind:
             data = inflated(data[first:end])
             first, end = 0, len(data)

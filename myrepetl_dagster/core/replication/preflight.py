@@ -13,11 +13,11 @@ from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table, TableName
 from ..plan.exactness import require_exact
-from ..plan.resolution import plan_table, planned_columns
+from ..plan.resolution import not_null_keys, plan_table, planned_columns
 from ..plan.session_columns import session_columns
 from ..plan.table_plan import PlannedColumn, TablePlan
 from ..source.mysql_source import MySQLSource
-from ..source.source_settings import ROW_VALUE_OPTIONS, source_role, source_settings
+from ..source.source_settings import ROW_IMAGE, ROW_VALUE_OPTIONS, source_role, source_settings
 from ..target.control import TargetControl
 from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
@@ -67,6 +67,7 @@ def define(
         )
     _require_logged(mapping, source_table, source)
     _require_whole_json(mapping, source_table, source)
+    _require_whole_rows(mapping, source_table, source)
     columns = planned_columns(mapping, source_table)
     _require_whole_years(mapping, source_table, columns)
     if target_table is None and not copying:  # a new table would lack the rows that were copied before
@@ -208,6 +209,30 @@ def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource
                 f" {table.name} the JSON column {', '.join(documents)}",
                 hint=found.remedy,
             )
+
+
+def _require_whole_rows(mapping: TableMapping, table: Table, source: MySQLSource) -> None:
+    """Refuse a mapping that needs more than a row's key before each change, if the server logs no more."""
+    key = table.primary_key or next(iter(not_null_keys(table)), ())
+    if not key:  # then the server logs all columns
+        return
+    columns = mapping.columns or ()
+    by_target = {c.target: c.source for c in columns} or {name: name for name in mapping.primary_key}
+    other_key = [name for target in mapping.primary_key if (name := by_target.get(target)) and name not in key]
+    if sorted(filter_columns(mapping.filter) - set(key)):
+        what = f"its filter looks at {', '.join(sorted(filter_columns(mapping.filter) - set(key)))}"
+    elif other_key:
+        what = f"its key has {', '.join(other_key)}"
+    elif any(c.transform is not None and c.transform.needs_row for c in columns):
+        what = "a transform looks at the whole row"
+    else:
+        return
+    (image,) = source_settings(source, [ROW_IMAGE])
+    if image.value == "MINIMAL":
+        raise PrerequisiteError(
+            f"mapping {mapping.name!r}: source {mapping.source!r} has {image.name}={image.value}, and {what}",
+            hint=image.remedy,
+        )
 
 
 def _require_whole_years(mapping: TableMapping, table: Table, columns: Sequence[PlannedColumn]) -> None:

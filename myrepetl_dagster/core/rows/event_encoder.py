@@ -170,7 +170,7 @@ def event_encoding(plan: TablePlan, table_map: TableMap) -> EventEncoding | None
     """
     if plan.mapping.init_query is not None or plan.mapping.init_if_table_empty:
         return None
-    if any(c.transform is not None for c in plan.columns):
+    if any(c.transform is not None for c in plan.columns) or table_map.whole is not None:
         return None
     names = {c.source: c.target for c in plan.columns}
     targets = plan.target.columns

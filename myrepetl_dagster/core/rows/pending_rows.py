@@ -40,7 +40,8 @@ class PendingRows:
 
     First, with `clear_first`, all of the mapping's rows in the target go. Then come the mutations, in the order of the
     changes. Then come the last images of rows that changed after those, each key once; `to_mutations` makes mutations
-    of them. `new_keys` are the keys of images whose rows were not there before.
+    of them. `new_keys` are the keys of images whose rows were not there before. With `has_updates` some mutations are
+    updates of rows that are there (`KEPT`): then more than the last of each key counts.
     """
 
     mutations: list[Mutation] = field(default_factory=list)
@@ -52,6 +53,7 @@ class PendingRows:
     new_keys: set[ImageKey] = field(default_factory=set)
     image_writer: ImageWriter | None = None
     clear_first: bool = False
+    has_updates: bool = False
 
     # ---- what there is ----
     @property
@@ -150,6 +152,7 @@ class PendingRows:
         if later.mutations:
             self.to_mutations()
             self.mutations += later.mutations
+            self.has_updates = self.has_updates or later.has_updates
         if later.image_writer is not None and later.last_images:
             if later.image_writer is not self.image_writer:
                 self.begin_images(later.image_writer)
@@ -169,7 +172,8 @@ class PendingRows:
 
     def drop(self) -> None:
         """Forget what is to be done; the counts stay."""
-        self.mutations, self.last_images, self.new_keys, self.clear_first = [], {}, set(), False
+        self.mutations, self.last_images, self.new_keys = [], {}, set()
+        self.clear_first = self.has_updates = False
 
     # ---- what is written ----
     def to_mutations(self) -> list[Mutation]:

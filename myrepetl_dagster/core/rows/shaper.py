@@ -52,12 +52,11 @@ class Shaper:
             )
         self._python = {column.name: to_python(column) for column in layout}
         self._layout = layout
-        writers = [self._writer(planned) for planned in plan.columns]
-        at = [self._index.get(planned.source or "", 0) for planned in plan.columns]
+        writers, at = self.column_writers()
         keys = plan.key_indexes
         self.row = row_writer(writers, at)
-        self._key = row_writer([writers[i] for i in keys], [at[i] for i in keys])
-        self._key_of: Callable[[LiteralRow], LiteralKey] = key_getter(keys)
+        self.key_of_row = row_writer([writers[i] for i in keys], [at[i] for i in keys])
+        self.key_of: Callable[[LiteralRow], LiteralKey] = key_getter(keys)
         self._passes = self.passes()
 
     def shape(self, changes: Iterable[Change], into: PendingRows) -> None:
@@ -68,7 +67,7 @@ class Shaper:
         """
         into.to_mutations()
         add = into.mutations.append
-        passes, row_of, key_of, old_key_of = self._passes, self.row, self._key_of, self._key
+        passes, row_of, key_of, old_key_of = self._passes, self.row, self.key_of, self.key_of_row
         for before, after in changes:
             into.rows_read += 1
             # Nothing but the key of a before image counts.
@@ -136,6 +135,13 @@ class Shaper:
         at = {ordinal: i for i, ordinal in enumerate(ordinals)}
         return [self._writer(self.plan.columns[i], at) for i in self.plan.key_indexes]
 
+    def column_writers(self) -> tuple[list[Column | Writer], list[int]]:
+        """What each literal is made from, and where in the row its column is."""
+        return (
+            [self._writer(planned) for planned in self.plan.columns],
+            [self._index.get(planned.source or "", 0) for planned in self.plan.columns],
+        )
+
     def _writer(self, planned: PlannedColumn, at: Mapping[int, int] | None = None) -> Column | Writer:
         """How a column's literal is made. `at`: where in the row a column of the layout is."""
         if planned.source is None:
@@ -177,7 +183,7 @@ class Shaper:
             planned = next(c for c in self.plan.columns if c.target == name)
             if planned.source is not None:
                 cell: object = row[self._index[planned.source]]
-                with suppress(ValueError):  # bytes that are not text are shown as they are
+                with suppress(ValueError, TypeError, AttributeError):  # what is no value is shown as it is
                     cell = self._python[planned.source](cell)
                 named.append(f"{planned.source}={cell!r}")
         return ", ".join(named) or "no key column of the source"

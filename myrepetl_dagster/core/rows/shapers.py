@@ -10,6 +10,7 @@ from ..model.errors import SchemaDrift
 from ..model.tables import Column
 from ..plan.table_plan import TablePlan
 from .image_shaper import ImageShaper, only_last_images
+from .partial_shaper import PartialRowsShaper, lacks_columns
 from .pending_rows import PendingRows
 from .shaper import Shaper
 
@@ -24,7 +25,7 @@ class RowsShaper(Protocol):
         """Add what the event's rows mean for the target.
 
         Raises:
-            UnsupportedEvent: the images are not whole rows of the table.
+            UnsupportedEvent: the images are not rows of the table, or lack what the mapping needs.
             RowRejected: a transform or the filter failed; names the mapping.
         """
 
@@ -51,9 +52,12 @@ def shaper_for(plan: TablePlan, event: RowsRead, *, bulk: bool) -> RowsShaper:
     """
     table_map = event.table_map
     assert isinstance(table_map, TableMap)
-    layout = layout_of(table_map)
+    partial = lacks_columns(plan, table_map)
+    layout = layout_of(table_map.whole or table_map if partial else table_map)
     _require_in_target(plan, event, layout)
     shaper = Shaper(plan, layout)
+    if partial:
+        return PartialRowsShaper(shaper, table_map)
     if event.images and only_last_images(shaper.plan):
         return ImageShaper(shaper, table_map, bulk=bulk)
     return DecodedRowsShaper(shaper)

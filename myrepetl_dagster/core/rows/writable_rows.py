@@ -11,19 +11,25 @@ from .literal_codegen import LiteralKey, LiteralRow
 
 # A key's literals, and the literals of all mapped columns, or None for a row that goes.
 Mutation = tuple[LiteralKey, LiteralRow | None]
+# Stands for the literal of a column that keeps its value. Then the mutation is an update: the row of that key is there,
+# and gets the literals that there are, among them those of its new key.
+KEPT = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutations:
-    """Upserts and deletes as literals, to be applied in this order where the plan says that rows may collide.
+    """Upserts, deletes and updates as literals.
+
+    They are applied in this order if there are updates among them, or if the plan says that rows may collide.
 
     Args:
-        may_evict: a row of the target may be deleted if it holds a unique value of one of these rows. This is safe
-            until a copy has settled: the log has an event that writes the deleted row again.
+        settling: the copy has not settled. A row of the target may be deleted if it holds a unique value of one of
+            these rows: the log has an event that writes the deleted row again. A row that is to be updated may be
+            missing if none is deleted so: the copy has read the table after the row went, and the log has that, too.
     """
 
     rows: Sequence[Mutation]
-    may_evict: bool = False
+    settling: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class Need(StrEnum):
 
     ALWAYS = "always"  # a run refuses the server
     JSON_COLUMNS = "for JSON columns"  # a run refuses the mappings of tables that have any
+    WHOLE_ROWS = "for whole rows"  # a run refuses, or stops, the mappings that need more of a row than is logged
     SCHEMA_CHANGES = "for schema changes"  # a run stops when a table is altered
 
 
@@ -40,8 +41,17 @@ class Setting:
 
 
 LOG_BIN = Setting("log_bin", ("ON", "1"), "nothing is logged")
+ROW_IMAGE = Setting(
+    "binlog_row_image",
+    ("FULL", "FULL_NODUP"),
+    "rows are logged in part, and a mapping that needs more of them stops",
+    Need.WHOLE_ROWS,
+)
 ROW_VALUE_OPTIONS = Setting(
-    "binlog_row_value_options", ("",), "updates of JSON columns are logged in part", Need.JSON_COLUMNS
+    "binlog_row_value_options",
+    ("",),
+    "updates of JSON columns are logged in part, and with binlog_row_image=MINIMAL the document is nowhere",
+    Need.JSON_COLUMNS,
 )
 SETTINGS = (
     LOG_BIN,
@@ -51,7 +61,7 @@ SETTINGS = (
         ("ON", "1"),
         "transactions become visible in another order than the log's, and no position is a safe watermark",
     ),
-    Setting("binlog_row_image", ("FULL",), "rows are logged in part"),
+    ROW_IMAGE,
     ROW_VALUE_OPTIONS,
     Setting("binlog_row_metadata", ("FULL",), "replication stops when a table is altered", Need.SCHEMA_CHANGES),
 )
@@ -84,7 +94,9 @@ class Found:
 def source_settings(source: MySQLSource, settings: Sequence[Setting] = SETTINGS) -> list[Found]:
     """The state of each of these settings that the server has, in the same order."""
     with source.doing("checking its settings"):
-        values = variables(source.control, *(setting.name for setting in settings))
+        values = variables(source.control, ROW_IMAGE.name, *(setting.name for setting in settings))
+    if values.get(ROW_IMAGE.name) != "MINIMAL" and ROW_VALUE_OPTIONS.name in values:
+        values[ROW_VALUE_OPTIONS.name] = ""  # the before images hold the documents
     return [_found(source, setting, values[setting.name].upper()) for setting in settings if setting.name in values]
 
 

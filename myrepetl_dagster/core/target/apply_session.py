@@ -98,6 +98,13 @@ class ApplySession:
         """Run a statement, and return its rows."""
         return self.execute(sql.encode("latin-1"))
 
+    def update(self, sql: str) -> int:
+        """Run a statement that changes rows, and return how many it found."""
+        data = sql.encode("latin-1")
+        self.check_size(len(data))
+        with self.doing(), self.connection.cursor() as cursor:
+            return int(cursor.execute(data))
+
     def execute(self, data: bytes) -> list[Any]:
         """Run a statement that is bytes already, and return its rows."""
         self.check_size(len(data))

@@ -7,37 +7,35 @@ does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import chain, groupby
 
 from ..model.errors import ReplicationError, RowRejected
 from ..model.limits import LONG_BYTES
 from ..mysql.bulk_connection import BULK_HEAD_BYTES
-from ..mysql.session import Use, lax_apply_mode, sql_mode
 from ..plan.table_plan import TablePlan, UniqueKeys
 from ..rows.literal_codegen import LiteralKey, LiteralRow
-from ..rows.writable_rows import Mutation, Mutations, Rendered, SqlTuples
+from ..rows.writable_rows import KEPT, Mutations, Rendered, SqlTuples
 from ..values.bulk_parameters import BulkRows
 from ..values.literals import ENUM_ERROR
 from ..values.sql import keys_condition, sql_name
 from .apply_session import ApplySession
+from .enum_errors import has_enum_error, run_with_enum_error
+from .row_updates import write_updates
 from .statements import (
     BULK_BYTES_MAX,
     COLLISIONS,
     STATEMENT_BYTES_MAX,
+    Kind,
     bulk_upsert_sql,
     in_statements,
+    kind_of,
     named_refusal,
-    runs_of_one_kind,
     table_sql,
     upsert_sql,
     where_sql,
 )
 
 DELETE_KEYS_MAX = 500
-_TRUNCATED = 1265  # ER_WARN_DATA_TRUNCATED, as which a server reports an ENUM's error value
-# Warnings that say nothing of the row: deprecated syntax, and a character after an introducer that Unicode lacks.
-_HARMLESS = frozenset({1287, 1300})
 
 
 class RowWriter:
@@ -94,12 +92,19 @@ class RowWriter:
 
     # ---- mutations ----
     def _write_mutations(self, plan: TablePlan, mutations: Mutations) -> None:
-        if plan.unique_keys is UniqueKeys.NONE:
+        kinds = groupby(mutations.rows, kind_of)
+        if plan.unique_keys is UniqueKeys.NONE and not any(KEPT in row for _, row in mutations.rows if row is not None):
             self._write_by_key(plan, dict(mutations.rows))
             return
-        evict = mutations.may_evict and plan.unique_keys is UniqueKeys.MIRRORED
-        for rows, is_upsert in runs_of_one_kind(mutations.rows):
-            self._write_in_order(plan, rows, is_upsert, evict)
+        evict = mutations.settling and plan.unique_keys is UniqueKeys.MIRRORED
+        for kind, run in kinds:
+            match kind:
+                case Kind.DELETE:
+                    self._delete(plan, [key for key, _ in run])
+                case Kind.UPSERT:
+                    self._upsert_in_order(plan, [row for _, row in run if row is not None], evict)
+                case Kind.UPDATE:
+                    write_updates(self._session, plan, list(run), settling=mutations.settling)
 
     def _write_by_key(self, plan: TablePlan, last: dict[LiteralKey, LiteralRow | None]) -> None:
         # No two rows can collide, so the order of the keys does not matter. Deletes come first: a ci collation takes
@@ -107,11 +112,7 @@ class RowWriter:
         self._delete(plan, [key for key, row in last.items() if row is None])
         self._upsert(plan, [row for row in last.values() if row is not None], guarded=False)
 
-    def _write_in_order(self, plan: TablePlan, mutations: list[Mutation], is_upsert: bool, evict: bool) -> None:
-        if not is_upsert:
-            self._delete(plan, [key for key, _ in mutations])
-            return
-        rows = [row for _, row in mutations if row is not None]
+    def _upsert_in_order(self, plan: TablePlan, rows: Sequence[LiteralRow], evict: bool) -> None:
         try:
             self._upsert(plan, rows, guarded=True)
         except RowRejected as error:
@@ -137,7 +138,7 @@ class RowWriter:
         try:
             self._upsert(plan, [row], guarded=True)
         except RowRejected as error:
-            raise named_refusal(plan, error, row) from None
+            raise named_refusal(plan, error, _key_of(plan, row)) from None
 
     def _delete(self, plan: TablePlan, keys: Sequence[LiteralKey]) -> None:
         if not keys:
@@ -152,37 +153,12 @@ class RowWriter:
         if not any(row[i] == ENUM_ERROR for i in enums for row in rows):
             self._upsert_strictly(plan, rows, head, tail, guarded)
             return
-        for with_error, group in groupby(rows, lambda row: any(row[i] == ENUM_ERROR for i in enums)):
+        for with_error, group in groupby(rows, lambda row: has_enum_error(plan, row)):
             if with_error:
                 for row in group:
-                    self._upsert_enum_error(plan, row, head, tail)
+                    run_with_enum_error(self._session, plan, row, f"{head}({','.join(row)}){tail}")
             else:
                 self._upsert_strictly(plan, list(group), head, tail, guarded)
-
-    def _upsert_enum_error(self, plan: TablePlan, row: LiteralRow, head: str, tail: str) -> None:
-        """Upsert a row with an ENUM's error value.
-
-        Strict mode refuses that value, so it is left for this statement. Every other warning then counts as an error.
-        """
-        names = [plan.columns[i].target for i in plan.enum_indexes if row[i] == ENUM_ERROR]
-        self._session.run(f"SET SESSION sql_mode='{lax_apply_mode(self._session.server.endpoint)}'")
-        try:
-            self._session.run(f"{head}({','.join(row)}){tail}")
-            warnings = self._session.run("SHOW WARNINGS")
-            ((count,),) = self._session.run("SHOW COUNT(*) WARNINGS")
-        finally:
-            with suppress(ReplicationError):  # if this fails, the connection is lost anyway
-                self._session.run(f"SET SESSION sql_mode='{sql_mode(self._session.server.endpoint, Use.APPLY)}'")
-        if int(count) > len(warnings):  # a global setting that no session may change without a privilege
-            raise RowRejected(
-                "a row with an ENUM's error value: the target keeps no warnings that tell whether it is whole",
-                hint="Raise max_error_count on the target.",
-            )
-        for _, number, message in warnings:
-            code, text = int(number), message.decode("utf-8", "replace")
-            expected = code == _TRUNCATED and any(f"'{name}'" in text for name in names)
-            if code not in _HARMLESS and not expected:
-                raise RowRejected(f"a row with an ENUM's error value: warning {code}", code=code)
 
     def _upsert_strictly(
         self, plan: TablePlan, rows: Sequence[LiteralRow], head: str, tail: str, guarded: bool
@@ -235,7 +211,7 @@ class RowWriter:
             try:
                 self._session.run(f"{head}({','.join(row)}){tail}")
             except RowRejected as row_error:
-                raise named_refusal(plan, row_error, row) from None
+                raise named_refusal(plan, row_error, _key_of(plan, row)) from None
         raise named_refusal(plan, error) from None
 
     def _run_with(self, head: str, tuples: Sequence[str], tail: str) -> None:
@@ -243,6 +219,10 @@ class RowWriter:
             self._session.send(_encoded(head, tuples[0], tail), len(head) + len(tuples[0]) + len(tail))
         else:
             self._session.run(head + ",".join(tuples) + tail)
+
+
+def _key_of(plan: TablePlan, row: LiteralRow) -> LiteralKey:
+    return tuple(row[i] for i in plan.key_indexes)
 
 
 def _same_part(column: str, length: int | None, literals: dict[str, str]) -> str:

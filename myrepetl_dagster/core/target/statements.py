@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from ..model.errors import RowRejected
 from ..model.tables import Column
 from ..plan.table_plan import TablePlan
-from ..rows.literal_codegen import LiteralKey, LiteralRow
-from ..rows.writable_rows import Mutation
+from ..rows.literal_codegen import LiteralKey
+from ..rows.writable_rows import KEPT, Mutation
 from ..values.cells import cell_from_text
 from ..values.literals import any_literal, literal_of
 from ..values.python_values import from_python
@@ -29,19 +30,19 @@ _INTRODUCER = re.compile(r"^_\w+ ?(?=x?')")  # what a text literal begins with: 
 _UNIQUE_HINT = "Drop the target's unique key, or make its columns as unique in the source."
 
 
-def named_refusal(plan: TablePlan, error: RowRejected, row: LiteralRow | None = None) -> RowRejected:
+def named_refusal(plan: TablePlan, error: RowRejected, row_key: LiteralKey | None = None) -> RowRejected:
     """The error with mapping, table and key. An error of the guard of an upsert becomes the collision that it means.
 
     Args:
-        row: the refused row, if it is known.
+        row_key: the refused row's key, if it is known.
     """
     what, hint, code = error.message, error.hint, error.code
     if code in COLLISIONS and plan.other_unique_keys:
         uniques = " or ".join(f"({', '.join(unique)})" for unique in plan.other_unique_keys)
         what, hint, code = f"another row of the target holds this row's value of {uniques}", _UNIQUE_HINT, _DUPLICATE
     message = f"{what}, mapping {plan.name!r}, table {plan.target.name}"
-    if row is not None:
-        values = [_INTRODUCER.sub("", row[i]) for i in plan.key_indexes]
+    if row_key is not None:
+        values = [_INTRODUCER.sub("", literal) for literal in row_key]
         key = ", ".join(f"{name}={value}" for name, value in zip(plan.key, values, strict=True))
         message += f", key {key.encode('latin-1').decode('utf-8', 'replace')}"
     return RowRejected(message, hint=hint, code=code)
@@ -113,19 +114,17 @@ def in_statements(tuples: Sequence[str]) -> Iterator[Sequence[str]]:
         yield tuples[start:]
 
 
-def runs_of_one_kind(mutations: Sequence[Mutation]) -> Iterator[tuple[list[Mutation], bool]]:
-    """The mutations in their order, in runs of only upserts or only deletes: (run, whether it is upserts)."""
-    run: list[Mutation] = []
-    run_is_upsert = False
-    for mutation in mutations:
-        is_upsert = mutation[1] is not None
-        if run and is_upsert is not run_is_upsert:
-            yield run, run_is_upsert
-            run = []
-        run_is_upsert = is_upsert
-        run.append(mutation)
-    if run:
-        yield run, run_is_upsert
+class Kind(Enum):
+    """What a mutation does to its row."""
+
+    DELETE = "delete"
+    UPSERT = "upsert"
+    UPDATE = "update"
+
+
+def kind_of(mutation: Mutation) -> Kind:
+    _, row = mutation
+    return Kind.DELETE if row is None else Kind.UPDATE if KEPT in row else Kind.UPSERT
 
 
 def key_literals(columns: Sequence[Column], row: Sequence[bytes | None]) -> LiteralKey:

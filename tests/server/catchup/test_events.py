@@ -15,7 +15,7 @@ import pytest
 from pipelines import ROUTES, SOURCES, Interrupted, Pair, Route, call_at, interrupt, pair, pair_of
 from server_farm import Servers
 
-from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift, UnsupportedEvent
+from myrepetl_dagster.core.model.errors import SchemaDrift, UnsupportedEvent
 
 pytestmark = pytest.mark.versions
 
@@ -445,17 +445,7 @@ def test_xa_seen_by_some_mappings_only(servers: Servers, route: Route) -> None:
         world.assert_same(name)
 
 
-# ---- row images and statements that cannot be applied ----
-@pytest.mark.parametrize("image", ["MINIMAL", "NOBLOB"])
-def test_partial_row_images_of_a_session(world: Pair, image: str) -> None:
-    """Row images without all columns, which only a session has set, stop the run before them."""
-    table(world)
-    world.on_source("INSERT INTO t VALUES (4,'four','x')")
-    world.run("t")
-    world.on_source(f"SET SESSION binlog_row_image={image}", "UPDATE t SET v='changed' WHERE id=2")
-    stops(world, "binlog_row_image")
-
-
+# ---- statements that cannot be applied ----
 def test_partial_row_image_of_another_table(world: Pair) -> None:
     """What sessions do to tables that nobody maps stops nothing: partial images, statements, unknown columns."""
     table(world)
@@ -470,38 +460,6 @@ def test_partial_row_image_of_another_table(world: Pair) -> None:
     world.on_source("DELETE FROM t WHERE id=1")
     world.run("t")
     world.assert_same("t")
-
-
-def test_minimal_row_image_of_the_server(world: Pair) -> None:
-    """binlog_row_image=MINIMAL on the server is refused before anything is read."""
-    table(world)
-    with globally(world, binlog_row_image="MINIMAL"):
-        error = world.error("t")
-    assert isinstance(error, PrerequisiteError)
-    assert "binlog_row_image" in str(error)
-
-
-def test_partial_json(mysql: Pair) -> None:
-    """binlog_row_value_options=PARTIAL_JSON in a session stops the run at a mapped table's event, and only there; on
-    the server it is refused for tables with a JSON column.
-    """
-    mysql.on_source(
-        "CREATE TABLE t (id INT PRIMARY KEY, j JSON)",
-        "CREATE TABLE other LIKE t",
-        'INSERT INTO t VALUES (1,\'{"a": 1, "b": "long long long long long"}\')',
-        "INSERT INTO other SELECT * FROM t",
-    )
-    mysql.run("t")
-    partial = "SET SESSION binlog_row_value_options=PARTIAL_JSON"
-    mysql.on_source(partial, "UPDATE other SET j=JSON_SET(j,'$.a',2)", "INSERT INTO t VALUES (2,'[]')")
-    mysql.run("t")
-    mysql.assert_same("t")
-    mysql.on_source(partial, "UPDATE t SET j=JSON_SET(j,'$.a',2) WHERE id=1")
-    stops(mysql, "binlog_row_value_options")
-    with globally(mysql, binlog_row_value_options="PARTIAL_JSON"):
-        error = mysql.error("t")
-    assert isinstance(error, PrerequisiteError)
-    assert "binlog_row_value_options" in str(error)
 
 
 def test_statement_format(world: Pair) -> None:

@@ -14,6 +14,7 @@ from decode_log import MODE, ROWS, TABLE_MAP, Change, Log, cell_of, decode_rows_
 from server_farm import Servers
 from servers import Server
 
+from myrepetl_dagster.core.binlog.partial_rows import Absent
 from myrepetl_dagster.core.binlog.row_images import Decoder, compile_decoder
 from myrepetl_dagster.core.binlog.table_map import overlay, parse_table_map
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
@@ -71,25 +72,74 @@ def test_signs_after_a_column_of_any_type(source_server: Server, kind: str) -> N
 
 
 @pytest.mark.parametrize("image", ["MINIMAL", "NOBLOB"])
-def test_partial_row_images_are_refused(source_server: Server, image: str) -> None:
-    """A session's own binlog_row_image is seen at the event, whatever the server's setting says."""
-    prepare(source_server, "CREATE TABLE t (id INT PRIMARY KEY, b INT, c BLOB)")
+def test_partial_row_images(source_server: Server, image: str) -> None:
+    """A session's own binlog_row_image is seen at the event: a mark stands in the place of what is not in the log."""
+    prepare(source_server, "CREATE TABLE t (id INT PRIMARY KEY, b INT, c BLOB)", "INSERT INTO t VALUES (1, 2, 'x')")
     log = Log(source_server)
-    run(source_server, f"SET binlog_row_image={image}", "INSERT INTO t VALUES (1, 2, 'x')", "UPDATE t SET b = 3")
-    with pytest.raises(UnsupportedEvent, match="binlog_row_image"):
-        log.changes()
+    run(source_server, f"SET binlog_row_image={image}", "UPDATE t SET b = 3", "UPDATE t SET c = 'y'", "DELETE FROM t")
+    none = Absent.NO_CELL
+    expected: list[Any]
+    if image == "MINIMAL":
+        expected = [((1, none, none), (none, 3, none)), ((1, none, none), (none, none, b"y")), ((1,), None)]
+    else:
+        expected = [((1, 2), (1, 3)), ((1, 3, none), (1, 3, b"y")), ((1, 3), None)]
+    assert log.changes() == expected
 
 
-def test_partial_json_updates_are_refused(servers: Servers) -> None:
-    """A JSON difference is no value: the setting is named."""
+def test_partial_json_updates(servers: Servers) -> None:
+    """Differences become the document that the server prints; where the document is in no image, a mark says so."""
     server = servers.get("source", "mysql")
-    prepare(
-        server, "CREATE TABLE t (id INT PRIMARY KEY, j JSON)", """INSERT INTO t VALUES (1, '{"a": "long enough"}')"""
-    )
+    prepare(server, "CREATE TABLE t (id INT PRIMARY KEY, v INT, j JSON, k JSON)", f"INSERT INTO t VALUES {DOCUMENTS}")
     log = Log(server)
-    run(server, "SET binlog_row_value_options=PARTIAL_JSON", "UPDATE t SET j = JSON_SET(j, '$.a', 'short')")
-    with pytest.raises(UnsupportedEvent, match="binlog_row_value_options"):
-        log.changes()
+    session = "SET binlog_row_value_options=PARTIAL_JSON"
+    rng = random.Random(11)
+    expected = []
+    for change in (*JSON_CHANGES, *(random_json_change(rng) for _ in range(300))):
+        run(server, session, f"UPDATE t SET v = v + 1, {change}")
+        (row,) = printed(server, "SELECT j, k FROM types.t")
+        expected.append(row)
+    found = log.changes()
+    assert [after and after[2:] for _, after in found] == expected
+    assert sum(kind == 39 for kind, _ in Log.events(log)) > 200
+    run(server, "DELETE FROM t", f"INSERT INTO t VALUES {DOCUMENTS}")
+    log = Log(server)
+    run(server, session, "SET binlog_row_image=MINIMAL", "UPDATE t SET v = 5", "UPDATE t SET j = JSON_SET(j, '$.a', 9)")
+    afters = [after for _, after in log.changes()]
+    assert afters == [
+        (Absent.NO_CELL, 5, *[Absent.NO_CELL] * 2),
+        (*[Absent.NO_CELL] * 2, Absent.CHANGED, Absent.NO_CELL),
+    ]
+
+
+def random_json_change(rng: random.Random) -> str:
+    legs = [".a", ".b", ".c", "[0]", "[1]", "[7]", '."x y"', "[last]"]
+    pairs = []
+    for _ in range(rng.randint(1, 3)):
+        path = "$" + "".join(rng.choice(legs) for _ in range(rng.randint(1, 3)))
+        value = rng.choice(
+            ["1", "'text'", "NULL", "1.25", "true", "CAST('{\"a\": [1, 2]}' AS JSON)", "JSON_ARRAY(1, 'é')"]
+        )
+        pairs.append((path, value))
+    name = rng.choice("jk")
+    how = rng.choice(["JSON_SET", "JSON_SET", "JSON_REPLACE", "JSON_REMOVE"])
+    if how == "JSON_REMOVE":
+        return f"{name} = JSON_REMOVE({name}, {', '.join(repr(path) for path, _ in pairs)})"
+    return f"{name} = {how}({name}, {', '.join(f'{path!r}, {value}' for path, value in pairs)})"
+
+
+DOCUMENTS = """(1, 1, '{"a": 1, "b": "long long long long", "c": [1, 2, {"d\\\\"é": 1.50}], "é": null}', '["long long long long"]')"""
+JSON_CHANGES = [
+    "j = JSON_SET(j, '$.a', 2)",
+    "j = JSON_SET(j, '$.b', 'it''s \"é\" \\\\ now', '$.a', 1e3)",
+    "j = JSON_REMOVE(j, '$.c[0]')",
+    "k = JSON_SET(k, '$[0]', CAST('[1, {\"x\": true}]' AS JSON)), j = JSON_REPLACE(j, '$.\"é\"', 'no')",
+    """j = JSON_SET(j, '$.c[1]."d\\\\"é"', CAST(1.5 AS DECIMAL(5,2)))""",
+    "j = JSON_REMOVE(j, '$.b', '$.a')",
+    "j = JSON_SET(j, '$.zz', 'new', '$.y', CAST('2020-01-01' AS DATE))",
+    "j = JSON_ARRAY_INSERT(j, '$.c[0]', 'first'), k = JSON_ARRAY_APPEND(k, '$', 18446744073709551615)",
+    "j = j",
+    "j = JSON_SET(j, '$.c[9]', -0.5, '$.c[0]', 'f')",
+]
 
 
 PLAIN = (

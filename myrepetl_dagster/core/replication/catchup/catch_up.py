@@ -199,9 +199,9 @@ class CatchUp:
         for work in self.by_table.get(event.table, ()):
             if not (work.at_stream or work.wants(event.transaction)):
                 continue
-            if event.table_map is not work.opened:
+            if event.opened is not work.opened:
                 self.table_changes.look_at_table(work, event)
-                work.opened = event.table_map
+                work.opened = event.opened
             assert isinstance(event.table_map, TableMap)
             shaper = work.shapers.get(event.table_map.raw)
             if shaper is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from ...plan.table_plan import PlannedColumn, TablePlan
 from ...rows.pending_rows import PendingRows
-from ...rows.writable_rows import Mutation
+from ...rows.writable_rows import KEPT, Mutation
 from ..ports import PreparedRows
 
 # How the name begins under which a transaction's rows are stored: WHOLE if they were few enough to be in memory, else
@@ -123,4 +123,6 @@ def unpacked(plan: TablePlan, payload: bytes) -> PlannedRows:
     rows: list[Mutation] = [(tuple(key), None if row is None else tuple(row)) for key, row in mutations]
     if columns != [c.target for c in plan.columns]:  # a mapping of every column, of which some have come or gone since
         plan = replace(plan, columns=tuple(PlannedColumn(name, name) for name in columns))
-    return plan, PendingRows(rows, *counts)
+    pending = PendingRows(rows, *counts)
+    pending.has_updates = any(row is not None and KEPT in row for _, row in rows)
+    return plan, pending

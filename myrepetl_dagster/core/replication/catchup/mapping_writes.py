@@ -76,7 +76,7 @@ class MappingWrites:
             raise
 
     def _mutations(self, rows: Sequence[Mutation]) -> Mutations:
-        return Mutations(rows, may_evict=not self.work.state.settled)
+        return Mutations(rows, settling=not self.work.state.settled)
 
 
 def writes_of(
@@ -105,7 +105,7 @@ def writes_of(
     state, plan = work.state, work.plan_of_rows
     writes = MappingWrites(work, since, plan, rows.clear_first, descending=descending)
     no_collisions = plan.unique_keys is UniqueKeys.NONE
-    by_key = no_collisions and not rows.clear_first
+    by_key = no_collisions and not rows.clear_first and not rows.has_updates
     if by_key:
         writes.rows_by_key = rows
     with after_position(since):
@@ -124,7 +124,11 @@ def writes_of(
                 writes.early, writes.late = halves
                 writes.in_halves = True
                 return writes
-        writes.rows = rows.by_key(work.literal_order, as_changes=as_changes) if no_collisions else rows.to_mutations()
+        writes.rows = (
+            rows.to_mutations()
+            if rows.has_updates or not no_collisions
+            else rows.by_key(work.literal_order, as_changes=as_changes)
+        )
     if late_at_least:
         writes.late, writes.rows, writes.in_halves = writes.rows, None, True
     return writes

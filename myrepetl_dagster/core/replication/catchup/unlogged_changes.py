@@ -54,7 +54,7 @@ class UnloggedChanges:
 
     def found(self, work: MappingWork, event: RowsRead) -> SchemaDrift | None:
         """The error for rows that might be taken for what they are not. To be asked once for each table id."""
-        state, table_map = work.state, event.table_map
+        state, table_map = work.state, event.opened
         # After a change that is logged, nothing but a table map with names tells the columns, and it tells them alone.
         if work.altered or state.checkpoint.altered or not isinstance(table_map, TableMap):
             return None

@@ -86,7 +86,7 @@ class XaTransactions:
         for payload in connection.prepared().kept(state.name, token):
             plan, rows = unpacked(state.plan, payload)
             with named_mapping(state):
-                connection.write(plan, Mutations(rows.mutations, may_evict=not state.settled))
+                connection.write(plan, Mutations(rows.mutations, settling=not state.settled))
             current.rows_of(work).take(replace(rows, mutations=[]))
         work.in_doubt.partly_stored = False
         work.in_doubt.table_changes = True

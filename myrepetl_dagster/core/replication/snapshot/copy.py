@@ -135,7 +135,7 @@ class Copy:
         connection = state.target.apply
         connection.begin([state.name])
         if mutations:
-            connection.write(self.shaper.plan, Mutations(mutations, may_evict=True))
+            connection.write(self.shaper.plan, Mutations(mutations, settling=True))
         checkpoint = replace(checkpoint, sequence=checkpoint.sequence + 1, last_error="")
         connection.commit([checkpoint])
         state.checkpoint = checkpoint

@@ -33,5 +33,5 @@ class PythonSelect:
         pending = PendingRows()
         self._shaper.shape(((None, row) for row in rows), pending)
         pending.check()
-        written = Mutations(pending.mutations, may_evict=True) if pending.mutations else None
+        written = Mutations(pending.mutations, settling=True) if pending.mutations else None
         return TakenRows(self._shaper.plan, written, pending.rows_filtered)
