@@ -28,10 +28,11 @@ class RowsHeader:
     start: int
 
     @property
-    def absent(self) -> list[int]:
-        """The places of the columns that the images do not hold."""
-        present = [int.from_bytes(bitmap, "little") for bitmap in (self.before, self.after) if bitmap is not None]
-        return [place for place in range(self.width) if not all(bits >> place & 1 for bits in present)]
+    def full(self) -> bool:
+        """Whether the images hold all columns."""
+        every = (1 << self.width) - 1
+        present = (bitmap for bitmap in (self.before, self.after) if bitmap is not None)
+        return all(int.from_bytes(bitmap, "little") & every == every for bitmap in present)
 
 
 def parse_rows_header(body: bytes, event_type: int) -> RowsHeader:

@@ -6,7 +6,7 @@ import re
 
 from ..model.tables import Table
 
-_VIRTUAL = re.compile(r"^\s*(`(?:[^`]|``)+`) .* GENERATED ALWAYS AS (\(.*\)) VIRTUAL", re.M)
+_GENERATED = re.compile(r"^\s*(`(?:[^`]|``)+`) .* GENERATED ALWAYS AS (\(.*\)) (VIRTUAL|STORED)", re.M)
 # Functions of the moment, of chance, of the session and of its settings (time_zone, lc_time_names, …). The servers
 # refuse most of them in a STORED column, and MySQL most of them in any.
 _OF_THE_SESSION = re.compile(
@@ -20,16 +20,19 @@ _OF_THE_SESSION = re.compile(
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.|'')*'", re.DOTALL)
 
 
-def session_columns(definition: str, table: Table) -> list[str]:
+def session_columns(definition: str, table: Table, *, stored: bool = False) -> list[str]:
     """The table's VIRTUAL columns whose value is not the row's alone.
 
     Args:
         definition: the table's CREATE TABLE statement.
+        stored: its STORED columns, too, whose value was the writing session's.
     """
     # A TIMESTAMP is a moment, and its date and hour are the session's.
     moments = [f"`{c.name.replace('`', '``')}`" for c in table.columns if c.type == "timestamp"]
     found = []
-    for name, expression in _VIRTUAL.findall(definition):
+    for name, expression, kind in _GENERATED.findall(definition):
+        if kind == "STORED" and not stored:
+            continue
         said = _LITERAL.sub("", expression)
         if _OF_THE_SESSION.search(said) or any(moment in said for moment in moments):
             found.append(name[1:-1].replace("``", "`"))

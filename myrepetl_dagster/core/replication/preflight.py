@@ -77,7 +77,9 @@ def define(
         )
     if target_table is None:
         collations, mariadb = target.collations(), target.info.is_mariadb
-        target.create_table(*new_table(mapping, source_table, columns, collations=collations, mariadb=mariadb))
+        own = _computed_columns(mapping, source, source_table, target)
+        created = new_table(mapping, source_table, columns, collations=collations, mariadb=mariadb, computed=own)
+        target.create_table(*created)
     return source_table
 
 
@@ -197,6 +199,19 @@ def varying_columns(mapping: TableMapping, source: MySQLSource, table: Table) ->
     varying = [name for name in session_columns(source.definition(table.name), table) if name in read]
     said = "depends on who reads it: it arrives as the session that wrote the row saw it, or as the snapshot does"
     return [f"the value of VIRTUAL column {name} of {table.name} {said}" for name in varying]
+
+
+def _computed_columns(
+    mapping: TableMapping, source: MySQLSource, table: Table, target: TargetControl
+) -> frozenset[str]:
+    """The generated columns that a created table computes itself, since the source's log does not hold them.
+
+    Those whose value depends on the session are not among them: the target would compute another one.
+    """
+    names = {c.name for c in table.columns if c.generated}
+    if not names or mapping.columns is not None or source.logs_generated_columns or not target.info.is_mariadb:
+        return frozenset()
+    return frozenset(names.difference(session_columns(source.definition(table.name), table, stored=True)))
 
 
 def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..config.pipeline import TableMapping
@@ -27,11 +27,13 @@ def new_table(
     *,
     collations: frozenset[str],
     mariadb: bool,
+    computed: Collection[str] = (),
 ) -> tuple[str, Table]:
     """The statement that creates a mapping's target table, and the new table as far as a plan looks at it.
 
     Args:
         collations: those that the target knows.
+        computed: the source's columns that the target computes itself.
 
     Raises:
         SchemaDrift, PrerequisiteError: the table cannot be defined.
@@ -63,6 +65,9 @@ def new_table(
             nullable = nullable and column.nullable
             described = as_defined(column, collations=own_collations, mariadb=mariadb)
             described = replace(described, name=planned.target, nullable=nullable, auto_increment=False)
+            if column.name in computed:
+                definition += f" AS ({column.generation_expression}) VIRTUAL"
+                described = replace(described, generated=True, generation_expression=column.generation_expression)
         lines.append((planned.target, definition, nullable))
         created.append(described)
     lengths = key_lengths(source, columns, key)
@@ -115,8 +120,8 @@ def _create_table_sql(
     """CREATE TABLE with these (column, type, nullable) and this primary key of (column, how much of it)."""
     lines = []
     for column, definition, nullable in columns:
-        null = "NULL" if nullable else "NOT NULL"
-        lines.append(f"  {quote_name(column)} {definition} {null}")
+        null = "" if definition.endswith(" VIRTUAL") else " NULL" if nullable else " NOT NULL"
+        lines.append(f"  {quote_name(column)} {definition}{null}")
     parts = [quote_name(column) + (f"({length})" if length else "") for column, length in key]
     lines.append(f"  PRIMARY KEY ({', '.join(parts)})")
     body = ",\n".join(lines)

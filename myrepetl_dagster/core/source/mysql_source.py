@@ -100,6 +100,11 @@ class MySQLSource(SourceLog):
             rows = query(self.control, "SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
         return not rows or rows[0][1] == "OFF"
 
+    @property
+    def logs_generated_columns(self) -> bool:
+        """Whether images of updates and deletes hold generated columns: in MariaDB 10.11 they do, in 11.8 not."""
+        return not self.info.is_mariadb or self.info.version < (11, 0, 0)
+
     def columns(self, name: TableName) -> tuple[Column, ...]:
         """A table's columns now; () if there is no such table."""
         with self.doing(f"describing {name}"):

@@ -63,7 +63,7 @@ def test_headers_of_both_versions(
     header = parse_rows_header(body, event_type)
     assert header.width == 2
     assert (header.before, header.after, body[header.start :]) == (before, after, b"rows")
-    assert (not header.absent) == (b"\x01" not in (before, after))
+    assert header.full == (b"\x01" not in (before, after))
 
 
 @pytest.mark.parametrize(("event_type", "named"), [(22, "22"), (166, "166")])
