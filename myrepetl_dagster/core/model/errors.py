@@ -110,7 +110,9 @@ class UnsupportedEvent(ReplicationError):
 
 
 class RowRejected(ReplicationError):
-    """A transform failed on a row, or the target refused it."""
+    """A transform failed on a row, or the target refused it. `column`: the one that the target's server named."""
+
+    column = ""
 
 
 class StaleRun(ReplicationError):

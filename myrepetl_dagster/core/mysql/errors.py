@@ -107,7 +107,9 @@ def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> Repl
             hint = known.hint
             if code in _BY_MODE and endpoint.sql_mode and endpoint.role == "target":
                 hint += " Or leave out of this target's sql_mode what refuses it (TRADITIONAL holds NO_ZERO_DATE)."
-            return RowRejected(f"{where}{named}", hint=hint, code=code)
+            rejected = RowRejected(f"{where}{named}", hint=hint, code=code)
+            rejected.column = column.group(1) if column else ""
+            return rejected
         case ErrorClass.SCHEMA:
             return SchemaDrift(f"{where}: {text}", hint=known.hint, code=code)
     said = "" if code in _SYNTAX and endpoint.role == "target" else f": {text}"

@@ -16,13 +16,16 @@ from ..plan.table_plan import TablePlan
 from ..rows.literal_codegen import LiteralKey
 from ..rows.writable_rows import KEPT, Mutation
 from ..values.cells import cell_from_text
+from ..values.column_types import TEXT_TYPES
 from ..values.literals import any_literal, literal_of
 from ..values.python_values import from_python
-from ..values.sql import sql_name
+from ..values.sql import quote_name, sql_name
+from ..values.widening import family
 
 STATEMENT_BYTES_MAX = 128 * 1024  # with longer statements the servers need more time for each row
 BULK_BYTES_MAX = 512 * 1024
 _DUPLICATE = 1062  # ER_DUP_ENTRY
+_TOO_NARROW = frozenset({1264, 1406})  # ER_WARN_DATA_OUT_OF_RANGE, ER_DATA_TOO_LONG
 # A guarded upsert ends with one of these where it would hit another row: ER_DATA_OUT_OF_RANGE, or ER_DUP_ENTRY where
 # two unique keys point at two rows.
 COLLISIONS = frozenset({1690, _DUPLICATE})
@@ -40,12 +43,31 @@ def named_refusal(plan: TablePlan, error: RowRejected, row_key: LiteralKey | Non
     if code in COLLISIONS and plan.other_unique_keys:
         uniques = " or ".join(f"({', '.join(unique)})" for unique in plan.other_unique_keys)
         what, hint, code = f"another row of the target holds this row's value of {uniques}", _UNIQUE_HINT, _DUPLICATE
+    elif code in _TOO_NARROW and (statement := _widening_sql(plan, error.column)):
+        hint = f"{statement}; then the next run goes on. Or map it with a transform."
     message = f"{what}, mapping {plan.name!r}, table {plan.target.name}"
     if row_key is not None:
         values = [_INTRODUCER.sub("", literal) for literal in row_key]
         key = ", ".join(f"{name}={value}" for name, value in zip(plan.key, values, strict=True))
         message += f", key {key.encode('latin-1').decode('utf-8', 'replace')}"
     return RowRejected(message, hint=hint, code=code)
+
+
+def _widening_sql(plan: TablePlan, name: str) -> str:
+    """The statement that gives a target column the type of the source column that is copied into it ('': none is)."""
+    copied = next((c for c in plan.columns if c.target == name and c.source and c.transform is None), None)
+    theirs = plan.source.column(copied.source) if copied and copied.source else None
+    ours = plan.target.column(name)
+    if theirs is None or ours is None or family(theirs) != family(ours):
+        return ""
+    table = f"{quote_name(plan.target.name.schema)}.{quote_name(plan.target.name.table)}"
+    kind = theirs.column_type
+    if ours.charset and ours.type in TEXT_TYPES:
+        kind += f" CHARACTER SET {ours.charset} COLLATE {ours.collation}"
+    kind += " NULL" if ours.nullable else " NOT NULL"
+    return (
+        f"ALTER TABLE {table} MODIFY COLUMN {quote_name(name)} {kind}{' AUTO_INCREMENT' if ours.auto_increment else ''}"
+    )
 
 
 def table_sql(plan: TablePlan) -> str:

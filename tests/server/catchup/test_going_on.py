@@ -46,10 +46,8 @@ class Stop:
 
 # `{db}` is the target's schema.
 STOPS = [
-    Stop("1406 too long", ("ALTER TABLE t MODIFY w VARCHAR(3)",), mend=("ALTER TABLE t MODIFY w VARCHAR(20)",),
-         hint="wide enough"),
-    Stop("1264 out of range", ("ALTER TABLE t MODIFY v TINYINT",), mend=("ALTER TABLE t MODIFY v INT",),
-         hint="wide enough"),
+    Stop("1406 too long", ("ALTER TABLE t MODIFY w VARCHAR(3)",), mend=("as the hint says",), hint="MODIFY COLUMN"),
+    Stop("1264 out of range", ("ALTER TABLE t MODIFY v TINYINT",), mend=("as the hint says",), hint="MODIFY COLUMN"),
     Stop("3819 check", ("ALTER TABLE t ADD CONSTRAINT small CHECK (v < 100)",),
          mend=("ALTER TABLE t DROP CONSTRAINT small",), hint="CHECK constraint"),
     Stop("1142 right", ("GRANT INSERT ON {db}.u TO 'writer'@'%'",
@@ -120,8 +118,13 @@ def run(pair: Pair, pipeline: Pipeline, change: tuple[str, ...], follow: bool) -
         return {one.mapping: one for one in running.result()}
 
 
-@pytest.mark.parametrize("follow", [False, True], ids=["catch-up", "follow"])
-@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.name)
+FOLLOWED = {"1406 too long", "1142 right", "renamed target", "trigger", "1062 unique", "ALTER right", "fail: column"}
+CASES = [(stop, follow) for stop in STOPS for follow in (False, True) if not follow or stop.name in FOLLOWED]
+
+
+@pytest.mark.parametrize(
+    ("stop", "follow"), CASES, ids=[f"{stop.name}, {'follow' if follow else 'catch-up'}" for stop, follow in CASES]
+)
 def test_goes_on_when_the_cause_is_gone(servers: Servers, flavour: Flavour, stop: Stop, follow: bool) -> None:
     """A mapping that stops holds up no other, says why and what mends it, and goes on without a new copy after that,
     unless the hint asks for one.
@@ -148,7 +151,7 @@ def test_goes_on_when_the_cause_is_gone(servers: Servers, flavour: Flavour, stop
     assert str(results["a.t"].error) == shown.last_error
     assert error.hint
     assert stop.hint in error.hint, error.hint
-    on_target(pair, stop.mend)
+    on_target(pair, (error.hint.partition(";")[0],) if stop.mend == ("as the hint says",) else stop.mend)
     if stop.corrected is not None:
         pipeline = pipeline_of(pair, stop.corrected)
     if stop.copy_again:

@@ -201,9 +201,7 @@ def test_dropped_for_good(servers: Servers, flavour: Flavour, first: bool) -> No
 
 @pytest.mark.parametrize("mend", ["snapshot job", "evolve"])
 @pytest.mark.parametrize("policy", ["ignore", "fail"])
-@pytest.mark.parametrize(
-    "name", ["same columns", "renamed and made again", "database dropped and restored", "created as a SELECT"]
-)
+@pytest.mark.parametrize("name", ["renamed and made again", "database dropped and restored"])
 def test_other_policies(servers: Servers, flavour: Flavour, policy: str, name: str, mend: str) -> None:
     """`ignore` and `fail` stop, and each of the two things that the hint names mends it."""
     t = altering(servers, flavour, CREATE, ROWS, schema_policy=policy)
@@ -271,7 +269,7 @@ MAPPED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["same columns", "renamed in two statements", "twice, back to the first"])
+@pytest.mark.parametrize("name", ["renamed in two statements", "twice, back to the first"])
 @pytest.mark.parametrize("kind", MAPPED)
 def test_mapped_with_more(servers: Servers, flavour: Flavour, kind: str, name: str) -> None:
     """So is a table of two mappings, one of which has a filter, a transform or an init_query."""
