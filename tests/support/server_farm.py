@@ -43,9 +43,13 @@ def private(
 
 
 class Servers:
-    """The session's servers: one for each role, flavour and set of options."""
+    """The session's servers: one for each role, flavour, version and set of options.
+
+    `mariadb_version`: of each MariaDB that is asked for without a version; None: the machine's own.
+    """
 
     def __init__(self, directory: Path) -> None:
+        self.mariadb_version: str | None = None
         self._directory = directory
         self._numbers = itertools.count()
         self._servers: dict[tuple[object, ...], Server] = {}  # last: the one that was asked for last
@@ -55,8 +59,9 @@ class Servers:
     ) -> Server:
         """A running server; options are the server's own, with underscores: binlog_row_image="MINIMAL".
 
-        `version`: "11.8" for a MariaDB of that version; None: the machine's own.
+        `version`: "11.8" for a MariaDB of that version; None: `mariadb_version`, or the machine's own.
         """
+        version = version or (self.mariadb_version if flavour == "mariadb" else None)
         key = (role, flavour, gtid, version, *sorted(options.items()))
         server = self._servers.pop(key, None)
         if server is None:

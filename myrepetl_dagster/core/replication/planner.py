@@ -14,6 +14,7 @@ from ..config.pipeline import Pipeline, TableMapping
 from ..model.checkpoint import Checkpoint, Phase
 from ..model.checkpoint_codec import columns_from_json
 from ..model.errors import PositionLost, ReplicationError, StaleRun, TransientError, UnreadableCheckpoint
+from ..model.position import Position
 from ..model.tables import Table, TableName
 from ..plan.schema_change import Answer
 from ..plan.table_plan import TablePlan
@@ -63,10 +64,12 @@ class Planner:
         self.copy_again = copy_again
         self.followed_changes = followed_changes
         self.plans: dict[str, tuple[TablePlan, MySQLTarget]] = {}
+        self.described_at: Position | None = None  # the source's head before the tables were described
 
     def plan(self, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]) -> None:
         """Plan these mappings. Tables are described together, since with many tables the round trips take most time."""
         servers = self.servers
+        self.described_at = servers.source.head()
         source_tables = servers.source.describe_all([m.source_name for m in mappings])
         target_tables = _target_tables(servers, mappings)
         created = []

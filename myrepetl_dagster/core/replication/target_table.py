@@ -120,7 +120,9 @@ def _create_table_sql(
     parts = [quote_name(column) + (f"({length})" if length else "") for column, length in key]
     lines.append(f"  PRIMARY KEY ({', '.join(parts)})")
     body = ",\n".join(lines)
-    return f"CREATE TABLE IF NOT EXISTS {quote_name(name.schema)}.{quote_name(name.table)} (\n{body}\n) ENGINE=InnoDB"
+    table = f"{quote_name(name.schema)}.{quote_name(name.table)}"
+    # The row format takes the longest keys and rows, whatever is the server's default.
+    return f"CREATE TABLE IF NOT EXISTS {table} (\n{body}\n) ENGINE=InnoDB ROW_FORMAT=DYNAMIC"
 
 
 def column_definition(column: Column, *, collations: frozenset[str], mariadb: bool) -> str:

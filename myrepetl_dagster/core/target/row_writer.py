@@ -75,15 +75,16 @@ class RowWriter:
             self._write_by_key(plan, dict(rendered.mutations()))
             return
         self._delete(plan, rendered.gone)
-        head, tail = upsert_sql(plan, guarded=False)
         try:
             if rendered.bulk is not None:
                 self._write_bulk(plan, rendered.bulk)
-            for batch in in_statements(rendered.tuples):
-                self._run_with(head, batch, tail)
+            if rendered.tuples:
+                head, tail = upsert_sql(plan, guarded=False)
+                for batch in in_statements(rendered.tuples):
+                    self._run_with(head, batch, tail)
         except RowRejected as error:
             rows = [row for _, row in rendered.mutations() if row is not None]
-            self._find_refused_row(plan, rows, head, tail, error)
+            self._find_refused_row(plan, rows, *upsert_sql(plan, guarded=False), error)
 
     def _write_tuples(self, plan: TablePlan, tuples: Sequence[bytes | memoryview]) -> None:
         head, tail = (text.encode("latin-1") for text in upsert_sql(plan, guarded=False))
@@ -139,6 +140,8 @@ class RowWriter:
             raise named_refusal(plan, error, row) from None
 
     def _delete(self, plan: TablePlan, keys: Sequence[LiteralKey]) -> None:
+        if not keys:
+            return
         head = f"DELETE FROM {table_sql(plan)} WHERE "
         for start in range(0, len(keys), DELETE_KEYS_MAX):
             self._session.run(head + keys_condition(plan.key, keys[start : start + DELETE_KEYS_MAX]))
