@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from myrepetl_dagster.core.binlog.ddl.statement import Action, TableChange, tabl
 from myrepetl_dagster.core.binlog.query_event import statement_of
 from myrepetl_dagster.core.model.tables import Column, TableName
 from myrepetl_dagster.core.mysql.describe import describe_all
+from myrepetl_dagster.core.plan.resolution import not_null_keys
 from myrepetl_dagster.core.values.column_types import TEXT_TYPES
-from myrepetl_dagster.core.values.widening import same
+from myrepetl_dagster.core.values.widening import as_bytes, same
 
 _QUERY, _HEADER = 2, struct.Struct("<IBIIIH")
 SCHEMAS = ("d", "e")
@@ -88,11 +89,10 @@ class Oracle:
                 rows = self.ask(f"SELECT {shown} FROM {quoted} ORDER BY 1")
             except pymysql.MySQLError:
                 rows = [("unreadable",) * len(table.columns)]
-            nullable = {c.name for c in table.columns if c.nullable}
             found[name] = State(
                 {c.name: c for c in table.columns},
                 table.primary_key,
-                {frozenset(key) for key in table.unique_keys if not nullable & set(key)},
+                {frozenset(key) for key in not_null_keys(table)},
                 {c.name: [row[i] for row in rows] for i, c in enumerate(table.columns)},
                 table.charset,
             )
@@ -199,12 +199,17 @@ def _stated(clause: Clause, was_nullable: bool = True) -> Column:
 
 
 # ---- the comparison --------------------------------------------------------------------------------------------
-def differences(expected: Tables, after: Tables) -> Iterator[str]:
-    """Where the tables are not what the reader said."""
+def differences(expected: Tables, after: Tables, left_behind: Collection[TableName] = ()) -> Iterator[str]:
+    """Where the tables are not what the reader said.
+
+    Args:
+        left_behind: names of tables that were renamed. MariaDB 10.11 and 11.8 leave a table of the old name behind if
+            that has other characters than letters and digits, and the table is altered by a copy and renamed at once.
+    """
     for name in expected.keys() - after.keys():
         if not expected[name].unknown:
             yield f"{name} is gone"
-    for name in after.keys() - expected.keys():
+    for name in after.keys() - expected.keys() - set(left_behind):
         yield f"{name} came into being"
     for name in expected.keys() & after.keys():
         if not expected[name].unknown:
@@ -248,6 +253,7 @@ def _column_differences(expected: State, after: State, stated: Column, now: Colu
     if stated.type == "json" and now.type == "longtext":
         return
     charset = after.charset if stated.charset is None and stated.type in TEXT_TYPES else stated.charset
+    stated = as_bytes(stated) if charset == "binary" and stated.type in TEXT_TYPES else stated
     if (
         not same(replace(stated, charset=charset), now)
         or (now.charset or charset) != charset

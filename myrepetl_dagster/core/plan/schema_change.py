@@ -22,7 +22,7 @@ from ..model.errors import SchemaDrift
 from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
 from ..values.column_types import TEXT_TYPES
-from ..values.widening import as_converted, family, holds_charset, same, widens
+from ..values.widening import as_bytes, as_converted, family, holds_charset, same, widens
 from .table_plan import TablePlan
 
 
@@ -295,5 +295,5 @@ class _Judge:
             return now  # MariaDB's JSON is a LONGTEXT
         if stated.charset is None and stated.type in TEXT_TYPES:
             default = self.now.charset if self.now else None
-            return replace(stated, charset=default)
+            return as_bytes(stated) if default == "binary" else replace(stated, charset=default)
         return stated
