@@ -20,7 +20,7 @@ from ..binlog.ddl.statement import Action, TableChange
 from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
 from ..values.column_types import TEXT_TYPES
-from ..values.widening import as_converted, family, holds_charset, same, widens
+from ..values.widening import as_bytes, as_converted, family, holds_charset, same, widens
 from .decisions import HINT, Answer, Decision, ends, follows, rebuilt, stop
 from .table_plan import TablePlan
 
@@ -274,5 +274,5 @@ class _Judge:
             return now  # MariaDB's JSON is a LONGTEXT
         if stated.charset is None and stated.type in TEXT_TYPES:
             default = self.now.charset if self.now else None
-            return replace(stated, charset=default)
+            return as_bytes(stated) if default == "binary" else replace(stated, charset=default)
         return stated

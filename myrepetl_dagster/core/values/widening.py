@@ -82,6 +82,16 @@ def as_converted(column: Column, charset: str) -> Column:
     return replace(column, charset=charset, collation=None)
 
 
+def as_bytes(column: Column) -> Column:
+    """A text column of the character set `binary`, as the server makes it: of bytes, unless it has labels."""
+    if column.type in LABEL_TYPES:
+        return replace(column, charset=None)  # servers name none for these
+    kind, definition = (
+        text.replace("char", "binary").replace("text", "blob") for text in (column.type, column.column_type)
+    )
+    return replace(column, type=kind, column_type=definition, charset="binary")
+
+
 def _first(numbers: tuple[int, ...]) -> int:
     """A size, which is 1 where the definition leaves it out."""
     return (*numbers, 1)[0]

@@ -77,7 +77,9 @@ class Run:
         if any(change.action is Action.UNREAD for change in changes):
             self.counts["unread"] += 1
             return
-        found = list(differences(predicted(before, changes, alters="ALTER" in text[:30].upper()), after))
+        alters = not text.startswith("RENAME")
+        left = [c.table for c in changes if c.renamed_to and alters and not c.table.table.isalnum()]
+        found = list(differences(predicted(before, changes, alters=alters), after, left))
         for change in changes if not found else ():
             found += filled(self.oracle, change, before, after)
         if found:

@@ -212,6 +212,25 @@ def test_structural() -> None:
     assert TableChange(Action.DROP, T).structural
 
 
+@pytest.mark.parametrize(
+    ("definition", "nullable"),
+    [
+        ("INT", True),
+        ("INT NULL", True),
+        ("INT NOT NULL", False),
+        ("INT AUTO_INCREMENT", False),
+        ("TIMESTAMP", False),
+        ("TIMESTAMP NULL", True),
+        ("INT CHECK (1 > 0) NOT ENFORCED", True),
+    ],
+)
+def test_nullable(definition: str, nullable: bool) -> None:
+    """A column may be NOT NULL without saying so: then it is asked whether there are NULLs to lose."""
+    (clause,) = clauses(f"ALTER TABLE t MODIFY c {definition}")
+    assert clause.definition is not None
+    assert clause.definition.nullable is nullable
+
+
 def test_effects_are_told_apart() -> None:
     """CHANGE keeps the column's former name, and a character set its own."""
     renamed, retyped = clauses("ALTER TABLE t CHANGE a b INT")

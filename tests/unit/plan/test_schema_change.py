@@ -14,7 +14,7 @@ from myrepetl_dagster.core.model.tables import Column, Table, TableName
 from myrepetl_dagster.core.plan.decisions import Answer
 from myrepetl_dagster.core.plan.resolution import plan_table
 from myrepetl_dagster.core.plan.schema_change import decide
-from myrepetl_dagster.core.values.widening import widens
+from myrepetl_dagster.core.values.widening import as_bytes, widens
 
 
 def column(name: str, column_type: str, charset: str | None = None, **more: Any) -> Column:
@@ -136,6 +136,14 @@ def test_explicit_mapping_into_other_letters() -> None:
     for statement in ("DROP a", "DROP A", "MODIFY a SMALLINT", "MODIFY A BIGINT"):
         with pytest.raises(SchemaDrift):
             answer(f"ALTER TABLE t {statement}", target=target, **named)
+
+
+def test_text_of_bytes() -> None:
+    """In a table whose character set is `binary`, a text column is one of bytes."""
+    held = as_bytes(column("b", "varchar(40)"))
+    assert (held.type, held.column_type, held.charset) == ("varbinary", "varbinary(40)", "binary")
+    assert as_bytes(column("b", "mediumtext")).type == "mediumblob"
+    assert as_bytes(column("b", "enum('char')", "latin1")) == column("b", "enum('char')")
 
 
 def test_new_key_beside_the_mappings_own() -> None:

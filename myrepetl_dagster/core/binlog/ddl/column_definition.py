@@ -73,6 +73,7 @@ def definition_of(name: str, tokens: Sequence[str], sql: Sql) -> Definition:
     nullable = not any(words[i : i + 2] == ["NOT", "NULL"] for i in range(len(words)))
     if words[0] == "TIMESTAMP" and "NULL" not in words:
         nullable = False  # so it is with explicit_defaults_for_timestamp=OFF
+    nullable = nullable and "AUTO_INCREMENT" not in words
     computed = bool({"AS", "GENERATED", "VIRTUAL", "STORED", "PERSISTENT"} & set(words))
     keyed = "SERIAL" in words or any(word == "KEY" and before != "UNIQUE" for before, word in pairwise(["", *words]))
     attributes = _attributes(own[1:])
