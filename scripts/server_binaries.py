@@ -2,7 +2,7 @@
 
 A program is looked for in this order: the environment (MYREPETL_MYSQLD, MYREPETL_MARIADBD), the PATH, then
 the packages of Debian or of the system's distribution, fetched once into `.servers/` (MYREPETL_SERVERS_DIR)
-and run from there without root.
+and run from there without root. Another version than that one is fetched from Debian's suite that has it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ _PROGRAMS: dict[Flavour, tuple[str, ...]] = {"mysql": ("mysqld",), "mariadb": ("
 _PACKAGES: dict[Flavour, tuple[str, ...]] = {
     "mysql": ("mysql-server-core", "mysql-server-core-8.4", "mysql-server-core-8.0"),
     "mariadb": ("mariadb-server-core", "mariadb-server-core-10.6"),
+}
+# The versions that tests ask for by name, and Debian's suite and package that have each.
+_SUITES: dict[str, tuple[str, str]] = {
+    "10.5": ("bullseye", "mariadb-server-core-10.5"),
+    "10.11": ("bookworm", "mariadb-server-core"),
+    "11.8": ("trixie", "mariadb-server-core"),
 }
 _DEBIAN = "http://deb.debian.org/debian"
 _KEYRING = "usr/share/keyrings/debian-archive-keyring"
@@ -65,9 +71,17 @@ def servers_dir() -> Path:
     return Path(os.environ.get("MYREPETL_SERVERS_DIR") or default).resolve()
 
 
-def find(flavour: Flavour) -> Installation:
-    """The server program of this flavour; fetches it when the machine has none."""
-    return _from_environment(flavour) or _from_path(flavour) or _fetched(flavour) or _fetch(flavour)
+def find(flavour: Flavour, version: str | None = None) -> Installation:
+    """The server program of this flavour; fetches it when the machine has none.
+
+    `version`: "11.8" for a MariaDB of that version, whatever the machine has; None: the machine's own.
+    """
+    if version is None or flavour == "mysql":
+        return _from_environment(flavour) or _from_path(flavour) or _fetched(flavour) or _fetch(flavour)
+    own = _from_environment(flavour) or _from_path(flavour) or _fetched(flavour)
+    if own and own.version.startswith(f"{version}."):
+        return own
+    return _fetched(flavour, version) or _fetch(flavour, version)
 
 
 def _inspect(binary: Path, command: tuple[str, ...]) -> Installation | None:
@@ -115,8 +129,12 @@ def _from_path(flavour: Flavour) -> Installation | None:
     return None
 
 
-def _fetched(flavour: Flavour) -> Installation | None:
-    root = servers_dir() / flavour
+def _folder(flavour: Flavour, version: str | None) -> Path:
+    return servers_dir() / (f"{flavour}-{version}" if version else flavour)
+
+
+def _fetched(flavour: Flavour, version: str | None = None) -> Installation | None:
+    root = _folder(flavour, version)
     binary = next((path for name in _PROGRAMS[flavour] if (path := root / "usr/sbin" / name).exists()), None)
     loader = next((path for lib in ("usr/lib", "lib") for path in root.glob(f"{lib}/*/ld-linux*.so.*")), None)
     errors = next(root.glob("usr/share/*/english/errmsg.sys"), None)
@@ -135,37 +153,43 @@ def _fetched(flavour: Flavour) -> Installation | None:
     return _inspect(binary, command)
 
 
-def _fetch(flavour: Flavour) -> Installation:
-    """Fetch a server for this flavour: for MySQL the newest, from Debian, else what the distribution has."""
-    reasons = []
-    for suite in ("sid", None) if flavour == "mysql" else (None,):
+def _fetch(flavour: Flavour, version: str | None = None) -> Installation:
+    """Fetch a server: a version from its suite; else MySQL's newest, from Debian, or what the distribution has."""
+    packages = _PACKAGES[flavour]
+    suites: tuple[str | None, ...] = ("sid", None) if flavour == "mysql" else (None,)
+    if version:
+        packages, suites = (_SUITES[version][1],), (_SUITES[version][0],)
+    folder, reasons = _folder(flavour, version), []
+    for suite in suites:
         try:
-            with _locked(servers_dir() / f"{flavour}.lock"):
+            with _locked(servers_dir() / f"{folder.name}.lock"):
                 # Another process may have been quicker.
-                if found := _fetched(flavour) or _fetch_from(flavour, suite):
+                if not (found := _fetched(flavour, version)):
+                    _fetch_into(folder, packages, suite)
+                    found = _fetched(flavour, version)
+                if found:
                     return found
             reasons.append("the fetched server does not run here")
         except (OSError, subprocess.SubprocessError) as error:
             output = (getattr(error, "stderr", None) or str(error)).strip()
             reasons.append(output.splitlines()[0] if output else repr(error))
     raise ServerUnavailable(
-        f"no {flavour} server: run `apt-get install {_PACKAGES[flavour][0]}`, or set "
+        f"no {flavour} server{f' {version}' if version else ''}: run `apt-get install {packages[0]}`, or set "
         f"MYREPETL_{_PROGRAMS[flavour][0].upper()} to a server program; fetching one, which takes apt-get, "
         f"dpkg and a package mirror, failed: {'; '.join(reasons)}"
     )
 
 
-def _fetch_from(flavour: Flavour, suite: str | None) -> Installation | None:
-    partial = servers_dir() / f"{flavour}.partial"
+def _fetch_into(folder: Path, packages: Sequence[str], suite: str | None) -> None:
+    partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        unpack(_PACKAGES[flavour], partial, suite)
-        shutil.rmtree(servers_dir() / flavour, ignore_errors=True)
+        unpack(packages, partial, suite)
+        shutil.rmtree(folder, ignore_errors=True)
         # Only whole fetches get the final name, so a half finished one is never taken for a server.
-        (partial / "root").rename(servers_dir() / flavour)
+        (partial / "root").rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return _fetched(flavour)
 
 
 def unpack(names: Sequence[str], partial: Path, suite: str | None) -> None:

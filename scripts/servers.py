@@ -137,9 +137,14 @@ class Server:
         options: Mapping[str, str | None] | None = None,
         gtid: bool = True,
         tuned: bool = True,
+        version: str | None = None,
     ) -> None:
-        """`tuned`: with little memory, and with less care for a crash of the machine than by default."""
+        """`tuned`: with little memory, and with less care for a crash of the machine than by default.
+
+        `version`: a MariaDB of that version ("11.8"); None: the machine's own.
+        """
         self.flavour: Flavour = flavour
+        self.version = version
         self.directory = directory.resolve()
         self.gtid = gtid
         self.tuned = tuned
@@ -158,7 +163,7 @@ class Server:
         """Start the server, on first use with a fresh datadir, and wait until it answers."""
         if self.alive:
             return
-        found = find(self.flavour)
+        found = find(self.flavour, self.version)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._end_orphan()
         if not self.datadir.exists():

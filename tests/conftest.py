@@ -11,10 +11,27 @@ import pytest
 from server_farm import Servers
 from servers import FLAVOURS, Flavour, Server
 
+OTHER_VERSIONS = ("10.5", "11.8")  # of MariaDB, beside the machine's own (10.11 on Debian 12)
+
 # No deadline for an example: on a busy machine it says nothing about the code.
 hypothesis.settings.register_profile("ours", deadline=None)
 hypothesis.settings.register_profile("fast", deadline=None, max_examples=25)  # of `make test-fast`
 hypothesis.settings.load_profile("ours")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that is marked `versions` runs for each version of MariaDB in place of the machine's own."""
+    if metafunc.definition.get_closest_marker("versions") and "mariadb_version" in metafunc.fixturenames:
+        ids = ["", *OTHER_VERSIONS]
+        metafunc.parametrize("mariadb_version", [None, *OTHER_VERSIONS], ids=ids, indirect=True, scope="module")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Marks the tests of another version of MariaDB in which there is no MariaDB."""
+    callspec = getattr(item, "callspec", None)
+    if callspec and callspec.params.get("mariadb_version") and "mariadb" not in item.name:
+        item.add_marker(pytest.mark.no_mariadb)
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly
@@ -23,6 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     For a long test that is begun last everybody waits.
     """
+    items[:] = [item for item in items if not item.get_closest_marker("no_mariadb")]
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     long = [item for item in items if item.get_closest_marker("long")]
     others = iter([item for item in items if not item.get_closest_marker("long")])
@@ -49,6 +67,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="module", autouse=True)
+def mariadb_version(request: pytest.FixtureRequest, servers: Servers) -> Iterator[str | None]:
+    """The version of every MariaDB that the test asks for without naming one; None: the machine's own."""
+    servers.mariadb_version = getattr(request, "param", None)
+    yield servers.mariadb_version
+    servers.mariadb_version = None
+
+
+@pytest.fixture(scope="module", autouse=True)
 def servers_rest(servers: Servers) -> Iterator[None]:
     """Between two modules most of the odd servers are ended, since memory is finite."""
     yield
@@ -56,7 +82,7 @@ def servers_rest(servers: Servers) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
+def flavour(request: pytest.FixtureRequest, mariadb_version: str | None) -> Flavour:
     """Each test that asks for this runs once for MySQL and once for MariaDB."""
     return "mariadb" if request.param == "mariadb" else "mysql"
 

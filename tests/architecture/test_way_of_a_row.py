@@ -15,6 +15,7 @@ from myrepetl_dagster.core.binlog.event_format import KIND_AT
 from myrepetl_dagster.core.binlog.event_types import XID
 from myrepetl_dagster.core.replication.catchup.mapping_writes import MappingWrites
 from myrepetl_dagster.core.source import log_reader
+from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 
 FOLLOWED = 3
 PATIENCE_S = 20.0
@@ -63,15 +64,21 @@ def followed(world: Pair, monkeypatch: pytest.MonkeyPatch) -> Way:
     return tracer.way
 
 
-def test_the_way_of_a_row_is_short(servers: Servers, flavour: Flavour, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A transaction of one row passes through few rooms and files on its way to the target's door.
+@pytest.mark.parametrize("replays", [False, True], ids=["statement", "event"])
+def test_the_way_of_a_row_is_short(
+    servers: Servers, flavour: Flavour, monkeypatch: pytest.MonkeyPatch, replays: bool
+) -> None:
+    """A transaction of one row passes through few rooms and files on its way to the target's door, and from there to
+    that of `mysql`, whether it is written by a statement (literals into MySQL, parameters into MariaDB) or as an event.
 
     It has two legs. The first is all that is done for the transaction when its packets have come: they are read, the
     row is shaped, and it waits for its batch to fill. The second is all that is done for the row when the batch is
     written: it is written out and given to the apply connection. The batch's rows share the commit around the second
-    leg (fence, checkpoint, report), and it is not on the way. Decoder and shaper have been compiled before.
+    leg (fence, checkpoint, report), which `test_way_of_a_commit.py` follows. Decoder and shaper have been compiled
+    before.
     """
     world = pair_of(servers.get("source", flavour), servers.get("target", flavour))
+    world.replays = replays
     world.limits |= {"batch_rows_max": FOLLOWED - 1, "batch_interval_s_max": 3600}
     world.on_source(
         "CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR(30), price DECIMAL(8,2))",
@@ -83,12 +90,20 @@ def test_the_way_of_a_row_is_short(servers: Servers, flavour: Flavour, monkeypat
         *(f"INSERT INTO t VALUES ({id}, 'read', 1.5)" for id in (2, 3, 4)), "INSERT INTO unmapped VALUES (1)"
     )
 
-    way = followed(world, monkeypatch).up_to("target")
+    whole = followed(world, monkeypatch)
 
-    print(way)
     world.assert_same("t")
+    way = whole.up_to("target")
+    print(way)
     assert way.rooms[0] == "binlog"
     assert way.rooms[-1] == "target"
     assert len(way.rooms) <= 7
     assert len(way.stays) <= 20
     assert way.returns <= 8
+    written = whole.within(f"{MySQLApplyConnection.__qualname__}.write").up_to("mysql")
+    print(written)
+    # An event is written to a table whose definition has been compared with the one that it is for.
+    assert ("target/event_writer.py" in written.stays) == replays
+    assert len(written.rooms) <= 7
+    assert len(written.stays) <= (24 if replays else 20)
+    assert written.returns <= (13 if replays else 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -9,9 +10,11 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_support import PASSWORD, ROOT, Rig, command
+from server_farm import Servers
 from servers import Server
 
 
@@ -56,6 +59,39 @@ def test_a_mapping_that_fails_does_not_hold_up_the_others(rig: Rig) -> None:
 
     assert done.returncode == 1
     assert "shop.missing: mapping 'shop.missing': source 'shop' has no table" in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert rows(rig.target, f"{rig.schema}_dw") == rows(rig.source, rig.schema)
+
+
+# (the source table, what the mapping says beside its target, what stands in the error)
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "long row": (f"id INT PRIMARY KEY, {', '.join(f'c{i} BINARY(250)' for i in range(40))}", {}, "[1118]"),
+    "long key": ("id VARCHAR(700) CHARACTER SET utf8mb4 PRIMARY KEY", {}, "[1071]"),
+    "no function": (
+        "id INT PRIMARY KEY",
+        {"init_query": "SELECT id, nowhere_at_all(id) AS v FROM odd"},
+        "nowhere_at_all",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_table_that_cannot_be_made_is_named(servers: Servers, tmp_path: Path, case: str) -> None:
+    """The server's number, the table and what to do are printed, without a traceback; the other mapping is done."""
+    columns, more, said = REFUSED[case]
+    target = servers.get("target", "mysql", innodb_page_size="8192") if case == "long key" else None
+    rig = Rig(servers.get("source", "mysql"), target or servers.get("target", "mysql"), tmp_path)
+    with contextlib.closing(rig.source.connect(database=rig.schema)) as connection, connection.cursor() as cursor:
+        cursor.execute("SET SESSION innodb_strict_mode=0")
+        cursor.execute(f"CREATE TABLE odd ({columns})")
+    rig.config["mapping"]["shop.odd"] = {"target_table": "dw.odd", **more}
+
+    done = rig.run("run")
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "mapping shop.odd: " in done.stderr
     assert "hint: " in done.stderr
     assert "Traceback" not in done.stderr
     assert rows(rig.target, f"{rig.schema}_dw") == rows(rig.source, rig.schema)

@@ -123,6 +123,18 @@ def test_a_failing_mapping_hides_no_other(pair: Pair, instance: dg.DagsterInstan
     assert not events(result, dg.DagsterEventType.STEP_RESTARTED)
 
 
+def test_a_query_that_the_server_cannot_run_is_named(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
+    """An init_query with a function that the server lacks: the run fails with the mapping, the number and a hint."""
+    pair = mysql_pair
+    pair.mapping["shop.users"]["init_query"] = "SELECT id, nowhere_at_all(name) AS name FROM users"
+
+    failure = failure_of(run(pair.defs(), "replicate", instance))
+
+    assert failure.metadata["failed"].value == "shop.users"
+    assert "[1305]" in failure.description
+    assert "init_query" in failure.metadata["hint"].value
+
+
 def test_a_target_table_that_is_gone_is_not_made_anew(pair: Pair, instance: dg.DagsterInstance) -> None:
     """An empty new table would lack what was copied before: the run fails, and `snapshot` is the way back."""
     defs = pair.defs()

@@ -190,7 +190,7 @@ def pair(servers: Servers, route: Route, **source_options: str | None) -> Pair:
 def pair_of(source: Server, target: Server) -> Pair:
     number = next(_numbers)
     made = Pair(source, target, f"src{number}", f"dst{number}")
-    source.execute(*_schema(made.source_schema), *_reader(source, made.source_schema))
+    source.execute(*_schema(made.source_schema), *reader_grants(source, made.source_schema))
     target.execute(*_schema(made.target_schema), *_writer(target, made.target_schema))
     return made
 
@@ -199,7 +199,7 @@ def _schema(name: str) -> list[str]:
     return [f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4"]
 
 
-def _reader(server: Server, schema: str) -> list[str]:
+def reader_grants(server: Server, schema: str) -> list[str]:
     user = f"CREATE USER IF NOT EXISTS 'reader'@'%' IDENTIFIED BY '{PASSWORD}'"
     rights = "SELECT, LOCK TABLES" if server.flavour == "mysql" and not server.gtid else "SELECT"
     return [

@@ -29,26 +29,44 @@ _ODD_MAX = 4
 
 
 def private(
-    flavour: Flavour, directory: Path, options: Mapping[str, str | None] | None = None, gtid: bool = True
+    flavour: Flavour,
+    directory: Path,
+    options: Mapping[str, str | None] | None = None,
+    gtid: bool = True,
+    version: str | None = None,
 ) -> Server:
-    """A server for one test, which starts and ends it; options are the server's own, with underscores."""
-    return Server(flavour, directory, {**_HASTY[flavour], **(options or {})}, gtid)
+    """A server for one test, which starts and ends it; options are the server's own, with underscores.
+
+    `version`: "11.8" for a MariaDB of that version.
+    """
+    return Server(flavour, directory, {**_HASTY[flavour], **(options or {})}, gtid, version=version)
 
 
 class Servers:
-    """The session's servers: one for each role, flavour and set of options."""
+    """The session's servers: one for each role, flavour, version and set of options.
+
+    `mariadb_version`: of each MariaDB that is asked for without a version; None: the machine's own.
+    """
 
     def __init__(self, directory: Path) -> None:
+        self.mariadb_version: str | None = None
         self._directory = directory
         self._numbers = itertools.count()
         self._servers: dict[tuple[object, ...], Server] = {}  # last: the one that was asked for last
 
-    def get(self, role: str, flavour: Flavour, gtid: bool = True, **options: str | None) -> Server:
-        """A running server; options are the server's own, with underscores: binlog_row_image="MINIMAL"."""
-        key = (role, flavour, gtid, *sorted(options.items()))
+    def get(
+        self, role: str, flavour: Flavour, gtid: bool = True, version: str | None = None, **options: str | None
+    ) -> Server:
+        """A running server; options are the server's own, with underscores: binlog_row_image="MINIMAL".
+
+        `version`: "11.8" for a MariaDB of that version; None: `mariadb_version`, or the machine's own.
+        """
+        version = version or (self.mariadb_version if flavour == "mariadb" else None)
+        key = (role, flavour, gtid, version, *sorted(options.items()))
         server = self._servers.pop(key, None)
         if server is None:
-            server = private(flavour, self._directory / f"{next(self._numbers)}-{role}-{flavour}", options, gtid)
+            directory = self._directory / f"{next(self._numbers)}-{role}-{flavour}"
+            server = private(flavour, directory, options, gtid, version)
         self._servers[key] = server
         server.start()  # Also when a test before this one killed it and failed.
         return server
@@ -59,7 +77,11 @@ class Servers:
         Memory would otherwise fill with servers that nobody asks for again. One that is asked for again is started,
         and holds what it held, but for what was set with SET GLOBAL.
         """
-        odd = [server for key, server in self._servers.items() if key[0] not in ("source", "target") or len(key) > 3]
+        odd = [
+            server
+            for key, server in self._servers.items()
+            if key[0] not in ("source", "target") or key[3] or len(key) > 4
+        ]
         for server in odd[:-_ODD_MAX]:
             server.kill()
 

@@ -9,9 +9,17 @@ from dataclasses import dataclass
 from decode_log import MODE, kind_of
 from pipelines import Pair
 from servers import Flavour, Server
-from type_values import ANY, BYTES, MARIADB, MYSQL
+from type_values import ANY, BYTES, own_of
+
+from myrepetl_dagster.core.values.column_types import PRINTED_TYPES
 
 Typed = tuple[str, Sequence[str]]
+
+# What `binlog_row_metadata` may be, from the least to all.
+METADATA_LEVELS: dict[Flavour, tuple[str, ...]] = {
+    "mysql": ("MINIMAL", "FULL"),
+    "mariadb": ("NO_LOG", "MINIMAL", "FULL"),
+}
 
 ALL_BYTES = "0x" + bytes(range(256)).hex()
 HOSTILE_LABELS = "'it''s','\"','\\\\','`','a b','()','漢字','%s','--',';','/*','null','1','0',' x'"
@@ -90,7 +98,7 @@ def charset_columns(server: Server) -> list[Typed]:
     for name, *_ in sorted(server.execute("SHOW CHARACTER SET")):
         if name == "binary":
             continue
-        raw = RAW.get(name) or [bytes(range(256)).hex(), "80", "FF", "27", "5C"]
+        raw = RAW.get("utf8mb3" if name == "utf8" else name) or [bytes(range(256)).hex(), "80", "FF", "27", "5C"]
         values = [f"_{name} x'{data}'" for data in raw]
         values += [f"CONVERT('{text}' USING {name})" for text in ("", "a  ", "a\\'b\\\\", "é€жΩ漢字ソ表")]
         found += [
@@ -151,6 +159,8 @@ def shown(name: str, definition: str) -> str:
         return f"CONCAT(HEX(CAST({name} AS BINARY)), ' ', CAST({name} AS UNSIGNED))"
     if kind in GEOMETRIES:
         return f"HEX({name})"
+    if kind in PRINTED_TYPES:
+        return f"CAST({name} AS CHAR)"  # the other flavour has it as text
     return f"HEX(CAST({name} AS BINARY))"
 
 
@@ -165,7 +175,22 @@ def tables(flavour: Flavour, server: Server, *, common: bool = False) -> tuple[W
     if common:
         columns = [typed for typed in columns if "gb18030" not in typed[0]]
     else:
-        columns += MYSQL if flavour == "mysql" else [*MARIADB, *LONGER_TIMES]
+        columns += own_of(flavour, server.version)
+        columns += LONGER_TIMES if flavour == "mariadb" else []
+    return packed_apart(columns)
+
+
+ALONE = ("VECTOR", "gb18030", "to 2106")  # no table of the other flavour holds these
+
+
+def own_types(flavour: Flavour, server: Server) -> tuple[Wide, ...]:
+    """The types of one flavour that a table of the other one can hold, if under another name."""
+    own = own_of(flavour, server.version)
+    return packed_apart([typed for typed in own if not any(name in typed[0] for name in ALONE)], "own")
+
+
+def packed_apart(columns: Sequence[Typed], prefix: str = "") -> tuple[Wide, ...]:
+    """Tables of these columns; values that only Python writes are in tables of their own."""
     plain: list[Typed] = []
     odd: list[Typed] = []
     for definition, values in columns:
@@ -175,7 +200,7 @@ def tables(flavour: Flavour, server: Server, *, common: bool = False) -> tuple[W
         if ordinary := [value for value in values if value not in strange]:
             plain.append((definition, ordinary))
     plain.sort(key=lambda typed: len(typed[1]))
-    return (*packed("plain", plain), *packed("odd", odd))
+    return (*packed(f"{prefix}plain", plain), *packed(f"{prefix}odd", odd))
 
 
 def _needs_python(definition: str, value: str) -> bool:

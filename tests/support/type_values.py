@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from servers import Flavour
+
 
 def integers(bits: int) -> list[str]:
     top = 1 << bits - 1
@@ -188,13 +190,32 @@ MARIADB: list[tuple[str, Sequence[str]]] = [
     ("INET6", quoted("::", "::1", "2001:db8::ff00:42:8329", "::ffff:192.0.2.1", "1:0:0:2:0:0:0:3", "::1.2.3.4")),
     ("INET6", quoted("1:0:2:3:4:5:6:7", "::1:0", "fe80::", "0:0:1::", "ff00:1:2:3:4:5:6:0")),
     ("INET4", ["'0.0.0.0'", "'255.255.255.255'", "'10.0.0.0'"]),
-    ("VARCHAR(254) CHARACTER SET latin1 COMPRESSED", ["''", "'a'", "REPEAT('ab', 127)"]),
-    ("VARCHAR(255) CHARACTER SET latin1 COMPRESSED", ["''", "'a'", "REPEAT('ab', 127)"]),
-    ("VARCHAR(256) CHARACTER SET latin1 COMPRESSED", ["''", "'a'", "REPEAT('ab', 128)"]),
+    ("VARCHAR(254) COMPRESSED CHARACTER SET latin1", ["''", "'a'", "REPEAT('ab', 127)"]),
+    ("VARCHAR(255) COMPRESSED CHARACTER SET latin1", ["''", "'a'", "REPEAT('ab', 127)"]),
+    ("VARCHAR(256) COMPRESSED CHARACTER SET latin1", ["''", "'a'", "REPEAT('ab', 128)"]),
     ("VARBINARY(5000) COMPRESSED", ["''", "0x00", "REPEAT(0x00, 5000)"]),
     ("TINYTEXT COMPRESSED", ["''", "'a'", "REPEAT('ab', 100)"]),
-    ("TEXT CHARACTER SET utf8mb4 COMPRESSED", ["''", "REPEAT('é', 3000)", "'é'"]),
+    ("TEXT COMPRESSED CHARACTER SET utf8mb4", ["''", "REPEAT('é', 3000)", "'é'"]),
     ("LONGBLOB COMPRESSED", ["''", "REPEAT(0x00FF, 40000)", "0x00"]),
     ("VARCHAR(63) COLLATE utf8mb4_uca1400_ai_ci", CHARS),
     ("VARCHAR(63) CHARACTER SET latin1 COLLATE latin1_swedish_nopad_ci", LATIN[:3]),
 ]  # fmt: skip
+# Types and collations that came with a version of MariaDB.
+_SINCE = {"UUID": (10, 7), "INET4": (10, 10), "uca1400": (10, 10), "VECTOR": (11, 7), "to 2106": (11, 5)}
+_NEWER: list[tuple[str, Sequence[str]]] = [
+    ("VECTOR(3)", ["VEC_FromText('[1,-2.5,1e10]')", "VEC_FromText('[0,0,0]')"]),
+    ("TIMESTAMP(6) /* to 2106 */", ["'2038-01-19 03:14:08.000001'", "'2106-02-07 06:28:15'"]),
+]
+
+
+def own_of(flavour: Flavour, version: str | None = None) -> list[tuple[str, Sequence[str]]]:
+    """The types of one flavour that the other does not have. `version`: of MariaDB; None: the machine's own, 10.11."""
+    if flavour == "mysql":
+        return MYSQL
+    return [typed for typed in [*MARIADB, *_NEWER] if offered(typed[0], version)]
+
+
+def offered(definition: str, version: str | None) -> bool:
+    """Whether MariaDB of this version has the type. None: the machine's own, 10.11."""
+    numbers = tuple(map(int, (version or "10.11").split(".")))
+    return all(numbers >= since for name, since in _SINCE.items() if name in definition)

@@ -13,6 +13,7 @@ HEADER_BYTES = HEADER.size
 KIND_AT = 4
 NEXT_POSITION = struct.Struct("<13xI").unpack_from
 ARTIFICIAL = 0x20  # the flag of an event that the dump thread made up: no file holds it
+_IGNORABLE = 0x80  # the flag of an event that a reader who does not know its type may pass over
 CHECKSUM_BYTES = 4
 CRC_RESIDUE = 0x2144DF1C  # the CRC32 of any bytes that end in their own CRC32, lowest byte first
 # In a format description: the server's version, and the kind of checksums in its file (1: CRC32).
@@ -20,11 +21,23 @@ _SERVER_VERSION, _CHECKSUM_KIND_AT = slice(2, 52), -5
 
 
 def event_offset_bytes(event: bytes) -> int:
-    """Where an event begins in its file; -1 for one that the dump thread made up."""
-    timestamp, _, _, size_bytes, next_position, flags = HEADER.unpack_from(event)
-    if timestamp == 0 or flags & ARTIFICIAL or not next_position:
+    """Where an event begins in its file; -1 for one that the dump thread made up.
+
+    The date says nothing: MariaDB 10.5 writes events without one to its file, the end of a transaction among them.
+    """
+    _, kind, _, size_bytes, next_position, flags = HEADER.unpack_from(event)
+    if flags & ARTIFICIAL or not next_position or kind in HEARTBEATS:
         return -1
     return int(next_position) - int(size_bytes)
+
+
+def is_ignorable(event: bytes) -> bool:
+    """Whether its writer says that the event changes nothing for who does not know its type.
+
+    Such is the padding in a log of Amazon Aurora (type 100). The flag: LOG_EVENT_IGNORABLE_F,
+    https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_replication_binlog_event.html
+    """
+    return bool(HEADER.unpack_from(event)[5] & _IGNORABLE)
 
 
 def event_crc32(event: bytes, checksums: bool) -> int:

@@ -16,10 +16,13 @@ from .row_images import Decoder
 
 @dataclass(frozen=True, slots=True)
 class Undescribed:
-    """A table map that leaves out what nothing else tells. It is an error only if somebody wants the table's rows."""
+    """A table map that leaves out what nothing else tells. It is an error only if somebody wants the table's rows.
+
+    `error`: a `SchemaDrift` if a description of the table as it is now may help, else an `UnsupportedEvent`.
+    """
 
     name: TableName
-    error: SchemaDrift
+    error: SchemaDrift | UnsupportedEvent
 
 
 class Verb(IntEnum):

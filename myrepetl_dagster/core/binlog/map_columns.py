@@ -90,12 +90,15 @@ class MapColumn:
 class TableMap:
     """A table as one event describes it.
 
-    `raw`: the event's bytes after the table id and the flags. Equal bytes are an equal table, whatever its id.
+    `raw`: the event's bytes after the table id and the flags. Equal bytes are an equal table, whatever its id. But each
+    id has an object of its own, so that a new one shows that the server has opened the table anew. `named`: whether the
+    log itself names the columns.
     """
 
     name: TableName
     columns: tuple[MapColumn, ...]
     raw: bytes
+    named: bool = True
 
     @property
     def complete(self) -> bool:

@@ -8,19 +8,23 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from ..model.errors import SchemaDrift
+from ..model.errors import SchemaDrift, UnsupportedEvent
 from ..model.tables import Column, TableName
 from ..values.column_types import (
     FRACTION_TYPES,
     GEOMETRY_TYPES,
     LOB_LENGTH_BYTES,
     PRINTED_TYPES,
+    TEXT_TYPES,
     decimal_digits,
     fraction_digits,
+    labels,
     type_numbers,
 )
 from .map_columns import BLOBS, MEMBERS, NUMERIC, TEXT, MapColumn, TableMap, Type
 
+# Character sets of which utf8mb3 has every character.
+_PRINTED_WHOLE = frozenset({"ascii", "latin1", "utf8mb3", "binary"})
 _METADATA_HINT = "Set binlog_row_metadata=FULL on the source, so that each event describes its own columns."
 
 _BLOB_LENGTH_BYTES = LOB_LENGTH_BYTES | {"json": 4}
@@ -63,6 +67,7 @@ def overlay(table_map: TableMap, columns: Sequence[Column]) -> TableMap:
 
     Raises:
         SchemaDrift: an incomplete map has others.
+        UnsupportedEvent: neither the log nor the description tells a column's labels.
     """
     if table_map.complete:
         described = {column.name: column for column in columns}
@@ -99,8 +104,11 @@ def _filled(table: TableName, column: MapColumn, described: Column) -> MapColumn
     unsigned = described.unsigned if column.unsigned is None and column.type in NUMERIC else column.unsigned
     charset = column.charset
     if charset is None and (column.type in TEXT or column.type in MEMBERS):
-        charset = described.charset or "binary"
-    members = described.members if column.members is None and column.type in MEMBERS else column.members
+        printed = described.type in PRINTED_TYPES  # as text; the log has their bytes
+        charset = "binary" if printed else described.charset or "binary"
+    members = column.members
+    if members is None and column.type in MEMBERS:
+        members = _printed_labels(table, described)
     return replace(
         column,
         name=described.name,
@@ -108,6 +116,28 @@ def _filled(table: TableName, column: MapColumn, described: Column) -> MapColumn
         charset=charset,
         members=members,
         hint=_hint(described),
+    )
+
+
+def _printed_labels(table: TableName, described: Column) -> tuple[bytes, ...]:
+    """The labels as the server prints them, which is in utf8mb3: other characters become a question mark."""
+    if described.charset not in _PRINTED_WHOLE and any("?" in label for label in labels(described.column_type)):
+        raise UnsupportedEvent(
+            f"{table}: labels of `{described.name}` are printed with a '?', which may stand for a character that the"
+            " server cannot print, and the log does not hold them",
+            hint=_METADATA_HINT,
+        )
+    return described.members
+
+
+def is_type_of(column: MapColumn, described: Column) -> bool:
+    """Whether a column of a complete table map has the type of the described one. Sizes of strings may differ."""
+    text = column.type in TEXT or column.type in MEMBERS
+    return (
+        fits(column, described)
+        and (column.type not in NUMERIC or column.unsigned == described.unsigned)
+        and (not text or described.type not in TEXT_TYPES or column.charset == described.charset)
+        and (column.nullable or not described.nullable)
     )
 
 

@@ -26,6 +26,7 @@ from .event_format import (
     as_unsupported,
     end_of_body,
     has_checksums,
+    is_ignorable,
     is_of_mariadb,
     offset_after,
 )
@@ -124,14 +125,14 @@ class LogReader:
             elif described is not table_map or size_bytes >= _EVENT_BYTES:
                 break
             (next_position,) = NEXT_POSITION(event)
-            if next_position <= offset_bytes or not event.startswith(begins, HEADER_BYTES):
+            if 0 < next_position <= offset_bytes or not event.startswith(begins, HEADER_BYTES):
                 break
             if zlib.crc32(event) != CRC_RESIDUE:  # last, since it takes longest
                 break
             if verb is not None:
                 images.append((verb, event, ends_at, end))
                 size_bytes += end - HEADER_BYTES
-            offset_bytes = next_position
+            offset_bytes = next_position or offset_bytes  # MariaDB 11.8 gives none within a transaction
         else:
             event = None
         self.offset_bytes = offset_bytes
@@ -165,7 +166,7 @@ class LogReader:
     def _read(self, event: bytes, happened: list[LogEvent]) -> None:
         timestamp, kind, server_id, _, next_position, flags = HEADER.unpack_from(event)
         self._event = event
-        artificial = timestamp == 0 or bool(flags & ARTIFICIAL)
+        artificial = bool(flags & ARTIFICIAL) or not next_position
         try:
             if kind == kinds.FORMAT_DESCRIPTION:
                 self.checksums = has_checksums(event)
@@ -212,7 +213,7 @@ class LogReader:
             self._end(next_position, timestamp, outcome_of_prepare(event[HEADER_BYTES:end]), happened)
         elif kind in kinds.HEARTBEATS and not self.in_transaction:
             happened.append(LogAdvanced(self.file, self.offset_bytes, at_end=True))
-        elif kind not in kinds.WITHOUT_ROWS:
+        elif kind in kinds.STOPPING or not (kind in kinds.WITHOUT_ROWS or is_ignorable(event)):
             raise UnsupportedEvent(kinds.STOPPING.get(kind, f"an event of unknown type {kind}"))
 
     def _rows(self, kind: int, event: bytes, end: int, next_position: int, happened: list[LogEvent]) -> None:

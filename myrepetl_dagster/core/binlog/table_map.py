@@ -79,7 +79,7 @@ def _table(body: bytes, fields: Mapping[int, Callable[[list[MapColumn], _Reader]
         field, value = reader.take(1)[0], _Reader(reader.string())
         if field in fields:
             fields[field](columns, value)
-    return TableMap(name, tuple(columns), body[8:])
+    return TableMap(name, tuple(columns), body[8:], named=all(column.name is not None for column in columns))
 
 
 def _column(table: TableName, ordinal: int, code: int, metadata: _Reader, *, nullable: bool) -> MapColumn:

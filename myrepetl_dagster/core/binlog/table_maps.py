@@ -98,8 +98,11 @@ class TableMaps:
             return
         self.starts.clear()
         table_id, described = raw[:6], raw[8:]
+        opened = self._by_id.get(table_id)
         if described in self._by_bytes:
-            self._by_id[table_id] = self._by_bytes[described]
+            if not isinstance(opened, TableMap) or opened.raw != described:
+                known = self._by_bytes[described]
+                self._by_id[table_id] = replace(known) if isinstance(known, TableMap) else known
         elif (name := self._known_name(_table_name(described))) not in self.names:
             self._by_id[table_id] = None
         else:
@@ -147,9 +150,13 @@ class TableMaps:
         hint = "Set binlog_row_metadata=FULL on the source, then run the `snapshot` job for the table's mappings."
         if table_map.complete or table_map.name not in self._altered:
             try:
-                return overlay(table_map, self.known[table_map.name].columns)
+                described = overlay(table_map, self.known[table_map.name].columns)
+                self._decoders[described.raw] = compile_decoder(described)
+                return described
             except SchemaDrift as error:
                 return Undescribed(table_map.name, SchemaDrift(f"after {place}: {error.message}", hint=hint))
+            except UnsupportedEvent as error:
+                return Undescribed(table_map.name, error.at(place))
         message = f"after {place}: {table_map.name} was altered, and the log does not describe its columns"
         return Undescribed(table_map.name, SchemaDrift(message, hint=hint))
 

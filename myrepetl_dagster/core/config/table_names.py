@@ -1,8 +1,8 @@
 """Finds the endpoint, the schema and the table that a mapping names.
 
 A table is written as `endpoint.table` or `endpoint.schema.table`, or next to `source` or `target` as `table` or
-`schema.table`. If none of them is given, the mapping's key names the source. A single endpoint need not be named. The
-default of the schema is the endpoint's `database`.
+`schema.table`; a name with a dot in it stands in backticks. If none of them is given, the mapping's key names the
+source. A single endpoint need not be named. The default of the schema is the endpoint's `database`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..values.sql import name_parts
 from .pipeline import Endpoint
 from .section import Section, closest
 
@@ -29,9 +30,9 @@ def read_source(name: str, section: Section, sources: Mapping[str, Endpoint]) ->
     given, text = section.text("source"), section.text("source_table")
     if given is not None and not tables.knows(given):
         return None
-    head, _, rest = name.partition(".")
+    head, *rest = name_parts(name)
     if text is not None:
-        if given is None and "." not in text and head in sources:
+        if given is None and len(name_parts(text)) == 1 and head in sources:
             given = head  # the key names the source, source_table only the table
         return tables.read(text, given, section.at("source_table"))
     if given is None:
@@ -40,7 +41,7 @@ def read_source(name: str, section: Section, sources: Mapping[str, Endpoint]) ->
         what = f"is {given}, but the mapping's key begins with {head}"
         section.problem("source", what, "write source_table, or correct one of them")
         return None
-    return tables.ref(given, "", rest or head, section.at("source"))
+    return tables.ref(given, "", ".".join(rest) or head, section.at("source"))
 
 
 def read_target(section: Section, targets: Mapping[str, Endpoint]) -> TableRef | None:
@@ -70,7 +71,7 @@ class _Tables:
 
     def read(self, text: str, given: str | None, path: str) -> TableRef | None:
         """The table that `text` names. `given`: the endpoint, if the mapping names it by a key of its own."""
-        *before, table = text.split(".")
+        *before, table = name_parts(text)
         if not table or not all(before) or len(before) > 2:
             hint = f"{self.role}.schema.table names another schema"
             return self._wrong(path, f"is not written as {self.role}.table", hint)

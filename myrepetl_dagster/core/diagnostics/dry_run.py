@@ -102,7 +102,7 @@ class DryRunControl(TargetControl):
         return plan.target.name in self._created or super().is_empty(plan)
 
     # ---- writes that are left out ----
-    def define(self, sql: str) -> None:
+    def define(self, sql: str, what: str) -> None:
         """Nothing."""
 
     def create_checkpoint_table(self) -> None:

@@ -19,15 +19,15 @@ from ..model.tables import TableName
 from ..mysql.connect import close_quietly, connect, query
 from ..mysql.errors import translated
 from ..mysql.session import Use
-from ..values.sql import quote_name
+from ..values.sql import name_parts, quote_name
 
 _READ_ONLY = 1792  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
 
 
 def table_name(endpoint: Endpoint, text: str) -> TableName:
     """The name written as `schema.table`, or as `table` for one in the endpoint's database."""
-    schema, _, table = text.rpartition(".")
-    return TableName(schema or endpoint.database, table)
+    *schema, table = name_parts(text)
+    return TableName(".".join(schema) or endpoint.database, table)
 
 
 @contextmanager
@@ -77,5 +77,5 @@ def read_rows(
 
 
 def _quoted(table: str) -> str:
-    schema, _, name = table.rpartition(".")
-    return f"{quote_name(schema)}.{quote_name(name)}" if schema else quote_name(name)
+    *schema, name = map(quote_name, name_parts(table))
+    return ".".join([*schema, name])

@@ -15,6 +15,8 @@ Snapshot and log give identical cells for the same value (`tests/server/values/t
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 Cell = int | float | str | bytes | None
@@ -59,11 +61,15 @@ class Column:
     srid: int | None = None
 
 
+_PREFIX = re.compile(r"(.+)\((\d+)\)", re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table's columns in their order, and its unique keys as tuples of column names.
 
-    `charset` is the character set of new columns whose definition names none.
+    A key's part may also be the beginning of a column, `url(100)`. `charset` is the character set of new columns whose
+    definition names none. `mariadb`: whether it is a MariaDB's; None where nobody asked.
     """
 
     name: TableName
@@ -71,9 +77,19 @@ class Table:
     primary_key: tuple[str, ...] = ()
     unique_keys: tuple[tuple[str, ...], ...] = ()
     charset: str | None = None
+    mariadb: bool | None = None
 
     def column(self, name: str) -> Column | None:
         return next((c for c in self.columns if c.name == name), None)
+
+    def key_part(self, part: str) -> tuple[str, int | None]:
+        """The column of a key's part, and how many of its characters or bytes count (None: all)."""
+        begins = None if self.column(part) else _PREFIX.fullmatch(part)
+        return (begins[1], int(begins[2])) if begins else (part, None)
+
+    def key_columns(self, key: Iterable[str]) -> tuple[str, ...]:
+        """The columns of a key's parts."""
+        return tuple(self.key_part(part)[0] for part in key)
 
     @property
     def column_names(self) -> tuple[str, ...]:

@@ -48,13 +48,14 @@ def _described(connection: Connection[Any], schema: str, tables: Sequence[str]) 
         return {}
     keys = _keys(connection, schema, tables)
     charsets = _default_charsets(connection, schema, tables)
+    mariadb = "MariaDB" in connection.get_server_info()
     found = {}
     for table, columns in rows.items():
         own = keys.get(table, {})
         primary = own.pop("PRIMARY", ())
         name = TableName(schema, table)
         described = tuple(_column(connection, row) for row in columns)
-        found[name] = Table(name, described, primary, tuple(own.values()), charsets.get(table))
+        found[name] = Table(name, described, primary, tuple(own.values()), charsets.get(table), mariadb)
     return found
 
 

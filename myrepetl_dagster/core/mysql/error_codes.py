@@ -48,6 +48,7 @@ _SERVER_ID = "Another reader uses this server_id: choose another replication.ser
 _PRIMARY = "The server is read only; is it the primary?"
 _READ_ONLY = "Transactions are read only unless they ask (transaction_read_only, tx_read_only); is it the primary?"
 _ENGINE = "Unset enforce_storage_engine on the target: our tables are InnoDB's, since they need its transactions."
+_BY_HAND = "The target cannot have this table as the source has it: create it by hand, as the target can."
 _COLUMN = "Compare the table with the mapping; run `myrepetl test-connection`."
 
 _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
@@ -160,6 +161,19 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1193, "ER_UNKNOWN_SYSTEM_VARIABLE", _X, ""),
     (1231, "ER_WRONG_VALUE_FOR_VAR", _X, ""),
     (1298, "ER_UNKNOWN_TIME_ZONE", _X, ""),
+    (1104, "ER_TOO_BIG_SELECT", _X, "Raise max_join_size, or leave sql_big_selects out of init_command."),
+    (1305, "ER_SP_DOES_NOT_EXIST", _X, "The server has no such function; is init_query right?"),
+    # Definitions
+    (1059, "ER_TOO_LONG_IDENT", _X, _BY_HAND),
+    (1071, "ER_TOO_LONG_KEY", _X, _BY_HAND),
+    (1074, "ER_TOO_BIG_FIELDLENGTH", _X, _BY_HAND),
+    (1103, "ER_WRONG_TABLE_NAME", _X, _BY_HAND),
+    (1117, "ER_TOO_MANY_FIELDS", _X, "InnoDB takes 1,017 columns: choose some by column_mapping."),
+    (1170, "ER_BLOB_KEY_WITHOUT_LENGTH", _X, _BY_HAND),
+    (1709, "ER_INDEX_COLUMN_TOO_LONG", _X, _BY_HAND),
+    (1818, "ER_INVALID_YEAR_COLUMN_LENGTH", _X, _BY_HAND),
+    (1901, "ER_GENERATED_COLUMN_FUNCTION_IS_NOT_ALLOWED", _X, _BY_HAND),
+    (3763, "ER_GENERATED_COLUMN_NAMED_FUNCTION_IS_NOT_ALLOWED", _X, _BY_HAND),
     (1235, "ER_NOT_SUPPORTED_YET", _X, ""),
     # Tables and columns
     (1146, "ER_NO_SUCH_TABLE", _S, _COLUMN),
@@ -173,6 +187,7 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     # Rows
     (1062, "ER_DUP_ENTRY", _D, "Another row of the target holds the same value in a unique key."),
     (1153, "ER_NET_PACKET_TOO_LARGE", _D, "Raise max_allowed_packet on the target."),
+    (1118, "ER_TOO_BIG_ROWSIZE", _D, "The row does not fit a page of the target: make some columns TEXT or BLOB."),
     (1048, "ER_BAD_NULL_ERROR", _D, "The target's column is NOT NULL."),
     (1364, "ER_NO_DEFAULT_FOR_FIELD", _D, "Map the column, or give it a default in the target."),
     (1264, "ER_WARN_DATA_OUT_OF_RANGE", _D, _VALUE),

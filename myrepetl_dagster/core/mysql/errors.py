@@ -60,8 +60,12 @@ def _from_driver(error: BaseException) -> bool:
 
 
 # A server's text may quote values ("Duplicate entry '…'", "near '…'"). From the text about a refused row, only the
-# column's name is kept.
-_COLUMN_IN_TEXT = re.compile(r"(?:for )?column '([^']+)'", re.IGNORECASE)
+# column's name is kept: the one at the end, since a value before it may look like one. MariaDB may write `d`.`t`.`c`.
+_COLUMN_IN_TEXT = re.compile(
+    r"column (?:`(?:[^`]|``)+`\.)*`((?:[^`]|``)+)` at row \d+$"
+    r"|.*(?:column|field) '(.+)'(?: at row \d+| cannot be null| doesn't have a default value)?\.?$",
+    re.IGNORECASE | re.DOTALL,
+)
 _SYNTAX = frozenset({1064, 1149})
 # Errors that only an sql_mode of the pipeline file raises: wrong dates, division by zero.
 _BY_MODE = frozenset({1292, 1365, 1411})
@@ -98,7 +102,7 @@ def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> Repl
             return PositionLost(f"{where}: {text}", hint=known.hint, code=code)
         case ErrorClass.DATA:
             column = _COLUMN_IN_TEXT.search(text)
-            named = f" (column {column.group(1)!r})" if column else ""
+            named = f" (column {column[1] or column[2]!r})" if column else ""
             hint = known.hint
             if code in _BY_MODE and endpoint.sql_mode and endpoint.role == "target":
                 hint += " Or leave out of this target's sql_mode what refuses it (TRADITIONAL holds NO_ZERO_DATE)."

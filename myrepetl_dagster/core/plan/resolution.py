@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
+from ..values.collations import is_one_collation
 from ..values.key_safety import require_kept_apart, require_mapped_key, require_unique_key
 from .table_plan import PlannedColumn, TablePlan, UniqueKeys
 
@@ -18,6 +20,7 @@ def plan_table(
     target: Table,
     shared_with: Sequence[TableMapping],
     past_key: tuple[str, ...] = (),
+    past_columns: Sequence[Column] = (),
 ) -> TablePlan:
     """The plan of a mapping by both of its tables.
 
@@ -26,6 +29,7 @@ def plan_table(
         shared_with: the other mappings into the same target table.
         past_key: the key at the checkpoint. The source may have another one by now, which counts from the place on at
             which the log says so. Empty for a copy.
+        past_columns: the source's columns at the checkpoint, likewise.
 
     Raises:
         SchemaDrift: a table lacks a column that the mapping needs.
@@ -48,8 +52,10 @@ def plan_table(
     else:
         key = planned_key(mapping, source, columns)
     _require_columns(mapping, source, target, columns, key)
-    require_unique_key(mapping.name, target, key)
-    require_kept_apart(mapping.name, _copied_columns(source, target, (c for c in columns if c.target in key)))
+    require_unique_key(mapping.name, target, key, key_lengths(source, columns, key))
+    past = replace(source, columns=tuple({c.name: c for c in (*source.columns, *past_columns)}.values()))
+    copied = _copied_columns(past, target, (c for c in columns if c.target in key))
+    require_kept_apart(mapping.name, copied, one_flavour=source.mariadb == target.mariadb)
     others = tuple(
         other
         for other in (*((target.primary_key,) if target.primary_key else ()), *target.unique_keys)
@@ -89,7 +95,17 @@ def planned_key(mapping: TableMapping, source: Table, columns: Sequence[PlannedC
             hint="Add `primary_key` to the mapping, or a primary key to the table.",
         )
     by_source = {c.source: c.target for c in columns if c.source and not c.transform}
-    return tuple(by_source.get(name, name) for name in own)
+    # Rows that differ at a column's beginning differ as a whole, too.
+    return tuple(by_source.get(name, name) for name in source.key_columns(own))
+
+
+def key_lengths(source: Table, columns: Sequence[PlannedColumn], key: Sequence[str]) -> dict[str, int]:
+    """The key columns whose beginning alone tells the source's rows apart, and how much of each, by its primary key."""
+    parts = dict(map(source.key_part, source.primary_key))
+    plain = {c.target: c.source for c in columns if c.source and not c.transform and c.target in key}
+    if not parts.keys() <= set(plain.values()):
+        return {}
+    return {target: length for target, name in plain.items() if name and (length := parts.get(name)) is not None}
 
 
 def _earlier_key(
@@ -167,20 +183,32 @@ def _unique_keys(
         return UniqueKeys.NONE
     plain = {c.target: c.source for c in columns if c.source and not c.transform}
     fixed = {c.target for c in columns if c.source is None}
-    source_keys = [set(k) for k in (source.primary_key, *source.unique_keys) if k]
+    source_keys = [dict(map(source.key_part, k)) for k in (source.primary_key, *source.unique_keys) if k]
     for other in others:
-        own = {plain[name] for name in other if name in plain}
-        known = all(name in plain or name in fixed for name in other)
-        same_collation = all(_same_collation(source, target, plain, name) for name in other)
-        covered = any(k <= own for k in source_keys)
-        alone = not shared_with or bool(fixed & set(other))
+        parts = dict(map(target.key_part, other))
+        own = {plain[name]: length for name, length in parts.items() if name in plain}
+        known = all(name in plain or name in fixed for name in parts)
+        same_collation = all(_same_collation(source, target, plain, name) for name in parts)
+        covered = any(_covers(k, own) for k in source_keys)
+        alone = not shared_with or bool(fixed & set(parts))
         if not (known and same_collation and covered and alone):
             return UniqueKeys.FOREIGN
     return UniqueKeys.MIRRORED
+
+
+def _covers(key: dict[str, int | None], other: dict[str, int | None]) -> bool:
+    """Whether rows that differ in the other key differ in the key, too. Both: how much of each column counts."""
+
+    def within(length: int | None, others: int | None) -> bool:
+        return others is None or (length is not None and length <= others)
+
+    return key.keys() <= other.keys() and all(within(length, other[name]) for name, length in key.items())
 
 
 def _same_collation(source: Table, target: Table, plain: dict[str, str], name: str) -> bool:
     if name not in plain:
         return True
     theirs, ours = source.column(plain[name]), target.column(name)
-    return theirs is not None and ours is not None and theirs.collation == ours.collation
+    if theirs is None or ours is None:
+        return False
+    return is_one_collation(theirs.collation, ours.collation, one_flavour=source.mariadb == target.mariadb)

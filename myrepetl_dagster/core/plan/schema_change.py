@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NoReturn
 
 from ..binlog.ddl.alter_table import Clause, Effect
 from ..binlog.ddl.statement import Action, TableChange
@@ -91,7 +92,7 @@ def _combined(decisions: Sequence[Decision]) -> Decision:
     return _GO_ON
 
 
-def _stop(plan: TablePlan, what: str, where: str) -> None:
+def _stop(plan: TablePlan, what: str, where: str) -> NoReturn:
     raise SchemaDrift(f"mapping {plan.name!r}: {what} at {where} cannot be followed", hint=_HINT)
 
 
@@ -153,7 +154,21 @@ class _Judge:
     def _has(self, name: str) -> bool:
         return self.plan.target.column(name) is not None
 
-    def _cannot(self, what: str) -> None:
+    def _recomputes(self, clause: Clause) -> bool:
+        """Whether the source now computes other values for a column that the target holds: the log has none of them."""
+        names = {clause.column, clause.old_name}
+        written = {c.source for c in self.plan.columns if c.source}  # the target does not compute these itself
+        if clause.definition is not None and clause.definition.computed and names & written:
+            return True
+        tables = (self.known, self.plan.source.columns, self.now.columns if self.now else ())
+        generated = [c for columns in tables for c in columns if c.generated]
+        if not any(c.name in written for c in generated):
+            return False
+        # One generated column may be computed from another. MySQL garbles letters beyond ASCII in expressions.
+        named = any(f"`{name}`" in c.generation_expression for name in names for c in generated)
+        return named or not all(name.isascii() and "`" not in name for name in names)
+
+    def _cannot(self, what: str) -> NoReturn:
         _stop(self.plan, what, self.where)
 
     def judge(self, clause: Clause) -> Decision:
@@ -177,6 +192,10 @@ class _Judge:
             case Effect.RENAME:
                 return self._renamed(clause, what)
             case Effect.RETYPE:
+                if self._recomputes(clause) and not follows(self.plan):
+                    self._cannot(what)
+                if self._recomputes(clause):
+                    return Decision(Answer.COPY_AGAIN, (clause,))
                 return self._retyped(clause, what) if self._needs(clause.column) else _GO_ON
         if self.plan.mapping.schema_policy != "evolve":
             self._cannot("a change of rows that the log does not hold")
@@ -230,10 +249,8 @@ class _Judge:
             stated = as_converted(before[0], clause.charset) if before else None
         elif clause.definition and clause.definition.column:
             stated = self._stated(clause.definition.column, now)
-        if follows(self.plan) and (
-            (held is not None and held.generated) or (clause.definition is not None and clause.definition.computed)
-        ):
-            return _AGAIN  # the values become computed ones, or cease to be
+        if follows(self.plan) and any(c is not None and c.generated for c in (known, held)):
+            return _AGAIN  # the values cease to be computed ones
         # A change of the kind of values would have stopped the run, so any earlier description shows the kind.
         kind = known or held
         if stated is not None and kind is not None and family(kind) != family(stated):

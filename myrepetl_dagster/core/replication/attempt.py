@@ -18,6 +18,7 @@ from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from .catchup.catch_up import CatchUp
 from .catchup.outcomes import CommittedUnseen, Place
+from .catchup.unlogged_changes import is_altered_after
 from .catchup.work import MappingWork
 from .lag import SourceClock
 from .mapping_state import MappingState, Report, named_mapping
@@ -48,6 +49,7 @@ class Attempt:
         copy_again: mappings whose stored checkpoint is ignored. A name leaves the set when its new copy has begun.
         start_at: gives the position from which the log is applied to a target table that is taken as it is.
             None: the watermark that a copy would start from.
+        described_at: a head from before the plans' tables were described.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Attempt:
         copy_again: set[str] | None = None,
         copier: Copier = Copies,
         start_at: Callable[[], Position] | None = None,
+        described_at: Position | None = None,
     ) -> None:
         self.start_at = start_at
+        self.described_at = described_at
         self.begun = begun
         self.copier = copier
         self.copy_again = set() if copy_again is None else copy_again
@@ -98,10 +102,7 @@ class Attempt:
             self.clock = SourceClock(self.source)
             self.head = self.source.head()
             try:
-                catch_up = CatchUp(
-                    self.source, works, self.head, self.clock, self.limits, self.report, followed_changes
-                )
-                catch_up.apply()
+                self._catch_up(works, self.head, followed_changes).apply()
             except CommittedUnseen as unseen:
                 for state in unseen.states:
                     self._copy_again(state, unseen.transaction)
@@ -114,12 +115,16 @@ class Attempt:
     def _follow(self, works: list[MappingWork], followed_changes: frozenset[Place], ended: Callable[[], bool]) -> None:
         try:
             assert self.head is not None
-            catch_up = CatchUp(self.source, works, self.head, self.clock, self.limits, self.report, followed_changes)
-            catch_up.follow(ended)
+            self._catch_up(works, self.head, followed_changes).follow(ended)
         except CommittedUnseen as unseen:
             for state in unseen.states:
                 self._copy_again(state, unseen.transaction)
             self.run(followed_changes, ended)
+
+    def _catch_up(self, works: list[MappingWork], until: Position, followed_changes: frozenset[Place]) -> CatchUp:
+        return CatchUp(
+            self.source, works, until, self.clock, self.limits, self.report, followed_changes, self.described_at
+        )
 
     # ---- starting ----
     def start(self) -> list[MappingState]:
@@ -180,7 +185,9 @@ class Attempt:
         if take_as_it_is and not empty:
             first, clear = replace(state.checkpoint, phase=Phase.REPLICATING), False
             if self.start_at is not None:
-                first = replace(first, position=self.start_at(), source_time_unix_s=None)
+                position = self.start_at()
+                altered = is_altered_after(self.source, position, plan.source.name)
+                first = replace(first, position=position, source_time_unix_s=None, altered=altered)
                 state.position = first.position
         else:
             copy = CopyState(sweep=not empty and can_sweep(plan))

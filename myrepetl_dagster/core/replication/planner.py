@@ -14,13 +14,14 @@ from ..config.pipeline import Pipeline, TableMapping
 from ..model.checkpoint import Checkpoint, Phase
 from ..model.checkpoint_codec import columns_from_json
 from ..model.errors import PositionLost, ReplicationError, StaleRun, TransientError, UnreadableCheckpoint
+from ..model.position import Position
 from ..model.tables import Table, TableName
 from ..plan.schema_change import Answer
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
 from .catchup.outcomes import Place, SchemaChanged
-from .preflight import define, require_own_table, resolve, unlogged_changes
+from .preflight import define, require_own_table, resolve, unlogged_changes, varying_columns
 from .result import MappingResult
 from .schema_evolution import follow
 
@@ -63,10 +64,12 @@ class Planner:
         self.copy_again = copy_again
         self.followed_changes = followed_changes
         self.plans: dict[str, tuple[TablePlan, MySQLTarget]] = {}
+        self.described_at: Position | None = None  # the source's head before the tables were described
 
     def plan(self, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]) -> None:
         """Plan these mappings. Tables are described together, since with many tables the round trips take most time."""
         servers = self.servers
+        self.described_at = servers.source.head()
         source_tables = servers.source.describe_all([m.source_name for m in mappings])
         target_tables = _target_tables(servers, mappings)
         created = []
@@ -77,8 +80,8 @@ class Planner:
                 source_table = source_tables.get(mapping.source_name)
                 copying = self._copying(mapping, self._checkpoint(mapping, checkpoints))
                 require_own_table(mapping, self.pipeline.mappings, servers.source, target.control)
-                define(mapping, servers.source, target.control, source_table, target_table, copying=copying)
-                self._warn_of_unlogged(mapping)
+                found = define(mapping, servers.source, target.control, source_table, target_table, copying=copying)
+                self._warn_of(mapping, found)
                 if target_table is None:
                     created.append(mapping)
         target_tables |= _target_tables(servers, created)
@@ -91,7 +94,9 @@ class Planner:
                 assert target_table is not None, "the table is there, or was just created"
                 source_table, checkpoint = source_tables[mapping.source_name], self._checkpoint(mapping, checkpoints)
                 copying = self._copying(mapping, checkpoint)
-                plan = self._resolved(mapping, target, checkpoint, source_table, target_table, copying=copying)
+                plan = self._resolved(
+                    mapping, target, checkpoint, source_table, target_table, copying=copying, change_is_ahead=True
+                )
                 self.results[mapping.name].plan = plan
                 self.plans[mapping.name] = (plan, target)
 
@@ -158,7 +163,7 @@ class Planner:
         found = target.control.describe(mapping.target_name)
         source_table = source.describe(mapping.source_name)
         source_table = define(mapping, source, target.control, source_table, found, copying=copying)
-        self._warn_of_unlogged(mapping)
+        self._warn_of(mapping, source_table)
         target_table = found or target.control.describe(mapping.target_name)
         assert target_table is not None, "the table was just created"
         plan = self._resolved(mapping, target, checkpoint, source_table, target_table, copying=copying)
@@ -174,6 +179,7 @@ class Planner:
         target_table: Table,
         *,
         copying: bool,
+        change_is_ahead: bool = False,
     ) -> TablePlan:
         """The plan for these two tables."""
         known = columns_from_json(checkpoint.source_columns_json) if checkpoint else ()
@@ -187,13 +193,16 @@ class Planner:
             copying=copying,
             known=known,
             past_key=past_key,
+            change_is_ahead=change_is_ahead,
         )
         if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
             self.copy_again.add(mapping.name)  # the checkpoint names the next chunk by the old key
         return plan
 
-    def _warn_of_unlogged(self, mapping: TableMapping) -> None:
-        for text in unlogged_changes(self.servers.source, mapping.source_name):
+    def _warn_of(self, mapping: TableMapping, table: Table) -> None:
+        """Warn of what the log does not tell of the source table."""
+        source = self.servers.source
+        for text in (*unlogged_changes(source, table.name), *varying_columns(mapping, source, table)):
             self.warn(mapping, text)
 
     def warn(self, mapping: TableMapping, text: str) -> None:

@@ -14,12 +14,14 @@ from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table, TableName
 from ..plan.exactness import require_exact
 from ..plan.resolution import plan_table, planned_columns
-from ..plan.table_plan import TablePlan
+from ..plan.session_columns import session_columns
+from ..plan.table_plan import PlannedColumn, TablePlan
 from ..source.mysql_source import MySQLSource
 from ..source.source_settings import ROW_VALUE_OPTIONS, source_role, source_settings
 from ..target.control import TargetControl
 from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
+from ..values.column_types import SHORT_YEAR
 from ..values.python_values import sample_of
 from .schema_evolution import conform
 from .target_table import new_table
@@ -63,6 +65,7 @@ def define(
     _require_logged(mapping, source_table, source)
     _require_whole_json(mapping, source_table, source)
     columns = planned_columns(mapping, source_table)
+    _require_whole_years(mapping, source_table, columns)
     if target_table is None and not copying:  # a new table would lack the rows that were copied before
         raise SchemaDrift(
             f"mapping {mapping.name!r}: target {mapping.target!r} has no table {mapping.target_name} any more",
@@ -84,6 +87,7 @@ def resolve(
     copying: bool,
     known: Sequence[Column] = (),
     past_key: tuple[str, ...] = (),
+    change_is_ahead: bool = False,
 ) -> TablePlan:
     """Plan a mapping.
 
@@ -93,6 +97,8 @@ def resolve(
             here; otherwise it gets them when the log comes to their change.
         known: the source's columns when it was copied last.
         past_key: the key at the checkpoint.
+        change_is_ahead: the log has yet to tell what has changed since the checkpoint. Until then the key's columns are
+            those that are known.
 
     Raises:
         SchemaDrift, PrerequisiteError: the tables do not fit each other, or the mapping.
@@ -100,7 +106,8 @@ def resolve(
     follows = copying and mapping.columns is None and mapping.schema_policy == "evolve"
     if follows and conform(target, mapping.name, target_table, source_table, known):
         target_table = target.describe(mapping.target_name) or target_table
-    plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key)
+    past_columns = known if change_is_ahead and not copying else ()
+    plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key, past_columns)
     _require_comparable(mapping, source_table)
     if copying:  # otherwise a change of the source is judged when the log comes to it
         require_exact(plan)
@@ -169,6 +176,16 @@ def unlogged_changes(source: MySQLSource, name: TableName) -> list[str]:
     return [f"rows of {name} that its foreign key {key} {does}" for key in keys]
 
 
+def varying_columns(mapping: TableMapping, source: MySQLSource, table: Table) -> list[str]:
+    """Warnings about columns that have no value of their own: each session that reads them may see another."""
+    if not any(c.generated for c in table.columns):
+        return []
+    read = {c.source for c in planned_columns(mapping, table)}
+    varying = [name for name in session_columns(source.definition(table.name), table) if name in read]
+    said = "depends on who reads it: it arrives as the session that wrote the row saw it, or as the snapshot does"
+    return [f"the value of VIRTUAL column {name} of {table.name} {said}" for name in varying]
+
+
 def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource) -> None:
     """Refuse a table with JSON columns if the server logs only the changed parts of its documents."""
     documents = [c.name for c in table.columns if c.type == "json"]
@@ -178,6 +195,19 @@ def _require_whole_json(mapping: TableMapping, table: Table, source: MySQLSource
                 f"mapping {mapping.name!r}: source {mapping.source!r} has {found.name}={found.value}, and"
                 f" {table.name} the JSON column {', '.join(documents)}",
                 hint=found.remedy,
+            )
+
+
+def _require_whole_years(mapping: TableMapping, table: Table, columns: Sequence[PlannedColumn]) -> None:
+    """Refuse a YEAR(2) that is read. MariaDB prints its years 2000 and 0000 alike."""
+    read = {c.source for c in columns} | filter_columns(mapping.filter)
+    for column in table.columns:
+        if column.name in read and column.column_type.lower().startswith(SHORT_YEAR):
+            raise PrerequisiteError(
+                f"mapping {mapping.name!r}: column {column.name} of {table.name} is a YEAR(2), of which the server does"
+                " not tell the year 2000 from 0000",
+                hint=f"ALTER TABLE `{table.name.schema}`.`{table.name.table}` MODIFY `{column.name}` YEAR(4), or leave"
+                " the column out by column_mapping.",
             )
 
 

@@ -188,7 +188,7 @@ class SourceRun:
             planner.plan(mappings, checkpoints)
             while planner.plans:
                 try:
-                    attempt = self._new_attempt(servers.source, planner.plans)
+                    attempt = self._new_attempt(servers.source, planner)
                     attempt.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
                     return
                 except SchemaChanged as change:
@@ -205,7 +205,8 @@ class SourceRun:
             self._reached |= {server.endpoint.label for server in used if server.reached}
             servers.close()
 
-    def _new_attempt(self, source: MySQLSource, plans: dict[str, tuple[TablePlan, MySQLTarget]]) -> Attempt:
+    def _new_attempt(self, source: MySQLSource, planner: Planner) -> Attempt:
+        plans = planner.plans
         log_start = self.pipeline.replication
         return Attempt(
             source,
@@ -216,6 +217,7 @@ class SourceRun:
             copy_again=self.copy_again,
             copier=window_copies,
             start_at=partial(source.position_at, log_start.log_file, log_start.log_pos) if log_start.log_file else None,
+            described_at=planner.described_at,
         )
 
     def _open_targets(self, servers: Servers, mappings: Sequence[TableMapping]) -> Checkpoints:

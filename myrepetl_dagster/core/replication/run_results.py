@@ -44,6 +44,8 @@ class RunResults:
         self._on_progress = on_progress
         self._baselines: dict[str, Baseline] = {}
         self._started_s = 0.0
+        self._head: Position | None = None
+        self._head_text = ""
 
     def start_clock(self) -> None:
         """Count the elapsed time from now."""
@@ -70,12 +72,14 @@ class RunResults:
     def commit(self, state: MappingState, head: Position | None, lag_s: float | None) -> None:
         """Note a commit, and report it to the listener. `head`: the source's head that the run aims at, if known."""
         self.commits += 1
+        if head is not None and head is not self._head:  # it is mostly the one of the commit before
+            self._head, self._head_text = head, str(head)
         checkpoint = state.checkpoint
         base = self._baselines[state.name]
         result = self.by_mapping[state.name]
         result.phase = checkpoint.phase
         result.position = str(checkpoint.position)
-        result.source_head = str(head) if head else result.source_head
+        result.source_head = self._head_text if head else result.source_head
         result.rows_snapshotted = checkpoint.rows_snapshotted - base.rows_snapshotted
         result.changes_applied = checkpoint.changes_applied - base.changes_applied
         result.rows_filtered = checkpoint.rows_filtered - base.rows_filtered

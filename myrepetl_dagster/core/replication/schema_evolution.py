@@ -172,7 +172,8 @@ def conform(target: TargetControl, mapping: str, table: Table, source: Table, kn
             or old.charset != now.charset
             or (now.nullable and not old.nullable)
         ):
-            fit(target, table.name, column, now, key=now.name in table.primary_key, any_type=True)
+            key = now.name in table.key_columns(table.primary_key)
+            fit(target, table.name, column, now, key=key, any_type=True)
     spelled = {c.name.casefold(): c.name for c in table.columns}
     missing = [c for c in source.columns if c.name not in present]
     for now in missing:
@@ -211,6 +212,9 @@ def fit(
     if not enough and not widens(column, now) and not any_type:
         return False  # each type has values that the other cannot store
     wanted = now
+    if key and tells_all_apart(column.collation or "", now.collation or ""):
+        # The source's name may mean a coarser collation here.
+        wanted = replace(now, charset=column.charset, collation=column.collation)
     if enough:
         wanted = replace(column, charset=now.charset, collation=now.collation) if collides else column
     nullable = (now.nullable or column.nullable) and not key
@@ -229,7 +233,7 @@ def relax(target: TargetControl, table: TableName, columns: Iterable[Column]) ->
     """Make columns nullable that the source has dropped, since later rows have no value for them."""
     columns = list(columns)
     described = target.describe(table) if columns else None
-    key = described.primary_key if described else ()
+    key = described.key_columns(described.primary_key) if described else ()
     for column in columns:
         if not column.nullable and not column.generated and not column.auto_increment and column.name not in key:
             modify(target, table, replace(column, nullable=True))
@@ -242,12 +246,12 @@ def modify(target: TargetControl, table: TableName, column: Column) -> None:
 
 
 def _defined(target: TargetControl, column: Column) -> tuple[str, Column]:
-    """A column's definition for the target, and the column that results. A generated column becomes an ordinary one."""
+    """A column's definition for the target, and the column that results."""
     collations, mariadb = target.collations(), target.info.is_mariadb
-    definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=False)
+    definition = column_definition(column, collations=collations, mariadb=mariadb)
     definition += " NULL" if column.nullable else " NOT NULL"
     definition += " AUTO_INCREMENT" if column.auto_increment else ""
-    return definition, as_defined(column, collations=collations, mariadb=mariadb, keep_generated=False)
+    return definition, as_defined(column, collations=collations, mariadb=mariadb)
 
 
 def _quoted(table: TableName) -> str:

@@ -9,9 +9,10 @@ from dataclasses import replace
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
 from ..model.tables import Column, Table, TableName
-from ..plan.resolution import planned_key
+from ..plan.resolution import key_lengths, planned_key
 from ..plan.table_plan import PlannedColumn
 from ..transforms.functions import Transform
+from ..values.collations import of_one_meaning
 from ..values.column_types import PRINTED_TYPES, TEXT_TYPES
 from ..values.key_safety import require_mapped_key
 from ..values.sql import quote_name
@@ -35,12 +36,14 @@ def new_table(
     Raises:
         SchemaDrift, PrerequisiteError: the table cannot be defined.
     """
-    own_names = mapping.columns is None
     key = planned_key(mapping, source, columns)
     require_mapped_key(mapping.name, [c.target for c in columns], key)
+    # A collation of the same name may take two rows for one on the other flavour.
+    of_key = collations if source.mariadb in (mariadb, None) else of_one_meaning(collations)
     lines = []
     created = []
     for planned in columns:
+        own_collations = of_key if planned.target in key else collations
         column = source.column(planned.source) if planned.source else None
         if planned.source and column is None and not mapping.init_query:
             raise SchemaDrift(
@@ -49,22 +52,24 @@ def new_table(
             )
         nullable = planned.target not in key
         if planned.transform is not None:
-            definition = _result_type(planned.transform, column, collations, mariadb)
+            definition = _result_type(planned.transform, column, own_collations, mariadb)
             described = _plain_column(planned.target, definition, nullable=nullable)
         elif column is None:
             definition = _fixed_type(planned.value)
             nullable = nullable and planned.value is None
             described = _plain_column(planned.target, definition, nullable=nullable)
         else:
-            definition = column_definition(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
+            definition = column_definition(column, collations=own_collations, mariadb=mariadb)
             nullable = nullable and column.nullable
-            described = as_defined(column, collations=collations, mariadb=mariadb, keep_generated=own_names)
+            described = as_defined(column, collations=own_collations, mariadb=mariadb)
             described = replace(described, name=planned.target, nullable=nullable, auto_increment=False)
         lines.append((planned.target, definition, nullable))
         created.append(described)
-    table = Table(mapping.target_name, tuple(created), key)
+    lengths = key_lengths(source, columns, key)
+    parts = tuple(f"{name}({lengths[name]})" if name in lengths else name for name in key)
+    table = Table(mapping.target_name, tuple(created), parts, mariadb=mariadb)
     _require_bounded_key(mapping, table)
-    return _create_table_sql(mapping.target_name, lines, key), table
+    return _create_table_sql(mapping.target_name, lines, [(name, lengths.get(name)) for name in key]), table
 
 
 def _plain_column(name: str, definition: str, *, nullable: bool) -> Column:
@@ -86,43 +91,48 @@ def _require_bounded_key(mapping: TableMapping, table: Table) -> None:
             )
 
 
-def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool, keep_generated: bool) -> Column:
-    """The column that the target has after it was created with `column_definition`."""
+def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool) -> Column:
+    """The column that the target has after it was created with `column_definition`.
+
+    A generated column becomes an ordinary one, which gets the source's values. The target might compute others, since
+    an expression's value depends on the session that writes (time zone, sql_mode) and on the server.
+    """
     kind, definition = column.type, re.sub(r"\s+/\*.*?\*/", "", column.column_type)
     if kind in _GEOMETRIES:
         kind = definition = _GEOMETRIES[mariadb]
     elif kind in PRINTED_TYPES and not mariadb:
         definition = PRINTED_TYPES[kind]
         kind = definition.partition("(")[0]
-    generated = column.generated and keep_generated
-    column = replace(column, type=kind, column_type=definition, generated=generated)
+    column = replace(column, type=kind, column_type=definition, generated=False, generation_expression="")
     if column.charset and column.type in TEXT_TYPES:
         return replace(column, collation=_collation(column, collations))
     return column
 
 
-def _create_table_sql(name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
-    """CREATE TABLE with these (column, type, nullable) and this primary key."""
+def _create_table_sql(
+    name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[tuple[str, int | None]]
+) -> str:
+    """CREATE TABLE with these (column, type, nullable) and this primary key of (column, how much of it)."""
     lines = []
     for column, definition, nullable in columns:
-        null = "NULL" if nullable and column not in key else "NOT NULL"
-        generated = " AS (" in definition  # a generated column takes no NULL clause on MariaDB
-        lines.append(f"  {quote_name(column)} {definition}" + ("" if generated else f" {null}"))
-    lines.append("  PRIMARY KEY (" + ", ".join(quote_name(column) for column in key) + ")")
+        null = "NULL" if nullable else "NOT NULL"
+        lines.append(f"  {quote_name(column)} {definition} {null}")
+    parts = [quote_name(column) + (f"({length})" if length else "") for column, length in key]
+    lines.append(f"  PRIMARY KEY ({', '.join(parts)})")
     body = ",\n".join(lines)
-    return f"CREATE TABLE IF NOT EXISTS {quote_name(name.schema)}.{quote_name(name.table)} (\n{body}\n) ENGINE=InnoDB"
+    table = f"{quote_name(name.schema)}.{quote_name(name.table)}"
+    # The row format takes the longest keys and rows, whatever is the server's default.
+    return f"CREATE TABLE IF NOT EXISTS {table} (\n{body}\n) ENGINE=InnoDB ROW_FORMAT=DYNAMIC"
 
 
-def column_definition(column: Column, *, collations: frozenset[str], mariadb: bool, keep_generated: bool) -> str:
+def column_definition(column: Column, *, collations: frozenset[str], mariadb: bool) -> str:
     """A source column's definition in the target's terms. `collations` are those that the target knows."""
-    column = as_defined(column, collations=collations, mariadb=mariadb, keep_generated=keep_generated)
+    column = as_defined(column, collations=collations, mariadb=mariadb)
     kind = column.column_type
     if column.charset and column.type in TEXT_TYPES:
         kind += f" CHARACTER SET {column.charset} COLLATE {column.collation}"
     if column.srid is not None:
         kind += f" REF_SYSTEM_ID={column.srid}" if mariadb else f" SRID {column.srid}"
-    if column.generated:
-        kind += f" AS ({column.generation_expression}) STORED"
     return kind
 
 
@@ -163,4 +173,4 @@ def _result_type(transform: Transform, column: Column | None, collations: frozen
         return _ANNOTATED[name]
     if column is None:
         return "LONGTEXT"
-    return column_definition(column, collations=collations, mariadb=mariadb, keep_generated=False)
+    return column_definition(column, collations=collations, mariadb=mariadb)

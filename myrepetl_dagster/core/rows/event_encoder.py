@@ -95,8 +95,10 @@ class RowChanges:
     new_keys: Collection[ImageKey]
     descending: bool = False
 
-    def events(self, table: TableName, packet_bytes_max: int, *, mariadb: bool) -> Iterator[bytes]:
+    def events(self, table: TableName, packet_bytes_max: int, *, mariadb: bool, written_unix_s: int) -> Iterator[bytes]:
         """The events of each statement, in base64, for a session that knows `description_sql`.
+
+        `written_unix_s` is their date in the target's own log, from which its replicas tell how far they are behind.
 
         They go through the target's table once, in the order of its rows. So each page of a table larger than the
         buffer pool is read and written once, however many of its rows have changed.
@@ -105,7 +107,7 @@ class RowChanges:
         extra = _EXTRA[mariadb] + encoded_length(encoding.width)
         heads = _ROWS_HEADER + extra, _LAST_ROWS_HEADER + extra
         names = b"".join(bytes([len(name)]) + name + b"\0" for name in (table.schema.encode(), table.table.encode()))
-        table_map = _event(_TABLE_MAP, _POST_HEADER + names + encoding.columns)
+        table_map = _event(_TABLE_MAP, _POST_HEADER + names + encoding.columns, written_unix_s)
         bytes_max = min(_STATEMENT_BYTES_MAX, (packet_bytes_max - len(table_map)) // 2)
         keys = sorted(self.last_images, key=encoding.order, reverse=self.descending)
         for start in range(0, len(keys), WRITE_ROWS_MAX):
@@ -113,12 +115,12 @@ class RowChanges:
             size = 0
             for one in self._rows_events(keys[start : start + WRITE_ROWS_MAX], _KINDS[mariadb], bytes_max):
                 if size and size + one.size > bytes_max:
-                    yield _encoded(table_map, rows_events, heads)
+                    yield _encoded(table_map, rows_events, heads, written_unix_s)
                     rows_events, size = [], 0
                 rows_events.append(one)
                 size += one.size
             if rows_events:
-                yield _encoded(table_map, rows_events, heads)
+                yield _encoded(table_map, rows_events, heads, written_unix_s)
 
     def _rows_events(
         self, keys: Sequence[ImageKey], kinds: tuple[int, int, int], bytes_max: int
@@ -148,12 +150,14 @@ class _RowsEvent(NamedTuple):
     size: int
 
 
-def _encoded(table_map: bytes, rows_events: Sequence[_RowsEvent], heads: tuple[bytes, bytes]) -> bytes:
+def _encoded(
+    table_map: bytes, rows_events: Sequence[_RowsEvent], heads: tuple[bytes, bytes], written_unix_s: int
+) -> bytes:
     """One statement's events, in base64. `heads`: of a rows event, and of the statement's last one."""
     found = [table_map]
     for number, one in enumerate(rows_events, 1):
         head = heads[number == len(rows_events)]
-        header = _event_header(one.kind, len(head) + len(one.bitmaps) + one.size)
+        header = _event_header(one.kind, len(head) + len(one.bitmaps) + one.size, written_unix_s)
         found += (header, head, one.bitmaps, *one.images)
     return b64encode(b"".join(found))  # it is long, and is copied once
 
@@ -241,12 +245,12 @@ def binlog_sql(events: bytes) -> tuple[bytes, bytes, bytes]:
     return b"BINLOG '", events, b"'"
 
 
-def _event(kind: int, body: bytes) -> bytes:
-    return _event_header(kind, len(body)) + body
+def _event(kind: int, body: bytes, written_unix_s: int = 0) -> bytes:
+    return _event_header(kind, len(body), written_unix_s) + body
 
 
-def _event_header(kind: int, body_bytes: int) -> bytes:
-    return HEADER.pack(0, kind, 0, HEADER.size + body_bytes, 0, 0)
+def _event_header(kind: int, body_bytes: int, written_unix_s: int) -> bytes:
+    return HEADER.pack(written_unix_s, kind, 0, HEADER.size + body_bytes, 0, 0)
 
 
 def _rows_events(

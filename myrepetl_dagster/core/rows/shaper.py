@@ -20,7 +20,7 @@ from ..values.literals import any_literal, literal_for
 from ..values.python_values import from_python, to_python
 from .literal_codegen import LiteralKey, LiteralRow, LiteralSource, Transformed, Writer, row_writer
 from .pending_rows import PendingRows
-from .value_transforms import filter_failed, made_of, passes_alone, transform_failed
+from .value_transforms import filter_failed, made_of, needs_own_value_only, transform_failed
 
 Change = tuple[Row | None, Row | None]
 
@@ -113,7 +113,7 @@ class Shaper:
 
     def literal_sources(self) -> list[LiteralSource] | None:
         """What each literal is made from; None if a transform looks at the whole row."""
-        if not all(map(passes_alone, self.plan.columns)):
+        if not all(map(needs_own_value_only, self.plan.columns)):
             return None
         sources: list[LiteralSource] = []
         for planned in self.plan.columns:

@@ -18,8 +18,8 @@ from ..values.text_rows import fields_at
 Result = TypeVar("Result")
 
 
-def passes_alone(planned: PlannedColumn) -> bool:
-    """Whether what is written depends on nothing but the column's own value."""
+def needs_own_value_only(planned: PlannedColumn) -> bool:
+    """Whether what is written of a column depends on nothing but its own value."""
     return planned.transform is None or not planned.transform.needs_row
 
 

@@ -59,14 +59,11 @@ class MySQLApplyConnection:
         Raises:
             StaleRun: another run has claimed one of the mappings.
         """
-        with self._session.doing("opening a transaction"):
-            self._begin()
-            self._fence(mappings, exclusive=exclusive)
+        self._begin(mappings, exclusive=exclusive)
 
     def begin_unfenced(self) -> None:
         """Begin a transaction, to take the `fence` later."""
-        with self._session.doing("opening a transaction"):
-            self._begin()
+        self._begin()
 
     def fence(self, mappings: Iterable[str]) -> None:
         """Lock the checkpoints in the open transaction.
@@ -74,24 +71,24 @@ class MySQLApplyConnection:
         Raises:
             StaleRun: another run has claimed one of the mappings.
         """
-        with self._session.doing("opening a transaction"):
-            self._fence(mappings, exclusive=True)
-
-    def _begin(self) -> None:
-        self._session.wake()
-        connection = self._session.connection
-        if self._begun is not None and self._begun is connection:
-            self._begun.rollback()  # BEGIN would commit what a failed transaction has left
-        self._begun = None
-        self._events.prepare(connection)
-        connection.begin()
-        self._begun = connection
-
-    def _fence(self, mappings: Iterable[str], *, exclusive: bool) -> None:
         server = self._server
-        checkpoints.fence(
-            self._session.connection, server.endpoint.database, mappings, server.run_id, exclusive=exclusive
-        )
+        with self._session.doing("opening a transaction"):
+            checkpoints.fence(self._session.connection, server.endpoint.database, mappings, server.run_id)
+
+    def _begin(self, fenced: Iterable[str] | None = None, *, exclusive: bool = True) -> None:
+        """`fenced`: the mappings whose fence it takes; None: that comes later."""
+        server = self._server
+        with self._session.doing("opening a transaction"):
+            self._session.wake()
+            connection = self._session.connection
+            if self._begun is not None and self._begun is connection:
+                self._begun.rollback()  # BEGIN would commit what a failed transaction has left
+            self._begun = None
+            self._events.prepare(connection)
+            connection.begin()
+            self._begun = connection
+            if fenced is not None:
+                checkpoints.fence(connection, server.endpoint.database, fenced, server.run_id, exclusive=exclusive)
 
     def write(self, plan: TablePlan, rows: WritableRows) -> None:
         """Write rows in the open transaction.
@@ -120,9 +117,9 @@ class MySQLApplyConnection:
         Raises:
             TargetLost: the connection broke. The checkpoint will tell whether the commit took effect.
         """
+        begun, opened = self._begun, self._session.opened
         with self._session.doing("committing"):
-            begun = self._begun
-            if self._session.opened is not begun or begun is None:
+            if opened is not begun or begun is None:
                 raise TargetLost("the connection that the transaction was begun on is gone")
             if stored:
                 checkpoints.write(begun, self._server.endpoint.database, stored, self._server.run_id)

@@ -20,10 +20,17 @@ from ..values.sql import quote_name
 TABLE = "_myrepetl_checkpoint"
 
 
-def create_table_sql(database: str) -> str:
-    """The table's definition. InnoDB, since the rows and the checkpoint must commit together."""
+SHORT_NAME_MAX = 190  # the longest mapping's name in a key of a server with pages of 4 KiB
+
+
+def create_table_sql(database: str, name_max: int = 255) -> str:
+    """The table's definition. InnoDB, since the rows and the checkpoint must commit together.
+
+    Args:
+        name_max: how long the mappings' names may be.
+    """
     return f"""CREATE TABLE IF NOT EXISTS {quote_name(database)}.{TABLE} (
-  mapping VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
+  mapping VARCHAR({name_max}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
   run_id CHAR(32) CHARACTER SET ascii NOT NULL,
   sequence BIGINT UNSIGNED NOT NULL DEFAULT 0,
   phase VARCHAR(16) CHARACTER SET ascii NOT NULL DEFAULT '',
@@ -41,7 +48,16 @@ def create_table_sql(database: str) -> str:
   source_columns LONGTEXT NULL,
   last_error TEXT NULL,
   updated_at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"""
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4"""
+
+
+def name_length(connection: Connection[Any], database: str) -> int:
+    """How long the mappings' names may be."""
+    sql = (
+        "SELECT character_maximum_length FROM information_schema.columns"
+        " WHERE table_schema=%s AND table_name=%s AND column_name='mapping'"
+    )
+    return int(query(connection, sql, (database, TABLE))[0][0])
 
 
 def _table(database: str) -> str:
@@ -138,6 +154,7 @@ def fence(
 
 def write(connection: Connection[Any], database: str, checkpoints: Sequence[Checkpoint], run_id: str) -> None:
     """Store checkpoints (after `fence`, in the data's transaction)."""
+    table = _table(database)
     marks = "(" + ", ".join(["%s"] * (1 + len(STORED_COLUMNS))) + ")"
     updates = ", ".join(f"{c}=VALUES({c})" for c in STORED_COLUMNS if c not in ("mapping", "sequence"))
     args: list[Any] = []
@@ -145,7 +162,7 @@ def write(connection: Connection[Any], database: str, checkpoints: Sequence[Chec
         args += [run_id, *(row[column] for column in STORED_COLUMNS)]
     query(
         connection,
-        f"INSERT INTO {_table(database)} (run_id, {', '.join(STORED_COLUMNS)})"
+        f"INSERT INTO {table} (run_id, {', '.join(STORED_COLUMNS)})"
         f" VALUES {', '.join([marks] * len(checkpoints))}"
         f" ON DUPLICATE KEY UPDATE sequence=sequence+1, {updates}",
         args,

@@ -15,6 +15,7 @@ from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
 from ..model.checkpoint import Checkpoints
+from ..model.errors import PrerequisiteError, RowRejected
 from ..model.limits import Limits
 from ..model.tables import Column, Table, TableName
 from ..mysql.connect import query
@@ -30,6 +31,8 @@ from .event_replay import EventSupport
 from .statements import table_sql, where_sql
 
 _NO_SUCH_TABLE = 1146
+_ROW_TOO_LONG = 1118
+_KEY_TOO_LONG = 1071
 # In a table of so many rows a server finds 500 keys by the index and locks no other row. (MySQL does so from 3,000 rows
 # on, MariaDB from 10,000; their counts of rows are estimates.)
 _LARGE_ROWS = 100_000
@@ -70,9 +73,13 @@ class TargetControl(Server):
                 self._collations = known_collations(self.control)
         return self._collations
 
-    def define(self, sql: str) -> None:
-        """Run a statement that defines or alters a target table. It commits by itself."""
-        self._define(sql)
+    def define(self, sql: str, what: str) -> None:
+        """Run a statement that defines or alters a target table. It commits by itself.
+
+        Args:
+            what: what it does, for an error's message.
+        """
+        self._define(sql, what)
         self.event_support.definitions.clear()
 
     def create_table(self, sql: str, table: Table) -> None:
@@ -81,7 +88,32 @@ class TargetControl(Server):
         Args:
             table: the table that the statement makes, as far as a plan looks at it.
         """
-        self.define(sql)
+        what = f"creating {table.name}"
+        try:
+            self.define(sql, what)
+        except RowRejected as error:
+            if error.code != _ROW_TOO_LONG:
+                raise
+            self._create_for_shorter_rows(sql, what, error)
+
+    def _create_for_shorter_rows(self, sql: str, what: str, refusal: RowRejected) -> None:
+        """Create a table whose longest rows no page holds. The source has such a table, and shorter rows may be all.
+
+        A row that is too long is refused when it is written.
+        """
+        try:
+            with self.doing(what):
+                query(self.control, "SET SESSION innodb_strict_mode=0")
+            self.define(sql, what)
+            with self.doing(what):
+                query(self.control, "SET SESSION innodb_strict_mode=DEFAULT")
+        except (PrerequisiteError, RowRejected):
+            raise PrerequisiteError(
+                f"{refusal.message}: the table's longest rows would not fit a page of the target",
+                hint="Grant the target's account SESSION_VARIABLES_ADMIN (MySQL), or create the table by hand, with"
+                " innodb_strict_mode=0 or with TEXT or BLOB for some columns.",
+                code=refusal.code,
+            ) from None
 
     def alter_column(self, table: TableName, change: str, column: Column, former: str = "") -> None:
         """Alter a target table by one clause.
@@ -91,15 +123,21 @@ class TargetControl(Server):
             column: the added or altered column as it will be.
             former: the column's name before, if it is renamed.
         """
-        self.define(f"ALTER TABLE {quote_name(table.schema)}.{quote_name(table.table)} {change}")
+        self.define(f"ALTER TABLE {quote_name(table.schema)}.{quote_name(table.table)} {change}", f"altering {table}")
 
-    def _define(self, sql: str) -> None:
-        with self.doing("creating a table"):
+    def _define(self, sql: str, what: str) -> None:
+        with self.doing(what):
             query(self.control, sql)
 
     def create_checkpoint_table(self) -> None:
         """Create the table of checkpoints unless it is there."""
-        self._create(checkpoints.TABLE, checkpoints.create_table_sql(self.endpoint.database))
+        database = self.endpoint.database
+        try:
+            self._create(checkpoints.TABLE, checkpoints.create_table_sql(database))
+        except PrerequisiteError as error:
+            if error.code != _KEY_TOO_LONG:
+                raise
+            self._create(checkpoints.TABLE, checkpoints.create_table_sql(database, checkpoints.SHORT_NAME_MAX))
 
     def create_prepared_table(self) -> None:
         """Create the table for rows of prepared XA transactions unless it is there."""
@@ -110,7 +148,7 @@ class TargetControl(Server):
     def _create(self, table: str, sql: str) -> None:
         # Looked for first: the account may lack the right to create a table that is there.
         if self.describe(TableName(self.endpoint.database, table)) is None:
-            self._define(sql)
+            self._define(sql, f"creating {self.endpoint.database}.{table}")
 
     # ---- checkpoints ----
     def claim(self, mappings: Sequence[str]) -> Checkpoints:
@@ -118,8 +156,10 @@ class TargetControl(Server):
 
         Raises:
             StaleRun: another run has claimed one of them since this run did.
+            PrerequisiteError: a mapping's name is too long for this server.
         """
         database = self.endpoint.database
+        self._check_names(mappings)
         again = [name for name in mappings if name in self.claims]
         first = [name for name in mappings if name not in self.claims]
         for name in again:  # noted before it is sent, since the answer may get lost
@@ -136,6 +176,19 @@ class TargetControl(Server):
                 self.claims.setdefault(name, set()).add(self.run_id)
             checkpoints.fence(self.control, database, mappings, self.run_id)
             return checkpoints.read(self.control, database, mappings)
+
+    def _check_names(self, mappings: Sequence[str]) -> None:
+        longest = max(mappings, key=len, default="")
+        if len(longest) <= checkpoints.SHORT_NAME_MAX:
+            return
+        with self.doing("claiming the checkpoint"):
+            room = checkpoints.name_length(self.control, self.endpoint.database)
+        if len(longest) > room:
+            raise PrerequisiteError(
+                f"{self.endpoint.label}: the name of mapping {longest!r} has {len(longest)} characters, and"
+                f" {checkpoints.TABLE} has room for {room}",
+                hint="Give the mapping a shorter key in the pipeline file, and source_table.",
+            )
 
     def read_checkpoints(self, mappings: Sequence[str]) -> Checkpoints:
         """The checkpoints as they are, without claiming them; none if there has been no run yet."""

@@ -90,8 +90,9 @@ class EventSupport:
 
         From here on it stays so until the transaction ends.
         """
-        query(connection, b"SELECT 1 FROM " + _quoted(name) + b" LIMIT 0")
-        return _definition(connection, name) == self.definitions.get(name)
+        quoted = _quoted(name)
+        query(connection, b"SELECT 1 FROM " + quoted + b" LIMIT 0")
+        return _definition(connection, quoted) == self.definitions.get(name)
 
 
 def describe_events(connection: Connection[Any], *, mariadb: bool) -> None:
@@ -135,7 +136,7 @@ def _fit_definition(control: Connection[Any], plan: TablePlan) -> bytes | None:
     triggers = "SELECT 1 FROM information_schema.triggers WHERE event_object_schema = %s AND event_object_table = %s"
     if query(control, f"{triggers} LIMIT 1", (name.schema, name.table)):
         return None
-    definition = _definition(control, name)
+    definition = _definition(control, _quoted(name))
     now = describe(control, name)
     if now is None or (now.columns, now.primary_key) != (plan.target.columns, plan.target.primary_key):
         return None
@@ -144,9 +145,9 @@ def _fit_definition(control: Connection[Any], plan: TablePlan) -> bytes | None:
     return definition
 
 
-def _definition(connection: Connection[Any], name: TableName) -> bytes:
+def _definition(connection: Connection[Any], quoted_name: bytes) -> bytes:
     """A table's definition, without the number that its next row would get."""
-    text = query(connection, b"SHOW CREATE TABLE " + _quoted(name))[0][1]
+    text = query(connection, b"SHOW CREATE TABLE " + quoted_name)[0][1]
     return _NEXT_NUMBER.sub(b"", text if isinstance(text, bytes) else str(text).encode())
 
 

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from pymysql.connections import Connection
 
 from ..model.errors import ReplicationError, SchemaDrift
 from ..model.tables import TableName
+from ..mysql.connect import query
 from ..plan.table_plan import TablePlan
 from ..rows.event_encoder import RowChanges, binlog_sql
 from .apply_session import ApplySession
@@ -27,7 +29,9 @@ class EventWriter:
         self._session = session
         self._support = support
         self._described: Connection[Any] | None = None  # the connection that knows the events' format
+        self._mariadb = False  # whether it leads to a MariaDB server
         self._checked: set[TableName] = set()  # tables whose definition the open transaction has compared
+        self._stopped_clock: Connection[Any] | None = None  # the connection whose clock stands at events' date
 
     @property
     def is_ready(self) -> bool:
@@ -37,17 +41,25 @@ class EventWriter:
     def prepare(self, connection: Connection[Any]) -> None:
         """Tell a connection the events' format if the target takes events. Just before a transaction is begun.
 
+        A BINLOG statement sets its session's clock to its events' date, where the clock then stands. Later transactions
+        shall have their own date.
+
         Raises:
             TargetBusy: the target did not take it.
         """
         self._checked.clear()
+        if self._stopped_clock is connection:
+            with self._session.doing():
+                query(connection, "SET TIMESTAMP=DEFAULT")
+        self._stopped_clock = None
         support, server = self._support, self._session.server
         if not support.able or support.refused or self._described is connection:
             return
         try:
             with self._session.doing():
                 connection.rollback()  # reads have opened a transaction
-                describe_events(connection, mariadb=server.info.is_mariadb)
+                self._mariadb = server.info.is_mariadb
+                describe_events(connection, mariadb=self._mariadb)
         except ReplicationError as error:
             raise support.refusal(server.endpoint.label, error) from None
         self._described = connection
@@ -58,25 +70,27 @@ class EventWriter:
         Raises:
             TargetBusy: the target did not take them. From now on it gets statements, whose errors tell what it refuses.
         """
-        name, session = plan.target.name, self._session
-        mariadb = session.server.info.is_mariadb
+        name, session, mariadb = plan.target.name, self._session, self._mariadb
         try:
             with session.doing(f"writing {name}"):
-                if not is_strict(session.connection, mariadb=mariadb):
+                connection, as_parameters = session.connection, session.takes_bulk
+                if not is_strict(connection, mariadb=mariadb):
                     raise SchemaDrift("the server's own replication is not strict any more")
                 if name not in self._checked:
-                    if not self._support.is_unchanged(session.connection, name):
+                    if not self._support.is_unchanged(connection, name):
                         raise SchemaDrift(f"{name} is not what it was")
                     self._checked.add(name)
-                for events in changes.events(name, session.packet_bytes_max, mariadb=mariadb):
-                    self._apply(events)
+                self._stopped_clock = connection
+                now, packet_bytes_max = int(time.time()), session.packet_bytes_max
+                for events in changes.events(name, packet_bytes_max, mariadb=mariadb, written_unix_s=now):
+                    self._apply(events, as_parameters=as_parameters)
         except ReplicationError as error:
             raise self._support.refusal(str(name), error) from None
 
-    def _apply(self, events: bytes) -> None:
+    def _apply(self, events: bytes, *, as_parameters: bool) -> None:
         # MariaDB's BINLOG also takes what two variables hold (it empties them). A parameter is not parsed, and parsing
         # takes that server longer than anything else it does with an event of long rows.
-        if self._session.takes_bulk:
+        if as_parameters:
             self._session.execute_with(_SET_EVENTS, (events, b""))
             self._session.execute(_BINLOG_OF_EVENTS)
         else:

@@ -28,8 +28,8 @@ def create_table_sql(database: str) -> str:
   mapping VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
   token CHAR(32) CHARACTER SET ascii NOT NULL,
   payload LONGBLOB NOT NULL,
-  KEY (mapping, token, part)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"""
+  KEY (mapping(100), token, part)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4"""
 
 
 class PreparedTable:

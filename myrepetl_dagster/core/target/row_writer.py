@@ -75,15 +75,16 @@ class RowWriter:
             self._write_by_key(plan, dict(rendered.mutations()))
             return
         self._delete(plan, rendered.gone)
-        head, tail = upsert_sql(plan, guarded=False)
         try:
             if rendered.bulk is not None:
                 self._write_bulk(plan, rendered.bulk)
-            for batch in in_statements(rendered.tuples):
-                self._run_with(head, batch, tail)
+            if rendered.tuples:
+                head, tail = upsert_sql(plan, guarded=False)
+                for batch in in_statements(rendered.tuples):
+                    self._run_with(head, batch, tail)
         except RowRejected as error:
             rows = [row for _, row in rendered.mutations() if row is not None]
-            self._find_refused_row(plan, rows, head, tail, error)
+            self._find_refused_row(plan, rows, *upsert_sql(plan, guarded=False), error)
 
     def _write_tuples(self, plan: TablePlan, tuples: Sequence[bytes | memoryview]) -> None:
         head, tail = (text.encode("latin-1") for text in upsert_sql(plan, guarded=False))
@@ -131,7 +132,7 @@ class RowWriter:
         literals = {column.target: literal for column, literal in zip(plan.columns, row, strict=True)}
         same_key = " AND ".join(f"{sql_name(name)} <=> {literals[name]}" for name in plan.key)
         for unique in plan.other_unique_keys:
-            same_value = " AND ".join(f"{sql_name(name)} = {literals[name]}" for name in unique)
+            same_value = " AND ".join(_same_part(*plan.target.key_part(part), literals) for part in unique)
             self._session.run(f"DELETE FROM {table_sql(plan)} WHERE {same_value} AND NOT ({same_key})")
         try:
             self._upsert(plan, [row], guarded=True)
@@ -139,6 +140,8 @@ class RowWriter:
             raise named_refusal(plan, error, row) from None
 
     def _delete(self, plan: TablePlan, keys: Sequence[LiteralKey]) -> None:
+        if not keys:
+            return
         head = f"DELETE FROM {table_sql(plan)} WHERE "
         for start in range(0, len(keys), DELETE_KEYS_MAX):
             self._session.run(head + keys_condition(plan.key, keys[start : start + DELETE_KEYS_MAX]))
@@ -240,6 +243,13 @@ class RowWriter:
             self._session.send(_encoded(head, tuples[0], tail), len(head) + len(tuples[0]) + len(tail))
         else:
             self._session.run(head + ",".join(tuples) + tail)
+
+
+def _same_part(column: str, length: int | None, literals: dict[str, str]) -> str:
+    """The condition for rows that hold a row's value in a part of a unique key."""
+    if length is None:
+        return f"{sql_name(column)} = {literals[column]}"
+    return f"LEFT({sql_name(column)}, {length}) = LEFT({literals[column]}, {length})"
 
 
 def _encoded(*texts: str) -> Iterator[bytes]:

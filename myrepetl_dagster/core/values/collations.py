@@ -1,10 +1,12 @@
-"""The character set of each collation id. Table maps hold collation ids. Pure.
+"""Collations: the character set of each id (table maps hold ids), and which names mean two things. Pure.
 
 One table serves both flavours: no id stands for different character sets on MySQL 9 and on MariaDB. A block of ids that
 a flavour reserves for one character set is given whole, so that collations of later servers are known, too.
 """
 
 from __future__ import annotations
+
+import re
 
 _IDS = """
 armscii8 32 64; ascii 11 65; big5 1 84; binary 63; cp1250 26 34 44 66 99; cp1251 14 23 50-52;
@@ -37,3 +39,24 @@ def charset_of(collation_id: int) -> str | None:
     if _NOPAD < collation_id < 2 * _NOPAD:
         collation_id -= _NOPAD
     return _CHARSETS.get(collation_id)
+
+
+# Names that MySQL and MariaDB both have, for collations that take other texts for equal: MariaDB 11.8 has MySQL's
+# newest names as aliases of its own collations. All others are alike on both, and none differs between a flavour's
+# versions: `tests/server/values/test_collations.py` asks the servers.
+_TWO_MEANINGS = re.compile(r".*_0900_(?!bin$).*|.*_croatian_ci|tis620_thai_ci")
+
+
+def is_one_collation(name: str | None, other: str | None, *, one_flavour: bool) -> bool:
+    """Whether two columns compare texts alike.
+
+    Args:
+        name, other: the names of their collations.
+        one_flavour: both columns are on MySQL, or both on MariaDB.
+    """
+    return name == other and (one_flavour or name is None or _TWO_MEANINGS.fullmatch(name) is None)
+
+
+def of_one_meaning(names: frozenset[str]) -> frozenset[str]:
+    """Those of the names that mean the same on MySQL and on MariaDB."""
+    return frozenset(name for name in names if _TWO_MEANINGS.fullmatch(name) is None)

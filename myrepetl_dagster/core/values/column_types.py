@@ -19,6 +19,7 @@ SIGNED_TYPES = WHOLE_NUMBER_TYPES | FLOAT_TYPES | {"decimal"}
 NUMBER_TYPES = SIGNED_TYPES | {"year", "bit"}
 
 # ---- times ----
+SHORT_YEAR = "year(2)"  # of MariaDB; it prints two digits, and makes 2000 of the number 0
 DATETIME_TYPES = frozenset({"datetime", "timestamp"})
 FRACTION_TYPES = DATETIME_TYPES | {"time"}  # may have up to six fraction digits
 TEMPORAL_TYPES = FRACTION_TYPES | {"date"}
@@ -67,6 +68,11 @@ def fraction_digits(definition: str) -> int:
     return (*type_numbers(definition), 0)[0]
 
 
+_LABEL = re.compile(r"'((?:[^']|'')*)'")
+_ESCAPED = re.compile(r"''|\\[\\0nr]")
+_CHARACTERS = {"''": "'", r"\\": "\\", r"\0": "\0", r"\n": "\n", r"\r": "\r"}
+
+
 def labels(definition: str) -> list[str]:
-    """The labels of an ENUM or SET."""
-    return [label.replace("''", "'") for label in re.findall(r"'((?:[^']|'')*)'", definition)]
+    """The labels of an ENUM or SET. The servers escape these few characters in them, in any sql_mode."""
+    return [_ESCAPED.sub(lambda found: _CHARACTERS[found[0]], label) for label in _LABEL.findall(definition)]

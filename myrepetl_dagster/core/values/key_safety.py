@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..model.errors import PrerequisiteError
 from ..model.tables import Column, Table
+from .collations import is_one_collation
 from .column_types import (
     BYTE_TYPES,
     CHARACTER_TYPES,
@@ -48,14 +49,22 @@ def require_mapped_key(mapping: str, written: Sequence[str], key: Sequence[str])
         )
 
 
-def require_unique_key(mapping: str, target: Table, key: tuple[str, ...]) -> None:
+def require_unique_key(mapping: str, target: Table, key: tuple[str, ...], lengths: Mapping[str, int]) -> None:
     """Check that the target has a unique key of these columns, by which rows are found.
+
+    Args:
+        lengths: of which columns the beginning tells the source's rows apart, and how much of it. As much will do here.
 
     Raises:
         PrerequisiteError: it has none, or its columns may be NULL any number of times.
     """
     keys = [target.primary_key, *target.unique_keys]
-    if any(set(k) == set(key) for k in keys if k):
+
+    def enough(part: str) -> bool:
+        name, length = target.key_part(part)
+        return length is None or lengths.get(name, length + 1) <= length
+
+    if any(set(target.key_columns(k)) == set(key) and all(map(enough, k)) for k in keys if k):
         nullable = [name for name in key if (column := target.column(name)) is not None and column.nullable]
         if not nullable:
             return
@@ -74,25 +83,28 @@ def require_unique_key(mapping: str, target: Table, key: tuple[str, ...]) -> Non
     )
 
 
-def require_kept_apart(mapping: str, key: Sequence[tuple[Column, Column]]) -> None:
+def require_kept_apart(mapping: str, key: Sequence[tuple[Column, Column]], *, one_flavour: bool) -> None:
     """Check that no two source rows have one key in the target, by its collation or by its type ('01' and '1' are one
     number).
 
     Args:
         key: for each key column that is copied as it is: the source's column and the target's.
+        one_flavour: both servers are MySQL, or both are MariaDB.
 
     Raises:
         PrerequisiteError: two rows could become one.
     """
     for theirs, ours in key:
-        if not ours.collation or ours.collation == theirs.collation:
+        if not ours.collation or is_one_collation(ours.collation, theirs.collation, one_flavour=one_flavour):
             continue
         if theirs.charset is None or tells_all_apart(ours.collation, theirs.collation or ""):
             continue  # texts of numbers and times never differ in letter case alone
+        other = theirs.collation or theirs.type
+        which = f"and {other}" if ours.collation != other else "and one of the same name"
         raise PrerequisiteError(
             f"mapping {mapping!r}: key column {ours.name} has collation {ours.collation} in the target"
-            f" and {theirs.collation or theirs.type} in the source: different source rows could become one",
-            hint=f"Give the target's column the source's collation, or {ours.charset}_bin.",
+            f" {which} in the source: different source rows could become one",
+            hint=_collation_hint(theirs, ours, one_flavour=one_flavour),
         )
     for theirs, ours in key:
         if not _keeps_apart(theirs, ours):
@@ -101,6 +113,15 @@ def require_kept_apart(mapping: str, key: Sequence[tuple[Column, Column]]) -> No
                 f" {theirs.column_type} in the source: different source rows could become one",
                 hint=f"Give the target's column the type {theirs.column_type}.",
             )
+
+
+def _collation_hint(theirs: Column, ours: Column, *, one_flavour: bool) -> str:
+    binary = f"{ours.charset}_bin"
+    if _is_no_pad(theirs.collation or ""):  # such a source tells 'a' from 'a '
+        binary = f"{ours.charset}_0900_bin (MySQL) or {ours.charset}_nopad_bin (MariaDB)"
+    name = theirs.collation
+    own = "the source's collation, or " if is_one_collation(name, name, one_flavour=one_flavour) else ""
+    return f"Give the target's column {own}{binary}."
 
 
 def _keeps_apart(theirs: Column, ours: Column) -> bool:

@@ -5,6 +5,7 @@ SQL in the form of literals is text in which each character stands for one byte 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from .literals import ENUM_ERROR
@@ -23,6 +24,17 @@ def sql_name(name: str) -> str:
 def quote_name(name: str) -> str:
     """A quoted identifier as SQL text. Quoted, no name can be read as anything else."""
     return "`" + name.replace("`", "``") + "`"
+
+
+_NAME = re.compile(r"(?:^|\.)(`(?:[^`]|``)+`(?=\.|$)|[^.]*)")
+
+
+def name_parts(text: str) -> list[str]:
+    """The parts of a name such as `schema.table`. One with a dot in it stands in backticks."""
+    return [
+        part[1:-1].replace("``", "`") if part[:1] == "`" == part[-1:] and len(part) > 2 else part
+        for part in _NAME.findall(text)
+    ]
 
 
 # ---- conditions ---------------------------------------------------------------------------------------

@@ -251,7 +251,7 @@ def test_a_table_that_is_altered_meanwhile(
     begin = MySQLApplyConnection._begin
     altered: list[str] = []
 
-    def altering(self: MySQLApplyConnection) -> None:
+    def altering(self: MySQLApplyConnection, *args: Any, **more: Any) -> None:
         if replayed["t"] > 40 and not altered:
             altered.append(alteration)
             world.target.execute("SET GLOBAL lock_wait_timeout = 5")
@@ -261,7 +261,7 @@ def test_a_table_that_is_altered_meanwhile(
                     cursor.execute(alteration)
                 except Exception:  # another transaction holds the table: at the next one
                     altered.clear()
-        begin(self)
+        begin(self, *args, **more)
 
     monkeypatch.setattr(MySQLApplyConnection, "_begin", altering)
     world.on_source(*(f"UPDATE t SET a = {n} WHERE id BETWEEN {n} AND {n + 30}" for n in range(0, 170, 5)))
@@ -448,10 +448,10 @@ def test_a_target_that_is_made_lax_meanwhile(
     before = world.target.execute(f"SELECT @@global.{setting}")[0][0]
     begin = MySQLApplyConnection._begin
 
-    def lax(self: MySQLApplyConnection) -> None:
+    def lax(self: MySQLApplyConnection, *args: Any, **more: Any) -> None:
         if replayed["t"] > 40:
             world.target.execute(f"SET GLOBAL {setting} = '{value}'")
-        begin(self)
+        begin(self, *args, **more)
 
     world.on_source(*(f"UPDATE t SET a = {n} WHERE id BETWEEN {n} AND {n + 30}" for n in range(0, 170, 5)))
     monkeypatch.setattr(MySQLApplyConnection, "_begin", lax)

@@ -17,6 +17,8 @@ from server_farm import Servers
 
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift, UnsupportedEvent
 
+pytestmark = pytest.mark.versions
+
 MYSQL_GTID, MYSQL_FILE, MARIADB = SOURCES
 
 

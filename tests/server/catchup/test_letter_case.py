@@ -105,3 +105,42 @@ def test_one_table_in_two_spellings(folding: Pair) -> None:
     error = world.error({"m": {"source_table": f"a.{own}.T", "target_table": "b.t"}})
     assert isinstance(error, PrerequisiteError)
     assert "the source table itself" in str(error)
+
+
+@pytest.mark.parametrize("replays", [False, True])
+def test_a_target_that_takes_letters_for_one(servers: Servers, flavour: Flavour, replays: bool) -> None:
+    """A target with lower_case_table_names=1: the table is created, found, written and altered however it is spelled."""
+    target = servers.get("target", flavour, lower_case_table_names="1")
+    world = pair_of(servers.get("source", flavour), target)
+    world.replays = replays
+    world.target.execute(f"GRANT ALTER ON {world.target_schema}.* TO writer@'%', replayer@'%'")
+    world.on_source("CREATE TABLE Orders (id INT PRIMARY KEY, v INT)", "INSERT INTO Orders VALUES (1,1), (2,2)")
+    pipeline = world.pipeline({"a.Orders": {"target_table": "b.ORDERS"}})
+    world.run(pipeline)
+    for statement in (
+        "INSERT INTO Orders VALUES (3,3), (4,4)",
+        "UPDATE Orders SET v=9",
+        "DELETE FROM Orders WHERE id=1",
+    ):
+        world.on_source(statement)
+        world.run(pipeline)
+    world.on_source("ALTER TABLE Orders ADD c INT", "INSERT INTO Orders VALUES (5,5,5)")
+    world.run(pipeline)
+    held = world.on_target("SELECT * FROM orders ORDER BY id")
+    assert held == world.on_source("SELECT * FROM Orders ORDER BY id")
+    world.on_source("TRUNCATE Orders")
+    world.run(pipeline)
+    assert world.on_target("SELECT * FROM orders") == ()
+
+
+def test_an_init_query_in_other_letters(folding: Pair) -> None:
+    """It reads the mapped table in whatever letters, so it is read in chunks by that table's key."""
+    folding.chunks_of(2)
+    schema = folding.source_schema
+    query = f"SELECT * FROM {schema.upper()}.ORDERS"
+    result = folding.run(mapped(folding, schema, "Orders", init_query=query))["a.orders"]
+    assert result.rows_snapshotted == 3
+    folding.assert_same("orders")
+    folding.on_source("UPDATE orders SET v=7")
+    folding.run(mapped(folding, schema, "Orders", init_query=query))
+    folding.assert_same("orders")

@@ -9,6 +9,8 @@ from schema_changes import CREATE, altering
 from server_farm import Servers
 from servers import Flavour
 
+pytestmark = pytest.mark.versions
+
 ROWS = ("INSERT INTO t (id, a, b) VALUES (1, 1, 'one'), (2, 2, 'two'), (3, NULL, NULL)",)
 
 

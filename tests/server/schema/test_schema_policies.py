@@ -230,6 +230,32 @@ def test_wider_target(servers: Servers, flavour: Flavour) -> None:
     assert t.pair.target_rows("t", "DISTINCT extra") == [(7,)]
 
 
+_NO_PAD: dict[Flavour, str] = {"mysql": "utf8mb4_0900_ai_ci", "mariadb": "utf8mb4_general_nopad_ci"}
+
+
+def test_a_key_that_spaces_tell_apart_is_widened(servers: Servers, flavour: Flavour) -> None:
+    """Between two runs: the change is followed where the log tells it, and both 'a' and 'a ' arrive."""
+    create = f"CREATE TABLE t (id VARCHAR(5) COLLATE {_NO_PAD[flavour]} PRIMARY KEY, a INT)"
+    t = altering(servers, flavour, create, ["INSERT INTO t VALUES ('a', 1), ('a ', 2)"])
+    t.run()
+    widened = f"ALTER TABLE t MODIFY id VARCHAR(50) COLLATE {_NO_PAD[flavour]} NOT NULL"
+    t.on_source(widened, "INSERT INTO t VALUES ('a      ', 3), (REPEAT('x', 50), 4)")
+    assert not t.copied(t.run())
+    t.assert_equal()
+
+
+def test_a_key_that_spaces_tell_apart_and_is_widened_by_itself_stops(servers: Servers, flavour: Flavour) -> None:
+    """With `ignore` the target cannot hold the new keys: the mapping stops before a server would cut their spaces."""
+    create = f"CREATE TABLE t (id VARCHAR(5) COLLATE {_NO_PAD[flavour]} PRIMARY KEY, a INT)"
+    t = altering(servers, flavour, create, ["INSERT INTO t VALUES ('a', 1)"], schema_policy="ignore")
+    t.run()
+    widened = f"ALTER TABLE t MODIFY id VARCHAR(50) COLLATE {_NO_PAD[flavour]} NOT NULL"
+    t.on_source(widened, "INSERT INTO t VALUES ('a      ', 3)")
+    assert isinstance(t.error(), (PrerequisiteError, SchemaDrift))
+    assert isinstance(t.error(), (PrerequisiteError, SchemaDrift))
+    assert t.pair.target_rows("t", "COUNT(*)") == [(1,)]
+
+
 def test_without_the_grant(servers: Servers, flavour: Flavour) -> None:
     """An account that may not ALTER stops with the statement and the grant; once granted, the run goes on."""
     t = altering(servers, flavour, CREATE, ROWS)

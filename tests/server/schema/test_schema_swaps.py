@@ -120,9 +120,9 @@ def test_interrupted(
     done = 0
     define = TargetControl.define
 
-    def dying(self: TargetControl, sql: str) -> None:
+    def dying(self: TargetControl, sql: str, what: str) -> None:
         nonlocal done
-        define(self, sql)
+        define(self, sql, what)
         done += sql.startswith("ALTER")
         if done == after_definitions:
             raise Interrupted

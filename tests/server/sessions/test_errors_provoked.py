@@ -132,6 +132,28 @@ CASES = (
     Case("unknown time zone", "SET time_zone='Nowhere/Town'", (1298,), PrerequisiteError),
     Case("unknown character set", "SET NAMES nonsense", (1115,), PrerequisiteError),
     Case("unknown collation", "SELECT 'a' COLLATE nonsense_ci", (1273,), PrerequisiteError),
+    Case("no function", "SELECT nowhere_at_all()", (1305, 1370), PrerequisiteError),
+    Case("large join", "SET sql_big_selects=0, max_join_size=1; SELECT * FROM t a, t b", (1104,), PrerequisiteError),
+    # definitions
+    Case("long key", "CREATE TABLE k (k VARCHAR(3000) CHARACTER SET utf8mb4 PRIMARY KEY)", (1071,), PrerequisiteError),
+    Case("key of any length", "CREATE TABLE k (k TEXT PRIMARY KEY)", (1170,), PrerequisiteError),
+    Case("long name", f"CREATE TABLE {'k' * 65} (k INT)", (1059, 1103), PrerequisiteError),
+    Case("long column", "CREATE TABLE k (k VARCHAR(60000) CHARACTER SET utf8mb4)", (1074,), PrerequisiteError, "mysql"),
+    Case(
+        "many columns",
+        f"CREATE TABLE k ({', '.join(f'c{i} INT' for i in range(1100))})",
+        (1117, 1005),
+        PrerequisiteError,
+    ),
+    Case("short year", "CREATE TABLE k (k YEAR(2))", (1818,), PrerequisiteError, "mysql"),
+    Case("by chance", "CREATE TABLE k (a INT, b DOUBLE AS (RAND()) STORED)", (3763, 1901), PrerequisiteError),
+    Case(
+        "long row",
+        f"CREATE TABLE k ({', '.join(f'c{i} BINARY(250)' for i in range(40))})",
+        (1118,),
+        RowRejected,
+        "mysql",
+    ),
     # a server that takes no writes
     Case("read only transaction", "SET SESSION TRANSACTION READ ONLY; DELETE FROM t", (1792,), TargetLost),
     # limits of time
@@ -358,6 +380,26 @@ def test_a_server_that_takes_no_writes(pair: Pair) -> None:
         pair.target.execute("SET GLOBAL read_only=0")
     assert (type(error), error.code) == (TargetLost, 1290)
     assert classify(1290, str(error)).error_class is ErrorClass.FAILOVER
+
+
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ("3, NULL, 'v', NULL, 'x'", "n"),
+        ("3, 300, 'v', NULL, 'x'", "n"),
+        (f"3, 'zz for column ''{SECRET}'' at row 1', 'v', NULL, 'x'", "n"),
+        (f"3, 3, 'v', 'for column ''{SECRET}', 'x'", "d"),
+        (f"3, 3, 'v', 'for column `{SECRET}`.`{SECRET}` at row 1', 'x'", "d"),
+        ("3, 3, REPEAT('v', 41), NULL, 'x'", "v"),
+        ("3, 3, 'v', NULL, 'y'", "e"),
+        ("3, 3, x'FF00C3', NULL, 'x'", "v"),
+    ],
+)
+def test_the_column_of_a_refused_row(pair: Pair, values: str, column: str) -> None:
+    """The error names the column where the server does, and no value that looks like one."""
+    error = provoke(pair, f"INSERT INTO t VALUES ({values})")
+    assert f"(column '{column}')" in str(error)
+    assert SECRET not in str(error)
 
 
 # ---- the log -------------------------------------------------------------------------------------------

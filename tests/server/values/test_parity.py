@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from decode_log import MODE, kind_of
-from pipelines import Pair, Route, pair
+from key_matrix import key_differences, keyed_by_each_type
+from pipelines import Pair, Route, pair, pair_of
 from server_farm import Servers
 from servers import Flavour, Server
-from type_matrix import COMMON, GEOMETRIES, Wide, charset_columns, fill, shown, tables
-from type_values import ANY, MARIADB, MYSQL
+from type_matrix import GEOMETRIES, METADATA_LEVELS, Wide, fill, own_types, tables
 
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
 from myrepetl_dagster.core.binlog.map_columns import TableMap, layout_of
@@ -30,6 +29,8 @@ from myrepetl_dagster.core.source.snapshot_reader import read_chunk
 from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 from myrepetl_dagster.core.values.python_values import to_python
 from myrepetl_dagster.core.values.text_codecs import decode_text
+
+pytestmark = pytest.mark.versions
 
 SAME = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 ACROSS = [Route("mysql", True, "mariadb"), Route("mariadb", True, "mysql")]
@@ -91,8 +92,8 @@ def change(source: Server, schema: str, wide: tuple[Wide, ...]) -> None:
     source.execute(f"USE `{schema}`", MODE, *statements, *late)
 
 
-def prepare(servers: Servers, route: Route) -> tuple[Pair, tuple[Wide, ...]]:
-    world = pair(servers, route)
+def prepare(servers: Servers, route: Route, **source_options: str) -> tuple[Pair, tuple[Wide, ...]]:
+    world = pair(servers, route, **source_options)
     wide = tables(route.source, world.source, common=route.source != route.target)
     fill(world.source, world.source_schema, wide)
     return world, wide
@@ -173,9 +174,12 @@ def images(world: Pair, table: Wide) -> Images:
     return Images(snapshot, described.columns[2:], layout_of(table_map)[2:], log)
 
 
-@pytest.fixture(scope="module", params=SAME, ids=str)
+@pytest.fixture(
+    scope="module", params=[(route, level) for route in SAME for level in METADATA_LEVELS[route.source]], ids=str
+)
 def matrix(request: pytest.FixtureRequest, servers: Servers) -> list[tuple[Wide, Images]]:
-    world, wide = prepare(servers, request.param)
+    route, metadata = request.param
+    world, wide = prepare(servers, route, binlog_row_metadata=metadata)
     return [(table, images(world, table)) for table in wide]
 
 
@@ -283,78 +287,27 @@ def test_into_tables_that_exist(servers: Servers, route: Route) -> None:
 def test_types_of_one_flavour_into_the_other(servers: Servers, route: Route) -> None:
     """JSON into MariaDB's text; UUID, INET4, INET6 and compressed columns into what MySQL has for them."""
     world = pair(servers, route)
-    own = [typed for typed in (MYSQL if route.source == "mysql" else MARIADB) if kind_of(typed[0]) != "vector"]
-    own = [typed for typed in own if "gb18030" not in typed[0]]
-    wide = Wide("own", tuple(own), max(len(values) for _, values in own) + 1)
-    fill(world.source, world.source_schema, [wide])
-    texts = ", ".join(
-        f"CAST({name} AS CHAR)" if kind_of(definition) in ("uuid", "inet4", "inet6") else shown(name, definition)
-        for name, (definition, _) in zip(wide.names, own, strict=True)
-    )
-    world.run("own")
-    world.assert_same("own", columns=f"id, {texts}")
-    change(world.source, world.source_schema, (wide,))
-    world.run("own")
-    world.assert_same("own", columns=f"id, keep, {texts}")
+    wide = own_types(route.source, world.source)
+    fill(world.source, world.source_schema, wide)
+    world.run(mappings(wide))
+    assert differences(world, wide) == []
+    change(world.source, world.source_schema, wide)
+    world.run(mappings(wide))
+    assert differences(world, wide) == []
 
 
 # ---- keys ---------------------------------------------------------------------------------------------
-_NO_KEY = frozenset(
-    {"json", "text", "tinytext", "mediumtext", "longtext", "blob", "tinyblob", "mediumblob", "longblob"}
-)
-
-
-def keyed(route: Route, world: Pair) -> list[tuple[str, str, Sequence[str]]]:
-    """(table, definition, values) of the types that can be a primary key: some definitions of each."""
-    own = MYSQL if route.source == "mysql" else MARIADB
-    columns = [*ANY, *own, *(typed for typed in charset_columns(world.source) if typed[0].startswith("VARCHAR"))]
-    columns += [typed for typed in COMMON if typed[0].startswith(("ENUM", "SET", "DECIMAL", "DOUBLE"))]
-    unusable = ("CHAR(0)", "BINARY(0)", "LONGTEXT", "VARCHAR(5000)", "VARBINARY(5000)")
-    usable = {
-        definition.removesuffix(" NULL"): values
-        for definition, values in columns
-        if kind_of(definition) not in _NO_KEY | GEOMETRIES
-        and not definition.startswith(unusable)
-        and "COMPRESSED" not in definition
-    }
-    few: dict[str, list[str]] = {}
-    for definition in usable:
-        few.setdefault(kind_of(definition), []).append(definition)
-    kept = [d for of_kind in few.values() for d in dict.fromkeys([*of_kind[:2], *of_kind[2::9], of_kind[-1]])]
-    return [(f"k{n}", definition, usable[definition]) for n, definition in enumerate(kept)]
-
-
 @pytest.mark.parametrize("route", SAME, ids=str)
 def test_every_type_as_key(servers: Servers, route: Route) -> None:
     """Rows are found by their key in every type: updated, moved to another key, deleted."""
     world = pair(servers, route)
-    tables = keyed(route, world)
-    for name, definition, values in tables:
-        world.on_source(
-            MODE,
-            f"CREATE TABLE {name} (v {definition} NOT NULL, n INT, PRIMARY KEY (v)) CHARACTER SET utf8mb4",
-            *(f"INSERT IGNORE INTO {name} VALUES ({value}, {n})" for n, value in enumerate(values)),
-        )
-    names = " ".join(name for name, *_ in tables)
+    keyed = keyed_by_each_type(route.source, world.source)
+    world.on_source(*(statement for table in keyed for statement in table.statements))
+    names = " ".join(table.name for table in keyed)
     world.run(names)
-    for name, _, values in tables:
-        last = f"SELECT MAX(n) FROM (SELECT n FROM {name}) q"
-        world.on_source(
-            MODE,
-            f"UPDATE {name} SET n = n + 100",
-            f"DELETE FROM {name} WHERE n % 2 = 1 ORDER BY n LIMIT 2",
-            f"SET @last = ({last})",
-            f"DELETE FROM {name} WHERE n = @last AND n > 100",
-            f"UPDATE IGNORE {name} SET v = {values[-1]} WHERE n = 100",
-        )
+    world.on_source(*(statement for table in keyed for statement in table.changes))
     world.run(names)
-    wrong = []
-    for name, definition, _ in tables:
-        columns = f"n, {shown('v', definition)}"
-        held, expected = world.target_rows(name, columns), world.source_rows(name, columns)
-        if repr(held) != repr(expected):
-            wrong.append(f"{definition}: {held} != {expected}")
-    assert wrong == []
+    assert key_differences(world, keyed) == []
 
 
 # ---- columns with a behaviour of their own --------------------------------------------------------------
@@ -382,7 +335,9 @@ SPECIAL: dict[str, tuple[str, ...]] = {
     ids=lambda value: {True: "created", False: "existing"}.get(value, str(value)),
 )
 def test_columns_that_the_server_fills(servers: Servers, route: Route, created: bool) -> None:
-    """Generated columns are recomputed, never written; invisible and defaulted ones arrive as they are."""
+    """A generated column of the target is computed there, never written; one of the source arrives with its values, as
+    invisible and defaulted ones do.
+    """
     world = pair(servers, route)
     create = (
         "CREATE TABLE t (id INT PRIMARY KEY, a INT, j JSON, g_virtual INT AS (a * 2) VIRTUAL, first INT AS (a) STORED, "
@@ -458,3 +413,26 @@ def test_text_into_another_character_set(servers: Servers, route: Route) -> None
     world.on_target("CREATE TABLE n (id INT PRIMARY KEY, c VARCHAR(9) CHARACTER SET latin1)")
     assert isinstance(world.error("n"), RowRejected)
     assert world.target_rows("n") == []
+
+
+def test_a_timestamp_that_mysql_cannot_hold(servers: Servers) -> None:
+    """MariaDB has had TIMESTAMPs up to 2106 since 11.5, MySQL has them up to 2038: such a row stops its mapping, by both
+    ways, and in a DATETIME it arrives.
+    """
+    world = pair_of(servers.get("source", "mariadb", version="11.8"), servers.get("target", "mysql"))
+    world.on_source(*(f"CREATE TABLE {name} (id INT PRIMARY KEY, at TIMESTAMP NULL)" for name in ("t", "u", "v")))
+    world.on_target("CREATE TABLE u (id INT PRIMARY KEY, at DATETIME)")
+    late = "INSERT INTO {} VALUES (1, '2038-01-19 03:14:07'), (2, '2106-02-07 06:28:15')"
+    world.on_source("SET time_zone='+00:00'", late.format("t"), late.format("u"))
+    results = world.try_run("t u v")
+    assert [name for name, result in results.items() if result.error] == ["a.t"]
+    world.on_source("SET time_zone='+00:00'", late.format("v"))
+    results = world.try_run("t u v")
+    for name in ("a.t", "a.v"):
+        error = results[name].error
+        assert error is not None
+        assert error.code == 1292
+        assert "column 'at'" in str(error)
+    assert results["a.u"].error is None
+    held = dt.datetime(2038, 1, 19, 3, 14, 7), dt.datetime(2106, 2, 7, 6, 28, 15)
+    assert world.target_rows("u") == [*enumerate(held, 1)]

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from pipelines import Route, pair
 from server_farm import Servers
 from type_matrix import COMMON, RAW, Typed, shown
-from type_values import MARIADB, MYSQL
+from type_values import own_of
+
+pytestmark = pytest.mark.versions
 
 SEED = int(os.environ.get("MYREPETL_TEST_SEED", "20250101"))
 EXAMPLES = int(os.environ.get("MYREPETL_TEST_EXAMPLES", "7"))
@@ -190,7 +192,7 @@ def check(servers: Servers, route: Route, tables: Sequence[RandomTable], folder:
 
 def run(servers: Servers, route: Route, examples: int, folder: Path, *, replays: bool = False) -> None:
     (folder / "t.py").write_text(TRANSFORMS)
-    own = [] if route.source != route.target else MYSQL if route.source == "mysql" else MARIADB
+    own = own_of(route.source, servers.mariadb_version) if route.source == route.target else []
     print(f"MYREPETL_TEST_SEED={SEED}")
 
     @seed(SEED)

@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from myrepetl_dagster.core.binlog.compression import events_of, inflated
+from myrepetl_dagster.core.binlog.event_types import STOPPING
 from myrepetl_dagster.core.binlog.events import (
     Committed,
     KnownTable,
@@ -104,7 +105,7 @@ def test_rotation_that_the_dump_made_up(checksum: bool) -> None:
     assert read(one, made_up) == [LogAdvanced("binlog.000008", 4)]
     if not checksum:
         with pytest.raises(UnsupportedEvent, match="checksum"):
-            read(reader(), event(4, struct.pack("<Q", 4) + b"binlog.000008", checksum=False))
+            read(reader(), event(4, struct.pack("<Q", 4) + b"binlog.000008", position=1300, checksum=False))
 
 
 @pytest.mark.parametrize("kind", [27, 41])
@@ -122,6 +123,21 @@ def test_unknown_event_types_stop(kind: int) -> None:
     """An event type that is not known stops the reader, and the message has the type and the place."""
     with pytest.raises(UnsupportedEvent, match=rf"binlog\.000007:1234: an event of unknown type {kind}; nothing after"):
         read(reader(), event(kind, b"x" * 20))
+
+
+@pytest.mark.parametrize("kind", [43, 100, 172, 255])
+def test_unknown_events_that_may_be_ignored_are(kind: int) -> None:
+    """The format's own flag says so, as on the padding of Amazon Aurora. Reading goes on behind the event."""
+    one = reader()
+    assert read(one, event(kind, b"\0" * 20, flags=0x80, position=1300)) == []
+    assert one.offset_bytes == 1300
+
+
+@pytest.mark.parametrize("kind", sorted(STOPPING))
+def test_known_events_that_change_rows_are_not_ignored(kind: int) -> None:
+    """Whatever their flags say: nobody could follow them."""
+    with pytest.raises(UnsupportedEvent):
+        read(reader(), event(kind, b"x" * 20, flags=0x80))
 
 
 @pytest.mark.parametrize(("kind", "what"), [(17, "LOAD DATA"), (18, "LOAD DATA"), (26, "INCIDENT")])
@@ -307,31 +323,35 @@ STEPS = st.one_of(
     st.tuples(st.just("map"), st.sampled_from(TABLES)),
     st.tuples(st.just("rows"), st.integers(1, 2), st.sampled_from([23, 24, 25, 30, 31, 32]), st.integers(0, 1), st.integers(1, 2)),
     st.tuples(st.just("rows"), st.just(1), st.just(23), st.just(1), st.just(1)),
-    st.tuples(st.sampled_from(["commit", "nothing", "alter", "damaged", "damaged map", "cut", "restart", "back"])),
+    st.tuples(st.sampled_from(["commit", "nothing", "alter", "damaged", "damaged map", "cut", "restart", "back", "unplaced"])),
 )  # fmt: skip
 
 
 @example([[("map", (1, "users")), ("rows", 1, 23, 1, 1), ("damaged",)]], True)
 @example([[("map", (1, "users")), ("rows", 1, 23, 1, 1), ("damaged map",)]], True)
 @example([[("map", (1, "users")), ("rows", 1, 23, 1, 1), ("back",), ("rows", 1, 23, 1, 1)]], True)
+@example([[("unplaced",), ("map", (1, "users")), ("rows", 1, 23, 1, 1), ("rows", 1, 23, 1, 1), ("commit",)]], True)
 @given(st.lists(st.lists(STEPS, max_size=12), max_size=4), st.booleans())
 def test_what_is_taken_in_at_a_glance_is_what_it_says(steps: list[list[Any]], whole: bool) -> None:
     """Whatever follows whatever, in one batch or several: events that are like those before mean what they would alone,
-    and whoever is not what it seems stops the reader at the same place.
+    and whoever is not what it seems stops the reader at the same place. `unplaced`: without a position within the
+    transaction, as MariaDB 11.8 writes them.
     """
-    position = 1234
+    position, placed = 1234, True
     batches: list[list[bytes]] = [[table_map_event(1, "users", 0), table_map_event(2, "orders", 0)]]
     for part in steps:
         batches.append([])
         for step, *more in part:
             position += 50 if step != "back" else -150
-            if step == "back":
+            placed = placed and step != "unplaced"
+            if step in ("back", "unplaced"):
                 continue
             if step == "map":
-                made = table_map_event(more[0][0], more[0][1], position)
+                made = table_map_event(more[0][0], more[0][1], position * placed)
             elif step == "rows":
-                made = rows_event(more[0], more[1], more[2], more[3], position)
+                made = rows_event(more[0], more[1], more[2], more[3], position * placed)
             elif step == "commit":
+                placed = True
                 made = event(16, b"\x01" + b"\0" * 7, position=position)
             elif step == "nothing":
                 made = event(13, position=position)

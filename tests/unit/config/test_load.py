@@ -121,6 +121,19 @@ def problems(data: Data, base_dir: Path = Path("/nonexistent"), **environ: str) 
             {"source_table": "shop_south.clients", "target_table": "people"},
             ("south", "shop_south", "clients"),
         ),
+        (
+            "any",
+            {"source_table": "north.`my.clients`", "target_table": "people"},
+            ("north", "shop_north", "my.clients"),
+        ),
+        (
+            "any",
+            {"source": "north", "source_table": "`my.clients`", "target_table": "lake.`people`"},
+            ("north", "shop_north", "my.clients"),
+        ),
+        ("north.`a``.b`", {"target_table": "people"}, ("north", "shop_north", "a`.b")),
+        ("north.x", {"source_table": "`c.d`", "target_table": "people"}, ("north", "shop_north", "c.d")),
+        ("any", {"source_table": "north.`v.1`.a`b", "target_table": "people"}, ("north", "v.1", "a`b")),
     ],
 )
 def test_tables(key: str, tables: Data, expected: tuple[str, str, str]) -> None:

@@ -186,7 +186,7 @@ def test_a_strict_server_ends_up_with_the_sources_rows(
             continue
         changes = batch.by_key(None, as_changes=True)
         assert isinstance(changes, RowChanges)
-        for events_of_statement in changes.events(TARGET, 2**20, mariadb=mariadb):
+        for events_of_statement in changes.events(TARGET, 2**20, mariadb=mariadb, written_unix_s=1):
             server.run(events_of_statement)
         assert server.rows == source
         batch.drop()
@@ -203,13 +203,13 @@ def test_events_are_cut_to_the_packet() -> None:
     held: LastImageByKey = {(n, 7): image((b"", n, 7, 1)) for n in range(0, 1000, 2)}
     first = form.changes(held, set(held))
     assert first is not None
-    for one in first.events(TARGET, 2**20, mariadb=False):
+    for one in first.events(TARGET, 2**20, mariadb=False, written_unix_s=1):
         server.run(one)
     row = {n: image((b"x" * 60, n, 7, 1)) for n in range(1000)}
     people: LastImageByKey = {(n, 7): None if (n, 7) in held and n % 3 else row[n] for n in row}
     changes = form.changes(people, people.keys() - held.keys())
     assert changes is not None
-    statements = list(changes.events(TARGET, 4096, mariadb=False))
+    statements = list(changes.events(TARGET, 4096, mariadb=False, written_unix_s=1))
     for one in statements:
         server.run(one)
     assert server.rows.keys() == {key for key, row in people.items() if row is not None}
@@ -231,7 +231,7 @@ def test_rows_are_written_in_the_order_of_the_targets_primary_key(descending: bo
     changes = form.changes(last, new_keys)
     assert changes is not None
     seen: list[list[tuple[int, int]]] = []
-    for encoded in replace(changes, descending=descending).events(TARGET, 2**20, mariadb=False):
+    for encoded in replace(changes, descending=descending).events(TARGET, 2**20, mariadb=False, written_unix_s=1):
         body = b64decode(encoded)
         seen.append(sorted((n % 77, n) for n in numbers if image((b"x", n % 77, n, 1))[-13:-1] in body))
     order = itemgetter(*(KEY.index(name) for name in key))

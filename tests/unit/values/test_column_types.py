@@ -54,6 +54,12 @@ def test_labels() -> None:
     assert types.labels("enum('a','it''s','b,c','(d)','')") == ["a", "it's", "b,c", "(d)", ""]
 
 
+def test_labels_with_escaped_characters() -> None:
+    """As a server prints a backslash, a zero byte and the ends of lines; other characters it prints as they are."""
+    printed = r"enum('b\\s','\\0','z\0','n\n\r','\\''')".replace("b", "\tb")
+    assert types.labels(printed) == ["\tb\\s", "\\0", "z\0", "n\n\r", "\\'"]
+
+
 def test_a_long_values_size_follows_from_its_length_bytes() -> None:
     """As the servers document them."""
     assert types.LOB_BYTES_MAX["tinytext"] == 255

@@ -21,11 +21,11 @@ from ...binlog.events import (
     RolledBack,
     RowsRead,
     TableChanged,
-    Undescribed,
     XaBegun,
     XaDecided,
     XaPrepared,
 )
+from ...binlog.map_columns import TableMap
 from ...model.errors import PositionLost, ReplicationError, UnsupportedEvent
 from ...model.limits import Limits
 from ...model.position import Position, Transaction
@@ -39,6 +39,7 @@ from .commit_queue import CommitQueue
 from .log_cursor import LogCursor
 from .outcomes import Place
 from .table_changes import TableChanges
+from .unlogged_changes import UnloggedChanges
 from .work import CurrentTransaction, MappingWork
 from .xa_transactions import XaTransactions
 
@@ -56,6 +57,7 @@ class CatchUp:
         clock: the source's, as it was before the head was asked for.
         report: called after each commit with each mapping that has a new checkpoint.
         followed_changes: changes of tables that the targets have followed already.
+        described_at: a head from before the plans' tables were described.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class CatchUp:
         limits: Limits,
         report: Report,
         followed_changes: frozenset[Place] = frozenset(),
+        described_at: Position | None = None,
     ) -> None:
         self.source = source
         self.works = works
@@ -78,7 +81,8 @@ class CatchUp:
         self.cursor = LogCursor(works, until)
         self.queue = CommitQueue(works, self.cursor, limits, report)
         self.xa = XaTransactions(works, self.queue)
-        self.table_changes = TableChanges(source, self.by_table, self.queue, followed_changes)
+        unlogged = UnloggedChanges(source, self.cursor, described_at)
+        self.table_changes = TableChanges(source, self.by_table, self.queue, unlogged, followed_changes)
         self.current = CurrentTransaction()
         self._in_event = False  # an event is being applied
 
@@ -194,9 +198,10 @@ class CatchUp:
         for work in self.by_table.get(event.table, ()):
             if not (work.at_stream or work.wants(event.transaction)):
                 continue
-            if isinstance(event.table_map, Undescribed):
-                self.table_changes.refuse_undescribed(work, event.table_map, event.transaction)
-                continue
+            if event.table_map is not work.opened:
+                self.table_changes.look_at_table(work, event)
+                work.opened = event.table_map
+            assert isinstance(event.table_map, TableMap)
             shaper = work.shapers.get(event.table_map.raw)
             if shaper is None:
                 with named_mapping(work.state):

@@ -43,6 +43,7 @@ class CommitQueue:
         self.limits = limits
         self.report = report
         self.targets = list({id(work.state.target): work.state.target for work in works}.values())
+        self.connections = {id(target): target.apply_connections(APPLY_CONNECTIONS) for target in self.targets}
         self.begun_targets: set[int] = set()
         self.under_way: list[tuple[Target, Commit]] = []
         self.broken = False
@@ -109,20 +110,21 @@ class CommitQueue:
             in_background: the commits may be under way when this returns; else they have ended.
         """
         everyone = everyone or time.monotonic() - self._everyone_at_s >= self.limits.batch_interval_s_max
-        overlaps = not self.begun_targets and not any(work.in_doubt.is_unsaved for work in self.works)
         self._land_ended()
+        works = [work for work in self.works if work.has_changes or everyone]
+        overlaps = not self.begun_targets and not any(work.in_doubt.is_unsaved for work in works)
         joins = self.limits.joined_batches_max > 1 and overlaps and (in_background or bool(self.joining.queued))
         if (
             joins
-            and self.joining.pays(self.works)
-            and all(self.joining.may_wait(work, self._bytes_pending) for work in self.works)
+            and self.joining.pays(works)
+            and all(self.joining.may_wait(work, self._bytes_pending) for work in works)
         ):
-            self.joining.add([self._batch(work) for work in self.works if everyone or not work.pending.is_empty])
+            self.joining.add([self._batch(work) for work in works])
             if self._joined_are_due():
                 self._start_joined()
         else:
             self._start_all_joined()
-            self._start_pending(everyone=everyone, overlaps=overlaps)
+            self._start_pending(works, overlaps=overlaps)
         self.begun_targets.clear()
         self._rows_pending = self._bytes_pending = 0
         self._committed_at_s = time.monotonic()
@@ -155,30 +157,24 @@ class CommitQueue:
         *,
         late_at_least: bool = False,
     ) -> MappingWrites:
-        return writes_of(
-            work,
-            rows,
-            since,
-            [commit.rows_by_key_of(work) for commit in predecessors],
-            begun=id(work.state.target) in self.begun_targets,
-            late_at_least=late_at_least,
-            descending=self.joining.descending,
-        )
+        known = [commit.rows_by_key_of(work) for commit in predecessors]
+        begun, descending = id(work.state.target) in self.begun_targets, self.joining.descending
+        return writes_of(work, rows, since, known, begun=begun, late_at_least=late_at_least, descending=descending)
 
-    def _start_pending(self, *, everyone: bool, overlaps: bool) -> None:
-        """Begin to commit what has come since the last batch."""
+    def _start_pending(self, works: Sequence[MappingWork], *, overlaps: bool) -> None:
+        """Begin to commit what has come for these mappings since the last batch."""
         self.broken = True
         if self._bytes_pending > EARLY_BYTES_MAX:
             self._wait()
         # Made ready while the target still works on what came before. Checkpoints build on that one's.
         ready: list[tuple[Target, list[Commit], list[MappingWrites]]] = []
         for target in self.targets:
-            works = [work for work in self.works if work.state.target is target and (everyone or work.has_changes)]
-            if works:
+            own = [work for work in works if work.state.target is target]
+            if own:
                 predecessors = self._predecessors(target) if overlaps else []
                 writes = [
                     self._writes_of(work, work.pending, self._newest_of(work.state).position, predecessors)
-                    for work in works
+                    for work in own
                 ]
                 if not all(one.in_halves for one in writes):
                     predecessors = []
@@ -189,9 +185,11 @@ class CommitQueue:
         self.broken = False
 
     def _start_commit(self, target: Target, writes: Sequence[MappingWrites], predecessors: Sequence[Commit]) -> None:
-        checkpoints = [self._numbered(self._batch(one.work)) for one in writes]
         busy = [commit.connection for commit in predecessors]
-        connection = next(one for one in target.apply_connections(APPLY_CONNECTIONS) if one not in busy)
+        connection = next(one for one in self.connections[id(target)] if one not in busy)
+        sequences = [self._next_sequence(one.work.state) for one in writes]
+        batches = [self._batch(one.work) for one in writes]
+        checkpoints = [replace(one.checkpoint, sequence=n) for one, n in zip(batches, sequences, strict=True)]
         commit = Commit(connection, writes, checkpoints)
         self.under_way.append((target, commit))
         connection.start(commit.after(predecessors, begun=id(target) in self.begun_targets))
@@ -218,13 +216,13 @@ class CommitQueue:
         queued = self.joining.begin()
         for target in self.targets:
             commits: list[Commit] = []
-            connections = target.apply_connections(APPLY_CONNECTIONS)
+            connections = self.connections[id(target)]
             shares_max = 1 if self._backoffs[id(target)].left else APPLY_CONNECTIONS
             for batches in self.joining.shared_out(queued, target, shares_max):
                 writes = [
                     self._writes_of(one.work, one.rows, one.since, commits, late_at_least=True) for one in batches
                 ]
-                checkpoints = [self._numbered(one) for one in batches]
+                checkpoints = [replace(one.checkpoint, sequence=self._next_sequence(one.work.state)) for one in batches]
                 commits.append(Commit(connections[len(commits)], writes, checkpoints, of_joined_batches=True))
             for number, commit in enumerate(commits):
                 self.under_way.append((target, commit))
@@ -268,15 +266,14 @@ class CommitQueue:
         self._newest[state.name] = batch.checkpoint
         return batch
 
-    def _numbered(self, batch: Batch) -> Checkpoint:
-        """The batch's checkpoint, with the number that its commit has. (The target counts commits, too.)"""
-        state = batch.work.state
+    def _next_sequence(self, state: MappingState) -> int:
+        """The number of the mapping's next commit. (The target counts commits, too.)"""
         number = self._sequences[state.name] = self._sequences.get(state.name, state.checkpoint.sequence) + 1
-        return replace(batch.checkpoint, sequence=number)
+        return number
 
     def _checkpoint(self, work: MappingWork) -> Checkpoint:
-        position = self.cursor.position_of(work)
         checkpoint, rows = self._newest_of(work.state), work.pending
+        position, source_time_unix_s = self.cursor.read_up_to(work)
         high = checkpoint.high_watermark
         settles = checkpoint.phase is Phase.SETTLING and _passed(position, high)
         return replace(
@@ -286,7 +283,7 @@ class CommitQueue:
             high_watermark=None if settles else high,
             changes_applied=checkpoint.changes_applied + rows.rows_upserted + rows.rows_deleted,
             rows_filtered=checkpoint.rows_filtered + rows.rows_filtered,
-            source_time_unix_s=self.cursor.source_time_of(work) or checkpoint.source_time_unix_s,
+            source_time_unix_s=source_time_unix_s or checkpoint.source_time_unix_s,
             altered=checkpoint.altered or work.altered,
             key=work.state.plan.key,
             in_doubt=dict(work.in_doubt.tokens),

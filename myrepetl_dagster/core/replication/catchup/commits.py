@@ -99,7 +99,7 @@ class Commit:
 
     def _overlap(self, predecessors: Sequence[Commit]) -> Waiting:
         """Write early rows, wait for the predecessors, write the others and commit."""
-        connection = self.connection
+        connection, mappings = self.connection, self.mappings
         connection.begin_unfenced()
         for writes in self.writes:
             writes.write_early(connection)
@@ -117,7 +117,7 @@ class Commit:
         if self.gave_way:
             self._write_and_commit(begun=False)
             return
-        connection.fence(self.mappings)
+        connection.fence(mappings)
         for writes in self.writes:
             writes.write_late(connection)
         self.rows_written = True

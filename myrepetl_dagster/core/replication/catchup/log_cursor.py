@@ -115,14 +115,12 @@ class LogCursor:
         if self.reached:  # else it skips what was read before, and has said nothing of what comes then
             self.read_all(unix_s)
 
-    def position_of(self, work: MappingWork) -> Position:
-        """A mapping's position now."""
-        position = self.position if work.at_stream else work.state.position
-        return replace(position, birth_unix_s=self._births.get(position.file, 0))
-
-    def source_time_of(self, work: MappingWork) -> float | None:
-        """The source's time that belongs to a mapping's position; None if its checkpoint knows better."""
-        return self.source_time_unix_s if work.at_stream else None
+    def read_up_to(self, work: MappingWork) -> tuple[Position, float | None]:
+        """A mapping's position now, and the source's time that belongs to it; None if its checkpoint knows better."""
+        at_stream = work.at_stream
+        position = self.position if at_stream else work.state.position
+        position = replace(position, birth_unix_s=self._births.get(position.file, 0))
+        return position, self.source_time_unix_s if at_stream else None
 
     def check_at_stream(self) -> None:
         """At the end of the log.

@@ -103,18 +103,19 @@ def writes_of(
         UnsupportedEvent: an image holds what no value of its column can be.
     """
     state, plan = work.state, work.plan_of_rows
-    rows.check()
     writes = MappingWrites(work, since, plan, rows.clear_first, descending=descending)
     no_collisions = plan.unique_keys is UniqueKeys.NONE
     by_key = no_collisions and not rows.clear_first
     if by_key:
         writes.rows_by_key = rows
-    as_changes = (
-        by_key
-        and state.settled  # else a row may be there that the log has yet to insert
-        and state.target.takes_changes(plan, rows.rows_pending, begun=begun)
-    )
     with after_position(since):
+        settled = state.settled
+        rows.check()
+        as_changes = (
+            by_key
+            and settled  # else a row may be there that the log has yet to insert
+            and state.target.takes_changes(plan, rows.rows_pending, begun=begun)
+        )
         if by_key and predecessors and None not in predecessors:
             known = [one for one in predecessors if one is not None]
             by_index = state.target.is_large(plan)

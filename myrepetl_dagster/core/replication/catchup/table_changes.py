@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...binlog.ddl.statement import Action, TableChange
-from ...binlog.events import KnownTable, TableChanged, Undescribed
+from ...binlog.events import KnownTable, RowsRead, TableChanged, Undescribed
 from ...model.checkpoint_codec import columns_from_json
-from ...model.errors import SchemaDrift
+from ...model.errors import SchemaDrift, UnsupportedEvent
 from ...model.position import Transaction
 from ...model.tables import TableName
 from ...plan.schema_change import Answer, Decision, concerned, decide
@@ -16,6 +16,7 @@ from ..mapping_state import named_mapping
 from ..ports import Source
 from .commit_queue import CommitQueue
 from .outcomes import Place, SchemaChanged
+from .unlogged_changes import UnloggedChanges
 from .work import CurrentTransaction, MappingWork
 
 
@@ -32,11 +33,13 @@ class TableChanges:
         source: Source,
         works: Mapping[TableName, Sequence[MappingWork]],
         queue: CommitQueue,
+        unlogged: UnloggedChanges,
         followed_changes: frozenset[Place],
     ) -> None:
         self.source = source
         self.works = works
         self.queue = queue
+        self.unlogged = unlogged
         self.followed_changes = followed_changes
 
     def known_tables(self) -> dict[TableName, KnownTable]:
@@ -91,18 +94,21 @@ class TableChanges:
             self.queue.commit(everyone=True)
             raise SchemaChanged(place, decision)
 
-    def refuse_undescribed(self, work: MappingWork, table: Undescribed, transaction: Transaction) -> None:
-        """The log does not describe the columns of these rows. A new copy has the rows, if there may be one.
+    def look_at_table(self, work: MappingWork, event: RowsRead) -> None:
+        """Refuse rows whose columns are not known. A new copy has the rows, if there may be one.
 
         Raises:
             SchemaChanged: the mapping is copied again.
-            SchemaDrift: it may not be.
+            SchemaDrift, UnsupportedEvent: it may not be, or a copy would not help.
         """
-        state = work.state
+        state, table_map = work.state, event.table_map
+        error = table_map.error if isinstance(table_map, Undescribed) else self.unlogged.found(work, event)
+        if error is None:
+            return
         if not self.queue.begun_targets:
             self.queue.commit(everyone=True)
         with named_mapping(state):
-            if state.plan.mapping.schema_policy != "evolve":
-                raise table.error
-        place = (state.name, transaction.file, transaction.end_offset_bytes)
+            if state.plan.mapping.schema_policy != "evolve" or isinstance(error, UnsupportedEvent):
+                raise error
+        place = (state.name, event.transaction.file, event.transaction.end_offset_bytes)
         raise SchemaChanged(place, Decision(Answer.COPY_AGAIN))

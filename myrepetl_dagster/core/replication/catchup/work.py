@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...binlog.events import Undescribed
+from ...binlog.map_columns import TableMap
 from ...model.position import Transaction
 from ...plan.table_plan import TablePlan
 from ...rows.pending_rows import PendingRows
@@ -24,6 +26,7 @@ class MappingWork:
         literal_order: the order of that plan's keys as literals, if they have one.
         at_stream: whether all that is read is new to the mapping. Else its position is further on in the log.
         altered: whether the log has altered the source table.
+        opened: the table map of the last rows. Another one says that the source has opened the table anew.
         shapers: by raw table map.
         in_doubt: the XA transactions that are prepared and not decided.
     """
@@ -35,6 +38,7 @@ class MappingWork:
     literal_order: LiteralOrder | None = field(init=False)
     at_stream: bool = False
     altered: bool = False
+    opened: TableMap | Undescribed | None = None
     shapers: dict[bytes, RowsShaper] = field(default_factory=dict)
     in_doubt: InDoubt = field(init=False)
 
@@ -53,7 +57,7 @@ class MappingWork:
     @property
     def has_changes(self) -> bool:
         """Whether the next commit has something to store for the mapping beside its position."""
-        return self.in_doubt.is_unsaved or not self.pending.is_empty
+        return not self.pending.is_empty or self.in_doubt.is_unsaved
 
 
 @dataclass(slots=True)

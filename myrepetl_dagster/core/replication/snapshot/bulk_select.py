@@ -19,7 +19,7 @@ from ...model.tables import Cell, Column
 from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from ...rows.bulk_encoder import UTF8
 from ...rows.literal_codegen import LiteralKey
-from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
+from ...rows.value_transforms import needs_own_value_only, read_columns, row_by_row, transformed
 from ...source.relation import Relation, whole_value
 from ...transforms.pushdown import condition_sql, transformed_sql, unsure_sql
 from ...values.bulk_parameters import BLOB, DECIMAL, NULL_PARAMETER, TEXT, BulkRows, parameter
@@ -147,7 +147,8 @@ def bulk_select(plan: TablePlan, relation: Relation) -> BulkSelect | None:
 def _for_python(planned: PlannedColumn, column: Column) -> bool:
     """Whether the column's values can pass through Python here. What SQL can transform goes as tuples, in SQL."""
     assert planned.transform is not None
-    return column.type in _FOR_PYTHON and passes_alone(planned) and transformed_sql(planned.transform, column) is None
+    in_python = column.type in _FOR_PYTHON and needs_own_value_only(planned)
+    return in_python and transformed_sql(planned.transform, column) is None
 
 
 def _parameters_of_one_type(cells: Sequence[Any]) -> tuple[int, list[bytes]]:

@@ -167,8 +167,8 @@ class Copy:
             for rows in lists:
                 found = PendingRows()
                 self.shaper.shape(((None, row) for row in rows), found)
-                present |= {tuple(key[i] for i in places) for key, _ in found.mutations}
-        return [key for key, source_key in zip(keys, source_keys, strict=True) if source_key not in present]
+                present |= {_as_compared(tuple(key[i] for i in places)) for key, _ in found.mutations}
+        return [key for key, own in zip(keys, source_keys, strict=True) if _as_compared(own) not in present]
 
     def _end(self) -> None:
         """End the copy, all of which is read. Its high watermark is the log's present end."""
@@ -178,6 +178,11 @@ class Copy:
                 self.state.name, self.rows_swept, self.state.plan.target.name, extra={"mapping": self.state.name},
             )  # fmt: skip
         self._commit(ended(self.state.checkpoint, self.source.head()))
+
+
+def _as_compared(key: LiteralKey) -> LiteralKey:
+    """The key, as a server compares it: 0.0 and -0.0 are one key, of which MariaDB stores the first only."""
+    return tuple("0.0e0" if literal == "-0.0e0" else literal for literal in key)
 
 
 class Copies:
@@ -224,7 +229,10 @@ def ended(checkpoint: Checkpoint, head: Position) -> Checkpoint:
 
 
 def can_sweep(plan: TablePlan) -> bool:
-    """Whether source and target print a key alike, so that a key of the target can be looked for in the source."""
+    """Whether the target's keys can be read in order, and each be looked for in the source, which prints it alike."""
+    target = plan.target
+    if not any(set(key) == set(plan.key) for key in (target.primary_key, *target.unique_keys)):
+        return False  # only the beginnings of the key's columns are indexed
     return all(
         c.source is None
         or (c.transform is None and _same_literals(plan.source.column(c.source), plan.target.column(c.target)))

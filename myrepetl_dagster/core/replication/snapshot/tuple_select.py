@@ -16,7 +16,7 @@ from itertools import compress
 from ...model.tables import Column
 from ...plan.table_plan import PlannedColumn, TablePlan, UniqueKeys
 from ...rows.literal_codegen import LiteralKey
-from ...rows.value_transforms import passes_alone, read_columns, row_by_row, transformed
+from ...rows.value_transforms import needs_own_value_only, read_columns, row_by_row, transformed
 from ...rows.writable_rows import SqlTuples
 from ...source.relation import Relation, whole_value
 from ...transforms.pushdown import condition_sql, unsure_sql
@@ -86,7 +86,7 @@ def tuple_select(plan: TablePlan, relation: Relation) -> TupleSelect | None:
         if literal_sql is not None:
             rendered.append(planned)
             literals_sql.append(literal_sql)
-        elif passes_alone(planned):
+        elif needs_own_value_only(planned):
             through_python.append(planned)
         else:
             return None
