@@ -1,0 +1,151 @@
+"""Thousands of statements that nobody here wrote: the servers' own tests as a load.
+
+MYREPETL_SUITE_FILES=all runs every file, a number so many of them; the sample is drawn with MYREPETL_SEED.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import time
+from collections import Counter
+from typing import Any
+
+import pymysql
+import pytest
+from pipelines import Pair, pair_of
+from server_farm import Servers
+from server_suites import SuiteFile, read, suite_files
+from servers import Flavour
+
+pytestmark = [pytest.mark.soak, pytest.mark.long]
+
+SEED = int(os.environ.get("MYREPETL_SEED", "1"))
+FILES = os.environ.get("MYREPETL_SUITE_FILES", "25")
+STATEMENT_S_MAX = 10
+ROUTES: list[tuple[Flavour, Flavour]] = [("mariadb", "mariadb"), ("mariadb", "mysql")]
+
+
+class Load:
+    """Runs files on a source, one schema each, and compares what arrives; `counts` is what is printed."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.differences: list[str] = []
+        self.aborts: list[str] = []
+
+    def run(self, world: Pair, file: SuiteFile) -> None:
+        self.counts["files"] += 1
+        self.counts["left out"] += sum(file.left_out.values())
+        parts = len(file.statements) // 3, 2 * len(file.statements) // 3, len(file.statements)
+        connection = self._session(world)
+        for number, statement in enumerate(file.statements, 1):
+            self.counts["statements"] += 1
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(statement.sql.encode("utf-8", "surrogateescape"))
+                    while cursor.nextset():
+                        pass
+            except (pymysql.MySQLError, UnicodeError) as error:
+                self.counts["refused by the server"] += 1
+                if isinstance(error, pymysql.OperationalError) and error.args[0] in (2006, 2013):
+                    connection = self._session(world)
+            if number in parts:
+                if not connection.get_autocommit() or number == parts[-1]:
+                    connection.rollback()
+                self._replicate(world, file.name, last=number == parts[-1])
+        connection.close()
+
+    def _session(self, world: Pair) -> pymysql.Connection[Any]:
+        connection = world.source.connect(database=world.source_schema, read_timeout=STATEMENT_S_MAX, charset="latin1")
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_wait_timeout=2, innodb_lock_wait_timeout=2")
+        return connection
+
+    def _replicate(self, world: Pair, name: str, *, last: bool) -> None:
+        tables = self._tables(world)
+        if not tables:
+            return
+        mapping = {
+            f"a.{table}": {"target_table": f"b.{table}", "primary_key": key, "schema_policy": "evolve"}
+            for table, key in tables.items()
+        }
+        try:
+            results = world.try_run(mapping)
+        except Exception as error:  # whatever it is: one table must not stop the others
+            self.aborts.append(f"{name}: {type(error).__name__}: {error}")
+            return
+        for table in tables:
+            stop = results[f"a.{table}"].error
+            if stop is not None:
+                self.refusals[f"{type(stop).__name__}: {_normal(str(stop))}"] += 1
+                self.counts["tables stopped"] += 1
+            else:
+                self._compare(world, name, table)
+
+    def _tables(self, world: Pair) -> dict[str, list[str]]:
+        """The base tables with a primary key, and its columns."""
+        rows = world.source.execute(
+            "SELECT t.table_name, k.column_name FROM information_schema.tables t JOIN information_schema.statistics k "
+            "USING (table_schema, table_name) WHERE t.table_type='BASE TABLE' AND k.index_name='PRIMARY' "
+            f"AND t.table_schema='{world.source_schema}' AND t.table_name REGEXP '^[A-Za-z0-9_]+$' "
+            "ORDER BY t.table_name, k.seq_in_index"
+        )
+        tables: dict[str, list[str]] = {}
+        for table, column in rows:
+            tables.setdefault(table, []).append(column)
+        return tables
+
+    def _compare(self, world: Pair, name: str, table: str) -> None:
+        columns = [
+            row[0]
+            for row in world.source.execute(
+                "SELECT column_name FROM information_schema.columns "
+                f"WHERE table_schema='{world.source_schema}' AND table_name='{table}' ORDER BY ordinal_position"
+            )
+        ]
+        shown = ", ".join(f"HEX(CAST(`{column}` AS BINARY))" for column in columns)
+        try:
+            expected, held = world.source_rows(f"`{table}`", shown), world.target_rows(f"`{table}`", shown)
+        except pymysql.MySQLError as error:
+            self.differences.append(f"{name}.{table}: not compared: {error}")
+            return
+        self.counts["tables compared"] += 1
+        self.counts["cells compared"] += len(expected) * len(columns)
+        if expected != held:
+            differing = [c for n, c in enumerate(columns) if [r[n] for r in expected] != [r[n] for r in held]]
+            self.differences.append(f"{name}.{table}: {len(expected)} rows, {len(held)} held; {differing}")
+
+
+def _normal(message: str) -> str:
+    """A message without the names and numbers of the one table."""
+    return re.sub(r"\d+", "N", re.sub(r"'[^']*'|`[^`]*`|\b(?:a|b|src\d+|dst\d+)\.\w+", "X", message))[:160]
+
+
+@pytest.mark.parametrize(("source", "target"), ROUTES, ids=lambda flavour: str(flavour))
+def test_the_servers_own_tests(servers: Servers, source: Flavour, target: Flavour) -> None:
+    """Tables that the servers' own tests make arrive equal or are refused, and no table stops the others."""
+    paths = suite_files(source)
+    if FILES != "all":
+        paths = sorted(random.Random(SEED).sample(paths, min(int(FILES), len(paths))))
+    load, began = Load(), time.monotonic()
+    for path in paths:
+        world = pair_of(servers.get("source", source), servers.get("target", target))
+        world.target.execute(f"GRANT ALTER ON `{world.target_schema}`.* TO '{world.writer}'@'%'")
+        try:
+            load.run(world, read(path))
+        finally:
+            with contextlib.suppress(pymysql.MySQLError):  # some tests leave files in the folder of their schema
+                world.source.execute(f"DROP DATABASE `{world.source_schema}`")
+            world.target.execute(f"DROP DATABASE `{world.target_schema}`")
+        print(path.stem, round(time.monotonic() - began), dict(load.counts), flush=True)
+    print(f"MYREPETL_SEED={SEED}", dict(load.counts))
+    for reason, count in load.refusals.most_common():
+        print(f"  {count} stopped: {reason}")
+    for line in (*load.aborts, *load.differences):
+        print("  FAULT?", line)
+    assert not load.aborts
+    assert not load.differences
