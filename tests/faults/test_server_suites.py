@@ -49,10 +49,10 @@ class Load:
                     cursor.execute(statement.sql.encode("utf-8", "surrogateescape"))
                     while cursor.nextset():
                         pass
-            except (pymysql.MySQLError, UnicodeError) as error:
+            except (pymysql.MySQLError, UnicodeError):
                 self.counts["refused by the server"] += 1
-                if isinstance(error, pymysql.OperationalError) and error.args[0] in (2006, 2013):
-                    connection = self._session(world)
+            if not connection.open:  # a statement that took too long
+                connection = self._session(world)
             if number in parts:
                 if not connection.get_autocommit() or number == parts[-1]:
                     connection.rollback()
