@@ -47,7 +47,7 @@ class EventWriter:
             TargetBusy: the target did not take it.
         """
         self._checked.clear()
-        if self._stopped_clock is connection:
+        if self._stopped_clock is not None and self._stopped_clock is connection:
             connection.query("SET TIMESTAMP=DEFAULT")
         self._stopped_clock = None
         support, server = self._support, self._session.server
