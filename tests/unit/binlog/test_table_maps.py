@@ -17,7 +17,10 @@ def maps() -> TableMaps:
 
 def announced(one: TableMaps, number: int, schema: bytes = b"a") -> None:
     """A table of one INT column."""
-    one.announce(number.to_bytes(6, "little") + b"\1\0" + b"\1" + schema + b"\0" + b"\1t\0" + b"\1\3\0\0", "binlog.1:4")
+    one.announce(
+        number.to_bytes(6, "little") + b"\1\0" + bytes([len(schema)]) + schema + b"\0" + b"\1t\0" + b"\1\3\0\0",
+        "binlog.1:4",
+    )
 
 
 def found(one: TableMaps, number: int) -> RowsFound:
