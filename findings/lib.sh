@@ -75,9 +75,12 @@ pypi() {
 
 # loader ROOT: the packages bring their own C library, which only their own loader can load. Sets LOADER.
 loader() {
-  local found=("$1"/{usr/lib,lib}/*/ld-linux*.so.*) paths=("$1"/{usr/lib,lib}/*-linux-gnu* "$1"/usr/lib/mysql/private)
-  local file
-  for file in "${found[@]}"; do [[ -e $file ]] && LOADER=("$file" --library-path "$(IFS=: && echo "${paths[*]}")") && return; done
+  local file paths=("$1"/{usr/lib,lib}/*-linux-gnu* "$1"/usr/lib/mysql/private)
+  for file in "$1"/{usr/lib,lib}/*/ld-linux*.so.*; do
+    [[ -e $file ]] || continue
+    LOADER=("$file" --library-path "$(IFS=: && echo "${paths[*]}")")
+    return
+  done
   echo "no loader in $1" >&2
   return 1
 }
@@ -162,13 +165,36 @@ sql() {
   in_root "$root" "${client[@]}" -u root -S "$TEMP/$1.sock" -N -B --default-character-set=utf8mb4 -e "$2"
 }
 
-# logged NAME: what the server's current log says, as its own program shows it.
+version() { sql "$1" "SELECT CONCAT(IF(@@version LIKE '%MariaDB%', '', 'MySQL '), @@version)"; }
+
+# logged NAME [ROOT]: what the server's current log says, as its own program, or that of ROOT, shows it.
 logged() {
-  local root logs program=bin/mysqlbinlog
-  root=$(<"$TEMP/$1.root")
+  local root=${2:-$(<"$TEMP/$1.root")} logs program=bin/mysqlbinlog
   [[ ! -e $root/usr/bin/mariadb-binlog ]] || program=bin/mariadb-binlog
   logs=("$TEMP/$1"/log.[0-9][0-9][0-9][0-9][0-9][0-9])
   in_root "$root" "$program" --no-defaults -v --base64-output=DECODE-ROWS "${logs[-1]}"
+}
+
+# images NAME: the rows of the current log, a line for each event's row: its columns, for an UPDATE before -> after.
+images() {
+  logged "$1" | sed -n 's/^### //p' | awk '
+    /^(INSERT|UPDATE|DELETE)/ { if (line) print line; line = $1; next }
+    /^(WHERE|SET)/ { if ($1 == "SET" && line ~ /^UPDATE/) line = line " ->"; next }
+    { line = line " " $1 }
+    END { if (line) print line }'
+}
+
+# columns NAME TABLE: the columns of d.TABLE as information_schema has them.
+columns() {
+  sql "$1" "SELECT GROUP_CONCAT(column_name ORDER BY ordinal_position) FROM information_schema.columns
+    WHERE table_schema = 'd' AND table_name = '$2'"
+}
+
+# answer NAME STATEMENTS: what they select, or the server's error.
+answer() {
+  local output
+  output=$(sql "$1" "$2" 2>&1) || output=$(sed -n 's/ at line [0-9]*//; /^ERROR/p' <<<"$output")
+  echo "${output:-OK}"
 }
 
 # seen WHAT FOUND NOW: print what came out, and note it if it is not what was found.

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # MariaDB 11.8: events within a transaction have end_log_pos 0, in the file and in a dump.
-# Expected: each event tells where it ends, as in every version before and in MySQL.
+# Expected: each event tells where it ends, as in 10.11 and in MySQL.
 # Found:    between a transaction's GTID event and its end every event says 0. (10.11 has the positions.)
 # Matters:  readers that store the position of the last row that they applied: they would store 0.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-kinds() { sed -n 's/.*end_log_pos \([0-9]*\) .*\(GTID\|Annotate\|Table_map\|Write_rows\|Xid\).*/\1 \2/p' | sed 's/^[1-9][0-9]* /N /' | tail -n 5; }
+kinds() {
+  sed -n 's/.*end_log_pos \([0-9]*\) .*\(GTID\|Annotate\|Table_map\|Write_rows\|Xid\).*/\1 \2/p' |
+    sed 's/^[1-9][0-9]* /N /' | tail -n 5
+}
 
 python=$(pypi mysql-replication==1.0.17 PyMySQL==1.2.4)
 for version in 10_11 11_8; do
@@ -13,17 +16,17 @@ for version in 10_11 11_8; do
   server m$version "$root"
   sql m$version "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY); INSERT INTO d.t VALUES (1)"
 done
-seen "MariaDB 10.11, the file: end_log_pos (N: not 0)" "N GTID
+seen "$(version m10_11), the file: end_log_pos (N: not 0)" "N GTID
 N Annotate
 N Table_map
 N Write_rows
 N Xid" "$(logged m10_11 | kinds)"
-seen "MariaDB 11.8, the file" "N GTID
+seen "$(version m11_8), the file" "N GTID
 0 Annotate
 0 Table_map
 0 Write_rows
 N Xid" "$(logged m11_8 | kinds)"
-seen "MariaDB 11.8, a dump, read with mysql-replication 1.0.17: the row event's position" "0" "$("$python" - "$TEMP/m11_8.sock" <<'PY'
+seen "11.8, a dump that mysql-replication 1.0.17 reads: the row event's position" 0 "$("$python" - "$TEMP/m11_8.sock" <<'PY'
 import sys
 
 from pymysqlreplication import BinLogStreamReader
