@@ -1,7 +1,7 @@
 # What the scripts of this folder share: pinned packages, private servers, and the verdict.
 # Needs bash, Python 3.11 or newer with venv, apt-get and dpkg; no root, and nothing of the system is changed.
 # FINDINGS_CACHE=DIR keeps fetched packages for the next script; without it all ends up in a temp folder.
-# Exit codes: 0 as found, 1 CHANGED, 3 the pinned packages cannot be had (any more), others: the script failed.
+# Exit codes: 0 as found, 1 CHANGED, 2 or others the script failed, 3 the pinned packages cannot be had (any more).
 set -euo pipefail
 export LC_ALL=C.UTF-8 PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE=1
 
@@ -9,21 +9,27 @@ TEMP=$(mktemp -d /tmp/find.XXXXXX) # Short: the path of a socket has 107 bytes a
 CACHE=${FINDINGS_CACHE:-$TEMP/cache}
 MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 CHANGES=0
+CONCLUDED=
 mkdir -p "$CACHE"
 
 tidy() {
-  local file
+  local status=$? file
   for file in "$TEMP"/*.pid; do
     [[ -e $file ]] || continue
     kill -9 "$(<"$file")" 2>/dev/null && wait "$(<"$file")" 2>/dev/null || true
   done
   rm -rf "$TEMP"
+  if [[ $status == 1 && ! $CONCLUDED ]]; then # A command failed, which is no verdict.
+    echo "THE SCRIPT FAILED" >&2
+    exit 2
+  fi
 }
 trap tidy EXIT
 
+# unavailable WHAT LOG: end with the code that says nothing about the behaviour.
 unavailable() {
-  echo "CANNOT BE HAD (ANY MORE): $1; see $2" >&2
-  tail -n 3 "$2" >&2 || true
+  echo "CANNOT BE HAD (ANY MORE): $1" >&2
+  tail -n 3 "$2" | cut -c 1-200 >&2 || true
   exit 3
 }
 
@@ -206,6 +212,7 @@ seen() {
 }
 
 verdict() {
+  CONCLUDED=yes
   if ((CHANGES)); then
     echo "CHANGED ($CHANGES)"
     exit 1
