@@ -66,7 +66,7 @@ def new_table(
             described = as_defined(column, collations=own_collations, mariadb=mariadb)
             described = replace(described, name=planned.target, nullable=nullable, auto_increment=False)
             if column.name in computed:
-                definition += f" AS ({column.generation_expression}) VIRTUAL"
+                definition += f" AS ({column.generation_expression}) STORED"  # a VIRTUAL one could never be altered
                 described = replace(described, generated=True, generation_expression=column.generation_expression)
         lines.append((planned.target, definition, nullable))
         created.append(described)
@@ -120,7 +120,7 @@ def _create_table_sql(
     """CREATE TABLE with these (column, type, nullable) and this primary key of (column, how much of it)."""
     lines = []
     for column, definition, nullable in columns:
-        null = "" if definition.endswith(" VIRTUAL") else " NULL" if nullable else " NOT NULL"
+        null = "" if definition.endswith(" STORED") else " NULL" if nullable else " NOT NULL"
         lines.append(f"  {quote_name(column)} {definition}{null}")
     parts = [quote_name(column) + (f"({length})" if length else "") for column, length in key]
     lines.append(f"  PRIMARY KEY ({', '.join(parts)})")

@@ -17,7 +17,7 @@ from type_matrix import GEOMETRIES, METADATA_LEVELS, Wide, fill, own_types, tabl
 
 from myrepetl_dagster.core.binlog.events import KnownTable, RowsRead
 from myrepetl_dagster.core.binlog.map_columns import TableMap, layout_of
-from myrepetl_dagster.core.model.errors import RowRejected
+from myrepetl_dagster.core.model.errors import RowRejected, UnsupportedEvent
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.model.tables import Column, Row, TableName
 from myrepetl_dagster.core.plan.table_plan import TablePlan
@@ -356,6 +356,9 @@ def test_columns_that_the_server_fills(servers: Servers, route: Route, created: 
         "DELETE FROM t WHERE id = 2",
         "UPDATE t SET id = 30 WHERE id = 3",
     )
+    if world.source.version == "11.8" and route.target == "mysql":  # its log lacks what is computed
+        assert isinstance(world.error("t"), UnsupportedEvent)
+        return
     world.run("t")
     world.assert_same("t", columns=columns)
 
