@@ -109,6 +109,7 @@ def altered(servers: Servers, flavour: Flavour, alter: str, policy: str) -> tupl
     return world, mapping
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("alter", ALTERED)
 def test_an_alter_that_changes_what_is_computed(servers: Servers, flavour: Flavour, alter: str) -> None:
     """The log has no row for values that an ALTER TABLE makes the source compute anew: the table is copied again."""
@@ -117,6 +118,7 @@ def test_an_alter_that_changes_what_is_computed(servers: Servers, flavour: Flavo
     world.assert_same("t")
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("alter", ALTERED)
 def test_a_policy_that_does_not_copy_stops_there(servers: Servers, flavour: Flavour, alter: str) -> None:
     """Without `evolve` the mapping stops at such an ALTER TABLE, with the target as it was before it."""
@@ -125,6 +127,7 @@ def test_a_policy_that_does_not_copy_stops_there(servers: Servers, flavour: Flav
     assert world.target_rows("t", "id, s, v") == [(1, "E9", "2.50")]
 
 
+@pytest.mark.versions
 def test_an_alter_beside_it_is_followed(servers: Servers, flavour: Flavour) -> None:
     """A column that no expression names is widened without a copy."""
     world, mapping = altered(servers, flavour, "MODIFY x BIGINT", "evolve")
@@ -132,6 +135,7 @@ def test_an_alter_beside_it_is_followed(servers: Servers, flavour: Flavour) -> N
     world.assert_same("t")
 
 
+@pytest.mark.versions
 def test_a_value_of_the_reading_session(servers: Servers, flavour: Flavour, caplog: pytest.LogCaptureFixture) -> None:
     """A VIRTUAL column that each session sees otherwise is named in a warning, and no other column is."""
     world = pair(servers, Route(flavour, True, flavour))
