@@ -32,7 +32,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Marks the tests of another version of MariaDB in which there is no MariaDB, and those for the soak."""
     callspec = getattr(item, "callspec", None)
     if callspec and callspec.params.get("mariadb_version"):
-        if "mariadb" not in item.name:
+        if "mariadb" not in item.name and "mariadb" not in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.no_mariadb)
         if item.get_closest_marker("versions_in_soak"):
             item.add_marker(pytest.mark.soak)
