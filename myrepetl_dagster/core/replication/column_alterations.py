@@ -5,7 +5,7 @@ ALTER TABLE commits the open transaction on MySQL and MariaDB, so the caller mus
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
@@ -14,9 +14,10 @@ from ..target.control import TargetControl
 from ..values.key_safety import tells_all_apart
 from ..values.sql import quote_name
 from ..values.widening import family, widens
-from .target_table import as_defined, column_definition
+from .target_table import as_defined, column_definition, computed_column
 
 _DUPLICATE = 1062
+_GENERATED_STAYS = frozenset({1907, 3106})  # MariaDB, MySQL: a VIRTUAL column cannot become an ordinary one
 HINT = "Correct the target's column by hand, then run the `snapshot` job for this mapping."
 
 
@@ -68,10 +69,38 @@ def remake(target: TargetControl, table: TableName, now: Column, *, key: bool) -
         alter(target, table, f"DROP COLUMN {name}, ADD COLUMN {name} {definition}", added)
 
 
-def add_columns(target: TargetControl, table: TableName, columns: Sequence[Column], default: str = "") -> None:
-    """Add columns. All are nullable, since rows that are older than the column have no value for it."""
+def regenerate(target: TargetControl, table: TableName, now: Column, *, computed: bool) -> None:
+    """Make of a generated column what the source's column is now. All rows will be written again.
+
+    Args:
+        computed: the target goes on computing it, since the source's log does not hold it.
+    """
+    column = replace(now, nullable=True, auto_increment=False)
+    definition, altered = _defined(target, column, computed=computed)
+    name = quote_name(column.name)
+    try:
+        alter(target, table, f"MODIFY COLUMN {name} {definition}", altered)
+    except (PrerequisiteError, SchemaDrift) as error:
+        if error.code not in _GENERATED_STAYS:
+            raise
+        alter(target, table, f"DROP COLUMN {name}, ADD COLUMN {name} {definition}", altered)
+
+
+def add_columns(
+    target: TargetControl,
+    table: TableName,
+    columns: Sequence[Column],
+    default: str = "",
+    computed: Collection[str] = (),
+) -> None:
+    """Add columns. All are nullable, since rows that are older than the column have no value for it.
+
+    Args:
+        computed: those that the target computes itself.
+    """
     for column in columns:
-        definition, added = _defined(target, replace(column, nullable=True, auto_increment=False))
+        column = replace(column, nullable=True, auto_increment=False)
+        definition, added = _defined(target, column, computed=column.name in computed)
         alter(target, table, f"ADD COLUMN {quote_name(column.name)} {definition}{default}", added)
 
 
@@ -91,10 +120,12 @@ def modify(target: TargetControl, table: TableName, column: Column) -> None:
     alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {definition}", modified)
 
 
-def _defined(target: TargetControl, column: Column) -> tuple[str, Column]:
-    """A column's definition for the target, and the column that results."""
+def _defined(target: TargetControl, column: Column, *, computed: bool = False) -> tuple[str, Column]:
+    """A column's definition for the target, and the column that results. `computed`: the target computes it."""
     collations, mariadb = target.collations(), target.info.is_mariadb
     definition = column_definition(column, collations=collations, mariadb=mariadb)
+    if computed:
+        return computed_column(column, definition, as_defined(column, collations=collations, mariadb=mariadb))
     definition += " NULL" if column.nullable else " NOT NULL"
     definition += " AUTO_INCREMENT" if column.auto_increment else ""
     return definition, as_defined(column, collations=collations, mariadb=mariadb)

@@ -5,7 +5,7 @@ Each step looks at the target first, so that it can be repeated after an interru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..model.errors import SchemaDrift
@@ -13,10 +13,17 @@ from ..model.tables import Column, Table
 from ..target.control import TargetControl
 from ..values.sql import quote_name
 from ..values.widening import family
-from .column_alterations import HINT, add_columns, alter, fit, modify, relax, remake
+from .column_alterations import HINT, add_columns, alter, fit, regenerate, relax, remake
 
 
-def conform(target: TargetControl, mapping: str, table: Table, source: Table, known: Sequence[Column]) -> bool:
+def conform(
+    target: TargetControl,
+    mapping: str,
+    table: Table,
+    source: Table,
+    known: Sequence[Column],
+    computed: Collection[str] = (),
+) -> bool:
     """Alter a target table so that a new copy of its source fits, which may have changed since the last copy.
 
     The copy will write all of the source's present columns, and no others.
@@ -24,6 +31,7 @@ def conform(target: TargetControl, mapping: str, table: Table, source: Table, kn
     Args:
         known: the source's columns when it was copied last; () if it never was. The target's types are then left
             as they are, since somebody chose them.
+        computed: the source's columns that the target computes itself.
 
     Returns:
         Whether the target table may have been altered.
@@ -41,7 +49,7 @@ def conform(target: TargetControl, mapping: str, table: Table, source: Table, kn
             continue
         if column.generated:
             if old is None or (old.generated, old.generation_expression) != (now.generated, now.generation_expression):
-                modify(target, table.name, replace(now, nullable=True, auto_increment=False))
+                regenerate(target, table.name, now, computed=now.name in computed)
             continue
         if family(column) != family(now) and (old is None or family(old) != family(now)):
             if old is not None and family(old) != family(column):  # somebody chose the target's type
@@ -66,7 +74,7 @@ def conform(target: TargetControl, mapping: str, table: Table, source: Table, kn
             former = spelled[now.name.casefold()]
             change = f"RENAME COLUMN {quote_name(former)} TO {quote_name(now.name)}"
             alter(target, table.name, change, replace(present[former], name=now.name), former)
-    add_columns(target, table.name, [c for c in missing if c.name.casefold() not in spelled])
+    add_columns(target, table.name, [c for c in missing if c.name.casefold() not in spelled], "", computed)
     names = {name.casefold() for name in source.column_names}
     relax(target, table.name, [c for c in table.columns if c.name.casefold() not in names and c.name in before])
     return bool(known or missing)

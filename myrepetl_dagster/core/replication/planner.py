@@ -209,6 +209,7 @@ class Planner:
             copying = True
         plan = resolve(
             mapping,
+            self.servers.source,
             target.control,
             self.pipeline.sharing(mapping),
             source_table,

@@ -85,6 +85,7 @@ def define(
 
 def resolve(
     mapping: TableMapping,
+    source: MySQLSource,
     target: TargetControl,
     shared_with: Sequence[TableMapping],
     source_table: Table,
@@ -110,8 +111,10 @@ def resolve(
         SchemaDrift, PrerequisiteError: the tables do not fit each other, or the mapping.
     """
     follows = copying and mapping.columns is None and mapping.schema_policy == "evolve"
-    if follows and conform(target, mapping.name, target_table, source_table, known):
-        target_table = target.describe(mapping.target_name) or target_table
+    if follows:
+        own = _computed_columns(mapping, source, source_table, target)
+        if conform(target, mapping.name, target_table, source_table, known, own):
+            target_table = target.describe(mapping.target_name) or target_table
     past_columns = () if copying else _past_columns(known, source_table, change_is_ahead=change_is_ahead)
     plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key, past_columns)
     _require_comparable(mapping, source_table)

@@ -66,8 +66,7 @@ def new_table(
             described = as_defined(column, collations=own_collations, mariadb=mariadb)
             described = replace(described, name=planned.target, nullable=nullable, auto_increment=False)
             if column.name in computed:
-                definition += f" AS ({column.generation_expression}) STORED"  # a VIRTUAL one could never be altered
-                described = replace(described, generated=True, generation_expression=column.generation_expression)
+                definition, described = computed_column(column, definition, described)
         lines.append((planned.target, definition, nullable))
         created.append(described)
     lengths = key_lengths(source, columns, key)
@@ -114,13 +113,21 @@ def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool) -> 
     return column
 
 
+def computed_column(column: Column, definition: str, described: Column) -> tuple[str, Column]:
+    """The definition and the column of the target that computes itself what the source does."""
+    expression = column.generation_expression
+    return f"{definition} AS ({expression}) VIRTUAL", replace(
+        described, generated=True, generation_expression=expression
+    )
+
+
 def _create_table_sql(
     name: TableName, columns: Sequence[tuple[str, str, bool]], key: Sequence[tuple[str, int | None]]
 ) -> str:
     """CREATE TABLE with these (column, type, nullable) and this primary key of (column, how much of it)."""
     lines = []
     for column, definition, nullable in columns:
-        null = "" if definition.endswith(" STORED") else " NULL" if nullable else " NOT NULL"
+        null = "" if definition.endswith(" VIRTUAL") else " NULL" if nullable else " NOT NULL"
         lines.append(f"  {quote_name(column)} {definition}{null}")
     parts = [quote_name(column) + (f"({length})" if length else "") for column, length in key]
     lines.append(f"  PRIMARY KEY ({', '.join(parts)})")

@@ -17,6 +17,8 @@ from myrepetl_dagster.core.diagnostics.status import status
 from myrepetl_dagster.core.model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from myrepetl_dagster.core.replication.run import SourceRun
 
+pytestmark = pytest.mark.versions_in_soak
+
 PATIENCE_S = 30.0
 ROWS = ("INSERT INTO t (id, a, b) VALUES (1, 1, '1'), (2, 2, '2'), (3, NULL, NULL)",)
 LOAD = "INSERT INTO t (id, a, b) VALUES (2, 20, '20'), (9, 90, '90')"
