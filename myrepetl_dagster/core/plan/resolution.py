@@ -72,6 +72,7 @@ def plan_table(
         every_column=mapping.columns is None,
         unique_keys=_unique_keys(source, target, columns, others, shared_with),
         fixed={c.target: c.value for c in columns if c.source is None},
+        past_columns=tuple(past_columns),
     )
 
 

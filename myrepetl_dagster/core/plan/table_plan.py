@@ -48,7 +48,8 @@ class TablePlan:
 
     `columns`: the columns that the mapping writes, in order. `key`: the target columns by which rows are found.
     `other_unique_keys`: the target's other unique keys that can collide, and `unique_keys` their kind. `every_column`:
-    the mapping lists no columns. `fixed`: target columns with a fixed value.
+    the mapping lists no columns. `fixed`: target columns with a fixed value. `past_columns`: the source's at the
+    checkpoint, as far as they differ from those of now.
     """
 
     mapping: TableMapping
@@ -60,6 +61,7 @@ class TablePlan:
     other_unique_keys: tuple[tuple[str, ...], ...] = ()
     every_column: bool = False
     fixed: dict[str, Any] = field(default_factory=dict)
+    past_columns: tuple[Column, ...] = ()
 
     @property
     def name(self) -> str:

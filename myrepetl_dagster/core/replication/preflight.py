@@ -127,9 +127,12 @@ def _past_columns(known: Sequence[Column], source: Table, *, change_is_ahead: bo
     """Those of the known columns that count for the rows to come.
 
     The log may have more changes ahead once one was followed. Of these only one of kind would be refused too early.
+    What was computed counts until the next copy, since the log may lack its values.
     """
     now = {c.name: c for c in source.columns}
-    return [c for c in known if change_is_ahead or c.name not in now or family(c) != family(now[c.name])]
+    return [
+        c for c in known if change_is_ahead or c.generated or c.name not in now or family(c) != family(now[c.name])
+    ]
 
 
 def require_own_table(
