@@ -15,7 +15,6 @@ from ..binlog.partial_rows import Absent, PartialRow
 from ..model.errors import UnsupportedEvent
 from ..model.tables import Row
 from ..plan.table_plan import PlannedColumn, TablePlan
-from ..transforms.filters import columns as filter_columns
 from .literal_codegen import LiteralKey, LiteralRow, row_writer
 from .pending_rows import PendingRows
 from .shaper import Shaper
@@ -51,10 +50,12 @@ class PartialRowsShaper:
         self._reads = [self._read_by(planned) for planned in plan.columns]
         self._needed = sorted({ordinal for reads in self._reads for ordinal in reads})
         self._key = sorted({ordinal for i in plan.key_indexes for ordinal in self._reads[i]})
-        self._filter = [i for i, name in enumerate(self._names) if name in filter_columns(plan.mapping.filter)]
+        self._filter = [i for i, name in enumerate(self._names) if name in shaper.filtered_by]
         self._passes = shaper.passes()
         self._computed = frozenset(
-            i for i, name in enumerate(self._names) if (c := plan.source.column(name)) is not None and c.generated
+            i
+            for i, name in enumerate(self._names)
+            if (c := plan.source.column(name)) is not None and c.generated and not c.of_period
         )
         # Of a key of prefixes a name is followed by the length.
         unique = {name for key in (plan.source.primary_key, *plan.source.unique_keys) for name in key}
