@@ -15,7 +15,6 @@ from ..binlog.partial_rows import Absent, PartialRow
 from ..model.errors import UnsupportedEvent
 from ..model.tables import Row
 from ..plan.table_plan import PlannedColumn, TablePlan
-from ..transforms.filters import columns as filter_columns
 from .literal_codegen import LiteralKey, LiteralRow, row_writer
 from .pending_rows import PendingRows
 from .shaper import Shaper
@@ -51,7 +50,7 @@ class PartialRowsShaper:
         self._reads = [self._read_by(planned) for planned in plan.columns]
         self._needed = sorted({ordinal for reads in self._reads for ordinal in reads})
         self._key = sorted({ordinal for i in plan.key_indexes for ordinal in self._reads[i]})
-        self._filter = [i for i, name in enumerate(self._names) if name in filter_columns(plan.mapping.filter)]
+        self._filter = [i for i, name in enumerate(self._names) if name in shaper.filtered_by]
         self._passes = shaper.passes()
         self._computed = frozenset(i for i, name in enumerate(self._names) if _may_be_computed(plan, name))
         self._unique = [i for i, name in enumerate(self._names) if i in self._key or _may_be_unique(plan, name)]
@@ -180,7 +179,7 @@ class PartialRowsShaper:
 def _may_be_computed(plan: TablePlan, name: str) -> bool:
     """Whether a column was a generated one when the log was written. The table may have been altered since."""
     described = (*plan.source.columns, *plan.past_columns)
-    computed = {column.name for column in described if column.generated}
+    computed = {column.name for column in described if column.generated and not column.of_period}
     return name in computed or (bool(computed) and all(column.name != name for column in described))
 
 

@@ -189,8 +189,11 @@ def sequence(world: World) -> dict[str, Any]:
 
 
 @refusal("mariadb")
-def system_versioned_table(world: World) -> dict[str, Any]:
-    world.on_source("CREATE TABLE old (id INT PRIMARY KEY) WITH SYSTEM VERSIONING")
+def table_versioned_by_transaction(world: World) -> dict[str, Any]:
+    world.on_source(
+        "CREATE TABLE old (id INT PRIMARY KEY, s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START, e BIGINT UNSIGNED"
+        " GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING ENGINE=InnoDB"
+    )
     return mapped("old")
 
 
