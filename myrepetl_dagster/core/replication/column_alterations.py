@@ -68,10 +68,12 @@ def remake(target: TargetControl, table: TableName, now: Column, *, key: bool) -
         alter(target, table, f"DROP COLUMN {name}, ADD COLUMN {name} {definition}", added)
 
 
-def add_columns(target: TargetControl, table: TableName, columns: Sequence[Column], default: str = "") -> None:
+def add_columns(
+    target: TargetControl, table: TableName, columns: Sequence[Column], default: str = "", *, computed: bool = False
+) -> None:
     """Add columns. All are nullable, since rows that are older than the column have no value for it."""
     for column in columns:
-        definition, added = _defined(target, replace(column, nullable=True, auto_increment=False))
+        definition, added = _defined(target, replace(column, nullable=True, auto_increment=False), computed=computed)
         alter(target, table, f"ADD COLUMN {quote_name(column.name)} {definition}{default}", added)
 
 
@@ -91,10 +93,15 @@ def modify(target: TargetControl, table: TableName, column: Column) -> None:
     alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {definition}", modified)
 
 
-def _defined(target: TargetControl, column: Column) -> tuple[str, Column]:
+def _defined(target: TargetControl, column: Column, *, computed: bool = False) -> tuple[str, Column]:
     """A column's definition for the target, and the column that results."""
     collations, mariadb = target.collations(), target.info.is_mariadb
     definition = column_definition(column, collations=collations, mariadb=mariadb)
+    if computed:
+        expression = column.generation_expression
+        made = as_defined(column, collations=collations, mariadb=mariadb)
+        made = replace(made, generated=True, generation_expression=expression)
+        return f"{definition} AS ({expression}) VIRTUAL", made
     definition += " NULL" if column.nullable else " NOT NULL"
     definition += " AUTO_INCREMENT" if column.auto_increment else ""
     return definition, as_defined(column, collations=collations, mariadb=mariadb)

@@ -33,6 +33,8 @@ _KEY_KINDS = {
 _TRIMMED = LABEL_TYPES | {"char"}  # hold no spaces at the end
 _LONG_TEXT_TYPES = CHARACTER_TYPES - {"char", "varchar"}  # their length is in bytes
 _CHARACTER_BYTES_MAX = 4
+# An earlier version, or another definition of the target, may have let it happen. No error would tell of it later on.
+_THEN = ", then run the `snapshot` job for this mapping: rows that have become one already are copied by that alone."
 
 
 def require_mapped_key(mapping: str, written: Sequence[str], key: Sequence[str]) -> None:
@@ -111,7 +113,7 @@ def require_kept_apart(mapping: str, key: Sequence[tuple[Column, Column]], *, on
             raise PrerequisiteError(
                 f"mapping {mapping!r}: key column {ours.name} is {ours.column_type} in the target and"
                 f" {theirs.column_type} in the source: different source rows could become one",
-                hint=f"Give the target's column the type {theirs.column_type}.",
+                hint=f"Give the target's column the type {theirs.column_type}{_THEN}",
             )
 
 
@@ -121,7 +123,7 @@ def _collation_hint(theirs: Column, ours: Column, *, one_flavour: bool) -> str:
         binary = f"{ours.charset}_0900_bin (MySQL) or {ours.charset}_nopad_bin (MariaDB)"
     name = theirs.collation
     own = "the source's collation, or " if is_one_collation(name, name, one_flavour=one_flavour) else ""
-    return f"Give the target's column {own}{binary}."
+    return f"Give the target's column {own}{binary}{_THEN}"
 
 
 def _keeps_apart(theirs: Column, ours: Column) -> bool:

@@ -239,6 +239,39 @@ def test_with_another_key(servers: Servers, flavour: Flavour) -> None:
     t.assert_equal()
 
 
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("ALTER TABLE t MODIFY id BIGINT UNSIGNED", "ALTER TABLE t RENAME COLUMN id TO n"),
+        ("DROP TABLE t", "CREATE TABLE t (n BIGINT PRIMARY KEY, a INT)", "INSERT INTO t VALUES (1, 5), (77, 6)"),
+        ("DROP TABLE t", "CREATE TABLE t (n VARCHAR(9) CHARACTER SET ascii PRIMARY KEY)", "INSERT INTO t VALUES ('x')"),
+    ],
+    ids=["altered", "rebuilt", "of another kind"],
+)
+def test_with_another_name_of_the_key(servers: Servers, flavour: Flavour, statements: tuple[str, ...]) -> None:
+    """The target's key gets the name, and the rows come with the new copy."""
+    t = altering(servers, flavour, CREATE, ROWS)
+    t.run()
+    t.on_source(*statements, "DELETE FROM t WHERE n='2'")
+    assert t.copied(t.run())
+    t.assert_equal()
+
+
+@pytest.mark.parametrize("way", ["rebuilt", "converted"])
+def test_with_another_collation_of_the_key(servers: Servers, flavour: Flavour, way: str) -> None:
+    """Rows that are two by the key's new collation are two in the target."""
+    create = "CREATE TABLE t (k VARCHAR(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_{} PRIMARY KEY, v INT)"
+    t = altering(servers, flavour, create.format("general_ci"), ("INSERT INTO t VALUES ('a', 1)",))
+    t.run()
+    if way == "rebuilt":
+        t.on_source("DROP TABLE t", create.format("bin"), "INSERT INTO t VALUES ('a', 1)")
+    else:
+        t.on_source("ALTER TABLE t CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+    t.on_source("INSERT INTO t VALUES ('A', 2)")
+    t.run()
+    t.assert_equal()
+
+
 def test_without_a_key(servers: Servers, flavour: Flavour) -> None:
     """A table made again without a key waits for one."""
     t = altering(servers, flavour, CREATE, ROWS)
