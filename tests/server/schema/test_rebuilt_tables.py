@@ -257,6 +257,29 @@ def test_with_another_name_of_the_key(servers: Servers, flavour: Flavour, statem
     t.assert_equal()
 
 
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize(
+    "change", ["DROP PRIMARY KEY, ADD PRIMARY KEY (a)", "DROP PRIMARY KEY, DROP COLUMN id, ADD PRIMARY KEY (a)"]
+)
+def test_with_another_column_as_the_key(servers: Servers, flavour: Flavour, change: str, dropped: bool) -> None:
+    """The hint works as it is written, by its statement and by its other way."""
+    t = altering(
+        servers,
+        flavour,
+        "CREATE TABLE t (id INT DEFAULT 0 PRIMARY KEY, a INT, b INT)",
+        ("INSERT INTO t VALUES (1, 1, 1)",),
+    )
+    t.run()
+    t.on_source(f"ALTER TABLE t {change}", "INSERT INTO t (a, b) VALUES (2, 1)")
+    t.on_source("UPDATE t SET id=1" if "COLUMN" not in change else "UPDATE t SET b=5")
+    error = t.error(copy_again=["a.t"])
+    assert isinstance(error, PrerequisiteError), error
+    assert "`snapshot` job" in error.hint
+    t.pair.on_target("DROP TABLE t" if dropped else error.hint.partition(", or correct")[0])
+    t.run(copy_again=["a.t"])
+    t.assert_equal()
+
+
 @pytest.mark.parametrize("way", ["rebuilt", "converted"])
 def test_with_another_collation_of_the_key(servers: Servers, flavour: Flavour, way: str) -> None:
     """Rows that are two by the key's new collation are two in the target."""
