@@ -53,7 +53,8 @@ def plan_table(
     else:
         key = planned_key(mapping, source, columns)
     _require_columns(mapping, source, target, columns, key)
-    require_unique_key(mapping.name, target, key, key_lengths(source, columns, key))
+    lengths = key_lengths(source, columns, key)
+    require_unique_key(mapping.name, target, key, lengths, of_source=not mapping.primary_key)
     past = replace(source, columns=tuple({c.name: c for c in (*source.columns, *past_columns)}.values()))
     copied = _copied_columns(past, target, (c for c in columns if c.target in key))
     require_kept_apart(mapping.name, copied, one_flavour=source.mariadb == target.mariadb)

@@ -5,7 +5,7 @@ ALTER TABLE commits the open transaction on MySQL and MariaDB, so the caller mus
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
@@ -17,7 +17,6 @@ from ..values.widening import family, widens
 from .target_table import as_defined, column_definition, computed_column
 
 _DUPLICATE = 1062
-_GENERATED_STAYS = frozenset({1907, 3106})  # MariaDB, MySQL: a VIRTUAL column cannot become an ordinary one
 HINT = "Correct the target's column by hand, then run the `snapshot` job for this mapping."
 
 
@@ -69,38 +68,15 @@ def remake(target: TargetControl, table: TableName, now: Column, *, key: bool) -
         alter(target, table, f"DROP COLUMN {name}, ADD COLUMN {name} {definition}", added)
 
 
-def regenerate(target: TargetControl, table: TableName, now: Column, *, computed: bool) -> None:
-    """Make of a generated column what the source's column is now. All rows will be written again.
-
-    Args:
-        computed: the target goes on computing it, since the source's log does not hold it.
-    """
-    column = replace(now, nullable=True, auto_increment=False)
-    definition, altered = _defined(target, column, computed=computed)
-    name = quote_name(column.name)
-    try:
-        alter(target, table, f"MODIFY COLUMN {name} {definition}", altered)
-    except (PrerequisiteError, SchemaDrift) as error:
-        if error.code not in _GENERATED_STAYS:
-            raise
-        alter(target, table, f"DROP COLUMN {name}, ADD COLUMN {name} {definition}", altered)
-
-
 def add_columns(
-    target: TargetControl,
-    table: TableName,
-    columns: Sequence[Column],
-    default: str = "",
-    computed: Collection[str] = (),
+    target: TargetControl, table: TableName, columns: Sequence[Column], default: str = "", *, computed: bool = False
 ) -> None:
     """Add columns. All are nullable, since rows that are older than the column have no value for it.
 
-    Args:
-        computed: those that the target computes itself.
+    `computed`: the target computes them itself.
     """
     for column in columns:
-        column = replace(column, nullable=True, auto_increment=False)
-        definition, added = _defined(target, column, computed=column.name in computed)
+        definition, added = _defined(target, replace(column, nullable=True, auto_increment=False), computed=computed)
         alter(target, table, f"ADD COLUMN {quote_name(column.name)} {definition}{default}", added)
 
 

@@ -7,7 +7,7 @@ a missing target table, `resolve` plans the mapping.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
@@ -77,7 +77,7 @@ def define(
         )
     if target_table is None:
         collations, mariadb = target.collations(), target.info.is_mariadb
-        own = _computed_columns(mapping, source, source_table, target)
+        own = computed_columns(mapping, source, source_table, target)
         created = new_table(mapping, source_table, columns, collations=collations, mariadb=mariadb, computed=own)
         target.create_table(*created)
     return source_table
@@ -85,7 +85,6 @@ def define(
 
 def resolve(
     mapping: TableMapping,
-    source: MySQLSource,
     target: TargetControl,
     shared_with: Sequence[TableMapping],
     source_table: Table,
@@ -95,6 +94,7 @@ def resolve(
     known: Sequence[Column] = (),
     past_key: tuple[str, ...] = (),
     change_is_ahead: bool = False,
+    computed: Collection[str] = (),
 ) -> TablePlan:
     """Plan a mapping.
 
@@ -106,15 +106,14 @@ def resolve(
         past_key: the key at the checkpoint.
         change_is_ahead: the log has yet to tell what has changed since the checkpoint. Until then the key's columns are
             those that are known.
+        computed: the source's columns that the target has to compute itself.
 
     Raises:
         SchemaDrift, PrerequisiteError: the tables do not fit each other, or the mapping.
     """
     follows = copying and mapping.columns is None and mapping.schema_policy == "evolve"
-    if follows:
-        own = _computed_columns(mapping, source, source_table, target)
-        if conform(target, mapping.name, target_table, source_table, known, own):
-            target_table = target.describe(mapping.target_name) or target_table
+    if follows and conform(target, mapping.name, target_table, source_table, known, computed):
+        target_table = target.describe(mapping.target_name) or target_table
     past_columns = () if copying else _past_columns(known, source_table, change_is_ahead=change_is_ahead)
     plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key, past_columns)
     _require_comparable(mapping, source_table)
@@ -207,9 +206,7 @@ def varying_columns(mapping: TableMapping, source: MySQLSource, table: Table) ->
     return [f"the value of VIRTUAL column {name} of {table.name} {said}" for name in varying]
 
 
-def _computed_columns(
-    mapping: TableMapping, source: MySQLSource, table: Table, target: TargetControl
-) -> frozenset[str]:
+def computed_columns(mapping: TableMapping, source: MySQLSource, table: Table, target: TargetControl) -> frozenset[str]:
     """The generated columns that a created table computes itself, since the source's log does not hold them.
 
     Those whose value depends on the session are not among them: the target would compute another one.

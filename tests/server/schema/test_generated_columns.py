@@ -168,6 +168,32 @@ def test_a_server_that_does_not_log_them(servers: Servers, kind: str) -> None:
         world.assert_same("t")
 
 
+@pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
+def test_a_server_that_does_not_log_them_alters_them(servers: Servers, kind: str) -> None:
+    """The target computes what the source does: another expression, one more, and none where it is ordinary by now."""
+    world = pair_of(servers.get("source", "mariadb", version="11.8"), servers.get("target", "mariadb"))
+    world.target.execute(f"GRANT ALTER ON `{world.target_schema}`.* TO 'writer'@'%'")
+    world.on_source(f"CREATE TABLE t (id INT PRIMARY KEY, a INT, g INT AS (a + 1) {kind})")
+    world.on_source("INSERT INTO t (id, a) VALUES (1, 1), (2, 2), (3, 3)")
+    world.run("t")
+    for change in (
+        f"DROP COLUMN g, ADD COLUMN g INT AS (a + 100) {kind}",
+        f"ADD COLUMN h INT AS (a * 2) {kind}",
+        "MODIFY a BIGINT",
+        f"DROP COLUMN h, DROP COLUMN g, ADD COLUMN b INT DEFAULT 4, ADD COLUMN g INT AS (b + 1) {kind}",
+        f"ADD COLUMN i INT AS (g * 2) {kind}",
+        "DROP COLUMN i, DROP COLUMN g, ADD COLUMN g INT",
+    ):
+        world.on_source("UPDATE t SET a=a+1 WHERE id=2", f"ALTER TABLE t {change}", "UPDATE t SET a=a+1 WHERE id=1")
+        world.run("t")
+        world.on_source("UPDATE t SET a=a+1 WHERE id=3")
+        world.run("t")
+        columns = ", ".join(name for (name,) in world.on_source(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema=DATABASE() ORDER BY ordinal_position"
+        ))  # fmt: skip
+        world.assert_same("t", columns=columns)
+
+
 @pytest.mark.parametrize(
     ("alter", "computed"),
     [

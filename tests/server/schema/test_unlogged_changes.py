@@ -108,6 +108,27 @@ def test_a_change_that_may_not_be_followed(
 
 
 @pytest.mark.parametrize("policy", ["evolve", "ignore"])
+def test_another_expression(servers: Servers, level: tuple[Flavour, str], policy: str) -> None:
+    """The log has no expressions. If one has changed, the old rows have other values: a new copy, or a stop."""
+    flavour, metadata = level
+    create = "CREATE TABLE t (id INT PRIMARY KEY, a INT, g INT AS (a + 1) VIRTUAL)"
+    rows = ["INSERT INTO t (id, a) VALUES (1, 1), (2, 2)"]
+    t = altering(servers, flavour, create, rows, options={"binlog_row_metadata": metadata}, schema_policy=policy)
+    t.run()
+    unlogged(t, "ALTER TABLE t MODIFY g INT AS (a + 10) VIRTUAL")
+    t.on_source("INSERT INTO t (id, a) VALUES (3, 3)")
+    if policy == "ignore":
+        assert "`g` int(11) is computed" in str(t.error()).replace("`g` int is", "`g` int(11) is")
+        t.run(copy_again=["a.t"])
+    else:
+        assert t.copied(t.run())
+    t.assert_equal()
+    t.on_source("UPDATE t SET a = 7", "ALTER TABLE t COMMENT 'no change'", "UPDATE t SET a = 8 WHERE id = 1")
+    assert not t.copied(t.run())
+    t.assert_equal()
+
+
+@pytest.mark.parametrize("policy", ["evolve", "ignore"])
 @pytest.mark.parametrize("change", ["moved", "names swapped", "labels", "one gone, one more"])
 def test_a_change_while_a_run_follows(servers: Servers, level: tuple[Flavour, str], change: str, policy: str) -> None:
     """A table that the source opens anew is looked at again, also long after the run has begun."""

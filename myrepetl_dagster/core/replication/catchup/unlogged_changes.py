@@ -67,6 +67,8 @@ class UnloggedChanges:
             )
         else:
             differing = _by_place(known, self._now(state.plan, event.transaction))
+        if any(c.generated for c in known):  # the log has no expressions
+            differing += _by_expression(state.plan, known, self._now(state.plan, event.transaction))
         if not differing or self._is_logged(event.table):
             return None
         if len(differing) > _SHOWN_MAX:
@@ -154,6 +156,20 @@ def _by_name(plan: TablePlan, known: Sequence[Column], table_map: TableMap, unli
         if needed and not is_type_of(now[name], before[name]):
             differing.append(f"{_shown(before[name])} has another type")
     return differing
+
+
+def _by_expression(plan: TablePlan, known: Sequence[Column], now: Sequence[Column]) -> list[str]:
+    """The generated columns of which the source computes other values than those that the target has."""
+    before = {c.name: c.generation_expression for c in known if c.generated}
+    written = {c.source for c in plan.columns}
+    held = set(plan.target.column_names) if follows(plan) else set()
+    return [
+        f"{_shown(c)} is computed otherwise"
+        for c in now
+        if c.name in written | held
+        and c.generated
+        and c.generation_expression != before.get(c.name, c.generation_expression)
+    ]
 
 
 def _shown(column: Column | None) -> str:
