@@ -164,6 +164,7 @@ _NOT_A_TABLE = {
     "SYSTEM VIEW": "a view of the server's own",
     "SEQUENCE": "a sequence, not a table",
 }
+_OF_HISTORY = re.compile(r"\bSYSTEM_TIME\b", re.I)
 _WRITING_FOREIGN_KEY = re.compile(
     r"^\s*CONSTRAINT (`(?:[^`]|``)*`) FOREIGN KEY.* ON (?:DELETE|UPDATE) (?:CASCADE|SET)", re.M
 )
@@ -183,6 +184,8 @@ def _require_logged(mapping: TableMapping, table: Table, source: MySQLSource) ->
     if not problem and any(c.is_row_end and c.type != "timestamp" for c in table.columns):
         problem = "system-versioned by numbers of transactions: the server logs its changes as statements"
         hint = f"Make row start and row end of {name} TIMESTAMP(6), of which the log holds rows."
+    if not problem and any(c.is_row_end for c in table.columns) and _OF_HISTORY.search(mapping.init_query or ""):
+        problem, hint = "system-versioned, and init_query asks for its history", "Leave SYSTEM_TIME out of init_query."
     if problem:
         raise PrerequisiteError(f"mapping {mapping.name!r}: {name} is {problem}", hint=hint)
 

@@ -16,6 +16,7 @@ from .column_types import (
     INTEGER_TYPES,
     LABEL_TYPES,
     LOB_BYTES_MAX,
+    PRINTED_TYPES,
     TEXT_TYPES,
     decimal_digits,
     fraction_digits,
@@ -105,8 +106,12 @@ def require_kept_apart(mapping: str, key: Sequence[tuple[Column, Column]], *, on
     for theirs, ours in key:
         if not ours.collation or is_one_collation(ours.collation, theirs.collation, one_flavour=one_flavour):
             continue
-        if theirs.charset is None or tells_all_apart(ours.collation, theirs.collation or ""):
-            continue  # texts of numbers and times never differ in letter case alone
+        if (
+            theirs.charset is None
+            or theirs.type in PRINTED_TYPES
+            or tells_all_apart(ours.collation, theirs.collation or "")
+        ):
+            continue  # texts of numbers, times, UUIDs and addresses differ to any collation
         other = theirs.collation or theirs.type
         which = f"and {other}" if ours.collation != other else "and one of the same name"
         raise PrerequisiteError(
@@ -116,10 +121,11 @@ def require_kept_apart(mapping: str, key: Sequence[tuple[Column, Column]], *, on
         )
     for theirs, ours in key:
         if not _keeps_apart(theirs, ours):
+            fitting = theirs.column_type if one_flavour else PRINTED_TYPES.get(theirs.type, theirs.column_type)
             raise PrerequisiteError(
                 f"mapping {mapping!r}: key column {ours.name} is {ours.column_type} in the target and"
                 f" {theirs.column_type} in the source: different source rows could become one",
-                hint=f"Give the target's column the type {theirs.column_type}{_THEN}",
+                hint=f"Give the target's column the type {fitting}{_THEN}",
             )
 
 
@@ -134,8 +140,8 @@ def _collation_hint(theirs: Column, ours: Column, *, one_flavour: bool) -> str:
 
 def _keeps_apart(theirs: Column, ours: Column) -> bool:
     kinds = [_KEY_KINDS.get(c.type, c.type) for c in (theirs, ours)]
-    if ours.type == "year" or (ours.type == "binary" and kinds[0] in ("text", "bytes")):
-        return theirs.type == ours.type  # 1 and 2001 are one YEAR; BINARY pads x'01' to x'0100'
+    if ours.type in ("year", "binary"):
+        return theirs.type == ours.type  # 1 and 2001 are one YEAR; BINARY pads x'01' to x'0100', and is not found by it
     if kinds[1] == "text" and _loses_spaces(theirs, ours):
         return False
     if kinds == ["bytes", "text"]:

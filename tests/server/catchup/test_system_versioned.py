@@ -15,6 +15,10 @@ from server_farm import Servers
 from servers import Flavour
 
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
+from myrepetl_dagster.core.plan.table_plan import TablePlan
+from myrepetl_dagster.core.rows.event_encoder import RowChanges
+from myrepetl_dagster.core.rows.writable_rows import WritableRows
+from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 
 pytestmark = pytest.mark.versions
 
@@ -125,6 +129,43 @@ def test_hidden_columns_that_are_named(world: Pair, kind: str) -> None:
         assert world.target_rows("t") == world.source_rows("t", f"id, {since}")
 
     run_through_changes(world, seeded(kind), mapping, check)
+
+
+def test_rows_as_events(world: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of current rows may go to an ordinary table as they are, in one that was made by hand like the source."""
+    world.replays = True
+    kinds: set[type] = set()
+    write = MySQLApplyConnection.write
+
+    def spy(self: MySQLApplyConnection, plan: TablePlan, rows: WritableRows) -> None:
+        kinds.add(type(rows))
+        write(self, plan, rows)
+
+    monkeypatch.setattr(MySQLApplyConnection, "write", spy)
+    key = "(id INT PRIMARY KEY, v VARCHAR(20), n INT"
+    period = PERIOD.format("")
+    world.on_source(f"CREATE TABLE t {key}, {period}) WITH SYSTEM VERSIONING")
+    until = "DATETIME(6)" if world.source.version != world.target.version else "TIMESTAMP(6) NULL"
+    world.on_target(f"CREATE TABLE t {key}, since TIMESTAMP(6) NULL, until {until})")
+    run_through_changes(world, seeded("events"), {"a.t": {"target_table": "b.t"}}, lambda: world.assert_same("t"))
+    assert (RowChanges in kinds) == (world.target.flavour == "mariadb")
+
+
+@pytest.mark.parametrize("kind", ["implicit", "explicit"])
+def test_init_query(world: Pair, kind: str) -> None:
+    """A query of current rows is followed. One of the history is refused."""
+    world.on_source(f"CREATE TABLE t {TABLES[kind]}")
+    columns = {"id": "id", "v": "v", "n": "n"}
+    mapping = {"target_table": "b.t", "primary_key": "id", "column_mapping": columns}
+    query = "SELECT id, v, n FROM t"
+    asking = {"a.t": {**mapping, "init_query": f"{query} FOR system_time ALL"}}
+    assert isinstance(world.error(asking), PrerequisiteError)
+    run_through_changes(
+        world,
+        seeded(kind),
+        {"a.t": {**mapping, "init_query": query}},
+        lambda: world.assert_same("t", columns="id,v,n"),
+    )
 
 
 def test_history_that_is_written_by_hand(world: Pair) -> None:
