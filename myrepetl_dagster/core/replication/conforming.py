@@ -48,6 +48,8 @@ def conform(
         if column is None:
             continue
         if column.generated:
+            if now.of_period:  # the target keeps a history of its own
+                continue
             if old is None or (old.generated, old.generation_expression) != (now.generated, now.generation_expression):
                 regenerate(target, table.name, now, computed=now.name in computed)
             continue
@@ -68,7 +70,7 @@ def conform(
         ):
             fit(target, table.name, column, now, key=now.name in key, any_type=True)
     spelled = {c.name.casefold(): c.name for c in table.columns}
-    missing = [c for c in source.columns if c.name not in present]
+    missing = [c for c in source.columns if c.name not in present and not c.hidden]
     for now in missing:
         if now.name.casefold() in spelled:  # the server ignores the letters' case, but our plans compare it
             former = spelled[now.name.casefold()]

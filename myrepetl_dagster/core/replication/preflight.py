@@ -127,9 +127,10 @@ def _past_columns(known: Sequence[Column], source: Table, *, change_is_ahead: bo
     """Those of the known columns that count for the rows to come.
 
     The log may have more changes ahead once one was followed. Of these only one of kind would be refused too early.
+    What was computed counts until the next copy, since the log may lack its values.
     """
     now = {c.name: c for c in source.columns}
-    return [c for c in known if change_is_ahead or c.name not in now or family(c) != family(now[c.name])]
+    return [c for c in known if change_is_ahead or c.generated or c.name not in now or family(c) != family(now[c.name])]
 
 
 def require_own_table(
@@ -163,7 +164,6 @@ _NOT_A_TABLE = {
     "VIEW": "a view: the log holds changes of its tables only",
     "SYSTEM VIEW": "a view of the server's own",
     "SEQUENCE": "a sequence, not a table",
-    "SYSTEM VERSIONED": "system-versioned: the log holds its history as rows with the same key",
 }
 _WRITING_FOREIGN_KEY = re.compile(
     r"^\s*CONSTRAINT (`(?:[^`]|``)*`) FOREIGN KEY.* ON (?:DELETE|UPDATE) (?:CASCADE|SET)", re.M
@@ -181,6 +181,9 @@ def _require_logged(mapping: TableMapping, table: Table, source: MySQLSource) ->
     if not problem and not source.logs(name.schema):
         problem = "kept out of the binary log (binlog_do_db or binlog_ignore_db)"
         hint = f"Remove binlog_do_db and binlog_ignore_db for {name.schema} from my.cnf and restart the server."
+    if not problem and any(c.is_row_end and c.type != "timestamp" for c in table.columns):
+        problem = "system-versioned by numbers of transactions: the server logs its changes as statements"
+        hint = f"Make row start and row end of {name} TIMESTAMP(6), of which the log holds rows."
     if problem:
         raise PrerequisiteError(f"mapping {mapping.name!r}: {name} is {problem}", hint=hint)
 
@@ -196,7 +199,7 @@ def unlogged_changes(source: MySQLSource, name: TableName) -> list[str]:
 
 def varying_columns(mapping: TableMapping, source: MySQLSource, table: Table) -> list[str]:
     """Warnings about columns that have no value of their own: each session that reads them may see another."""
-    if not any(c.generated for c in table.columns):
+    if not any(c.generated and not c.of_period for c in table.columns):
         return []
     read = {c.source for c in planned_columns(mapping, table)}
     varying = [name for name in session_columns(source.definition(table.name), table) if name in read]
@@ -211,7 +214,7 @@ def _computed_columns(
 
     Those whose value depends on the session are not among them: the target would compute another one.
     """
-    names = {c.name for c in table.columns if c.generated}
+    names = {c.name for c in table.columns if c.generated and not c.of_period}
     if not names or mapping.columns is not None or source.logs_generated_columns or not target.info.is_mariadb:
         return frozenset()
     return frozenset(names.difference(session_columns(source.definition(table.name), table, stored=True)))

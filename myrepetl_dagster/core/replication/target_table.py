@@ -107,6 +107,8 @@ def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool) -> 
     elif kind in PRINTED_TYPES and not mariadb:
         definition = PRINTED_TYPES[kind]
         kind = definition.partition("(")[0]
+    elif column.is_row_end:  # of a current row it is 2106 to MariaDB 11.8, which others have no TIMESTAMP for
+        kind, definition = "datetime", "datetime(6)"
     column = replace(column, type=kind, column_type=definition, generated=False, generation_expression="")
     if column.charset and column.type in TEXT_TYPES:
         return replace(column, collation=_collation(column, collations))
