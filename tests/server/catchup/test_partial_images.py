@@ -15,6 +15,8 @@ from servers import FLAVOURS, Flavour
 
 from myrepetl_dagster.core.model.errors import ReplicationError, RowRejected, UnsupportedEvent
 
+pytestmark = pytest.mark.versions_in_soak
+
 SEED = int(os.environ.get("MYREPETL_SEED", random.randrange(10**6)))
 COLUMNS = (
     "id INT PRIMARY KEY, v INT NOT NULL DEFAULT 3, w VARCHAR(20) CHARACTER SET latin1 DEFAULT 'none', b TEXT,"

@@ -20,6 +20,8 @@ from myrepetl_dagster.core.model.errors import (
     UnsupportedEvent,
 )
 
+pytestmark = pytest.mark.versions_in_soak
+
 TABLE = "CREATE TABLE t (id INT PRIMARY KEY, v INT, w VARCHAR(20))"
 
 

@@ -16,6 +16,8 @@ from type_matrix import METADATA_LEVELS
 from myrepetl_dagster.core.model.errors import SchemaDrift, StopRequested
 from myrepetl_dagster.core.replication.run import SourceRun
 
+pytestmark = pytest.mark.versions_in_soak
+
 CREATE = (
     "CREATE TABLE t (id INT PRIMARY KEY, a INT, b INT, e ENUM('x','y'), s VARCHAR(9) CHARACTER SET latin1, n INT NOT NULL)"
     " CHARACTER SET utf8mb4"
