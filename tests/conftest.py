@@ -21,17 +21,21 @@ hypothesis.settings.load_profile("ours")
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that is marked `versions` runs for each version of MariaDB in place of the machine's own."""
-    if metafunc.definition.get_closest_marker("versions") and "mariadb_version" in metafunc.fixturenames:
+    marked = any(map(metafunc.definition.get_closest_marker, ("versions", "versions_in_soak")))
+    if marked and "mariadb_version" in metafunc.fixturenames:
         ids = ["", *OTHER_VERSIONS]
         metafunc.parametrize("mariadb_version", [None, *OTHER_VERSIONS], ids=ids, indirect=True, scope="module")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Marks the tests of another version of MariaDB in which there is no MariaDB."""
+    """Marks the tests of another version of MariaDB in which there is no MariaDB, and those for the soak."""
     callspec = getattr(item, "callspec", None)
-    if callspec and callspec.params.get("mariadb_version") and "mariadb" not in item.name:
-        item.add_marker(pytest.mark.no_mariadb)
+    if callspec and callspec.params.get("mariadb_version"):
+        if "mariadb" not in item.name and "mariadb" not in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.no_mariadb)
+        if item.get_closest_marker("versions_in_soak"):
+            item.add_marker(pytest.mark.soak)
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly

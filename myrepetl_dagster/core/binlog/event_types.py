@@ -14,4 +14,5 @@ STOPPING = {
     17: "LOAD DATA in statement format (BEGIN_LOAD_QUERY); set binlog_format=ROW",
     18: "LOAD DATA in statement format (EXECUTE_LOAD_QUERY); set binlog_format=ROW",
     26: "an INCIDENT: the source itself lost events",
+    172: "a rows event in fragments (MariaDB 12.3); set binlog_row_event_fragment_threshold above the largest row",
 }

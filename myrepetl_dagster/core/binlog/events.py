@@ -170,9 +170,11 @@ LogEvent = RowsRead | TableChanged | Committed | RolledBack | XaBegun | XaPrepar
 class KnownTable:
     """A wanted table's columns where the stream starts, for table maps that do not describe theirs.
 
+    `hashes_max`: so many columns may follow in the log that no list has: MariaDB's hashes of long unique keys.
     `altered`: the columns are of another moment. They are good for nothing but what no table map tells (that a
     BINARY(16) is a UUID).
     """
 
     columns: tuple[Column, ...]
     altered: bool = False
+    hashes_max: int = 0

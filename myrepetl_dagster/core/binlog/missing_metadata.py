@@ -59,11 +59,11 @@ _TYPE_NAMES: dict[Type, Collection[str]] = {
 }
 
 
-def overlay(table_map: TableMap, columns: Sequence[Column]) -> TableMap:
+def overlay(table_map: TableMap, columns: Sequence[Column], hashes_max: int = 0) -> TableMap:
     """The table map with the metadata that the log left out, from a description of the same table.
 
     A complete map takes hints only, by column name, since the description may be newer than the event. An incomplete
-    map must have exactly the described columns.
+    map must have exactly the described columns, and perhaps up to `hashes_max` hashes of unique keys behind them.
 
     Raises:
         SchemaDrift: an incomplete map has others.
@@ -73,6 +73,9 @@ def overlay(table_map: TableMap, columns: Sequence[Column]) -> TableMap:
         described = {column.name: column for column in columns}
         hinted = (_hinted(column, described.get(column.name or "")) for column in table_map.columns)
         return replace(table_map, columns=tuple(hinted))
+    hashes = table_map.columns[len(columns) :]
+    if len(hashes) <= hashes_max and all(column.type is Type.LONGLONG for column in hashes):
+        columns = [*columns, *(Column(f"DB_ROW_HASH_{n}", "bigint", unsigned=True) for n, _ in enumerate(hashes, 1))]
     if len(columns) != len(table_map.columns):
         raise SchemaDrift(
             f"{table_map.name}: {len(table_map.columns)} columns in the log, {len(columns)} in the table",

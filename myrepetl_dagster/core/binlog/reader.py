@@ -281,7 +281,7 @@ class LogReader:
         if body[text_at:] == b"BEGIN":  # as the server writes it itself
             self.in_transaction = True
             return
-        statement = statement_of(body, compressed=compressed, mariadb=self.tables.mariadb)
+        statement = statement_of(body, compressed=compressed, mariadb=self.tables.mariadb, inside=self.in_transaction)
         if statement.outcome is not None:
             self._end(next_position, timestamp, statement.outcome, happened)
         elif statement.begins:

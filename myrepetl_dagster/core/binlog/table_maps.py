@@ -166,7 +166,8 @@ class TableMaps:
         hint = "Set binlog_row_metadata=FULL on the source, then run the `snapshot` job for the table's mappings."
         if table_map.complete or table_map.name not in self._altered:
             try:
-                described = overlay(table_map, self.known[table_map.name].columns)
+                known = self.known[table_map.name]
+                described = overlay(table_map, known.columns, known.hashes_max)
                 self._decoders[described.raw] = compile_decoder(described)
                 return described
             except SchemaDrift as error:

@@ -60,6 +60,20 @@ class Column:
     generation_expression: str = ""
     srid: int | None = None
 
+    @property
+    def of_period(self) -> bool:
+        """Whether it says since when a row of a system-versioned table is current, or until when it was."""
+        return self.generation_expression in ("ROW START", "ROW END")
+
+    @property
+    def is_row_end(self) -> bool:
+        return self.generation_expression == "ROW END"
+
+    @property
+    def hidden(self) -> bool:
+        """Whether no mapping has the column unless it names it: the table's own definition hides it."""
+        return self.of_period and self.invisible
+
 
 _PREFIX = re.compile(r"(.+)\((\d+)\)", re.DOTALL)
 

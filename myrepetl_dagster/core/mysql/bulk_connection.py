@@ -6,6 +6,7 @@ bits of its response: https://mariadb.com/kb/en/connection/#capabilities
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -30,12 +31,18 @@ BULK_HEAD_BYTES = 6  # a bulk execution's bytes before the parameters' types
 EXECUTE_HEAD_BYTES = 32  # more than an execution has beside the bytes of two parameters
 _EXECUTE = struct.Struct("<IBI")  # the statement, no cursor, once
 _STATEMENTS_MAX = 256  # prepared at the same time on one connection
+# Of each series the first release whose bulk execution loses no rows where a trigger of the table writes. Before, the
+# trigger's statements took the parameters of the next rows (MDEV-24411,
+# https://github.com/MariaDB/server/commit/8b169949d6). Other series before the last have none.
+_SOUND_SINCE = {(10, 5): 26, (10, 6): 19, (10, 11): 9, (11, 4): 3, (11, 5): 2}
+_SOUND_SERIES = (11, 6)
+_VERSION = re.compile(rb"(\d+)\.(\d+)\.(\d+)-MariaDB", re.IGNORECASE)
 
 
 class BulkConnection(Connection):  # type: ignore[misc, type-arg, unused-ignore]
     """A connection to a MariaDB server that asks for bulk execution."""
 
-    takes_bulk = False  # whether the server offers it
+    takes_bulk = False  # whether the server offers it, and loses nothing by it
     _greeting: bytes | None = None
     _answered = False
 
@@ -43,7 +50,7 @@ class BulkConnection(Connection):  # type: ignore[misc, type-arg, unused-ignore]
         packet = super()._read_packet(packet_type)
         if self._greeting is None:
             self._greeting = packet.get_all_data()
-            self.takes_bulk = _offers_bulk(self._greeting)
+            self.takes_bulk = _offers_bulk(self._greeting) and _is_sound(self._greeting)
         return packet
 
     def _request_authentication(self) -> None:
@@ -110,6 +117,14 @@ def _offers_bulk(greeting: bytes) -> bool:
     if len(greeting) < own_at + 4 or greeting[at + _CAPABILITIES_AT] & _IS_MYSQL:
         return False
     return bool(int.from_bytes(greeting[own_at : own_at + 4], "little") & _BULK)
+
+
+def _is_sound(greeting: bytes) -> bool:
+    found = _VERSION.search(greeting.partition(b"\0")[0])
+    if found is None:
+        return False
+    major, minor, patch = map(int, found.groups())
+    return (major, minor) >= _SOUND_SERIES or patch >= _SOUND_SINCE.get((major, minor), patch + 1)
 
 
 def _asking_for_bulk(payload: bytes) -> bytes:

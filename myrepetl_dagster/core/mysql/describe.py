@@ -15,12 +15,18 @@ from .connect import query
 _NOT_ASCII = frozenset({"ucs2", "utf16", "utf16le", "utf32", "swe7"})
 
 
-def describe(connection: Connection[Any], name: TableName) -> Table | None:
-    """A table's columns and keys as they are now; None if there is no such table, or no right to see it."""
-    return _described(connection, name.schema, [name.table]).get(name)
+def describe(connection: Connection[Any], name: TableName, *, hidden: bool = False) -> Table | None:
+    """A table's columns and keys as they are now; None if there is no such table, or no right to see it.
+
+    Args:
+        hidden: with the columns of a system-versioned table that no list of columns has. The log has them.
+    """
+    return _described(connection, name.schema, [name.table], hidden=hidden).get(name)
 
 
-def describe_all(connection: Connection[Any], names: Iterable[TableName]) -> dict[TableName, Table]:
+def describe_all(
+    connection: Connection[Any], names: Iterable[TableName], *, hidden: bool = False
+) -> dict[TableName, Table]:
     """Those of the tables that there are. The number of questions does not grow with the number of tables."""
     # MariaDB's list of tables takes names that differ only in case for one, so each of them gets a round of its own.
     rounds: dict[tuple[str, int], dict[str, str]] = {}
@@ -32,18 +38,20 @@ def describe_all(connection: Connection[Any], names: Iterable[TableName]) -> dic
     return {
         name: table
         for (schema, _), tables in rounds.items()
-        for name, table in _described(connection, schema, list(tables.values())).items()
+        for name, table in _described(connection, schema, list(tables.values()), hidden=hidden).items()
     }
 
 
 def columns_of(connection: Connection[Any], name: TableName) -> tuple[Column, ...]:
-    """A table's columns; () if there is no such table."""
-    rows = _column_rows(connection, name.schema, [name.table])
+    """A table's columns, the hidden ones among them; () if there is no such table."""
+    rows = _column_rows(connection, name.schema, [name.table], hidden=True)
     return tuple(_column(connection, row) for row in rows.get(name.table, ()))
 
 
-def _described(connection: Connection[Any], schema: str, tables: Sequence[str]) -> dict[TableName, Table]:
-    rows = _column_rows(connection, schema, tables)
+def _described(
+    connection: Connection[Any], schema: str, tables: Sequence[str], *, hidden: bool
+) -> dict[TableName, Table]:
+    rows = _column_rows(connection, schema, tables, hidden=hidden)
     if not rows:
         return {}
     keys = _keys(connection, schema, tables)
@@ -51,10 +59,10 @@ def _described(connection: Connection[Any], schema: str, tables: Sequence[str]) 
     mariadb = "MariaDB" in connection.get_server_info()
     found = {}
     for table, columns in rows.items():
-        own = keys.get(table, {})
-        primary = own.pop("PRIMARY", ())
         name = TableName(schema, table)
         described = tuple(_column(connection, row) for row in columns)
+        own = _of_current_rows(keys.get(table, {}), described)
+        primary = own.pop("PRIMARY", ())
         found[name] = Table(name, described, primary, tuple(own.values()), charsets.get(table), mariadb)
     return found
 
@@ -86,7 +94,15 @@ def _default_charsets(connection: Connection[Any], schema: str, tables: Sequence
     return charsets
 
 
-def _column_rows(connection: Connection[Any], schema: str, tables: Sequence[str]) -> dict[str, list[tuple[Any, ...]]]:
+def _of_current_rows(keys: dict[str, tuple[str, ...]], columns: Sequence[Column]) -> dict[str, tuple[str, ...]]:
+    """The keys without the end of a row, by which those of a system-versioned table tell history apart."""
+    ends = {c.name for c in columns if c.is_row_end}
+    return {index: tuple(part for part in key if part not in ends) for index, key in keys.items()} if ends else keys
+
+
+def _column_rows(
+    connection: Connection[Any], schema: str, tables: Sequence[str], *, hidden: bool
+) -> dict[str, list[tuple[Any, ...]]]:
     srid = "srs_id" if _tells_srid(connection) else "NULL"
     # CAST: some of these are LONGTEXT or BLOB on MySQL, which arrive as bytes.
     sql = (
@@ -94,9 +110,20 @@ def _column_rows(connection: Connection[Any], schema: str, tables: Sequence[str]
         f" collation_name, is_nullable, extra, CAST(generation_expression AS CHAR), {srid}"
         " FROM information_schema.columns WHERE {where} ORDER BY table_name, ordinal_position"
     )
-    return _by_table(connection, sql, schema, tables)
+    found = _by_table(connection, sql, schema, tables)
+    if hidden and found and "MariaDB" in connection.get_server_info():
+        sql = "SELECT table_name FROM information_schema.tables WHERE {where} AND table_type='SYSTEM VERSIONED'"
+        for table in _by_table(connection, sql, schema, tables):
+            if table in found and not any(expression == "ROW END" for *_, expression, _ in found[table]):
+                found[table] += _HIDDEN
+    return found
 
 
+# Of a system-versioned table that does not define them, always in this order behind all others.
+_HIDDEN = [
+    (name, "timestamp", "timestamp(6)", None, None, "NO", "GENERATED, INVISIBLE", expression, None)
+    for name, expression in (("row_start", "ROW START"), ("row_end", "ROW END"))
+]
 _TELLS_SRID: dict[tuple[Any, ...], bool] = {}
 
 

@@ -102,13 +102,14 @@ def translate(error: BaseException, endpoint: Endpoint, doing: str = "") -> Repl
         case ErrorClass.POSITION_LOST:
             return PositionLost(f"{where}: {text}", hint=known.hint, code=code)
         case ErrorClass.DATA:
-            column = _COLUMN_IN_TEXT.search(text)
-            named = f" (column {column[1] or column[2]!r})" if column else ""
+            found = _COLUMN_IN_TEXT.search(text)
+            column = (found[1] or found[2]) if found else ""
+            named = f" (column {column!r})" if column else ""
             hint = known.hint
             if code in _BY_MODE and endpoint.sql_mode and endpoint.role == "target":
                 hint += " Or leave out of this target's sql_mode what refuses it (TRADITIONAL holds NO_ZERO_DATE)."
             rejected = RowRejected(f"{where}{named}", hint=hint, code=code)
-            rejected.column = column.group(1) if column else ""
+            rejected.column = column
             return rejected
         case ErrorClass.SCHEMA:
             return SchemaDrift(f"{where}: {text}", hint=known.hint, code=code)

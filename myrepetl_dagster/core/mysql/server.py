@@ -57,6 +57,8 @@ class Server:
         connections: the run's, among which its own are opened.
     """
 
+    describes_hidden = False  # columns that the log has and no list of columns
+
     def __init__(self, endpoint: Endpoint, limits: Limits, connections: Connections | None = None) -> None:
         self.endpoint = endpoint
         self.limits = limits
@@ -129,12 +131,12 @@ class Server:
     def describe(self, name: TableName) -> Table | None:
         """A table's columns and keys; None if there is no such table, or no right to see it."""
         with self.doing(f"describing {name}"):
-            return describe(self.control, name)
+            return describe(self.control, name, hidden=self.describes_hidden)
 
     def describe_all(self, names: Sequence[TableName]) -> dict[TableName, Table]:
         """Those of the tables that there are."""
         with self.doing("describing the tables"):
-            return describe_all(self.control, names)
+            return describe_all(self.control, names, hidden=self.describes_hidden)
 
     def close(self) -> None:
         """Close the control connection."""

@@ -53,10 +53,12 @@ def plan_table(
     else:
         key = planned_key(mapping, source, columns)
     _require_columns(mapping, source, target, columns, key)
-    require_unique_key(mapping.name, target, key, key_lengths(source, columns, key))
+    lengths = key_lengths(source, columns, key)
+    require_unique_key(mapping.name, target, key, lengths, of_source=not mapping.primary_key)
     past = replace(source, columns=tuple({c.name: c for c in (*source.columns, *past_columns)}.values()))
     copied = _copied_columns(past, target, (c for c in columns if c.target in key))
     require_kept_apart(mapping.name, copied, one_flavour=source.mariadb == target.mariadb)
+    row_ends = tuple(dict.fromkeys(c.name for c in (*source.columns, *past_columns) if c.is_row_end))
     others = tuple(
         other
         for other in (*((target.primary_key,) if target.primary_key else ()), *target.unique_keys)
@@ -72,13 +74,15 @@ def plan_table(
         every_column=mapping.columns is None,
         unique_keys=_unique_keys(source, target, columns, others, shared_with),
         fixed={c.target: c.value for c in columns if c.source is None},
+        past_columns=tuple(past_columns),
+        row_ends=row_ends,
     )
 
 
 def planned_columns(mapping: TableMapping, source: Table) -> tuple[PlannedColumn, ...]:
     """The columns that the mapping writes, in order."""
     if mapping.columns is None:
-        return tuple(PlannedColumn(c.name, c.name) for c in source.columns)
+        return tuple(PlannedColumn(c.name, c.name) for c in source.columns if not c.hidden)
     return tuple(
         PlannedColumn(c.target, None, value=c.value) if c.has_value else PlannedColumn(c.target, c.source, c.transform)
         for c in mapping.columns

@@ -129,16 +129,21 @@ class _Judge:
     def _recomputes(self, clause: Clause) -> bool:
         """Whether the source now computes other values for a column that the target holds: the log has none of them."""
         names = {clause.column, clause.old_name}
-        written = {c.source for c in self.plan.columns if c.source}  # the target does not compute these itself
-        if clause.definition is not None and clause.definition.computed and names & written:
-            return True
         tables = (self.known, self.plan.source.columns, self.now.columns if self.now else ())
         generated = [c for columns in tables for c in columns if c.generated]
-        if not any(c.name in written for c in generated):
+        held = {c.source for c in self.plan.columns if c.source} | {c.name for c in generated if self._computes(c)}
+        if clause.definition is not None and clause.definition.computed and names & held:
+            return True
+        if not any(c.name in held for c in generated):
             return False
         # One generated column may be computed from another. MySQL garbles letters beyond ASCII in expressions.
         named = any(f"`{name}`" in c.generation_expression for name in names for c in generated)
         return named or not all(name.isascii() and "`" not in name for name in names)
+
+    def _computes(self, column: Column) -> bool:
+        """Whether the target computes this column as the source does, from columns that have to be the same then."""
+        own = self.plan.target.column(column.name) if self.plan.every_column else None
+        return own is not None and own.generated and own.generation_expression == column.generation_expression
 
     def _cannot(self, what: str, hint: str = "") -> NoReturn:
         # Another policy does not help a mapping that names its columns.

@@ -48,7 +48,9 @@ class TablePlan:
 
     `columns`: the columns that the mapping writes, in order. `key`: the target columns by which rows are found.
     `other_unique_keys`: the target's other unique keys that can collide, and `unique_keys` their kind. `every_column`:
-    the mapping lists no columns. `fixed`: target columns with a fixed value.
+    the mapping lists no columns. `fixed`: target columns with a fixed value. `past_columns`: the source's at the
+    checkpoint, as far as they differ from those of now. `row_ends`: source columns by which the log tells current rows
+    of a system-versioned table from its history, now or at the checkpoint.
     """
 
     mapping: TableMapping
@@ -60,6 +62,8 @@ class TablePlan:
     other_unique_keys: tuple[tuple[str, ...], ...] = ()
     every_column: bool = False
     fixed: dict[str, Any] = field(default_factory=dict)
+    past_columns: tuple[Column, ...] = ()
+    row_ends: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -108,6 +112,7 @@ class TablePlan:
         if not self.every_column:
             return self
         ordinary = {c.name for c in self.target.columns if not c.generated}
+        ordinary -= {c.name for c in self.source.columns if c.hidden}
         columns = tuple(PlannedColumn(c.name, c.name) for c in layout if c.name in ordinary)
         return self if columns == self.columns else replace(self, columns=columns)
 

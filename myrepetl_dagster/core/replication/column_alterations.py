@@ -14,7 +14,7 @@ from ..target.control import TargetControl
 from ..values.key_safety import tells_all_apart
 from ..values.sql import quote_name
 from ..values.widening import family, widens
-from .target_table import as_defined, column_definition
+from .target_table import as_defined, column_definition, computed_column
 
 _DUPLICATE = 1062
 HINT = "Correct the target's column by hand, then run the `snapshot` job for this mapping."
@@ -68,10 +68,15 @@ def remake(target: TargetControl, table: TableName, now: Column, *, key: bool) -
         alter(target, table, f"DROP COLUMN {name}, ADD COLUMN {name} {definition}", added)
 
 
-def add_columns(target: TargetControl, table: TableName, columns: Sequence[Column], default: str = "") -> None:
-    """Add columns. All are nullable, since rows that are older than the column have no value for it."""
+def add_columns(
+    target: TargetControl, table: TableName, columns: Sequence[Column], default: str = "", *, computed: bool = False
+) -> None:
+    """Add columns. All are nullable, since rows that are older than the column have no value for it.
+
+    `computed`: the target computes them itself.
+    """
     for column in columns:
-        definition, added = _defined(target, replace(column, nullable=True, auto_increment=False))
+        definition, added = _defined(target, replace(column, nullable=True, auto_increment=False), computed=computed)
         alter(target, table, f"ADD COLUMN {quote_name(column.name)} {definition}{default}", added)
 
 
@@ -91,10 +96,12 @@ def modify(target: TargetControl, table: TableName, column: Column) -> None:
     alter(target, table, f"MODIFY COLUMN {quote_name(column.name)} {definition}", modified)
 
 
-def _defined(target: TargetControl, column: Column) -> tuple[str, Column]:
-    """A column's definition for the target, and the column that results."""
+def _defined(target: TargetControl, column: Column, *, computed: bool = False) -> tuple[str, Column]:
+    """A column's definition for the target, and the column that results. `computed`: the target computes it."""
     collations, mariadb = target.collations(), target.info.is_mariadb
     definition = column_definition(column, collations=collations, mariadb=mariadb)
+    if computed:
+        return computed_column(column, definition, as_defined(column, collations=collations, mariadb=mariadb))
     definition += " NULL" if column.nullable else " NOT NULL"
     definition += " AUTO_INCREMENT" if column.auto_increment else ""
     return definition, as_defined(column, collations=collations, mariadb=mariadb)

@@ -29,7 +29,7 @@ from ..plan.table_plan import TablePlan
 from ..target.mysql_target import MySQLTarget
 from .catchup.outcomes import Place, SchemaChanged
 from .catchup.table_changes import MADE_AGAIN_S
-from .preflight import define, require_own_table, resolve, unlogged_changes, varying_columns
+from .preflight import computed_columns, define, require_own_table, resolve, unlogged_changes, varying_columns
 from .result import MappingResult
 from .schema_evolution import follow
 from .servers import Servers
@@ -207,9 +207,11 @@ class Planner:
         if follows and past_key and has_key_of_now(source_table, target_table, past_key):
             self.copy_again.add(mapping.name)
             copying = True
+        source, control = self.servers.source, target.control
+        computed = computed_columns(mapping, source, source_table, control) if copying else ()
         plan = resolve(
             mapping,
-            target.control,
+            control,
             self.pipeline.sharing(mapping),
             source_table,
             target_table,
@@ -217,6 +219,7 @@ class Planner:
             known=known,
             past_key=past_key,
             change_is_ahead=change_is_ahead,
+            computed=computed,
         )
         if checkpoint is not None and checkpoint.phase is Phase.COPYING and past_key != plan.key:
             self.copy_again.add(mapping.name)  # the checkpoint names the next chunk by the old key

@@ -7,7 +7,7 @@ a missing target table, `resolve` plans the mapping.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..config.pipeline import TableMapping
 from ..model.errors import PrerequisiteError, SchemaDrift
@@ -77,7 +77,7 @@ def define(
         )
     if target_table is None:
         collations, mariadb = target.collations(), target.info.is_mariadb
-        own = _computed_columns(mapping, source, source_table, target)
+        own = computed_columns(mapping, source, source_table, target)
         created = new_table(mapping, source_table, columns, collations=collations, mariadb=mariadb, computed=own)
         target.create_table(*created)
     return source_table
@@ -94,6 +94,7 @@ def resolve(
     known: Sequence[Column] = (),
     past_key: tuple[str, ...] = (),
     change_is_ahead: bool = False,
+    computed: Collection[str] = (),
 ) -> TablePlan:
     """Plan a mapping.
 
@@ -105,12 +106,13 @@ def resolve(
         past_key: the key at the checkpoint.
         change_is_ahead: the log has yet to tell what has changed since the checkpoint. Until then the key's columns are
             those that are known.
+        computed: the source's columns that the target has to compute itself.
 
     Raises:
         SchemaDrift, PrerequisiteError: the tables do not fit each other, or the mapping.
     """
     follows = copying and mapping.columns is None and mapping.schema_policy == "evolve"
-    if follows and conform(target, mapping.name, target_table, source_table, known):
+    if follows and conform(target, mapping.name, target_table, source_table, known, computed):
         target_table = target.describe(mapping.target_name) or target_table
     past_columns = () if copying else _past_columns(known, source_table, change_is_ahead=change_is_ahead)
     plan = plan_table(mapping, source_table, target_table, shared_with, () if copying else past_key, past_columns)
@@ -124,9 +126,10 @@ def _past_columns(known: Sequence[Column], source: Table, *, change_is_ahead: bo
     """Those of the known columns that count for the rows to come.
 
     The log may have more changes ahead once one was followed. Of these only one of kind would be refused too early.
+    What was computed counts until the next copy, since the log may lack its values.
     """
     now = {c.name: c for c in source.columns}
-    return [c for c in known if change_is_ahead or c.name not in now or family(c) != family(now[c.name])]
+    return [c for c in known if change_is_ahead or c.generated or c.name not in now or family(c) != family(now[c.name])]
 
 
 def require_own_table(
@@ -160,8 +163,8 @@ _NOT_A_TABLE = {
     "VIEW": "a view: the log holds changes of its tables only",
     "SYSTEM VIEW": "a view of the server's own",
     "SEQUENCE": "a sequence, not a table",
-    "SYSTEM VERSIONED": "system-versioned: the log holds its history as rows with the same key",
 }
+_OF_HISTORY = re.compile(r"\bSYSTEM_TIME\b", re.I)
 _WRITING_FOREIGN_KEY = re.compile(
     r"^\s*CONSTRAINT (`(?:[^`]|``)*`) FOREIGN KEY.* ON (?:DELETE|UPDATE) (?:CASCADE|SET)", re.M
 )
@@ -178,6 +181,11 @@ def _require_logged(mapping: TableMapping, table: Table, source: MySQLSource) ->
     if not problem and not source.logs(name.schema):
         problem = "kept out of the binary log (binlog_do_db or binlog_ignore_db)"
         hint = f"Remove binlog_do_db and binlog_ignore_db for {name.schema} from my.cnf and restart the server."
+    if not problem and any(c.is_row_end and c.type != "timestamp" for c in table.columns):
+        problem = "system-versioned by numbers of transactions: the server logs its changes as statements"
+        hint = f"Make row start and row end of {name} TIMESTAMP(6), of which the log holds rows."
+    if not problem and any(c.is_row_end for c in table.columns) and _OF_HISTORY.search(mapping.init_query or ""):
+        problem, hint = "system-versioned, and init_query asks for its history", "Leave SYSTEM_TIME out of init_query."
     if problem:
         raise PrerequisiteError(f"mapping {mapping.name!r}: {name} is {problem}", hint=hint)
 
@@ -193,7 +201,7 @@ def unlogged_changes(source: MySQLSource, name: TableName) -> list[str]:
 
 def varying_columns(mapping: TableMapping, source: MySQLSource, table: Table) -> list[str]:
     """Warnings about columns that have no value of their own: each session that reads them may see another."""
-    if not any(c.generated for c in table.columns):
+    if not any(c.generated and not c.of_period for c in table.columns):
         return []
     read = {c.source for c in planned_columns(mapping, table)}
     varying = [name for name in session_columns(source.definition(table.name), table) if name in read]
@@ -201,14 +209,12 @@ def varying_columns(mapping: TableMapping, source: MySQLSource, table: Table) ->
     return [f"the value of VIRTUAL column {name} of {table.name} {said}" for name in varying]
 
 
-def _computed_columns(
-    mapping: TableMapping, source: MySQLSource, table: Table, target: TargetControl
-) -> frozenset[str]:
+def computed_columns(mapping: TableMapping, source: MySQLSource, table: Table, target: TargetControl) -> frozenset[str]:
     """The generated columns that a created table computes itself, since the source's log does not hold them.
 
     Those whose value depends on the session are not among them: the target would compute another one.
     """
-    names = {c.name for c in table.columns if c.generated}
+    names = {c.name for c in table.columns if c.generated and not c.of_period}
     if not names or mapping.columns is not None or source.logs_generated_columns or not target.info.is_mariadb:
         return frozenset()
     return frozenset(names.difference(session_columns(source.definition(table.name), table, stored=True)))

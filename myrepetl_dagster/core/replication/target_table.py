@@ -66,8 +66,7 @@ def new_table(
             described = as_defined(column, collations=own_collations, mariadb=mariadb)
             described = replace(described, name=planned.target, nullable=nullable, auto_increment=False)
             if column.name in computed:
-                definition += f" AS ({column.generation_expression}) VIRTUAL"
-                described = replace(described, generated=True, generation_expression=column.generation_expression)
+                definition, described = computed_column(column, definition, described)
         lines.append((planned.target, definition, nullable))
         created.append(described)
     lengths = key_lengths(source, columns, key)
@@ -108,10 +107,20 @@ def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool) -> 
     elif kind in PRINTED_TYPES and not mariadb:
         definition = PRINTED_TYPES[kind]
         kind = definition.partition("(")[0]
+    elif column.is_row_end:  # of a current row it is 2106 to MariaDB 11.8, which others have no TIMESTAMP for
+        kind, definition = "datetime", "datetime(6)"
     column = replace(column, type=kind, column_type=definition, generated=False, generation_expression="")
     if column.charset and column.type in TEXT_TYPES:
         return replace(column, collation=_collation(column, collations))
     return column
+
+
+def computed_column(column: Column, definition: str, described: Column) -> tuple[str, Column]:
+    """The definition and the column of the target that computes itself what the source does."""
+    expression = column.generation_expression
+    return f"{definition} AS ({expression}) VIRTUAL", replace(
+        described, generated=True, generation_expression=expression
+    )
 
 
 def _create_table_sql(

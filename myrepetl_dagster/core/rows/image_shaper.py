@@ -20,7 +20,6 @@ from ..model.errors import RowRejected, UnsupportedEvent
 from ..model.limits import LONG_BYTES
 from ..model.tables import Column, Row
 from ..plan.table_plan import TablePlan, UniqueKeys
-from ..transforms.filters import columns as filter_columns
 from ..values.bulk_parameters import BulkRows
 from ..values.literals import literal_of
 from .bulk_encoder import BulkEncoding, bulk_encoding
@@ -52,7 +51,7 @@ class ImageShaper:
         key = [plan.columns[i].source for i in plan.key_indexes]
         # The scanner gives the key's cells in the order of the table, each once. A key of one cell is that cell.
         ordinals = sorted({ordinal_of[name] for name in key if name is not None})
-        filtered = sorted(ordinal_of[name] for name in filter_columns(plan.mapping.filter))
+        filtered = sorted(ordinal_of[name] for name in shaper.filtered_by)
         self._scanner = compile_scanner(table_map, ordinals, filtered)
         self._passes = shaper.passes(filtered)
         self._enum_error = self._other_kind = False

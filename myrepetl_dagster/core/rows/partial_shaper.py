@@ -15,7 +15,6 @@ from ..binlog.partial_rows import Absent, PartialRow
 from ..model.errors import UnsupportedEvent
 from ..model.tables import Row
 from ..plan.table_plan import PlannedColumn, TablePlan
-from ..transforms.filters import columns as filter_columns
 from .literal_codegen import LiteralKey, LiteralRow, row_writer
 from .pending_rows import PendingRows
 from .shaper import Shaper
@@ -51,16 +50,10 @@ class PartialRowsShaper:
         self._reads = [self._read_by(planned) for planned in plan.columns]
         self._needed = sorted({ordinal for reads in self._reads for ordinal in reads})
         self._key = sorted({ordinal for i in plan.key_indexes for ordinal in self._reads[i]})
-        self._filter = [i for i, name in enumerate(self._names) if name in filter_columns(plan.mapping.filter)]
+        self._filter = [i for i, name in enumerate(self._names) if name in shaper.filtered_by]
         self._passes = shaper.passes()
-        self._computed = frozenset(
-            i for i, name in enumerate(self._names) if (c := plan.source.column(name)) is not None and c.generated
-        )
-        # Of a key of prefixes a name is followed by the length.
-        unique = {name for key in (plan.source.primary_key, *plan.source.unique_keys) for name in key}
-        self._unique = [
-            i for i, name in enumerate(self._names) if any(f"{one}(".startswith(f"{name}(") for one in unique)
-        ]
+        self._computed = frozenset(i for i, name in enumerate(self._names) if _may_be_computed(plan, name))
+        self._unique = [i for i, name in enumerate(self._names) if i in self._key or _may_be_unique(plan, name)]
         self._may_reset = table_map.mariadb
         self._writers = [row_writer([writer], [at]) for writer, at in zip(*shaper.column_writers(), strict=True)]
 
@@ -181,6 +174,21 @@ class PartialRowsShaper:
         names = ", ".join(self._names[ordinal] for ordinal in lacking)
         message = f"mapping {self.plan.name!r}, {self.plan.source.name}: the log holds {what} (missing: {names})"
         return UnsupportedEvent(message, hint=hint)
+
+
+def _may_be_computed(plan: TablePlan, name: str) -> bool:
+    """Whether a column was a generated one when the log was written. The table may have been altered since."""
+    described = (*plan.source.columns, *plan.past_columns)
+    computed = {column.name for column in described if column.generated and not column.of_period}
+    return name in computed or (bool(computed) and all(column.name != name for column in described))
+
+
+def _may_be_unique(plan: TablePlan, name: str) -> bool:
+    """Whether a column was part of a unique key of the source's when the log was written."""
+    # Of a key of prefixes a name is followed by the length.
+    unique = {part for key in (plan.source.primary_key, *plan.source.unique_keys) for part in key}
+    gone = bool(plan.mapping.primary_key) and plan.source.column(name) is None  # it may have another name by now
+    return gone or any(f"{part}(".startswith(f"{name}(") for part in unique)
 
 
 def lacks_columns(plan: TablePlan, table_map: TableMap) -> bool:

@@ -18,6 +18,7 @@ from ..transforms.filters import columns as filter_columns
 from ..transforms.filters import compile_filter
 from ..values.literals import any_literal, literal_for
 from ..values.python_values import from_python, to_python
+from .current_rows import only_current
 from .literal_codegen import LiteralKey, LiteralRow, LiteralSource, Transformed, Writer, row_writer
 from .pending_rows import PendingRows
 from .value_transforms import filter_failed, made_of, needs_own_value_only, transform_failed
@@ -52,6 +53,8 @@ class Shaper:
             )
         self._python = {column.name: to_python(column) for column in layout}
         self._layout = layout
+        self._row_ends = [name for name in plan.row_ends if name in self._index]
+        self.filtered_by = filter_columns(plan.mapping.filter).union(self._row_ends)  # the columns that `passes` sees
         writers, at = self.column_writers()
         keys = plan.key_indexes
         self.row = row_writer(writers, at)
@@ -89,13 +92,15 @@ class Shaper:
     def passes(self, ordinals: Sequence[int] | None = None) -> Callable[[Row], bool] | None:
         """The mapping's filter: for whole rows, or for rows that hold nothing but the cells of these columns.
 
-        It raises RowRejected where it fails. Only a whole row tells which row that is.
+        History of a system-versioned table does not pass. It raises RowRejected where it fails. Only a whole row tells
+        which row that is.
         """
         expression = self.plan.mapping.filter
-        if expression is None:
-            return None
-        passes = compile_filter(expression)
         at = range(len(self._layout)) if ordinals is None else {ordinal: i for i, ordinal in enumerate(ordinals)}
+        ends = [at[self._index[name]] for name in self._row_ends]
+        if expression is None:
+            return only_current(ends, None)
+        passes = compile_filter(expression)
         columns = [(name, at[self._index[name]], self._python[name]) for name in filter_columns(expression)]
 
         def check(row: Row) -> bool:
@@ -108,7 +113,7 @@ class Shaper:
                 where = f", row with {self.described_key(row)}" if ordinals is None else ""
                 raise filter_failed(self.plan, error, where) from None
 
-        return check
+        return only_current(ends, check)
 
     def literal_sources(self) -> list[LiteralSource] | None:
         """What each literal is made from; None if a transform looks at the whole row."""

@@ -68,7 +68,8 @@ def _require_in_target(plan: TablePlan, event: RowsRead, layout: tuple[Column, .
     if not plan.every_column or plan.mapping.schema_policy == "ignore":
         return
     in_target = set(plan.target.column_names)
-    in_source = set(plan.source.column_names)  # a column that has been dropped since is not needed any more
+    # A column that has been dropped since is not needed any more.
+    in_source = {c.name for c in plan.source.columns if not c.hidden}
     missing = [c.name for c in layout if c.name not in in_target and c.name in in_source]
     if missing:
         raise SchemaDrift(

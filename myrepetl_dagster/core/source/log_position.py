@@ -37,6 +37,8 @@ _FIRST_OFFSET = 4  # where the first event of every binlog file begins
 class SourceLog(Server):
     """A source server with its log. Positions are asked for over the control connection."""
 
+    describes_hidden = True
+
     def __init__(self, endpoint: Endpoint, limits: Limits, connections: Connections | None = None) -> None:
         super().__init__(endpoint, limits, connections)
         self._same_log = SameLog(self._events)

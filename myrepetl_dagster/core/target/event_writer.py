@@ -12,7 +12,6 @@ from pymysql.connections import Connection
 
 from ..model.errors import ReplicationError, SchemaDrift
 from ..model.tables import TableName
-from ..mysql.connect import query
 from ..plan.table_plan import TablePlan
 from ..rows.event_encoder import RowChanges, binlog_sql
 from .apply_session import ApplySession
@@ -41,16 +40,15 @@ class EventWriter:
     def prepare(self, connection: Connection[Any]) -> None:
         """Tell a connection the events' format if the target takes events. Just before a transaction is begun.
 
-        A BINLOG statement sets its session's clock to its events' date, where the clock then stands. Later transactions
-        shall have their own date.
+        On MariaDB a BINLOG statement sets its session's clock to its events' date, where the clock then stands. Later
+        transactions shall have their own date.
 
         Raises:
             TargetBusy: the target did not take it.
         """
         self._checked.clear()
-        if self._stopped_clock is connection:
-            with self._session.doing():
-                query(connection, "SET TIMESTAMP=DEFAULT")
+        if self._stopped_clock is not None and self._stopped_clock is connection:
+            connection.query("SET TIMESTAMP=DEFAULT")
         self._stopped_clock = None
         support, server = self._support, self._session.server
         if not support.able or support.refused or self._described is connection:
@@ -80,8 +78,9 @@ class EventWriter:
                     if not self._support.is_unchanged(connection, name):
                         raise SchemaDrift(f"{name} is not what it was")
                     self._checked.add(name)
-                self._stopped_clock = connection
-                now, packet_bytes_max = int(time.time()), session.packet_bytes_max
+                packet_bytes_max, now = session.packet_bytes_max, 0  # MySQL dates them itself
+                if mariadb:
+                    self._stopped_clock, now = connection, int(time.time())
                 for events in changes.events(name, packet_bytes_max, mariadb=mariadb, written_unix_s=now):
                     self._apply(events, as_parameters=as_parameters)
         except ReplicationError as error:

@@ -16,6 +16,7 @@ from .column_types import (
     INTEGER_TYPES,
     LABEL_TYPES,
     LOB_BYTES_MAX,
+    PRINTED_TYPES,
     TEXT_TYPES,
     decimal_digits,
     fraction_digits,
@@ -33,6 +34,8 @@ _KEY_KINDS = {
 _TRIMMED = LABEL_TYPES | {"char"}  # hold no spaces at the end
 _LONG_TEXT_TYPES = CHARACTER_TYPES - {"char", "varchar"}  # their length is in bytes
 _CHARACTER_BYTES_MAX = 4
+# An earlier version, or another definition of the target, may have let it happen. No error would tell of it later on.
+_THEN = ", then run the `snapshot` job for this mapping: rows that have become one already are copied by that alone."
 
 
 def require_mapped_key(mapping: str, written: Sequence[str], key: Sequence[str]) -> None:
@@ -49,11 +52,14 @@ def require_mapped_key(mapping: str, written: Sequence[str], key: Sequence[str])
         )
 
 
-def require_unique_key(mapping: str, target: Table, key: tuple[str, ...], lengths: Mapping[str, int]) -> None:
+def require_unique_key(
+    mapping: str, target: Table, key: tuple[str, ...], lengths: Mapping[str, int], *, of_source: bool = False
+) -> None:
     """Check that the target has a unique key of these columns, by which rows are found.
 
     Args:
         lengths: of which columns the beginning tells the source's rows apart, and how much of it. As much will do here.
+        of_source: the key is the source table's, and none that the mapping names.
 
     Raises:
         PrerequisiteError: it has none, or its columns may be NULL any number of times.
@@ -74,12 +80,15 @@ def require_unique_key(mapping: str, target: Table, key: tuple[str, ...], length
             hint="Make the column NOT NULL in the target, or correct primary_key.",
         )
     columns = ", ".join(f"`{name}`" for name in key)
-    # A primary key on fewer columns would make one row of the rows of two sources.
+    # A primary key on fewer columns would make one row of the rows of two sources, and so would an earlier key.
+    numbers = any(c.auto_increment for c in target.columns if c.name in target.primary_key)
     narrow = bool(target.primary_key) and set(target.primary_key) < set(key)
-    what = f"DROP PRIMARY KEY, ADD PRIMARY KEY ({columns})" if narrow else f"ADD UNIQUE KEY ({columns})"
+    earlier = bool(target.primary_key) and of_source and not numbers
+    what = f"DROP PRIMARY KEY, ADD PRIMARY KEY ({columns})" if narrow or earlier else f"ADD UNIQUE KEY ({columns})"
     raise PrerequisiteError(
         f"mapping {mapping!r}: {target.name} has no unique key on ({', '.join(key)}), so rows cannot be found",
-        hint=f"ALTER TABLE `{target.name.schema}`.`{target.name.table}` {what}, or correct primary_key.",
+        hint=f"ALTER TABLE `{target.name.schema}`.`{target.name.table}` {what}, or correct primary_key."
+        " A table that is a copy and nothing else may be dropped: the `snapshot` job makes it anew, with this key.",
     )
 
 
@@ -97,8 +106,12 @@ def require_kept_apart(mapping: str, key: Sequence[tuple[Column, Column]], *, on
     for theirs, ours in key:
         if not ours.collation or is_one_collation(ours.collation, theirs.collation, one_flavour=one_flavour):
             continue
-        if theirs.charset is None or tells_all_apart(ours.collation, theirs.collation or ""):
-            continue  # texts of numbers and times never differ in letter case alone
+        if (
+            theirs.charset is None
+            or theirs.type in PRINTED_TYPES
+            or tells_all_apart(ours.collation, theirs.collation or "")
+        ):
+            continue  # texts of numbers, times, UUIDs and addresses differ to any collation
         other = theirs.collation or theirs.type
         which = f"and {other}" if ours.collation != other else "and one of the same name"
         raise PrerequisiteError(
@@ -108,10 +121,11 @@ def require_kept_apart(mapping: str, key: Sequence[tuple[Column, Column]], *, on
         )
     for theirs, ours in key:
         if not _keeps_apart(theirs, ours):
+            fitting = theirs.column_type if one_flavour else PRINTED_TYPES.get(theirs.type, theirs.column_type)
             raise PrerequisiteError(
                 f"mapping {mapping!r}: key column {ours.name} is {ours.column_type} in the target and"
                 f" {theirs.column_type} in the source: different source rows could become one",
-                hint=f"Give the target's column the type {theirs.column_type}.",
+                hint=f"Give the target's column the type {fitting}{_THEN}",
             )
 
 
@@ -121,13 +135,13 @@ def _collation_hint(theirs: Column, ours: Column, *, one_flavour: bool) -> str:
         binary = f"{ours.charset}_0900_bin (MySQL) or {ours.charset}_nopad_bin (MariaDB)"
     name = theirs.collation
     own = "the source's collation, or " if is_one_collation(name, name, one_flavour=one_flavour) else ""
-    return f"Give the target's column {own}{binary}."
+    return f"Give the target's column {own}{binary}{_THEN}"
 
 
 def _keeps_apart(theirs: Column, ours: Column) -> bool:
     kinds = [_KEY_KINDS.get(c.type, c.type) for c in (theirs, ours)]
-    if ours.type == "year" or (ours.type == "binary" and kinds[0] in ("text", "bytes")):
-        return theirs.type == ours.type  # 1 and 2001 are one YEAR; BINARY pads x'01' to x'0100'
+    if ours.type in ("year", "binary"):
+        return theirs.type == ours.type  # 1 and 2001 are one YEAR; BINARY pads x'01' to x'0100', and is not found by it
     if kinds[1] == "text" and _loses_spaces(theirs, ours):
         return False
     if kinds == ["bytes", "text"]:

@@ -31,6 +31,8 @@ from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 from myrepetl_dagster.core.target.event_replay import EventSupport
 from myrepetl_dagster.core.target.mysql_target import MySQLTarget
 
+pytestmark = pytest.mark.versions_in_soak
+
 ROUTES = [Route("mysql", True, "mysql"), Route("mariadb", True, "mariadb")]
 
 

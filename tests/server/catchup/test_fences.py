@@ -16,6 +16,8 @@ from myrepetl_dagster.core.model.errors import StaleRun, TargetLost, TransientEr
 from myrepetl_dagster.core.model.limits import Limits
 from myrepetl_dagster.core.replication.result import MappingResult, Progress
 
+pytestmark = pytest.mark.versions_in_soak
+
 FILL = "INSERT INTO t WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i+1 FROM n WHERE i < 60) SELECT i, 0 FROM n"
 
 

@@ -15,6 +15,8 @@ from myrepetl_dagster.core.config.pipeline import Pipeline
 from myrepetl_dagster.core.diagnostics.status import status
 from myrepetl_dagster.core.model.errors import UnsupportedEvent
 
+pytestmark = pytest.mark.versions_in_soak
+
 STATEMENT = "SET SESSION binlog_format=STATEMENT"
 ACCOUNT = "'reader'@'%'"
 

@@ -9,6 +9,8 @@ from servers import FLAVOURS, Flavour, Server
 
 from myrepetl_dagster.core.model.errors import PrerequisiteError, RowRejected
 
+pytestmark = pytest.mark.versions
+
 WIDE = ", ".join(f"c{i} BINARY(250)" for i in range(40))  # 10,000 bytes; a page takes 8,126
 SMALL = ({"innodb_page_size": "4096"}, {"innodb_default_row_format": "redundant"}, {"default_storage_engine": "MyISAM"})
 

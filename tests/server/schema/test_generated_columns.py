@@ -109,6 +109,7 @@ def altered(servers: Servers, flavour: Flavour, alter: str, policy: str) -> tupl
     return world, mapping
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("alter", ALTERED)
 def test_an_alter_that_changes_what_is_computed(servers: Servers, flavour: Flavour, alter: str) -> None:
     """The log has no row for values that an ALTER TABLE makes the source compute anew: the table is copied again."""
@@ -117,6 +118,7 @@ def test_an_alter_that_changes_what_is_computed(servers: Servers, flavour: Flavo
     world.assert_same("t")
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("alter", ALTERED)
 def test_a_policy_that_does_not_copy_stops_there(servers: Servers, flavour: Flavour, alter: str) -> None:
     """Without `evolve` the mapping stops at such an ALTER TABLE, with the target as it was before it."""
@@ -125,6 +127,7 @@ def test_a_policy_that_does_not_copy_stops_there(servers: Servers, flavour: Flav
     assert world.target_rows("t", "id, s, v") == [(1, "E9", "2.50")]
 
 
+@pytest.mark.versions
 def test_an_alter_beside_it_is_followed(servers: Servers, flavour: Flavour) -> None:
     """A column that no expression names is widened without a copy."""
     world, mapping = altered(servers, flavour, "MODIFY x BIGINT", "evolve")
@@ -132,6 +135,7 @@ def test_an_alter_beside_it_is_followed(servers: Servers, flavour: Flavour) -> N
     world.assert_same("t")
 
 
+@pytest.mark.versions
 def test_a_value_of_the_reading_session(servers: Servers, flavour: Flavour, caplog: pytest.LogCaptureFixture) -> None:
     """A VIRTUAL column that each session sees otherwise is named in a warning, and no other column is."""
     world = pair(servers, Route(flavour, True, flavour))
@@ -162,6 +166,65 @@ def test_a_server_that_does_not_log_them(servers: Servers, kind: str) -> None:
         world.on_source(statement)
         world.run("t")
         world.assert_same("t")
+
+
+@pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
+def test_a_server_that_does_not_log_them_alters_them(servers: Servers, kind: str) -> None:
+    """The target computes what the source does: another expression, one more, and none where it is ordinary by now."""
+    world = pair_of(servers.get("source", "mariadb", version="11.8"), servers.get("target", "mariadb"))
+    world.target.execute(f"GRANT ALTER ON `{world.target_schema}`.* TO 'writer'@'%'")
+    world.on_source(f"CREATE TABLE t (id INT PRIMARY KEY, a INT, g INT AS (a + 1) {kind})")
+    world.on_source("INSERT INTO t (id, a) VALUES (1, 1), (2, 2), (3, 3)")
+    world.run("t")
+    for change in (
+        f"DROP COLUMN g, ADD COLUMN g INT AS (a + 100) {kind}",
+        f"ADD COLUMN h INT AS (a * 2) {kind}",
+        "MODIFY a BIGINT",
+        f"DROP COLUMN h, DROP COLUMN g, ADD COLUMN b INT DEFAULT 4, ADD COLUMN g INT AS (b + 1) {kind}",
+        f"ADD COLUMN i INT AS (g * 2) {kind}",
+        "DROP COLUMN i, DROP COLUMN g, ADD COLUMN g INT",
+    ):
+        world.on_source("UPDATE t SET a=a+1 WHERE id=2", f"ALTER TABLE t {change}", "UPDATE t SET a=a+1 WHERE id=1")
+        world.run("t")
+        world.on_source("UPDATE t SET a=a+1 WHERE id=3")
+        world.run("t")
+        columns = ", ".join(name for (name,) in world.on_source(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema=DATABASE() ORDER BY ordinal_position"
+        ))  # fmt: skip
+        world.assert_same("t", columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("alter", "computed"),
+    [
+        ("MODIFY g INT AS (a * 2) STORED", True),
+        ("MODIFY g INT", False),
+        ("DROP g, ADD g INT AS (a * 3) VIRTUAL", True),
+        ("ADD h INT AS (a * 4) STORED", True),
+        ("DROP g, ADD h VARCHAR(9) AS (CONCAT(a)) VIRTUAL", True),
+    ],
+)
+def test_an_alter_of_what_the_target_computes(servers: Servers, alter: str, computed: bool) -> None:
+    """Where the created table computes a column itself, it goes on doing so as the source's expression changes, and no
+    longer than the source does: later updates arrive.
+    """
+    world = pair_of(servers.get("source", "mariadb", version="11.8"), servers.get("target", "mariadb"))
+    world.target.execute(f"GRANT ALTER ON {world.target_schema}.* TO 'writer'@'%'")
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY, a INT, g INT AS (a + 1) STORED)")
+    world.on_source("INSERT INTO t (id, a) VALUES (1, 1), (2, 2)")
+    world.run("t")
+    world.on_source(f"ALTER TABLE t {alter}", "UPDATE t SET a=5 WHERE id=1")
+    shown = "id, a, h" if " h " in alter else "id, a, g"
+    for statement in ("INSERT INTO t (id, a) VALUES (3, 3)", "UPDATE t SET a=a*10", "DELETE FROM t WHERE id=1"):
+        world.on_source(statement)
+        world.run({"a.t": {"target_table": "b.t", "schema_policy": "evolve"}})
+        world.assert_same("t", columns=shown)
+    name = shown[-1]
+    made = world.on_target("SHOW CREATE TABLE t")[0][1]
+    assert (f"`{name}` " in made, "GENERATED" in made.partition(f"`{name}` ")[2].partition(",\n")[0]) == (
+        True,
+        computed,
+    )
 
 
 @pytest.mark.parametrize(

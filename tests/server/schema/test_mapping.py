@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipelines import ROUTES, SOURCES, Interrupted, Pair, Route, call_at, interrupt, pair
+from pipelines import ROUTES, SOURCES, Interrupted, Pair, Route, call_at, interrupt, pair, pair_of
 from server_farm import Servers
 
 from myrepetl_dagster.core.model.checkpoint import Phase
@@ -517,11 +517,12 @@ def test_a_key_of_negative_zero(servers: Servers, route: Route, kind: str) -> No
     world.assert_same("t", columns="k + 0e0, n, v")
 
 
-def test_years_of_two_digits_are_refused(servers: Servers) -> None:
+@pytest.mark.parametrize("version", ["10.5", None, "11.8"])
+def test_years_of_two_digits_are_refused(servers: Servers, version: str | None) -> None:
     """MariaDB prints the years 2000 and 0000 of a YEAR(2) alike, and stores 2000 for the number 0: the column is named,
     at the source and at the target. A mapping that leaves it out is followed.
     """
-    world = pair(servers, Route("mariadb", True, "mariadb"))
+    world = pair_of(*(servers.get(role, "mariadb", version=version) for role in ("source", "target")))
     world.on_source(
         "CREATE TABLE t (id INT PRIMARY KEY, y YEAR(2), z YEAR)",
         "INSERT INTO t VALUES (1, 2000, 2000), (2, '0000', '0000')",

@@ -7,6 +7,8 @@ from pipelines import Pair, pair_of
 from server_farm import Servers
 from servers import Flavour
 
+pytestmark = pytest.mark.versions_in_soak
+
 NAMES = (
     "a b", "a.b", "1a", "select", "a`b", "a'b", 'a"b', "a%b", "a%sb", "a:b", "ünïcode_漢", "x" * 64, "a\\b", "a/b",
     "a;b", "a(5)", "{a}", "a-b", "#a", "--a", "`a", "a.",

@@ -6,6 +6,8 @@ import pytest
 from pipelines import ROUTES, Interrupted, Pair, Route, call_at, interrupt, pair
 from server_farm import Servers
 
+pytestmark = pytest.mark.versions_in_soak
+
 KINDS = {
     "text": "url TEXT COLLATE utf8mb4_bin NOT NULL",
     "any case": "url VARCHAR(2000) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL",

@@ -17,6 +17,8 @@ from myrepetl_dagster.core.diagnostics.status import status
 from myrepetl_dagster.core.model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from myrepetl_dagster.core.replication.run import SourceRun
 
+pytestmark = pytest.mark.versions_in_soak
+
 PATIENCE_S = 30.0
 ROWS = ("INSERT INTO t (id, a, b) VALUES (1, 1, '1'), (2, 2, '2'), (3, NULL, NULL)",)
 LOAD = "INSERT INTO t (id, a, b) VALUES (2, 20, '20'), (9, 90, '90')"
@@ -236,6 +238,62 @@ def test_with_another_key(servers: Servers, flavour: Flavour) -> None:
     statement = error.hint.partition(", or correct")[0]
     t.pair.on_target(statement)
     assert t.copied(t.run())
+    t.assert_equal()
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("ALTER TABLE t MODIFY id BIGINT UNSIGNED", "ALTER TABLE t RENAME COLUMN id TO n"),
+        ("DROP TABLE t", "CREATE TABLE t (n BIGINT PRIMARY KEY, a INT)", "INSERT INTO t VALUES (1, 5), (77, 6)"),
+        ("DROP TABLE t", "CREATE TABLE t (n VARCHAR(9) CHARACTER SET ascii PRIMARY KEY)", "INSERT INTO t VALUES ('x')"),
+    ],
+    ids=["altered", "rebuilt", "of another kind"],
+)
+def test_with_another_name_of_the_key(servers: Servers, flavour: Flavour, statements: tuple[str, ...]) -> None:
+    """The target's key gets the name, and the rows come with the new copy."""
+    t = altering(servers, flavour, CREATE, ROWS)
+    t.run()
+    t.on_source(*statements, "DELETE FROM t WHERE n='2'")
+    assert t.copied(t.run())
+    t.assert_equal()
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize(
+    "change", ["DROP PRIMARY KEY, ADD PRIMARY KEY (a)", "DROP PRIMARY KEY, DROP COLUMN id, ADD PRIMARY KEY (a)"]
+)
+def test_with_another_column_as_the_key(servers: Servers, flavour: Flavour, change: str, dropped: bool) -> None:
+    """The hint works as it is written, by its statement and by its other way."""
+    t = altering(
+        servers,
+        flavour,
+        "CREATE TABLE t (id INT DEFAULT 0 PRIMARY KEY, a INT, b INT)",
+        ("INSERT INTO t VALUES (1, 1, 1)",),
+    )
+    t.run()
+    t.on_source(f"ALTER TABLE t {change}", "INSERT INTO t (a, b) VALUES (2, 1)")
+    t.on_source("UPDATE t SET id=1" if "COLUMN" not in change else "UPDATE t SET b=5")
+    error = t.error(copy_again=["a.t"])
+    assert isinstance(error, PrerequisiteError), error
+    assert "`snapshot` job" in error.hint
+    t.pair.on_target("DROP TABLE t" if dropped else error.hint.partition(", or correct")[0])
+    t.run(copy_again=["a.t"])
+    t.assert_equal()
+
+
+@pytest.mark.parametrize("way", ["rebuilt", "converted"])
+def test_with_another_collation_of_the_key(servers: Servers, flavour: Flavour, way: str) -> None:
+    """Rows that are two by the key's new collation are two in the target."""
+    create = "CREATE TABLE t (k VARCHAR(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_{} PRIMARY KEY, v INT)"
+    t = altering(servers, flavour, create.format("general_ci"), ("INSERT INTO t VALUES ('a', 1)",))
+    t.run()
+    if way == "rebuilt":
+        t.on_source("DROP TABLE t", create.format("bin"), "INSERT INTO t VALUES ('a', 1)")
+    else:
+        t.on_source("ALTER TABLE t CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+    t.on_source("INSERT INTO t VALUES ('A', 2)")
+    t.run()
     t.assert_equal()
 
 

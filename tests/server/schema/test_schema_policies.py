@@ -11,6 +11,8 @@ from servers import Flavour
 
 from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
 
+pytestmark = pytest.mark.versions
+
 ROWS = ("INSERT INTO t (id, a, b) VALUES (1, 1, 'one'), (2, 2, 'two'), (3, NULL, NULL)",)
 MAPPED = {"primary_key": "id", "column_mapping": {"id": {"column": "id", "primary_key": True}, "a": {"column": "x"}}}
 LATER = "INSERT INTO t (id) VALUES (99)"

@@ -18,6 +18,8 @@ from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
 from myrepetl_dagster.core.replication.attempt import Attempt
 from myrepetl_dagster.core.target.control import TargetControl
 
+pytestmark = pytest.mark.versions_in_soak
+
 HUNDRED = "INSERT INTO t (id, a, b) VALUES " + ", ".join(f"({n}, {n}, 'row {n}')" for n in range(1, 101))
 
 DURING = [

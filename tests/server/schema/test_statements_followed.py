@@ -7,6 +7,8 @@ from schema_changes import CREATE, altering, columns_of
 from server_farm import Servers
 from servers import Flavour
 
+pytestmark = pytest.mark.versions
+
 ROWS = ("INSERT INTO t (id, a, b) VALUES (1, 1, 'one'), (2, 2, 'two'), (3, NULL, NULL)",)
 BY_INDEX = "CREATE TABLE t (id INT NOT NULL, a INT, b VARCHAR(40), UNIQUE u (id), INDEX i (a))"
 WITH_INDEX = "CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(40), INDEX i (a))"
@@ -107,6 +109,8 @@ def test_sessions(servers: Servers, flavour: Flavour, sql_mode: str, charset: st
 def test_definitions(servers: Servers, flavour: Flavour, steps: tuple[str, ...], again: bool) -> None:
     """Words that may be names, letters of another case, and values of more than one word are read as the server does."""
     t = altering(servers, flavour, CREATE, ROWS)
+    if " vector " in steps[0] and t.pair.source.version == "11.8":
+        pytest.skip("vector is a reserved word there")
     t.run()
     t.on_source(*steps, "DELETE FROM t WHERE id=2")
     assert t.copied(t.run()) == again

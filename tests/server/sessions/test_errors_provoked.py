@@ -45,6 +45,8 @@ from myrepetl_dagster.core.mysql.session import Use
 from myrepetl_dagster.core.source.binlog_stream import LogStream
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
+pytestmark = pytest.mark.versions_in_soak
+
 LIMITS = Limits(connect_timeout_s=2, control_timeout_s=5, apply_timeout_s=10, lock_wait_timeout_s=1)
 SECRET = "zyxw-secret-value"
 

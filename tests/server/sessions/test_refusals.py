@@ -189,8 +189,11 @@ def sequence(world: World) -> dict[str, Any]:
 
 
 @refusal("mariadb")
-def system_versioned_table(world: World) -> dict[str, Any]:
-    world.on_source("CREATE TABLE old (id INT PRIMARY KEY) WITH SYSTEM VERSIONING")
+def table_versioned_by_transaction(world: World) -> dict[str, Any]:
+    world.on_source(
+        "CREATE TABLE old (id INT PRIMARY KEY, s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START, e BIGINT UNSIGNED"
+        " GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING ENGINE=InnoDB"
+    )
     return mapped("old")
 
 
@@ -306,7 +309,7 @@ def rounded_column(world: World) -> dict[str, Any]:
 @refusal()
 def column_of_another_kind_by_now(world: World) -> dict[str, Any]:
     world.chunks_of(1)
-    world.on_target("CREATE TABLE t (id INT PRIMARY KEY, v INT, w VARCHAR(20))")
+    world.on_target("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20), w VARCHAR(20))")  # somebody chose v's type
     with pytest.raises(Interrupted):
         world.run(mapped(), call_at(2, interrupt))
     world.on_source("UPDATE t SET v=NULL", "ALTER TABLE t MODIFY v DATE")

@@ -21,6 +21,8 @@ from server_farm import Servers
 from myrepetl_dagster.core.replication.result import Progress
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
+pytestmark = pytest.mark.versions_in_soak
+
 
 @pytest.fixture(params=SOURCES, ids=str)
 def world(request: pytest.FixtureRequest, servers: Servers) -> Pair:

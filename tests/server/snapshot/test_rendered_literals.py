@@ -14,6 +14,8 @@ from myrepetl_dagster.core.rows.writable_rows import SqlTuples, WritableRows
 from myrepetl_dagster.core.target.apply_connection import MySQLApplyConnection
 from myrepetl_dagster.core.values.bulk_parameters import BulkRows
 
+pytestmark = pytest.mark.versions_in_soak
+
 HOSTILE = ["back`tick", "quo'te", 'dou"ble', "per%s", "sp ace", "üñí", "sel;ect", "a\\b", "-- c", "/*x*/", "{b}", "`"]
 TEXTS = ["''", "'it''s'", "'a\\\\b'", "'\\0\\n'", "'é😀'", "NULL", "REPEAT('''', 99)", "'),('", "'_utf8mb4'"]
 

@@ -26,6 +26,8 @@ from myrepetl_dagster.core.model.position import Position, Transaction
 from myrepetl_dagster.core.model.tables import TableName
 from myrepetl_dagster.core.source.mysql_source import MySQLSource
 
+pytestmark = pytest.mark.versions_in_soak
+
 WRITERS = 8
 
 

@@ -1,4 +1,4 @@
-"""Statements of the log, read for what they do to tables and columns."""
+"""Definitions in the log, read for what they do to tables and columns."""
 
 from __future__ import annotations
 

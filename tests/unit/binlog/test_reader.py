@@ -120,14 +120,14 @@ def test_only_a_sign_of_life_says_that_there_is_no_more(kind: int) -> None:
     assert read(one, event(2, query("BEGIN"), position=300), event(kind, b"binlog.000008", position=300)) == []
 
 
-@pytest.mark.parametrize("kind", [0, 1, 6, 7, 12, 20, 22, 43, 100, 159, 172, 255])
+@pytest.mark.parametrize("kind", [0, 1, 6, 7, 12, 20, 22, 43, 100, 159, 173, 255])
 def test_unknown_event_types_stop(kind: int) -> None:
     """An event type that is not known stops the reader, and the message has the type and the place."""
     with pytest.raises(UnsupportedEvent, match=rf"binlog\.000007:1234: an event of unknown type {kind}; nothing after"):
         read(reader(), event(kind, b"x" * 20))
 
 
-@pytest.mark.parametrize("kind", [43, 100, 172, 255])
+@pytest.mark.parametrize("kind", [43, 100, 173, 255])
 def test_unknown_events_that_may_be_ignored_are(kind: int) -> None:
     """The format's own flag says so, as on the padding of Amazon Aurora. Reading goes on behind the event."""
     one = reader()
@@ -142,7 +142,7 @@ def test_known_events_that_change_rows_are_not_ignored(kind: int) -> None:
         read(reader(), event(kind, b"x" * 20, flags=0x80))
 
 
-@pytest.mark.parametrize(("kind", "what"), [(17, "LOAD DATA"), (18, "LOAD DATA"), (26, "INCIDENT")])
+@pytest.mark.parametrize(("kind", "what"), [(17, "LOAD DATA"), (18, "LOAD DATA"), (26, "INCIDENT"), (172, "fragments")])
 def test_known_event_types_that_stop(kind: int, what: str) -> None:
     """Events that change rows in a way that cannot be followed stop the reader by name."""
     with pytest.raises(UnsupportedEvent, match=what):

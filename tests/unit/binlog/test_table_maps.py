@@ -17,7 +17,10 @@ def maps() -> TableMaps:
 
 def announced(one: TableMaps, number: int, schema: bytes = b"a") -> None:
     """A table of one INT column."""
-    one.announce(number.to_bytes(6, "little") + b"\1\0" + b"\1" + schema + b"\0" + b"\1t\0" + b"\1\3\0\0", "binlog.1:4")
+    one.announce(
+        number.to_bytes(6, "little") + b"\1\0" + bytes([len(schema)]) + schema + b"\0" + b"\1t\0" + b"\1\3\0\0",
+        "binlog.1:4",
+    )
 
 
 def found(one: TableMaps, number: int) -> RowsFound:
@@ -60,3 +63,16 @@ def test_a_log_that_names_no_columns_says_so() -> None:
     table_map = found(one, 1).table_map
     assert table_map.columns[0].name == "id"  # type: ignore[union-attr]
     assert not table_map.named  # type: ignore[union-attr]
+
+
+def test_names_in_the_letters_of_the_statement_that_made_the_table() -> None:
+    """As a log has them under lower_case_table_names=2, which no server takes on a file system that tells letters apart:
+    the table is known by its name in lower case.
+    """
+    one = TableMaps({TableName("shop", "t"): KnownTable((Column("id", "int", "int"),))}, names_without_case=True)
+    announced(one, 1, b"Shop")
+    assert found(one, 1).table_map is not None
+    one = TableMaps({TableName("shop", "t"): KnownTable((Column("id", "int", "int"),))})
+    announced(one, 1, b"Shop")
+    data = (1).to_bytes(6, "little") + b"\1\0" + b"\2\0" + b"\1\1" + b"\0" + struct.pack("<i", 7)
+    assert one.rows(WRITE_ROWS, data, 0, len(data)) is None

@@ -85,6 +85,26 @@ def test_session_of_an_event() -> None:
     assert statement_of(nothing, compressed=False, mariadb=False).sql == Sql(b"TRUNCATE t")
 
 
+@pytest.mark.parametrize(
+    ("text", "mariadb", "inside", "emptied"),
+    [
+        (b"DELETE FROM `s`.`a``b`", True, False, True),
+        (b"DELETE FROM `s`.`a``b`", True, True, False),
+        (b"DELETE FROM `s`.`a``b`", False, False, False),
+        (b"DELETE FROM `s`.`t` WHERE 1", True, False, False),
+        (b"DELETE FROM `s`.`t` USING `s`.`t`, `s`.`u`", True, False, False),
+        (b"DELETE FROM `t`", True, False, False),
+        (b"DELETE FROM s.t", True, False, False),
+    ],
+)
+def test_table_that_was_found_empty(text: bytes, mariadb: bool, inside: bool, emptied: bool) -> None:
+    """MariaDB 10.5's DELETE for it, a whole transaction, is an emptying. Every other one is a change of rows."""
+    body = bytes(8) + b"\x01" + bytes(4) + b"s\0" + text
+    statement = statement_of(body, compressed=False, mariadb=mariadb, inside=inside)
+    actions = {change.action for change in table_changes(statement.sql, statement.schema)}
+    assert actions == {Action.TRUNCATE if emptied else Action.DML}
+
+
 @given(
     st.binary(max_size=60), st.sampled_from(["utf8mb4", "sjis", "swe7", "latin1"]), st.integers(0, 2**33), st.booleans()
 )

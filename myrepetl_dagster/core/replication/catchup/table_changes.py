@@ -60,8 +60,9 @@ class TableChanges:
             states = [work.state for work in works]
             first = min(states, key=lambda s: s.position.order).checkpoint
             altered = any(s.checkpoint.altered for s in states)
-            now = states[0].plan.source.columns
-            known[name] = KnownTable(now if altered else columns_from_json(first.source_columns_json), altered)
+            source = states[0].plan.source
+            columns = source.columns if altered else columns_from_json(first.source_columns_json)
+            known[name] = KnownTable(columns, altered, len(source.unique_keys) if source.mariadb else 0)
         return known
 
     def apply(self, event: TableChanged, current: CurrentTransaction) -> None:

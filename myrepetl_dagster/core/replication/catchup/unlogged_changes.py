@@ -62,9 +62,13 @@ class UnloggedChanges:
         if not known:
             return None
         if table_map.named:
-            differing = _by_name(state.plan, known, table_map)
+            differing = _by_name(
+                state.plan, known, table_map, self._unlisted(state.plan, known, table_map, event.transaction)
+            )
         else:
             differing = _by_place(known, self._now(state.plan, event.transaction))
+        if any(c.generated for c in known):  # the log has no expressions
+            differing += _by_expression(state.plan, known, self._now(state.plan, event.transaction))
         if not differing or self._is_logged(event.table):
             return None
         if len(differing) > _SHOWN_MAX:
@@ -78,6 +82,15 @@ class UnloggedChanges:
         if state.plan.mapping.schema_policy == "evolve":
             log.warning("%s", error.message, extra={"mapping": state.name})
         return error
+
+    def _unlisted(
+        self, plan: TablePlan, known: Sequence[Column], table_map: TableMap, transaction: Transaction
+    ) -> frozenset[str]:
+        """Columns of the table map that no list of columns has, such as MariaDB's hash of a unique TEXT."""
+        names = {column.name or "" for column in table_map.columns} - {column.name for column in known}
+        if not names:
+            return frozenset()
+        return frozenset(names.difference(column.name for column in self._now(plan, transaction)))
 
     def _now(self, plan: TablePlan, transaction: Transaction) -> tuple[Column, ...]:
         """The table's columns as they were when the transaction was written, or later."""
@@ -127,9 +140,10 @@ def _is_read_alike(before: Column, now: Column) -> bool:
     )
 
 
-def _by_name(plan: TablePlan, known: Sequence[Column], table_map: TableMap) -> list[str]:
+def _by_name(plan: TablePlan, known: Sequence[Column], table_map: TableMap, unlisted: frozenset[str]) -> list[str]:
     """What differs, if the log names its columns. Another order may stand for names that were exchanged."""
-    before, now = {c.name: c for c in known}, {c.name or "": c for c in table_map.columns}
+    before = {c.name: c for c in known}
+    now = {c.name or "": c for c in table_map.columns if c.name not in unlisted}
     added, gone = [name for name in now if name not in before], [name for name in before if name not in now]
     differing = []
     if (added and gone) or (added and follows(plan)):
@@ -142,6 +156,20 @@ def _by_name(plan: TablePlan, known: Sequence[Column], table_map: TableMap) -> l
         if needed and not is_type_of(now[name], before[name]):
             differing.append(f"{_shown(before[name])} has another type")
     return differing
+
+
+def _by_expression(plan: TablePlan, known: Sequence[Column], now: Sequence[Column]) -> list[str]:
+    """The generated columns of which the source computes other values than those that the target has."""
+    before = {c.name: c.generation_expression for c in known if c.generated}
+    written = {c.source for c in plan.columns}
+    held = set(plan.target.column_names) if follows(plan) else set()
+    return [
+        f"{_shown(c)} is computed otherwise"
+        for c in now
+        if c.name in written | held
+        and c.generated
+        and c.generation_expression != before.get(c.name, c.generation_expression)
+    ]
 
 
 def _shown(column: Column | None) -> str:
