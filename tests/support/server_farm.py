@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,18 +73,15 @@ class Servers:
         return server
 
     def rest(self) -> None:
-        """Between two modules: kill the servers of a role or with options of their own, but for the last few.
+        """Between two modules: end the servers of a role, a version or options of their own, but for the last few.
 
-        Memory would otherwise fill with servers that nobody asks for again. One that is asked for again is started,
-        and holds what it held, but for what was set with SET GLOBAL.
+        Memory and disk would otherwise fill with servers that nobody asks for again. One that is asked for again is new.
         """
-        odd = [
-            server
-            for key, server in self._servers.items()
-            if key[0] not in ("source", "target") or key[3] or len(key) > 4
-        ]
-        for server in odd[:-_ODD_MAX]:
+        odd = [key for key in self._servers if key[0] not in ("source", "target") or key[3] or len(key) > 4]
+        for key in odd[:-_ODD_MAX]:
+            server = self._servers.pop(key)
             server.kill()
+            shutil.rmtree(server.directory, ignore_errors=True)
 
     def stop(self) -> None:
         """Kill them all: nobody reads their datadirs any more, and MySQL takes seconds to stop in order."""
