@@ -158,6 +158,8 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1193, "ER_UNKNOWN_SYSTEM_VARIABLE", _X, ""),
     (1231, "ER_WRONG_VALUE_FOR_VAR", _X, ""),
     (1298, "ER_UNKNOWN_TIME_ZONE", _X, ""),
+    (1814, "ER_TABLESPACE_DISCARDED", _X, "The table has no data (DISCARD TABLESPACE): import it, or unmap the table."),
+    (4078, "ER_ILLEGAL_PARAMETER_DATA_TYPES2_FOR_OPERATION", _X, "Give the mapping a key of columns that compare."),
     (1104, "ER_TOO_BIG_SELECT", _X, "Raise max_join_size, or leave sql_big_selects out of init_command."),
     (1305, "ER_SP_DOES_NOT_EXIST", _X, "The server has no such function; is init_query right?"),
     # Definitions
