@@ -69,9 +69,7 @@ class Load:
         tables = self._tables(world)
         if not tables:
             return
-        mapping = {
-            f"a.{table}": {"target_table": f"b.{table}", "schema_policy": "evolve"} for table in tables
-        }
+        mapping = {f"a.{table}": {"target_table": f"b.{table}", "schema_policy": "evolve"} for table in tables}
         try:
             results = world.try_run(mapping)
         except Exception as error:  # whatever it is: one table must not stop the others
