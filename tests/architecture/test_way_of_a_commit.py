@@ -57,8 +57,11 @@ def followed(world: Pair, monkeypatch: pytest.MonkeyPatch, *, overlaps: bool) ->
         if begun == FOLLOWED - 1:
             self._land_ended()
             tracer.inside = {commit.__qualname__, TRANSACTION}
+        before = begun
         commit(self, **more)
-        legs.extend(tracer.take().by_thread())
+        way = tracer.take()
+        if before == FOLLOWED - 1 and begun == FOLLOWED:  # a batch may also wait, and be begun by a later call
+            legs.extend(way.by_thread())
         tracer.inside = ()
 
     def land_and_follow(self: CommitQueue, *one: Any) -> None:

@@ -14,7 +14,7 @@ from schema_changes import CREATE, Altering, altering, columns_of
 from server_farm import Servers
 from servers import Flavour
 
-from myrepetl_dagster.core.model.errors import PrerequisiteError, SchemaDrift
+from myrepetl_dagster.core.model.errors import SchemaDrift
 from myrepetl_dagster.core.replication.attempt import Attempt
 from myrepetl_dagster.core.target.control import TargetControl
 
@@ -75,16 +75,12 @@ def test_copy_resumed_after_a_change(servers: Servers, flavour: Flavour, change:
 
 
 def test_copy_resumed_after_its_key_was_renamed(servers: Servers, flavour: Flavour) -> None:
-    """Where it is the key that was renamed, the mapping stops, and is copied anew once the target table is gone."""
+    """Where it is the key that was renamed, the target's key gets its new name, and the table is copied anew."""
     t = altering(servers, flavour, CREATE, (HUNDRED,))
     t.pair.chunks_of(25)
     with pytest.raises(Interrupted):
         t.run(call_at(2, interrupt))
     t.on_source("ALTER TABLE t RENAME COLUMN id TO key_", "UPDATE t SET b='new' WHERE key_ % 3 = 0")
-    error = t.pair.error(t.pair.pipeline(t.mapping))
-    assert isinstance(error, PrerequisiteError)
-    assert "key_" in error.hint
-    t.pair.on_target("DROP TABLE t")
     t.run()
     t.assert_equal()
 
