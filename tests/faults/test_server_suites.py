@@ -49,7 +49,7 @@ class Load:
                     cursor.execute(statement.sql.encode("utf-8", "surrogateescape"))
                     while cursor.nextset():
                         pass
-            except (pymysql.MySQLError, UnicodeError):
+            except (pymysql.MySQLError, ValueError):  # or an answer that PyMySQL cannot read
                 self.counts["refused by the server"] += 1
             if not connection.open:  # a statement that took too long
                 connection = self._session(world)
