@@ -25,7 +25,9 @@ pytestmark = [pytest.mark.soak, pytest.mark.long]
 SEED = int(os.environ.get("MYREPETL_SEED", "1"))
 FILES = os.environ.get("MYREPETL_SUITE_FILES", "25")
 STATEMENT_S_MAX = 10
-ROUTES: list[tuple[Flavour, Flavour]] = [("mariadb", "mariadb"), ("mariadb", "mysql")]
+ROUTES: list[tuple[Flavour, Flavour]] = [
+    ("mariadb", "mariadb"), ("mariadb", "mysql"), ("mysql", "mysql"), ("mysql", "mariadb"),
+]  # fmt: skip
 
 
 class Load:
@@ -69,9 +71,7 @@ class Load:
         tables = self._tables(world)
         if not tables:
             return
-        mapping = {
-            f"a.{table}": {"target_table": f"b.{table}", "schema_policy": "evolve"} for table in tables
-        }
+        mapping = {f"a.{table}": {"target_table": f"b.{table}", "schema_policy": "evolve"} for table in tables}
         try:
             results = world.try_run(mapping)
         except Exception as error:  # whatever it is: one table must not stop the others
