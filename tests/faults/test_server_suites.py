@@ -56,8 +56,9 @@ class Load:
             if not connection.open:  # a statement that took too long
                 connection = self._session(world)
             if number in parts:
-                if not connection.get_autocommit() or number == parts[-1]:
-                    connection.rollback()
+                connection.rollback()
+                with connection.cursor() as cursor:
+                    cursor.execute("UNLOCK TABLES")  # we would wait for them, and they for us
                 self._replicate(world, file.name, last=number == parts[-1])
         connection.close()
 
