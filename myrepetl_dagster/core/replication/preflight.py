@@ -163,6 +163,7 @@ _NOT_A_TABLE = {
     "VIEW": "a view: the log holds changes of its tables only",
     "SYSTEM VIEW": "a view of the server's own",
     "SEQUENCE": "a sequence, not a table",
+    "MERGED": "part of a MERGE table: rows that are written through that one are logged as its own",
 }
 _OF_HISTORY = re.compile(r"\bSYSTEM_TIME\b", re.I)
 _WRITING_FOREIGN_KEY = re.compile(

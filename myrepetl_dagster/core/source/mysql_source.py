@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
@@ -28,6 +29,8 @@ from .log_reader import log_events
 from .relation import Relation, relation_of
 from .side_effects import SideEffect, side_effect
 from .snapshot_reader import CHUNK_BYTES_MAX, Chunk, RowLists, cells, read_all, read_chunk
+
+_UNION = re.compile(r"\bUNION=\(([^)]*)\)")
 
 
 class MySQLSource(SourceLog):
@@ -79,11 +82,26 @@ class MySQLSource(SourceLog):
         return {name: found[own] for name in names if (own := self.log_name(name)) in found}
 
     def table_kind(self, name: TableName) -> str:
-        """Its kind as the server calls it: BASE TABLE, VIEW, SEQUENCE, SYSTEM VERSIONED … ('': there is none)."""
-        sql = "SELECT table_type FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"
+        """Its kind as the server calls it: BASE TABLE, VIEW, … ('': there is none). MERGED: in a MERGE table."""
+        sql = "SELECT table_type, engine FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"
         with self.doing(f"describing {name}"):
             rows = query(self.control, sql, (name.schema, name.table))
+        if rows and rows[0][1] == "MyISAM" and self._is_merged(name):
+            return "MERGED"
         return str(rows[0][0]) if rows else ""
+
+    def _is_merged(self, name: TableName) -> bool:
+        """Whether a MERGE table, as far as the account sees them, writes into this table."""
+        sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE engine='MRG_MyISAM'"
+        with self.doing(f"describing {name}"):
+            merging = [TableName(*row) for row in query(self.control, sql)]
+        unions = {(one.schema, _UNION.search(self.definition(one))) for one in merging}
+        own = {f"`{name.schema}`.`{name.table}`"}
+        return any(
+            own.union({f"`{name.table}`"} if schema == name.schema else ()) & set(union[1].split(","))
+            for schema, union in unions
+            if union is not None
+        )
 
     def definition(self, name: TableName) -> str:
         """The CREATE TABLE statement."""

@@ -317,6 +317,16 @@ def column_of_another_kind_by_now(world: World) -> dict[str, Any]:
 
 
 @refusal()
+def part_of_a_merge_table(world: World) -> dict[str, Any]:
+    world.on_source(
+        "CREATE TABLE part (id INT PRIMARY KEY) ENGINE=MyISAM",
+        "CREATE TABLE whole (id INT PRIMARY KEY) ENGINE=MERGE UNION=(part) INSERT_METHOD=LAST",
+        "INSERT INTO whole VALUES (1)",
+    )
+    return {"a.part": {"target_table": "b.part"}}
+
+
+@refusal()
 def mapping_changed_since_its_checkpoint(world: World) -> dict[str, Any]:
     world.run(mapped())
     return mapped(filter={"v": {"gt": 1}})
