@@ -44,7 +44,7 @@ _HEREDOC = re.compile(r"^\s*(?:--)?\s*(?:perl|write_file|append_file)\b[^;\n]*?(
 # Statements that reach beyond the test's own schema, or end the session's use for us.
 _KEPT_OUT = re.compile(
     r"(?is)^(use|(create|drop|alter)\s+(or\s+replace\s+)?(database|schema|user|role|server|tablespace|event|undo|instance"
-    r"|resource|logfile)|grant|revoke|set\s+(@@)?(global|persist|password)|set\s+(@@)?(session\s+)?"
+    r"|resource|logfile)|rename\s+user|grant|revoke|set\s+(@@)?(global|persist|password)|set\s+(@@)?(session\s+)?"
     r"(sql_log_bin|binlog_format|binlog_row_image|pseudo|gtid|server_id|debug|skip_parallel)|set\s+.*@@global"
     r"|change\s+(master|replication)|(start|stop|reset)\s+(all\s+)?(slaves?|replica|master|group|binary)|reset|shutdown|kill"
     r"|purge|install|uninstall|flush|xa|load|lock\s+tables.*|set\s+debug|binlog|clone|restart|backup|help|show|explain|select"
