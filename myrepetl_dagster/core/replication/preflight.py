@@ -215,7 +215,9 @@ def computed_columns(mapping: TableMapping, source: MySQLSource, table: Table, t
 
     Those whose value depends on the session are not among them: the target would compute another one.
     """
-    names = {c.name for c in table.columns if c.generated and not c.of_period}
+    # A created table has no defaults, so that DEFAULT(column) would be another value there.
+    named = {c.name for c in table.columns if "default(" in c.generation_expression.lower()}
+    names = {c.name for c in table.columns if c.generated and not c.of_period} - named
     if not names or mapping.columns is not None or source.logs_generated_columns or not target.info.is_mariadb:
         return frozenset()
     return frozenset(names.difference(session_columns(source.definition(table.name), table, stored=True)))

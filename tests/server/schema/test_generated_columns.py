@@ -233,10 +233,11 @@ def test_an_alter_of_what_the_target_computes(servers: Servers, alter: str, comp
         ("mysql", "INT AS (a + 1) STORED"),
         ("mariadb", "DATE AS (DATE(ts)) STORED"),
         ("mariadb", "DATE AS (DATE(ts)) VIRTUAL"),
+        ("mariadb", "INT AS (DEFAULT(d) + a) VIRTUAL, d INT DEFAULT 7"),
     ],
 )
 def test_a_value_that_neither_the_log_nor_the_target_has(servers: Servers, target: Flavour, column: str) -> None:
-    """From MariaDB 11.8 into MySQL, or where the value is the writing session's: the mapping stops at the first update,
+    """From MariaDB 11.8 into MySQL, or where the value is the writing session's or a default: the mapping stops at the first update,
     and that mapping alone. The message names the column.
     """
     world = pair_of(servers.get("source", "mariadb", version="11.8"), servers.get("target", target))
