@@ -56,10 +56,9 @@ class Load:
             if not connection.open:  # a statement that took too long
                 connection = self._session(world)
             if number in parts:
-                connection.rollback()
-                with connection.cursor() as cursor:
-                    cursor.execute("UNLOCK TABLES")  # we would wait for them, and they for us
-                self._replicate(world, file.name, last=number == parts[-1])
+                connection.close()  # its locks: we would wait for them, and they for us
+                connection = self._session(world)
+                self._replicate(world, file.name)
         connection.close()
 
     def _session(self, world: Pair) -> pymysql.Connection[Any]:
@@ -68,7 +67,7 @@ class Load:
             cursor.execute("SET lock_wait_timeout=2, innodb_lock_wait_timeout=2")
         return connection
 
-    def _replicate(self, world: Pair, name: str, *, last: bool) -> None:
+    def _replicate(self, world: Pair, name: str) -> None:
         tables = self._tables(world)
         if not tables:
             return
