@@ -106,7 +106,7 @@ class Load:
                 f"WHERE table_schema='{world.source_schema}' AND table_name='{table}' ORDER BY ordinal_position"
             )
         ]
-        shown = ", ".join(f"HEX(CAST(`{column}` AS BINARY))" for column in columns)
+        shown = ", ".join(f"SHA2(CAST(`{column}` AS BINARY), 256)" for column in columns)
         try:
             expected = world.source_rows(f"`{table}`", shown)
         except pymysql.MySQLError:  # the source cannot read it any more
