@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from server_binaries import Flavour as Flavour  # noqa: E402
+from server_binaries import fetched_tool  # noqa: E402
 from server_binaries import servers_dir as servers_dir  # noqa: E402
-from server_binaries import unpack  # noqa: E402
 from servers import Server as Server  # noqa: E402
 
 SAMPLED_EVERY_S = 0.05
@@ -35,19 +34,11 @@ _SUITE = {"mysql": "sid", "mariadb": None, "mydumper": "sid", "percona-toolkit":
 def tools(name: str) -> dict[str, list[str]] | None:
     """The programs of a package as commands, fetched once; None where they cannot be had."""
     packages, programs = _PACKAGES[name]
-    folder = servers_dir() / "tools" / name
-    if not all((folder / "usr/bin" / p).exists() for p in programs):
-        partial = servers_dir() / "tools" / f"{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            unpack(packages, partial, _SUITE[name])
-            shutil.rmtree(folder, ignore_errors=True)
-            (partial / "root").rename(folder)
-        except (OSError, subprocess.SubprocessError) as error:
-            print(f"{name}: not to be had ({error})", file=sys.stderr)
-            return None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    try:
+        folder = fetched_tool(name, packages, _SUITE[name])
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{name}: not to be had ({error})", file=sys.stderr)
+        return None
     loader = next((p for lib in ("usr/lib", "lib") for p in folder.glob(f"{lib}/*/ld-linux*.so.*")), None)
     if loader is None or not all((folder / "usr/bin" / p).exists() for p in programs):
         return None

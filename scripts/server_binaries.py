@@ -180,14 +180,26 @@ def _fetch(flavour: Flavour, version: str | None = None) -> Installation:
     )
 
 
-def _fetch_into(folder: Path, packages: Sequence[str], suite: str | None) -> None:
+def fetched_tool(name: str, packages: Sequence[str], suite: str | None, kept: str = "") -> Path:
+    """The folder below `.servers/tools` with one of these packages and all it depends on, unpacked; fetched once.
+
+    `suite` is as in `unpack`. `kept`: the part of the unpacked tree that is kept.
+    """
+    folder = servers_dir() / "tools" / name
+    with _locked(folder.with_name(f"{name}.lock")):
+        if not folder.exists():
+            _fetch_into(folder, packages, suite, kept)
+    return folder
+
+
+def _fetch_into(folder: Path, packages: Sequence[str], suite: str | None, kept: str = "") -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         unpack(packages, partial, suite)
         shutil.rmtree(folder, ignore_errors=True)
         # Only whole fetches get the final name, so a half finished one is never taken for a server.
-        (partial / "root").rename(folder)
+        (partial / "root" / kept).rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -48,7 +48,7 @@ class Load:
             self.counts["statements"] += 1
             try:
                 with connection.cursor() as cursor:
-                    cursor.execute(statement.sql.encode("utf-8", "surrogateescape"))
+                    cursor.execute(statement.encode("utf-8", "surrogateescape"))
                     while cursor.nextset():
                         pass
             except (pymysql.MySQLError, ValueError):  # or an answer that PyMySQL cannot read

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from server_binaries import servers_dir, unpack
+from server_binaries import fetched_tool
 from server_farm import private
 from servers import Server
 
@@ -37,17 +37,7 @@ fi
 
 def provider() -> Path:
     """Galera's library, fetched once into the folder of the servers."""
-    root = servers_dir() / "tools/galera"
-    library = root / "usr/lib/galera/libgalera_smm.so"
-    if not library.exists():
-        partial = root.with_name(f"galera.partial.{os.getpid()}")
-        try:
-            unpack(["galera-4"], partial, _SUITE)
-            with contextlib.suppress(OSError):  # another process was quicker
-                (partial / "root").rename(root)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return library
+    return fetched_tool("galera", ["galera-4"], _SUITE) / "usr/lib/galera/libgalera_smm.so"
 
 
 def _ports(count: int) -> list[int]:

@@ -1,19 +1,18 @@
 """The statements of the servers' own test suites, which are fetched from Debian and never part of this repository.
 
-A mysqltest file is SQL with directives of a harness between. Plain statements are kept, with the errors that are expected
-of them. What needs the harness (variables, loops, other files, the shell) is counted by kind and left out.
+A mysqltest file is SQL with directives of a harness between. Plain statements are kept, also those that
+are expected to fail. What needs the harness (variables, loops, other files, the shell) is counted by kind and left out.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server_binaries import Flavour, servers_dir, unpack
+from server_binaries import Flavour, fetched_tool
 
 # Package, Debian's suite, and the folder of the tests in it.
 _PACKAGES: dict[Flavour, tuple[str, str, str]] = {
@@ -31,6 +30,7 @@ _HARMLESS = {
     "enable_view_protocol", "disable_cursor_protocol", "enable_cursor_protocol", "disable_ps2_protocol",
     "enable_ps2_protocol", "disable_service_connection", "enable_service_connection", "sync_slave_with_master",
     "disable_connect_log", "enable_connect_log", "lowercase_result", "query_vertical", "query_horizontal",
+    "error",
 }  # fmt: skip
 _HARNESS = {
     "source", "let", "while", "if", "perl", "eval", "exec", "connect", "connection", "disconnect", "send", "reap", "inc",
@@ -38,7 +38,7 @@ _HARNESS = {
     "shutdown_server", "wait_for_slave_to_stop", "mkdir", "rmdir", "file_exists", "send_eval", "assert", "remove_files_wildcard",
     "list_files", "move_file", "diff_files", "chmod", "change_user", "evalp", "execw", "system", "end", "query_get_value",
     "enable_reconnect", "disable_reconnect", "enable_abort_on_error", "disable_abort_on_error", "query", "ping", "dirty_close",
-    "force-rmdir", "force-cpdir", "send_quit", "reset_connection", "save_master_pos_with_gtid", "error", "delimiter",
+    "force-rmdir", "force-cpdir", "send_quit", "reset_connection", "save_master_pos_with_gtid", "delimiter",
 }  # fmt: skip
 _HEREDOC = re.compile(r"^\s*(?:--)?\s*(?:perl|write_file|append_file)\b[^;\n]*?(\w+)?\s*;?\s*$", re.I)
 # Statements that reach beyond the test's own schema, or end the session's use for us.
@@ -53,60 +53,43 @@ _KEPT_OUT = re.compile(
 _VARIABLE = re.compile(r"\$[A-Za-z_]\w*")
 
 
-@dataclass(frozen=True)
-class Statement:
-    sql: str
-    may_fail: bool
-
-
 @dataclass
 class SuiteFile:
     """The plain statements of one file, and how many of which kind were left out."""
 
     name: str
-    statements: list[Statement] = field(default_factory=list)
+    statements: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
 def suite_files(flavour: Flavour) -> list[Path]:
     """All files of the types, character sets, replication, log and InnoDB suites; fetched once."""
     package, suite, tests = _PACKAGES[flavour]
-    folder = servers_dir() / "tools" / package
-    if not folder.exists():
-        partial = folder.with_name(f"{package}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        unpack([package], partial, suite)
-        (partial / "root").rename(folder)
-        shutil.rmtree(partial, ignore_errors=True)
+    folder = fetched_tool(package, [package], suite)
     return sorted(path for pattern in _FILES for path in (folder / tests).glob(pattern))
 
 
 def read(path: Path) -> SuiteFile:
     """What can be run of a file without the suite's harness."""
-    read_file, may_fail = SuiteFile(path.stem), False
+    read_file = SuiteFile(path.stem)
     for kind, text in _commands(path.read_bytes().decode("utf-8", "surrogateescape")):
-        if kind == "error":
-            may_fail = True
-        elif kind != "sql":
+        if kind != "sql":
             read_file.left_out[kind] += 1
         elif _VARIABLE.search(text):
             read_file.left_out["variable of the harness"] += 1
-            may_fail = False
         elif match := _KEPT_OUT.match(text):
             read_file.left_out[" ".join(match[0].lower().split()[:2])[:20]] += 1
-            may_fail = False
         else:
-            read_file.statements.append(Statement(text, may_fail))
-            may_fail = False
+            read_file.statements.append(text)
     return read_file
 
 
 def _commands(text: str) -> Iterator[tuple[str, str]]:
-    """("sql", statement), ("error", ""), or (kind of a directive, "")."""
+    """("sql", statement), or (kind of a directive, "")."""
     lines, delimiter, held, depth = iter(text.splitlines()), ";", "", 0
     for line in lines:
         stripped = line.strip()
-        if not held and (not stripped or (stripped.startswith(("#", "-- ")) and not stripped.startswith("-- error"))):
+        if not held and (not stripped or stripped.startswith(("#", "-- "))):
             continue
         dashed = not held and stripped.startswith("--")
         words = re.findall(r"[\w-]+", stripped.removeprefix("--")) if not held else []
@@ -127,7 +110,7 @@ def _commands(text: str) -> Iterator[tuple[str, str]]:
                         break
                     depth += inner.count("{") - inner.count("}")
                     opened = opened or "{" in inner
-            elif not dashed and word not in _HARMLESS and word != "error":
+            elif not dashed and word not in _HARMLESS:
                 while not stripped.endswith(delimiter) and (inner := next(lines, None)) is not None:
                     stripped = inner.strip()
             if word not in _HARMLESS and word != "delimiter":

@@ -11,7 +11,6 @@ from ..model.tables import Column, Table
 from ..transforms.filters import columns as filter_columns
 from ..values.collations import is_one_collation
 from ..values.key_safety import require_kept_apart, require_mapped_key, require_unique_key
-from ..values.widening import family
 from .table_plan import PlannedColumn, TablePlan, UniqueKeys
 
 
@@ -141,13 +140,6 @@ def has_key_of_now(source: Table, target: Table, past_key: tuple[str, ...]) -> b
     own = source.primary_key or next(iter(not_null_keys(source)), ())
     keys = [set(key) for key in (target.primary_key, *target.unique_keys)]
     return set(past_key) <= set(target.column_names) and set(past_key) not in keys and set(own) in keys
-
-
-def _of_earlier_kinds(source: Table, past_columns: Sequence[Column]) -> Table:
-    """The source table with the columns of another kind as they were: the log will say when that changed."""
-    past = {c.name: c for c in past_columns}
-    columns = (past[c.name] if c.name in past and family(past[c.name]) != family(c) else c for c in source.columns)
-    return replace(source, columns=tuple(columns))
 
 
 def not_null_keys(table: Table) -> list[tuple[str, ...]]:

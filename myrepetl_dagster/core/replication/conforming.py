@@ -47,9 +47,7 @@ def conform(
     for now in source.columns if known else ():
         column = present.get(now.name)
         old = before.get(now.name)
-        if column is None:
-            continue
-        if column.generated:
+        if column is None or column.generated:
             continue
         if family(column) != family(now) and (old is None or family(old) != family(now)):
             if old is not None and family(old) != family(column):  # somebody chose the target's type
@@ -74,8 +72,7 @@ def conform(
             former = spelled[now.name.casefold()]
             change = f"RENAME COLUMN {quote_name(former)} TO {quote_name(now.name)}"
             alter(target, table.name, change, replace(present[former], name=now.name), former)
-    for now in missing:
-        if now.name.casefold() not in spelled:
+        else:
             add_columns(target, table.name, [now], computed=now.name in computed)
     names = {name.casefold() for name in source.column_names}
     relax(target, table.name, [c for c in table.columns if c.name.casefold() not in names and c.name in before])

@@ -95,13 +95,13 @@ class MySQLSource(SourceLog):
         sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE engine='MRG_MyISAM'"
         with self.doing(f"describing {name}"):
             merging = [TableName(*row) for row in query(self.control, sql)]
-        unions = {(one.schema, _UNION.search(self.definition(one))) for one in merging}
-        own = {f"`{name.schema}`.`{name.table}`"}
-        return any(
-            own.union({f"`{name.table}`"} if schema == name.schema else ()) & set(union[1].split(","))
-            for schema, union in unions
-            if union is not None
-        )
+        for merge in merging:
+            # Within its own schema a table is named without it.
+            schema = "" if merge.schema == name.schema else f"{quote_name(name.schema)}."
+            union = _UNION.search(self.definition(merge))
+            if union is not None and f"{schema}{quote_name(name.table)}" in union[1].split(","):
+                return True
+        return False
 
     def definition(self, name: TableName) -> str:
         """The CREATE TABLE statement."""

@@ -47,6 +47,17 @@ def b_to_c(servers: Servers, first: Pair) -> Pair:
     return world
 
 
+def read_on(servers: Servers, first: Pair) -> None:
+    """What the first pair writes arrives behind the second one, run by run."""
+    second = b_to_c(servers, first)
+    second.run("t")
+    for n in range(2, 5):
+        first.on_source(f"INSERT INTO t VALUES ({n}, 0)", f"UPDATE t SET v = {n} WHERE id = 1")
+        first.run("t")
+        second.run("t")
+        assert second.on_target("SELECT COUNT(*), MAX(v) FROM t") == ((n, n),)
+
+
 @pytest.mark.parametrize(("flavour", "version"), TARGETS, ids=str)
 def test_rows_given_back_as_events_have_the_date_of_their_writing(
     servers: Servers, flavour: Flavour, version: str | None
@@ -75,13 +86,7 @@ def test_rows_given_back_as_events_have_the_date_of_their_writing(
 def test_what_was_given_back_as_events_is_read_on(servers: Servers, flavour: Flavour, version: str | None) -> None:
     """A to B to C: each run reads on from where the one before ended, also where that is the end of our own commit."""
     first = a_to_b(servers, flavour, version)
-    second = b_to_c(servers, first)
-    second.run("t")
-    for n in range(2, 5):
-        first.on_source(f"INSERT INTO t VALUES ({n}, 0)", f"UPDATE t SET v = {n} WHERE id = 1")
-        first.run("t")
-        second.run("t")
-        assert second.on_target("SELECT COUNT(*), MAX(v) FROM t") == ((n, n),)
+    read_on(servers, first)
 
 
 @pytest.mark.parametrize(("flavour", "version"), TARGETS, ids=str)
@@ -98,11 +103,5 @@ def test_events_without_a_date_are_read_on(
 
     monkeypatch.setattr(RowChanges, "events", undated)
     first = a_to_b(servers, flavour, version)
-    second = b_to_c(servers, first)
-    second.run("t")
-    for n in range(2, 5):
-        first.on_source(f"INSERT INTO t VALUES ({n}, 0)", f"UPDATE t SET v = {n} WHERE id = 1")
-        first.run("t")
-        second.run("t")
-        assert second.on_target("SELECT COUNT(*), MAX(v) FROM t") == ((n, n),)
+    read_on(servers, first)
     assert any(date == 0 for _, date in dates(first.target)) == (flavour == "mariadb")  # MySQL dates them itself

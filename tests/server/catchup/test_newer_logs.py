@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import servers as server_programs
 from pipelines import Pair, Route, pair, pair_of
-from server_binaries import Installation, find, servers_dir, unpack
+from server_binaries import Installation, fetched_tool, find
 from server_farm import Servers, private
 from servers import FLAVOURS, Flavour, Server
 
@@ -69,16 +68,7 @@ def test_an_encrypted_log_of_mysql(servers: Servers, tmp_path: Path, monkeypatch
 
 def key_plugins(version: str, suite: str) -> Path:
     """MariaDB's plugins, which the package of its server program lacks; fetched once into the folder of the servers."""
-    root = servers_dir() / f"tools/mariadb-plugins-{version}"
-    if not root.exists():
-        partial = root.with_name(f"{root.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            unpack(["mariadb-server"], partial, suite)
-            (partial / "root/usr/lib/mysql/plugin").rename(root)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return root
+    return fetched_tool(f"mariadb-plugins-{version}", ["mariadb-server"], suite, kept="usr/lib/mysql/plugin")
 
 
 @pytest.mark.soak
