@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..model.checkpoint import Phase
-from ..model.errors import ReplicationError
+from ..model.errors import ReplicationError, TransientError
 from ..plan.table_plan import TablePlan
 
 
@@ -45,3 +45,18 @@ class Progress:
     rows_filtered: int
     elapsed_s: float
     lag_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """One report of a failed attempt, made before the pause that the next one waits.
+
+    `attempt`: counted from 1, and anew after progress. `wait_s`: until the next attempt. `left_s`: the run gives up
+    after this time without progress, counted from now.
+    """
+
+    source: str
+    error: TransientError
+    attempt: int
+    wait_s: float
+    left_s: float

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -27,11 +27,13 @@ from .attempt import Attempt, window_copies
 from .catchup.outcomes import Place, SchemaChanged
 from .planner import Planner
 from .preflight import check_source
-from .result import MappingResult
+from .result import MappingResult, Retry
 from .run_results import OnProgress, RunResults
 from .servers import Servers
 
 log = logging.getLogger("myrepetl")
+
+OnRetry = Callable[[Retry], None]
 
 UNKNOWN_HOST = 2005
 
@@ -43,6 +45,7 @@ class SourceRun:
         copy_again: mappings whose checkpoints are ignored. Their tables are copied again, and rows that the source no
             longer has are deleted.
         follow_s: keep applying the source's changes for this many seconds from now.
+        on_retry: called in the run's thread when an attempt has failed, before the pause.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class SourceRun:
         *,
         copy_again: Collection[str] = (),
         follow_s: float = 0.0,
+        on_retry: OnRetry = lambda _: None,
     ) -> None:
         self.follow_until_s = time.monotonic() + follow_s if follow_s > 0 else 0.0
         self.pipeline = pipeline
@@ -61,6 +65,7 @@ class SourceRun:
         self.copy_again = {m.name for m in mappings if m.name in copy_again}  # until their new copy has begun
         self.followed_changes: set[Place] = set()
         self._outcome = RunResults(self.source_name, [m.name for m in mappings], on_progress)
+        self._on_retry = on_retry
         self._connections = Connections()
         self._claims: dict[str, Claims] = {}  # by target
         self._event_support: dict[str, EventSupport] = {}  # by target
@@ -144,6 +149,7 @@ class SourceRun:
                         "attempt": attempt, "wait_s": wait_s,
                     },
                 )  # fmt: skip
+                self._on_retry(Retry(self.source_name, error, attempt, wait_s, left_s))
                 self._pause(wait_s)
 
     def _go_on_without(self, error: ReplicationError) -> bool:

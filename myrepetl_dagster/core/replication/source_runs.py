@@ -10,7 +10,7 @@ from threading import Thread
 from ..config.pipeline import Pipeline
 from ..model.errors import ReplicationError, RunFailed, StopRequested
 from .result import MappingResult
-from .run import SourceRun
+from .run import OnRetry, SourceRun
 from .run_results import OnProgress
 
 # How long we wait for stopped runs to end. A run that is just connecting may take longer, and then ends by itself.
@@ -56,13 +56,18 @@ def runs(
     *,
     copy_again: Collection[str] = (),
     follow_s: float = 0.0,
+    on_retry: OnRetry = lambda _: None,
 ) -> list[SourceRun]:
     """A run for each source of these mappings, not started yet, in the pipeline's order.
 
     The other arguments are those of `SourceRun`.
     """
     chosen = [[m for m in pipeline.mappings_of_source(name) if m.name in mappings] for name in pipeline.sources]
-    return [SourceRun(pipeline, own, on_progress, copy_again=copy_again, follow_s=follow_s) for own in chosen if own]
+    return [
+        SourceRun(pipeline, own, on_progress, copy_again=copy_again, follow_s=follow_s, on_retry=on_retry)
+        for own in chosen
+        if own
+    ]
 
 
 def run_all(runs: Sequence[SourceRun]) -> Iterator[SourceRun]:
