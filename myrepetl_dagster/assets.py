@@ -10,6 +10,7 @@ from . import metadata
 from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.errors import ReplicationError
 from .lineage import AssetSpecOf, ReplicatedTable, SourceGroup
+from .options import Options
 from .progress import ProgressReport
 from .resources import MySQLTargetResource
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from .core.diagnostics.row_counts import RowCounter
     from .core.replication.result import MappingResult
     from .core.replication.run import SourceRun
-
-POOL = "myrepetl"
-
-RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
 class ReplicationConfig(dg.Config):
@@ -42,7 +39,7 @@ def replication_assets(
     pipeline: Pipeline,
     asset_spec: AssetSpecOf,
     target_keys: Mapping[str, str],
-    retry_policy: dg.RetryPolicy | None,
+    options: Options,
 ) -> dg.AssetsDefinition:
     """The op of a group, as assets. `target_keys`: each target's resource key."""
     specs = {asset_spec(table).key: asset_spec(table) for table in group.tables}
@@ -52,8 +49,9 @@ def replication_assets(
         name=group.op_name,
         specs=list(specs.values()),
         can_subset=True,
-        pool=f"{POOL}/{group.name}",
-        retry_policy=retry_policy,
+        pool=options.pool_of(group.name),
+        op_tags=dict(options.op_tags) or None,
+        retry_policy=options.retry_policy,
         required_resource_keys=set(target_keys.values()),
         description=f"Brings the tables of {' and '.join(group.sources)} up to date.",
     )

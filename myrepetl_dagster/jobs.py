@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from .lineage import SourceGroup
+from .options import Options
 
 MAPPINGS = "Names of mappings in the pipeline file, or of target tables as target.table; left out: all of them."
 FOLLOW = "Seconds, from its start, for which the run keeps applying changes of the sources. It always catches up first."
@@ -19,20 +20,19 @@ FOLLOW = "Seconds, from its start, for which the run keeps applying changes of t
 Job = Any  # define_asset_job's result is not a public type
 
 
-def build_jobs(
-    groups: Sequence[SourceGroup], keys: Sequence[dg.AssetKey], executor_def: dg.ExecutorDefinition | None = None
-) -> dict[str, Job]:
-    """Both jobs, by name. `keys`: the assets of the target tables."""
+def build_jobs(groups: Sequence[SourceGroup], keys: Sequence[dg.AssetKey], options: Options) -> dict[str, Job]:
+    """Both jobs, by what they do. `keys`: the assets of the target tables."""
     texts = {
         "replicate": "Copies the tables that are new or half copied, then applies every source's log up to its end.",
         "snapshot": "Copies the tables again, whatever state they are in, then applies the log up to its end.",
     }
     return {
         name: dg.define_asset_job(
-            name,
+            options.named(name),
             selection=dg.AssetSelection.assets(*keys),
             config=_config(groups, copy_again=name == "snapshot"),
-            executor_def=executor_def or dg.in_process_executor,
+            executor_def=options.executor_def or dg.in_process_executor,
+            hooks=set(options.hooks) or None,
             description=text,
         )
         for name, text in texts.items()

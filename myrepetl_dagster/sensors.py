@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from .core.config.pipeline import Pipeline
-from .lineage import SourceGroup, identifier
+from .lineage import SourceGroup
+from .options import Options
 
 if TYPE_CHECKING:
     from .core.diagnostics.pending_changes import PendingChanges
 
 TAG = "myrepetl/source"
-INTERVAL_S = 5
 CONNECT_TIMEOUT_S = 3.0
 RETRY_FIRST_S = 30.0
 RETRY_MAX_S = 600.0
@@ -43,19 +43,19 @@ def build_sensor(
     pipeline: Pipeline,
     keys: Mapping[str, dg.AssetKey],
     job: Any,
-    interval_s: int = INTERVAL_S,
+    options: Options,
 ) -> dg.SensorDefinition:
     """The sensor of a group. `keys`: each mapping's asset; `job`: the job that it starts."""
 
     @dg.sensor(
-        name=identifier("catch_up_" + "__".join(group.sources)),
+        name=group.named("catch_up"),
         job=job,
-        minimum_interval_seconds=interval_s,
+        minimum_interval_seconds=options.sensor_interval_s,
         description=f"Asks for a catch-up when {' or '.join(group.sources)} has moved past the checkpoints.",
     )
     def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         own = frozenset(keys[m.name] for m in group.mappings)
-        busy = _active_run(context.instance, own, job.name)
+        busy = _active_run(context.instance, own, {job.name, options.named("snapshot")})
         if busy is not None:
             return dg.SkipReason(f"run {busy} is under way")
         # Imported here, since a process that only loads definitions needs no driver.
@@ -78,11 +78,11 @@ def build_sensor(
     return catch_up
 
 
-def _active_run(instance: dg.DagsterInstance, keys: Keys, job_name: str) -> str | None:
+def _active_run(instance: dg.DagsterInstance, keys: Keys, whole_jobs: set[str]) -> str | None:
     """A queued or active run that works on any of the tables, even one that the sensor did not start."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=ACTIVE)):
         run = record.dagster_run
-        whole_job = not run.asset_selection and run.job_name in (job_name, "snapshot")
+        whole_job = not run.asset_selection and run.job_name in whole_jobs
         if whole_job or keys & (run.asset_selection or frozenset()):
             return run.run_id.partition("-")[0]
     return None
