@@ -12,7 +12,7 @@ from .assets import replication_assets
 from .core.config.load import load
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ConfigError
-from .jobs import build_jobs
+from .jobs import build_group_jobs, build_jobs
 from .lineage import AssetSpecOf, ReplicatedTable, identifier, replicated_tables, source_groups, source_tables
 from .options import RETRY_POLICY, SENSOR_INTERVAL_S, Options
 from .resources import MySQLResource, MySQLSourceResource, MySQLTargetResource, bound
@@ -68,11 +68,12 @@ def build_replication_defs(
     groups = source_groups(specs.tables)
     target_keys = _resource_keys(options, "target", loaded.targets)
     jobs = build_jobs(groups, list(specs.targets), options)
-    assets = [replication_assets(group, loaded, specs.of, target_keys, options) for group in groups]
+    assets = [replication_assets(group, loaded, specs.of, target_keys, options, specs.keys) for group in groups]
+    of_group = {group.name: build_group_jobs(group, loaded, specs.keys, options) for group in groups}
     return dg.Definitions(
         assets=[*specs.sources.values(), *assets],
-        jobs=list(jobs.values()),
-        sensors=[build_sensor(g, loaded, specs.keys, jobs["replicate"], options) for g in groups],
+        jobs=[*jobs.values(), *(job for own in of_group.values() for job in own.values())],
+        sensors=[build_sensor(g, loaded, specs.keys, of_group[g.name], options) for g in groups],
         resources={
             **_resources(MySQLSourceResource, _resource_keys(options, "source", loaded.sources), loaded, path),
             **_resources(MySQLTargetResource, target_keys, loaded, path),

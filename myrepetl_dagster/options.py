@@ -45,6 +45,11 @@ class Options:
         if not re.fullmatch(r"[A-Za-z0-9_]*", self.name):
             raise ConfigError([("name", f"{self.name!r} is no name for Dagster", "use letters, digits and _")])
 
+    @property
+    def in_process(self) -> bool:
+        """Whether the ops of the jobs share one process."""
+        return self.executor_def in (None, dg.in_process_executor)
+
     def named(self, text: str) -> str:
         """The name of a job, op, sensor, resource or group of this pipeline."""
         return named(self.name, text)
