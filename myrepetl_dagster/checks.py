@@ -105,7 +105,7 @@ def _behind(one: Health, lag_s_max: float) -> tuple[str, bool] | None:
     if one.error:
         return f"Stays where it is: {one.error}", True
     if not one.phase:
-        return f"Not copied yet{f': {one.waits}' if one.waits else ''}.", False
+        return f"Is not followed: {one.waits}." if one.waits else "Not copied yet.", False
     if one.phase != Phase.REPLICATING:
         return f"Is being copied ({one.phase}).", False
     if one.waits:

@@ -16,7 +16,7 @@ CORE = sorted((PACKAGE / "core").rglob("*.py"))
 RIM = sorted(set(PACKAGE.rglob("*.py")) - set(CORE))
 # What each of them does without the others.
 DAGSTER = {"assets", "definitions", "factory", "jobs", "lineage", "metadata", "progress", "resources", "sensors"}
-DAGSTER |= {"checks", "conditions", "health", "observations"}
+DAGSTER |= {"checks", "conditions", "health", "observations", "watch"}
 
 # The parts of the core that have to do with a server.
 HEAVY = (
