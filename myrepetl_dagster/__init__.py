@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .checks import Checks
     from .conditions import eager_on_changes, on_cron_in_step
     from .factory import build_replication_defs
     from .lineage import ReplicatedTable, SourceTable
+    from .options import Checks
     from .resources import MySQLSourceResource, MySQLTargetResource
     from .translator import ReplicationTranslator, default_asset_spec
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Checks": "checks",
+    "Checks": "options",
     "MySQLSourceResource": "resources",
     "MySQLTargetResource": "resources",
     "ReplicatedTable": "lineage",

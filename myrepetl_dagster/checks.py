@@ -7,55 +7,19 @@ each run: a run that evaluates again changes its own old one, which then stays b
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
 from .core.config.pipeline import Pipeline
 from .core.model.checkpoint import Phase
-from .core.model.errors import ConfigError
 from .health import Health, Tables, look
 from .lineage import AssetSpecOf, SourceGroup
-from .options import Options
+from .options import Checks, Options
 
 LAG = "lag"
 SCHEMA = "schema_in_step"
 FAILED_REFRESH_S = 60.0  # between two evaluations that fail for different reasons
-
-
-@dataclass(frozen=True, slots=True)
-class Checks:
-    """What Dagster watches of each target table. All of it is on by default.
-
-    Without `monitoring.enabled` in the pipeline file there are no checks.
-
-    Args:
-        lag_s_max: the check `lag` fails if the table is further behind, in seconds; None: no such check.
-        schema_in_step: whether there is the check `schema_in_step`.
-        fresh_within: the window of the table's freshness policy, at least a minute; None: no policy. A quiet table that
-            is in step with its source is materialized again each time that half of it has passed.
-        refresh_s: after so many seconds an evaluation is stored again that says what the one before has said.
-
-    Raises:
-        ConfigError: a bound is too small.
-    """
-
-    lag_s_max: float | None = 60.0
-    schema_in_step: bool = True
-    fresh_within: timedelta | None = timedelta(days=1)
-    refresh_s: float = 600.0
-
-    def __post_init__(self) -> None:
-        if self.lag_s_max is not None and self.lag_s_max <= 0:
-            raise ConfigError([("checks.lag_s_max", f"{self.lag_s_max:g} is not above 0", "None leaves the check out")])
-        if self.fresh_within is not None and self.fresh_within < timedelta(minutes=1):
-            problem = f"{self.fresh_within.total_seconds():g} s is less than a minute"
-            raise ConfigError([("checks.fresh_within", problem, "None leaves the freshness policy out")])
-
-
-DEFAULT_CHECKS = Checks()
 
 
 # ---- evaluations: pure -----------------------------------------------------------------------------------
@@ -104,16 +68,15 @@ def _behind(one: Health, lag_s_max: float) -> tuple[str, bool] | None:
     """Why a mapping is behind, and whether something is wrong; None: it is not behind."""
     if one.error:
         return f"Stays where it is: {one.error}", True
+    waits = f"Is not followed: {one.waits}." if one.waits else ""
     if not one.phase:
-        return f"Is not followed: {one.waits}." if one.waits else "Not copied yet.", False
+        return waits or "Not copied yet.", False
     if one.phase != Phase.REPLICATING:
         return f"Is being copied ({one.phase}).", False
-    if one.waits:
-        return f"Is not followed: {one.waits}.", False
     if one.lag_s is None:
         return "How far it is behind is not known.", False
     if one.lag_s > lag_s_max:
-        return f"{one.lag_s:.0f} s behind its source, more than {lag_s_max:g} s.", True
+        return f"{one.lag_s:.0f} s behind its source, more than {lag_s_max:g} s. {waits}".strip(), not waits
     return None
 
 
@@ -180,21 +143,19 @@ def check_specs(tables: Tables, checks: Checks) -> list[dg.AssetCheckSpec]:
 
 
 def build_checks(
-    groups: Sequence[SourceGroup], asset_spec: AssetSpecOf, pipeline: Pipeline, checks: Checks, options: Options
+    groups: Sequence[SourceGroup], asset_spec: AssetSpecOf, pipeline: Pipeline, options: Options
 ) -> list[dg.AssetChecksDefinition]:
     """The checks that a user can execute: one op for each source group, which asks the servers."""
     if not pipeline.monitoring.enabled:
         return []
     all_tables = [(group, {asset_spec(table).key: table for table in group.tables}) for group in groups]
-    return [_build(group, own, pipeline, checks, options) for group, own in all_tables if check_specs(own, checks)]
+    return [_build(group, own, pipeline, options) for group, own in all_tables if check_specs(own, options.checks)]
 
 
-def _build(
-    group: SourceGroup, tables: Tables, pipeline: Pipeline, checks: Checks, options: Options
-) -> dg.AssetChecksDefinition:
+def _build(group: SourceGroup, tables: Tables, pipeline: Pipeline, options: Options) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=group.named("check"),
-        specs=check_specs(tables, checks),
+        specs=check_specs(tables, options.checks),
         can_subset=True,
         op_tags=dict(options.op_tags) or None,
         description=f"Looks how far the tables of {' and '.join(group.sources)} are, and changes nothing.",
@@ -203,7 +164,7 @@ def _build(
         wanted = context.selected_asset_check_keys
         chosen = {key: table for key, table in tables.items() if any(one.asset_key == key for one in wanted)}
         schema = any(one.name == SCHEMA for one in wanted)
-        for one in evaluations(chosen, look(pipeline, chosen, schema=schema), checks):
+        for one in evaluations(chosen, look(pipeline, chosen, schema=schema), options.checks):
             if one.asset_check_key in wanted:
                 yield dg.AssetCheckResult(
                     passed=one.passed,

@@ -19,6 +19,7 @@ from .core.model.errors import (
 from .lineage import ReplicatedTable
 
 if TYPE_CHECKING:
+    from .core.diagnostics.pending_changes import PendingChanges
     from .core.diagnostics.status import Status
     from .core.replication.result import MappingResult
 
@@ -53,6 +54,17 @@ def health_of_result(result: MappingResult, since_s: float = 0.0) -> Health:
         result.position,
         str(error) if error is not None else "",
         schema=schema,
+    )
+
+
+def health_of_pending(pending: PendingChanges) -> Health:
+    """The health of a mapping by a quick look at its servers."""
+    return Health(
+        pending.mapping.name,
+        pending.phase.value if pending.phase else "",
+        pending.lag_s,
+        pending.position or "",
+        error=pending.last_error,
     )
 
 

@@ -4,26 +4,25 @@ Conditions on downstream assets see materializations of target tables only, and 
 is logged in the middle of a run gets no versions from Dagster, so the tags with them are made here, as Dagster makes
 them. Without them neither a downstream asset is shown as outdated, nor a table whose mapping has changed.
 
-The version of a table comes from its mappings' checkpoints (`Checkpoint.applied_total`). It is the same after a restart,
-and it stays while only the position moves on.
+The version of a table comes from its mappings' checkpoints (`Checkpoint.applied_total`). It is the same after
+a restart, and it stays while only the position moves on.
 """
 
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from .checks import Checks
 from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.checkpoint import Phase
 from .core.model.errors import ReplicationError
 from .core.replication.result import Progress
 from .health import Tables
 from .lineage import ReplicatedTable, identifier
-from .options import Options
+from .options import Checks, Options
 
 if TYPE_CHECKING:
     from .core.diagnostics.pending_changes import PendingChanges
@@ -36,7 +35,7 @@ _NO_EVENT = "NULL"
 _VERSION_LENGTH_MAX = 100
 
 Event = dg.AssetObservation | dg.AssetMaterialization
-Describe = Callable[[dg.AssetKey, Sequence[Progress]], Mapping[str, Any]]
+Describe = Callable[[Sequence[Progress]], Mapping[str, Any]]
 
 
 # ---- versions: pure --------------------------------------------------------------------------------------
@@ -82,8 +81,8 @@ class TableEvents:
 
     Args:
         tables: by asset key.
-        applied: of all mappings that have a checkpoint (`applied_totals` in `pending_changes.py`). Else a table whose
-            mappings report one after another would seem to change with each of them.
+        applied: the `applied_total` of all mappings that have a checkpoint (`applied_totals` in the core). Else a table
+            whose mappings report one after another would seem to change with each of them.
         interval_s: the least time between two materializations of a table, in seconds.
         describe: gives the metadata of a materialization.
     """
@@ -92,25 +91,29 @@ class TableEvents:
         self,
         instance: dg.DagsterInstance,
         tables: Tables,
-        checks: Checks,
-        interval_s: float,
         applied: Mapping[str, int],
-        describe: Describe = lambda key, progress: {},
+        checks: Checks,
+        interval_s: float = 0.0,
+        describe: Describe = lambda progress: {},
     ) -> None:
+        self._instance = instance
         self._tables = tables
         self._sources = source_mappings(tables)
+        self._applied = dict(applied)
         self._checks = checks
         self._interval_s = interval_s
         self._describe = describe
-        self._applied = dict(applied)
         self._progress: dict[str, tuple[Progress, float]] = {}
         self._told: dict[dg.AssetKey, dict[str, str]] = {}
         self._told_unix_s: dict[dg.AssetKey, float] = {}
-        for key, entry in instance.get_latest_materialization_events(list(tables)).items():
+        self._read_told(list(tables))
+        self._observed = {key: latest_version(instance, key) for key in self._sources}
+
+    def _read_told(self, keys: Sequence[dg.AssetKey]) -> None:
+        for key, entry in self._instance.get_latest_materialization_events(keys).items():
             if entry is not None and entry.asset_materialization is not None:
                 self._told[key] = dict(entry.asset_materialization.tags or {})
                 self._told_unix_s[key] = entry.timestamp
-        self._observed = {key: latest_version(instance, key) for key in self._sources}
 
     def __call__(self, progress: Progress) -> None:
         """Note a report of a run, from any thread."""
@@ -124,18 +127,26 @@ class TableEvents:
         changed = {key: self._made(key, progress, applied, sources, at_once) for key in self._tables}
         events: list[Event] = [event for event in changed.values() if event is not None]
         of_changed = {s for key, event in changed.items() if event for s in self._tables[key].source_keys.values()}
-        observations = [self._observation(key, version) for key, version in sources.items()
-                        if key in of_changed and self._observed[key] != version]  # fmt: skip
+        observations = [
+            self._observation(one, version, _position(self._sources[one], progress))
+            for one, version in sources.items()
+            if one in of_changed and self._observed[one] != version
+        ]
         return [*observations, *events]
 
-    def of_result(self, key: dg.AssetKey) -> tuple[dict[str, str], list[dg.AssetObservation]]:
-        """For a table that the caller materializes by itself: the tags, and the observations to log before."""
-        applied = self._applied | {name: one.applied_total for name, (one, _) in dict(self._progress).items()}
+    def of_result(
+        self, key: dg.AssetKey, applied: Mapping[str, int]
+    ) -> tuple[dict[str, str], list[dg.AssetObservation]]:
+        """For a table that the caller materializes: the tags, and the observations to log before.
+
+        Args:
+            applied: the `applied_total` of mappings that have run since.
+        """
+        self._applied |= applied
         read = dict.fromkeys(self._tables[key].source_keys.values())
-        sources = {one: joined_version(self._sources[one], applied) for one in read}
-        tags = version_tags(self._tables[key], applied, sources)
-        self._told[key], self._told_unix_s[key] = tags, time.time()
-        return tags, [self._observation(one, v) for one, v in sources.items() if self._observed[one] != v]
+        sources = {one: joined_version(self._sources[one], self._applied) for one in read}
+        found = [self._observation(one, v, None) for one, v in sources.items() if self._observed[one] != v]
+        return version_tags(self._tables[key], self._applied, sources), found
 
     def _made(
         self,
@@ -154,10 +165,15 @@ class TableEvents:
         if tags.items() <= self._told.get(key, {}).items():
             if not self._goes_stale(own, age_s):
                 return None
-        elif age_s < self._interval_s and not at_once:
+        elif (age_s < self._interval_s and not at_once) or self._is_known_by_now(key, tags):
             return None
         self._told[key], self._told_unix_s[key] = tags, time.time()
-        return dg.AssetMaterialization(key, metadata=self._describe(key, [one for one, _ in own]), tags=tags)
+        return dg.AssetMaterialization(key, metadata=self._describe([one for one, _ in own]), tags=tags)
+
+    def _is_known_by_now(self, key: dg.AssetKey, tags: Mapping[str, str]) -> bool:
+        """Whether another run has told the same in the meantime, such as one that a person has started."""
+        self._read_told([key])
+        return tags.items() <= self._told.get(key, {}).items()
 
     def _goes_stale(self, own: Sequence[tuple[Progress, float]], age_s: float) -> bool:
         """Whether a quiet table is to be materialized again, so that its freshness policy does not fail."""
@@ -167,11 +183,31 @@ class TableEvents:
         now_s, lag_s_max = time.monotonic(), self._checks.lag_s_max or 60.0
         return all(one.lag_s is not None and one.lag_s + now_s - at_s <= lag_s_max for one, at_s in own)
 
-    def _observation(self, key: dg.AssetKey, version: str) -> dg.AssetObservation:
+    def _observation(self, key: dg.AssetKey, version: str, position: str | None) -> dg.AssetObservation:
         self._observed[key] = version
-        positions = [self._progress[m.name][0].position for m in self._sources[key] if m.name in self._progress]
-        return dg.AssetObservation(key, metadata={"position": positions[0]} if positions else {},
-                                   tags={DATA_VERSION: version})  # fmt: skip
+        return dg.AssetObservation(
+            key, metadata={"position": position} if position else {}, tags={DATA_VERSION: version}
+        )
+
+
+def quiet_tables(
+    instance: dg.DagsterInstance, in_step: Collection[dg.AssetKey], checks: Checks
+) -> list[dg.AssetMaterialization]:
+    """The materializations again, as they were, of tables whose freshness policy would fail though nothing is behind.
+
+    Args:
+        in_step: tables that hold all that their sources have.
+    """
+    if checks.fresh_within is None or not in_step:
+        return []
+    before_unix_s = time.time() - checks.fresh_within.total_seconds() / 2
+    found = instance.get_latest_materialization_events(list(in_step))
+    old = [one for one in found.values() if one is not None and one.timestamp < before_unix_s]
+    return [one.asset_materialization for one in old if one.asset_materialization is not None]
+
+
+def _position(mappings: Sequence[TableMapping], progress: Mapping[str, tuple[Progress, float]]) -> str | None:
+    return next((progress[m.name][0].position for m in mappings if m.name in progress), None)
 
 
 def latest_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:

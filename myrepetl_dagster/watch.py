@@ -8,57 +8,65 @@ from typing import Protocol
 
 import dagster as dg
 
-from .checks import Checks, evaluations, outage_evaluations, report
+from . import metadata
+from .checks import evaluations, outage_evaluations, report
 from .core.config.pipeline import Pipeline
-from .core.replication.result import MappingResult, Progress, Retry
-from .health import Health, Tables, health_of_result
-from .observations import Describe, Event, TableEvents
+from .core.model.errors import ReplicationError
+from .core.replication.result import Progress, Retry
+from .health import Health, Tables, is_of_schema
+from .observations import TableEvents
+from .options import Checks
 
 OUTAGE_S = 10.0  # a server that is restarted makes no check red
 
 
-class Context(Protocol):
-    """What is needed of an op's context."""
+class Followed(Protocol):
+    """What is asked of a `Follower`: the mappings that it follows, and why it does not follow the others."""
 
     @property
-    def instance(self) -> dg.DagsterInstance: ...
-
-    def log_event(self, event: Event) -> None: ...
+    def following(self) -> set[str]: ...
+    @property
+    def left_out(self) -> Mapping[str, str]: ...
+    @property
+    def failed(self) -> Mapping[str, ReplicationError]: ...
+    @property
+    def stopped(self) -> Mapping[str, str]: ...
 
 
 class Watch:
-    """Keeps Dagster's view of the tables up to date. `progress` and `retry` are a run's listeners, in any thread.
+    """Keeps Dagster's view of the tables up to date. `heard` and `retry` are a run's listeners, in any thread.
 
     Args:
         tables: that are followed, by asset key.
-        versions: see `TableEvents`.
-        describe: gives the metadata of a materialization.
+        applied: see `TableEvents`.
+        interval_s: the least time between two materializations of a table, in seconds.
     """
 
     def __init__(
         self,
-        context: Context,
+        context: dg.OpExecutionContext,
         pipeline: Pipeline,
         tables: Tables,
         checks: Checks,
-        versions: Mapping[str, str],
-        describe: Describe = lambda key, progress: {},
+        applied: Mapping[str, int],
+        interval_s: float,
     ) -> None:
         self._context = context
         self._tables = tables
         self._checks = checks
-        self._interval_s = pipeline.monitoring.interval_s
         self._enabled = pipeline.monitoring.enabled
-        self._events = TableEvents(context.instance, tables, checks, self._interval_s, versions, describe)
+        self._interval_s = pipeline.monitoring.interval_s
+        self._events = TableEvents(context.instance, tables, applied, checks, interval_s, metadata.follow_metadata)
         self._sources = {m.name: m.source for table in tables.values() for m in table.mappings}
-        self._heard_s: dict[str, float] = {}  # by mapping
+        self._heard: dict[str, tuple[Progress, float]] = {}
         self._outages: dict[str, tuple[float, Retry, float]] = {}  # by source: since when, the last one, when that was
         self._evaluated_s = 0.0
         self._state: object = None
 
-    def progress(self, progress: Progress) -> None:
+    # ---- listeners ----
+    def heard(self, progress: Progress) -> None:
         """Note a report of a run."""
-        self._heard_s[progress.mapping] = time.monotonic()
+        self._heard[progress.mapping] = progress, time.monotonic()
         self._outages.pop(self._sources[progress.mapping], None)
         self._events(progress)
 
@@ -68,48 +76,57 @@ class Watch:
         since_s = self._outages.get(retry.source, (now_s, retry, now_s))[0]
         self._outages[retry.source] = since_s, retry, now_s
 
-    def look(self, results: Mapping[str, MappingResult], waits: Mapping[str, str] | None = None) -> None:
-        """Tell Dagster what is new. Call it about each second, in the thread of the op.
-
-        Args:
-            results: of the mappings that are followed.
-            waits: why the other mappings are not followed at present.
-        """
+    # ---- in the thread of the op ----
+    def look(self, followed: Followed) -> None:
+        """Tell Dagster what is new. Call it about each second."""
         self._log(at_once=False)
         if not self._enabled:
             return
         now_s = time.monotonic()
-        down = {s: one for s, one in dict(self._outages).items() if now_s - one[0] >= OUTAGE_S}
-        failed = {name: str(result.error) for name, result in results.items() if result.error is not None}
-        state = sorted(down), sorted(failed.items()), sorted((waits or {}).items())
+        down = {source: one for source, one in dict(self._outages).items() if now_s - one[0] >= OUTAGE_S}
+        health = self._health(followed, now_s)
+        state = sorted(down), sorted((one.mapping, one.error) for one in health.values())
         if state == self._state and now_s - self._evaluated_s < self._interval_s:
             return
         self._state, self._evaluated_s = state, now_s
         found = []
         for key, table in self._tables.items():
             out = next((down[m.source] for m in table.mappings if m.source in down), None)
-            if out is not None:
+            if out is None:
+                found += evaluations({key: table}, health, self._checks)
+            else:
                 _, retry, at_s = out
                 left_s = max(0.0, retry.wait_s - (now_s - at_s))
                 found += outage_evaluations({key: table}, str(retry.error), left_s, self._checks)
-            else:
-                health = self._health(results, waits or {}, now_s)
-                found += evaluations({key: table}, health, self._checks)
         report(self._context.instance, found, self._checks)
 
-    def end(self) -> None:
-        """Tell Dagster of the last changes, whatever the interval is."""
+    def end(self, followed: Followed) -> None:
+        """Tell Dagster of the last changes and errors, whatever the interval is."""
         self._log(at_once=True)
+        self._outages.clear()
+        self.look(followed)
 
     def _log(self, *, at_once: bool) -> None:
         for event in self._events.due(at_once=at_once):
             self._context.log_event(event)
 
-    def _health(
-        self, results: Mapping[str, MappingResult], waits: Mapping[str, str], now_s: float
-    ) -> dict[str, Health]:
-        found = {name: Health(name, waits=reason) for name, reason in waits.items()}
-        for name, result in results.items():
-            if result.phase is not None or result.error is not None:  # else the run has just begun
-                found[name] = health_of_result(result, now_s - self._heard_s.get(name, now_s))
+    def _health(self, followed: Followed, now_s: float) -> dict[str, Health]:
+        """How the mappings are, as far as something is known of them."""
+        following, left_out = followed.following, followed.left_out
+        failed, stopped = followed.failed, followed.stopped
+        found = {}
+        for name in self._sources:
+            if name in following and name not in self._heard:
+                continue  # it has just come in
+            progress, at_s = self._heard.get(name, (None, now_s))
+            error = failed.get(name)
+            found[name] = Health(
+                name,
+                progress.phase.value if progress else "",
+                progress.lag_s + now_s - at_s if progress and progress.lag_s is not None else None,
+                progress.position if progress else "",
+                error=str(error) if error is not None else stopped.get(name, ""),
+                waits="" if name in following else left_out.get(name, ""),
+                schema=str(error) if is_of_schema(error) else "" if name in following else None,
+            )
         return found

@@ -34,7 +34,7 @@ class PendingChanges:
     """One mapping. `due`: a run would find something to do. `lag_s`: see `lag.py`; None: not known yet.
 
     `phase` and `position` are None before the mapping's first run. `missing`: the target lacks changes of the table, or
-    may lack some. `applied_total`: see `Checkpoint`.
+    may lack some. `applied_total`, `last_error`: see `Checkpoint`.
     """
 
     mapping: TableMapping
@@ -45,6 +45,7 @@ class PendingChanges:
     lag_s: float | None = None
     missing: bool = True
     applied_total: int = 0
+    last_error: str = ""
 
 
 def pending_changes(
@@ -135,6 +136,7 @@ def pending_in_source(
             lag,
             missing,
             checkpoint.applied_total,
+            checkpoint.last_error,
         )
 
 
