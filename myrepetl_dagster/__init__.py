@@ -10,12 +10,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .conditions import eager_on_changes, on_cron_in_step
     from .factory import build_replication_defs
     from .lineage import ReplicatedTable, SourceTable
+    from .options import Checks
     from .resources import MySQLSourceResource, MySQLTargetResource
     from .translator import ReplicationTranslator, default_asset_spec
 
 __all__ = [
+    "Checks",
     "MySQLSourceResource",
     "MySQLTargetResource",
     "ReplicatedTable",
@@ -23,9 +26,12 @@ __all__ = [
     "SourceTable",
     "build_replication_defs",
     "default_asset_spec",
+    "eager_on_changes",
+    "on_cron_in_step",
 ]
 
 _MODULES = {
+    "Checks": "options",
     "MySQLSourceResource": "resources",
     "MySQLTargetResource": "resources",
     "ReplicatedTable": "lineage",
@@ -33,6 +39,8 @@ _MODULES = {
     "SourceTable": "lineage",
     "build_replication_defs": "factory",
     "default_asset_spec": "translator",
+    "eager_on_changes": "conditions",
+    "on_cron_in_step": "conditions",
 }
 
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from . import metadata
+from .checks import evaluations, report
 from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.errors import ReplicationError
+from .health import health_of_result
 from .lineage import AssetSpecOf, ReplicatedTable, SourceGroup
-from .options import Options
+from .observations import TableEvents
+from .options import Checks, Options
 from .progress import ProgressReport
 from .resources import MySQLTargetResource
 
@@ -68,12 +71,14 @@ def replication_assets(
         context: dg.AssetExecutionContext, config: ReplicationConfig
     ) -> Iterator[dg.MaterializeResult[None]]:
         chosen = {key: _chosen(tables[key], config) for key in tables if key in context.selected_asset_keys}
-        run = GroupRun(context, pipeline, group.op_name, keys, {key: ms for key, ms in chosen.items() if ms})
+        chosen = {key: mappings for key, mappings in chosen.items() if mappings}
+        run = GroupRun(context, pipeline, group.op_name, keys, chosen, options.checks)
         for warning in pipeline.warnings:
             context.log.warning(warning)
         try:
             for _ in run.run_sources(config):
                 yield from run.finished(tables, target_keys)
+            run.evaluate(tables)
         except dg.DagsterExecutionInterruptedError as error:
             raise dg.Failure("stopped on request", allow_retries=False) from error
         finally:
@@ -98,10 +103,12 @@ class GroupRun:
     op_name: str
     keys: Mapping[str, dg.AssetKey]
     chosen: Mapping[dg.AssetKey, tuple[TableMapping, ...]]
+    checks: Checks
     results: "dict[str, MappingResult]" = field(default_factory=dict)
     errors: dict[str, ReplicationError] = field(default_factory=dict)
     yielded: set[dg.AssetKey] = field(default_factory=set)
     counter: "RowCounter | None" = None
+    events: TableEvents | None = None
 
     def close(self) -> None:
         if self.counter is not None:
@@ -154,7 +161,33 @@ class GroupRun:
                 continue
             self.yielded.add(key)
             resource = getattr(self.context.resources, target_keys[tables[key].target])
-            yield dg.MaterializeResult(asset_key=key, metadata=self._metadata(tables[key], results, resource))
+            found = self._metadata(tables[key], results, resource)
+            yield dg.MaterializeResult(asset_key=key, metadata=found, tags=self._versions(tables, key, results))
+
+    def _versions(
+        self, tables: Mapping[dg.AssetKey, ReplicatedTable], key: dg.AssetKey, results: "Sequence[MappingResult]"
+    ) -> dict[str, str]:
+        """The tags with the versions of a table, once its source tables are observed to have theirs."""
+        from .core.diagnostics.pending_changes import applied_totals
+
+        if self.events is None:
+            mappings = [m for table in tables.values() for m in table.mappings]
+            try:
+                applied = applied_totals(self.pipeline, mappings)
+            except ReplicationError:  # Dagster gives versions of its own; the next run's are ours again
+                return {}
+            self.events = TableEvents(self.context.instance, tables, applied, self.checks)
+        tags, observations = self.events.of_result(key, {r.mapping: r.applied_total for r in results})
+        for observation in observations:
+            self.context.log_event(observation)
+        return tags
+
+    def evaluate(self, tables: Mapping[dg.AssetKey, ReplicatedTable]) -> None:
+        """Store what the checks say of the tables, by what this run has done."""
+        if self.pipeline.monitoring.enabled:
+            chosen = {key: tables[key] for key in self.chosen}
+            health = {name: health_of_result(result) for name, result in self.results.items()}
+            report(self.context.instance, evaluations(chosen, health, self.checks), self.checks)
 
     def _metadata(
         self, table: ReplicatedTable, results: "Sequence[MappingResult]", resource: MySQLTargetResource

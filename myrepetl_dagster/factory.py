@@ -9,12 +9,14 @@ from typing import Any
 import dagster as dg
 
 from .assets import replication_assets
+from .checks import build_checks
 from .core.config.load import load
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ConfigError
 from .jobs import build_group_jobs, build_jobs
 from .lineage import AssetSpecOf, ReplicatedTable, identifier, replicated_tables, source_groups, source_tables
-from .options import RETRY_POLICY, SENSOR_INTERVAL_S, Options
+from .observations import observable_sources, with_freshness
+from .options import RETRY_POLICY, SENSOR_INTERVAL_S, Checks, Options
 from .resources import MySQLResource, MySQLSourceResource, MySQLTargetResource, bound
 from .sensors import build_sensor
 from .translator import FunctionTranslator, ReplicationTranslator
@@ -32,6 +34,7 @@ def build_replication_defs(
     executor_def: dg.ExecutorDefinition | None = None,
     retry_policy: dg.RetryPolicy | None = RETRY_POLICY,
     sensor_interval_s: int = SENSOR_INTERVAL_S,
+    checks: Checks | None = None,
 ) -> dg.Definitions:
     """The Dagster definitions of a pipeline. Connects to nothing.
 
@@ -49,6 +52,7 @@ def build_replication_defs(
         retry_policy: how Dagster retries an op after a transient error, once the core's own retries (`limits` in the
             pipeline file) have given up.
         sensor_interval_s: the least time between two looks of a sensor. Dagster's own loop takes 5 s.
+        checks: the asset checks and the freshness policy of the target tables.
 
     Raises:
         ConfigError: with every problem of the pipeline file, or an argument that is wrong.
@@ -61,17 +65,20 @@ def build_replication_defs(
                 dg.Definitions(assets=[my_report]),
             )
     """
-    options = Options(name, pool, op_tags or {}, hooks, executor_def, retry_policy, sensor_interval_s)
+    options = Options(
+        name, pool, op_tags or {}, hooks, executor_def, retry_policy, sensor_interval_s, checks or Checks()
+    )
     path = None if isinstance(pipeline, Pipeline) else Path(pipeline).resolve()
     loaded = pipeline if isinstance(pipeline, Pipeline) else load(pipeline)
-    specs = PipelineSpecs(loaded, _translator(translator, asset_spec), name)
+    specs = PipelineSpecs(loaded, _translator(translator, asset_spec), name, options.checks)
     groups = source_groups(specs.tables)
     target_keys = _resource_keys(options, "target", loaded.targets)
     jobs = build_jobs(groups, list(specs.targets), options)
     assets = [replication_assets(group, loaded, specs.of, target_keys, options, specs.keys) for group in groups]
     of_group = {group.name: build_group_jobs(group, loaded, specs.keys, options) for group in groups}
     return dg.Definitions(
-        assets=[*specs.sources.values(), *assets],
+        assets=[*observable_sources(specs.sources, specs.by_key, loaded, options), *assets],
+        asset_checks=build_checks(groups, specs.of, loaded, options),
         jobs=[*jobs.values(), *(job for own in of_group.values() for job in own.values())],
         sensors=[build_sensor(g, loaded, specs.keys, of_group[g.name], options) for g in groups],
         resources={
@@ -97,7 +104,9 @@ class PipelineSpecs:
         ConfigError: the translator gives two tables one key.
     """
 
-    def __init__(self, pipeline: Pipeline, translator: ReplicationTranslator, name: str = "") -> None:
+    def __init__(
+        self, pipeline: Pipeline, translator: ReplicationTranslator, name: str = "", checks: Checks | None = None
+    ) -> None:
         self.sources: dict[dg.AssetKey, dg.AssetSpec] = {}
         self.targets: dict[dg.AssetKey, dg.AssetSpec] = {}
         source_keys: dict[str, dg.AssetKey] = {}
@@ -108,10 +117,11 @@ class PipelineSpecs:
             source_keys |= {m.name: spec.key for m in source.mappings}
         self.tables = replicated_tables(pipeline, source_keys, name)
         for table in self.tables:
-            spec = translator.get_asset_spec(table)
+            spec = with_freshness(translator.get_asset_spec(table), checks or Checks())
             self._refuse_doubles(spec.key, f"{table.target}.{table.name}")
             self.targets[spec.key] = spec
         self._by_table = {(t.target, t.name): s for t, s in zip(self.tables, self.targets.values(), strict=True)}
+        self.by_key = dict(zip(self.targets, self.tables, strict=True))
         self.keys = {m.name: self.of(table).key for table in self.tables for m in table.mappings}
 
     def of(self, table: ReplicatedTable) -> dg.AssetSpec:

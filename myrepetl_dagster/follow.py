@@ -7,19 +7,20 @@ would be made. The op reports its tables' materializations as it goes, at most e
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from . import metadata
 from .core.config.pipeline import Pipeline
+from .core.model.errors import ReplicationError
 from .lineage import ReplicatedTable, SourceGroup
-from .options import Options
+from .options import Checks, Options
 
 if TYPE_CHECKING:
     from .core.replication.follower import Follower
-    from .core.replication.result import Progress, Retry
+    from .core.replication.result import Progress
+    from .watch import Watch
 
 # A run goes on for so long after its time, so that its successor is there before it ends.
 OVERLAP_S = 300.0
@@ -53,7 +54,7 @@ def build_follow_job(
     )
     def follow_log(context: dg.OpExecutionContext, config: FollowConfig) -> None:
         follow_s = config.follow_s or pipeline.replication.follow_s or 3600.0
-        FollowRun(context, group, pipeline, keys, follow_s).run()
+        FollowRun(context, group, pipeline, keys, follow_s, options.checks).run()
 
     @dg.job(
         name=group.named("follow"),
@@ -76,11 +77,11 @@ class FollowRun:
     pipeline: Pipeline
     keys: Mapping[str, dg.AssetKey]
     follow_s: float
+    checks: Checks
     latest: "dict[str, Progress]" = field(default_factory=dict)  # by mapping
-    retries: "SimpleQueue[Retry]" = field(default_factory=SimpleQueue)
-    reported: dict[dg.AssetKey, int | None] = field(default_factory=dict)  # by table: what was applied by then
     reported_at_s: float = field(default_factory=time.monotonic)
     changes_told: dict[str, int] = field(default_factory=dict)
+    watch: "Watch" = field(init=False)
 
     @property
     def tables(self) -> dict[dg.AssetKey, ReplicatedTable]:
@@ -93,16 +94,18 @@ class FollowRun:
     def run(self) -> None:
         # Imported here, since Dagster loads definitions far more often than it runs them.
         from .core.replication.follower import Follower
+        from .watch import Watch
 
         for warning in self.pipeline.warnings:
             self.context.log.warning(warning)
-        self.reported = {key: _applied_before(self.context.instance, key) for key in self.tables}
+        applied, interval_s = self._applied_before(), self.interval_s
+        self.watch = Watch(self.context, self.pipeline, self.tables, self.checks, applied, interval_s)
         follower = Follower(
             self.pipeline,
             self.group.mappings,
             self.follow_s + OVERLAP_S,
             on_progress=self._heard,
-            on_retry=self.retries.put,
+            on_retry=self.watch.retry,
             superseded=lambda: has_successor(self.context.instance, self.context.run),
         )
         try:
@@ -112,36 +115,28 @@ class FollowRun:
         except dg.DagsterExecutionInterruptedError as error:
             raise dg.Failure("stopped on request", allow_retries=False) from error
         finally:
-            self._report(follower)
+            self.watch.end(follower)
+            self.context.log.info(self._line(follower))
         self._end(follower)
 
     def _heard(self, progress: "Progress") -> None:
         """Called in the follower's threads after each commit."""
         self.latest[progress.mapping] = progress
+        self.watch.heard(progress)
 
     def _tick(self, follower: "Follower") -> None:
-        while True:
-            try:
-                retry = self.retries.get_nowait()
-            except Empty:
-                break
-            self._down(retry)
+        self.watch.look(follower)
         if time.monotonic() - self.reported_at_s >= self.interval_s:
-            self._report(follower)
+            self.reported_at_s = time.monotonic()
+            self.context.log.info(self._line(follower))
 
-    def _down(self, retry: "Retry") -> None:
-        """An attempt has failed: what a person should see at once, not at the next report."""
+    def _applied_before(self) -> dict[str, int]:
+        from .core.diagnostics.pending_changes import applied_totals
 
-    def _report(self, follower: "Follower") -> None:
-        """Report what is new since the last report: a materialization of each table that changed, and one line."""
-        self.reported_at_s = time.monotonic()
-        for key, table in self.tables.items():
-            heard = [self.latest[m.name] for m in table.mappings if m.name in self.latest]
-            applied = sum(progress.applied_total for progress in heard)
-            if len(heard) == len(table.mappings) and applied != self.reported[key]:
-                self.context.log_event(dg.AssetMaterialization(key, metadata=metadata.follow_metadata(heard)))
-                self.reported[key] = applied
-        self.context.log.info(self._line(follower))
+        try:
+            return applied_totals(self.pipeline, self.group.mappings)
+        except ReplicationError:  # the follower will say it
+            return {}
 
     def _line(self, follower: "Follower") -> str:
         following, left_out = follower.following, follower.left_out
@@ -170,14 +165,6 @@ class FollowRun:
             first = next(iter(errors.values()))
             positions = {name: progress.position for name, progress in self.latest.items()}
             raise metadata.failure(errors, positions) from first
-
-
-def _applied_before(instance: dg.DagsterInstance, key: dg.AssetKey) -> int | None:
-    """What a table's last materialization says of how much was applied; None: there is none, or it does not say."""
-    event = instance.get_latest_materialization_event(key)
-    materialization = event.asset_materialization if event else None
-    value = materialization.metadata.get(metadata.APPLIED) if materialization else None
-    return value.value if isinstance(value, dg.IntMetadataValue) else None
 
 
 def has_successor(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

@@ -32,7 +32,7 @@ def build_jobs(groups: Sequence[SourceGroup], keys: Sequence[dg.AssetKey], optio
     return {
         name: dg.define_asset_job(
             options.named(name),
-            selection=dg.AssetSelection.assets(*keys),
+            selection=dg.AssetSelection.assets(*keys).without_checks(),
             config=_config(groups, options, copy_again=name == "snapshot"),
             executor_def=options.executor_def or dg.in_process_executor,
             hooks=set(options.hooks) or None,

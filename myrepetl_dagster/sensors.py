@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from .checks import evaluations, outage_evaluations, report
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
 from .follow import follow_runs
-from .lineage import SourceGroup
+from .health import health_of_pending
+from .lineage import ReplicatedTable, SourceGroup
+from .observations import quiet_tables
 from .options import Options
 
 if TYPE_CHECKING:
@@ -146,6 +149,7 @@ class Tick:
         if runs:
             return dg.SkipReason(f"run {_short(runs[0])} is under way; {error.message}")
         wait_s = self._restart_wait_s(time.time())
+        self._tell_of_outage(error, max(0.0, wait_s))
         if wait_s > 0:
             return dg.SkipReason(f"{error.message}; the next run is in {wait_s:.0f} s")
         return dg.SensorResult(run_requests=[self._start()])
@@ -184,9 +188,16 @@ class Tick:
         from .core.diagnostics.pending_changes import pending_changes
 
         busy = self._busy_keys()
+        try:
+            found = pending_changes(self.pipeline, self.group.mappings, CONNECT_TIMEOUT_S)
+        except ReplicationError as error:
+            self._tell_of_outage(error, None)
+            if busy:
+                return dg.SkipReason(f"a run is under way; {error.message}")
+            raise
+        self._tell(found)
         if busy:
             return dg.SkipReason("a run is under way")
-        found = pending_changes(self.pipeline, self.group.mappings, CONNECT_TIMEOUT_S)
         due = frozenset(self.keys[one.mapping.name] for one in found if one.due)
         if not due:
             return dg.SkipReason(f"caught up, at {_heads(found)}")
@@ -194,6 +205,25 @@ class Tick:
         if not asked.keys:
             return dg.SkipReason(f"{lag_text(found)}; the last run failed, the next is in {asked.wait_s:.0f} s")
         return dg.SensorResult(run_requests=[self._run_of(asked.keys)])
+
+    # ---- what Dagster is told of the tables ----
+    @property
+    def _tables(self) -> dict[dg.AssetKey, ReplicatedTable]:
+        return {self.keys[table.mappings[0].name]: table for table in self.group.tables}
+
+    def _tell(self, found: Sequence[PendingChanges]) -> None:
+        """Store what the checks say, and keep quiet tables fresh."""
+        checks, late = self.options.checks, {self.keys[one.mapping.name] for one in found if one.due}
+        if self.pipeline.monitoring.enabled:
+            health = {one.mapping.name: health_of_pending(one) for one in found}
+            report(self.instance, evaluations(self._tables, health, checks), checks)
+        for materialization in quiet_tables(self.instance, self._tables.keys() - late, checks):
+            self.instance.report_runless_asset_event(materialization)
+
+    def _tell_of_outage(self, error: ReplicationError, next_attempt_s: float | None) -> None:
+        if self.pipeline.monitoring.enabled:
+            found = outage_evaluations(self._tables, str(error), next_attempt_s, self.options.checks)
+            report(self.instance, found, self.options.checks)
 
 
 def _short(record: dg.RunRecord) -> str:

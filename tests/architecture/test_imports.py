@@ -16,8 +16,8 @@ CORE = sorted((PACKAGE / "core").rglob("*.py"))
 RIM = sorted(set(PACKAGE.rglob("*.py")) - set(CORE))
 # What each of them does without the others.
 DAGSTER = {
-    "assets", "definitions", "factory", "follow", "jobs", "lineage", "metadata", "options", "progress", "resources",
-    "sensors", "translator",
+    "assets", "checks", "conditions", "definitions", "factory", "follow", "health", "jobs", "lineage", "metadata",
+    "observations", "options", "progress", "resources", "sensors", "translator", "watch",
 }  # fmt: skip
 
 # The parts of the core that have to do with a server.

@@ -62,6 +62,7 @@ class Follower:
         self._threads: dict[str, Thread] = {}
         self._failed_at_s: dict[str, float] = {}  # sources that failed as a whole
         self._out: dict[str, str] = {}  # mapping to the reason why it is not followed
+        self._stopped_by: dict[str, str] = {}  # mapping to the error that its checkpoint has
         self._watch = Thread(target=self._watching, name="follower", daemon=True)
         self.errors: dict[str, ReplicationError] = {}  # by source: the last error of a source as a whole
         self.handed_over = False  # a later follower has taken over
@@ -115,6 +116,12 @@ class Follower:
             if one.error is not None and not isinstance(one.error, StaleRun) and one.mapping not in following
         }
 
+    @property
+    def stopped(self) -> dict[str, str]:
+        """The mappings that are not followed since a run has failed, by their checkpoints; each with the error."""
+        following = self.following
+        return {name: error for name, error in dict(self._stopped_by).items() if error and name not in following}
+
     # ---- the watching thread ----
     def _watching(self) -> None:
         try:
@@ -165,6 +172,7 @@ class Follower:
                     "mapping %s is not followed: %s", one.mapping.name, one.reason, extra={"mapping": one.mapping.name}
                 )
             self._out[one.mapping.name] = one.reason
+            self._stopped_by[one.mapping.name] = one.checkpoint.last_error if one.checkpoint is not None else ""
 
     def _start_all(self) -> None:
         for source in dict.fromkeys(m.source for m in self._mappings.values()):

@@ -89,7 +89,7 @@ class RunResults:
         result.changes_applied = checkpoint.changes_applied - base.changes_applied
         result.rows_filtered = checkpoint.rows_filtered - base.rows_filtered
         result.lag_s = lag_s
-        result.applied_total = checkpoint.rows_snapshotted + checkpoint.changes_applied
+        result.applied_total = checkpoint.applied_total
         result.elapsed_s = time.monotonic() - self._started_s
         self._on_progress(
             Progress(
