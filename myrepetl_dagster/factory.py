@@ -75,7 +75,7 @@ def build_replication_defs(
     target_keys = _resource_keys(options, "target", loaded.targets)
     jobs = build_jobs(groups, list(specs.targets), options)
     assets = [replication_assets(group, loaded, specs.of, target_keys, options, specs.keys) for group in groups]
-    of_group = {group.name: build_group_jobs(group, loaded, specs.keys, options) for group in groups}
+    of_group = {group.name: build_group_jobs(group, loaded, specs.keys, options, len(groups)) for group in groups}
     return dg.Definitions(
         assets=[*observable_sources(specs.sources, specs.by_key, loaded, options), *assets],
         asset_checks=build_checks(groups, specs.of, loaded, options),

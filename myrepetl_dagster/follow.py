@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from . import metadata
-from .core.config.pipeline import Pipeline
+from .core.config.pipeline import FOLLOW_S, Pipeline
 from .core.model.errors import ReplicationError
 from .lineage import ReplicatedTable, SourceGroup
 from .options import Checks, Options
@@ -29,11 +29,13 @@ TICK_S = 1.0
 EVENTS_MAX = 5_000
 ACTIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
-FOLLOW_S = "Seconds until the sensor replaces this run by another one. Without a sensor it ends some minutes later."
-
 
 class FollowConfig(dg.Config):
-    """Run configuration of the op. `follow_s`: see above; None: `replication.follow_s` of the pipeline file."""
+    """Run configuration of the op.
+
+    `follow_s`: seconds until the sensor replaces this run by another one; without a sensor it ends some minutes later.
+    None: `replication.follow_s` of the pipeline file.
+    """
 
     follow_s: float | None = None
 
@@ -43,8 +45,14 @@ def build_follow_job(
     pipeline: Pipeline,
     keys: Mapping[str, dg.AssetKey],
     options: Options,
+    groups: int = 1,
 ) -> dg.JobDefinition:
-    """The job that follows a group. `keys`: each mapping's asset."""
+    """The job that follows a group.
+
+    Args:
+        keys: each mapping's asset.
+        groups: the number of the pipeline's source groups. Each is followed by a run of its own.
+    """
     names = " and ".join(group.sources)
 
     @dg.op(
@@ -53,7 +61,9 @@ def build_follow_job(
         description=f"Applies the changes of {names} to all of its tables as they come.",
     )
     def follow_log(context: dg.OpExecutionContext, config: FollowConfig) -> None:
-        follow_s = config.follow_s or pipeline.replication.follow_s or 3600.0
+        follow_s = config.follow_s or pipeline.replication.follow_s or FOLLOW_S
+        if places := too_few_places(context.instance, groups):
+            context.log.warning(places)
         FollowRun(context, group, pipeline, keys, follow_s, options.checks).run()
 
     @dg.job(
@@ -165,6 +175,25 @@ class FollowRun:
             first = next(iter(errors.values()))
             positions = {name: progress.position for name, progress in self.latest.items()}
             raise metadata.failure(errors, positions) from first
+
+
+def places(instance: dg.DagsterInstance) -> int | None:
+    """How many runs Dagster executes at a time; None: no limit is known."""
+    queue = instance.get_concurrency_config().run_queue_config
+    found = queue.max_concurrent_runs if queue is not None else None
+    return None if found is None or found < 0 else found
+
+
+def too_few_places(instance: dg.DagsterInstance, groups: int) -> str:
+    """What to change where runs that follow leave no place to others; empty: nothing."""
+    limit, needed = places(instance), 2 * groups + 2
+    if limit is None or limit >= needed:
+        return ""
+    return (
+        f"Dagster executes at most {limit} runs at a time. Each of the {groups} sources is followed by one, or by two"
+        f" while they relieve each other, and copies need places, too. Set concurrency.runs.max_concurrent_runs in"
+        f" dagster.yaml to {needed} or more."
+    )
 
 
 def has_successor(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

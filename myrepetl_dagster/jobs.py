@@ -43,11 +43,11 @@ def build_jobs(groups: Sequence[SourceGroup], keys: Sequence[dg.AssetKey], optio
 
 
 def build_group_jobs(
-    group: SourceGroup, pipeline: Pipeline, keys: Mapping[str, dg.AssetKey], options: Options
+    group: SourceGroup, pipeline: Pipeline, keys: Mapping[str, dg.AssetKey], options: Options, groups: int
 ) -> dict[str, Job]:
-    """The jobs of one source group, by what they do. `keys`: each mapping's asset."""
+    """The jobs of one source group, by what they do. `keys`: each mapping's asset. `groups`: how many there are."""
     return {
-        "follow": build_follow_job(group, pipeline, keys, options),
+        "follow": build_follow_job(group, pipeline, keys, options, groups),
         "catch_up": _catch_up_job(group, keys, options),
     }
 

@@ -18,7 +18,7 @@ import dagster as dg
 from .checks import evaluations, outage_evaluations, report
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
-from .follow import follow_runs
+from .follow import follow_runs, places
 from .health import health_of_pending
 from .lineage import ReplicatedTable, SourceGroup
 from .observations import quiet_tables
@@ -118,6 +118,8 @@ class Tick:
         if runs:
             newest = runs[0]
             age_s = now_s - newest.start_time if newest.start_time else 0.0
+            if newest.dagster_run.status == dg.DagsterRunStatus.QUEUED:
+                return None, self._queued(newest, now_s)
             if age_s < follow_s:
                 ready = sum(one.standing == "ready" for one in found.values())
                 return None, f"run {_short(newest)} follows {ready} of {len(found)} tables, for {age_s:.0f} s so far"
@@ -126,6 +128,12 @@ class Tick:
         if not runs and (wait_s := self._restart_wait_s(now_s)) > 0:
             return None, f"the run that followed has failed, the next is in {wait_s:.0f} s"
         return self._start(), ""
+
+    def _queued(self, record: dg.RunRecord, now_s: float) -> str:
+        waits_s = now_s - record.create_timestamp.timestamp()
+        limit = places(self.instance)
+        why = "" if limit is None else f" (Dagster executes at most {limit} runs at a time)"
+        return f"run {_short(record)}, which is to follow, has waited for {waits_s:.0f} s for a place{why}"
 
     def _start(self) -> dg.RunRequest:
         return dg.RunRequest(job_name=self.follow_job, tags={TAG: self.group.name})
