@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .component import ReplicationComponent
     from .factory import build_replication_defs
     from .lineage import ReplicatedTable, SourceTable
     from .resources import MySQLSourceResource, MySQLTargetResource
@@ -19,6 +20,7 @@ __all__ = [
     "MySQLSourceResource",
     "MySQLTargetResource",
     "ReplicatedTable",
+    "ReplicationComponent",
     "ReplicationTranslator",
     "SourceTable",
     "build_replication_defs",
@@ -29,6 +31,7 @@ _MODULES = {
     "MySQLSourceResource": "resources",
     "MySQLTargetResource": "resources",
     "ReplicatedTable": "lineage",
+    "ReplicationComponent": "component",
     "ReplicationTranslator": "translator",
     "SourceTable": "lineage",
     "build_replication_defs": "factory",
@@ -40,3 +43,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]  # `dg list components` looks here
