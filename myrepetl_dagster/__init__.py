@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .component import ReplicationComponent
     from .factory import build_replication_defs
     from .lineage import ReplicatedTable, SourceTable
-    from .resources import MySQLSourceResource, MySQLTargetResource
+    from .resources import MySQLSourceResource, MySQLTargetResource, ReplicationResource
+    from .specs import build_replication_specs, build_source_specs
     from .translator import ReplicationTranslator, default_asset_spec
 
 __all__ = [
@@ -21,9 +22,12 @@ __all__ = [
     "MySQLTargetResource",
     "ReplicatedTable",
     "ReplicationComponent",
+    "ReplicationResource",
     "ReplicationTranslator",
     "SourceTable",
     "build_replication_defs",
+    "build_replication_specs",
+    "build_source_specs",
     "default_asset_spec",
 ]
 
@@ -32,9 +36,12 @@ _MODULES = {
     "MySQLTargetResource": "resources",
     "ReplicatedTable": "lineage",
     "ReplicationComponent": "component",
+    "ReplicationResource": "resources",
     "ReplicationTranslator": "translator",
     "SourceTable": "lineage",
     "build_replication_defs": "factory",
+    "build_replication_specs": "specs",
+    "build_source_specs": "specs",
     "default_asset_spec": "translator",
 }
 

@@ -1,6 +1,6 @@
 """The op that replicates: it runs its sources with the core, and yields the results as materializations."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ from .core.model.errors import ReplicationError
 from .lineage import AssetSpecOf, ReplicatedTable, SourceGroup
 from .options import Options
 from .progress import ProgressReport
-from .resources import MySQLTargetResource
+from .resources import Context, MySQLTargetResource
+from .run_log import core_log
 
 if TYPE_CHECKING:
     from .core.diagnostics.row_counts import RowCounter
@@ -60,20 +61,35 @@ def replication_assets(
     ) -> Iterator[dg.MaterializeResult[None]]:
         chosen = {key: _chosen(tables[key], config) for key in tables if key in context.selected_asset_keys}
         run = GroupRun(context, pipeline, {key: ms for key, ms in chosen.items() if ms})
-        for warning in pipeline.warnings:
-            context.log.warning(warning)
-        try:
-            for _ in run.run_sources(config):
-                yield from run.finished(tables, target_keys)
-        except dg.DagsterExecutionInterruptedError as error:
-            raise dg.Failure("stopped on request", allow_retries=False) from error
-        finally:
-            run.close()
-        if run.errors:
-            first = next(iter(run.errors.values()))
-            raise metadata.failure(run.errors, {r.mapping: r.position for r in run.results.values()}) from first
+        yield from results(run, config, tables, lambda name: getattr(context.resources, target_keys[name]))
 
     return replicate_group
+
+
+def results(
+    run: "GroupRun",
+    config: ReplicationConfig,
+    tables: Mapping[dg.AssetKey, ReplicatedTable],
+    resource_of: Callable[[str], MySQLTargetResource],
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Run, and yield each table when it is done. `resource_of`: the resource of a target.
+
+    Raises:
+        Failure: after all others are done, if a mapping has failed; or the run was stopped.
+    """
+    for warning in run.pipeline.warnings:
+        run.context.log.warning(warning)
+    try:
+        with core_log(run.context, run.pipeline.monitoring.log_level):
+            for _ in run.run_sources(config):
+                yield from run.finished(tables, resource_of)
+    except dg.DagsterExecutionInterruptedError as error:
+        raise dg.Failure("stopped on request", allow_retries=False) from error
+    finally:
+        run.close()
+    if run.errors:
+        first = next(iter(run.errors.values()))
+        raise metadata.failure(run.errors, {r.mapping: r.position for r in run.results.values()}) from first
 
 
 def _chosen(table: ReplicatedTable, config: ReplicationConfig) -> tuple[TableMapping, ...]:
@@ -84,7 +100,7 @@ def _chosen(table: ReplicatedTable, config: ReplicationConfig) -> tuple[TableMap
 class GroupRun:
     """One run of an op, with its results and errors by mapping so far."""
 
-    context: dg.AssetExecutionContext
+    context: Context
     pipeline: Pipeline
     chosen: Mapping[dg.AssetKey, tuple[TableMapping, ...]]
     results: "dict[str, MappingResult]" = field(default_factory=dict)
@@ -123,7 +139,7 @@ class GroupRun:
         return event is not None and event.run_id == self.context.run.run_id
 
     def finished(
-        self, tables: Mapping[dg.AssetKey, ReplicatedTable], target_keys: Mapping[str, str]
+        self, tables: Mapping[dg.AssetKey, ReplicatedTable], resource_of: Callable[[str], MySQLTargetResource]
     ) -> Iterator[dg.MaterializeResult[None]]:
         """The tables whose mappings have all ended without an error, each yielded once."""
         for key, mappings in self.chosen.items():
@@ -132,8 +148,8 @@ class GroupRun:
             if key in self.yielded or failed or len(results) < len(mappings):
                 continue
             self.yielded.add(key)
-            resource = getattr(self.context.resources, target_keys[tables[key].target])
-            yield dg.MaterializeResult(asset_key=key, metadata=self._metadata(tables[key], results, resource))
+            found = self._metadata(tables[key], results, resource_of(tables[key].target))
+            yield dg.MaterializeResult(asset_key=key, metadata=found)
 
     def _metadata(
         self, table: ReplicatedTable, results: "Sequence[MappingResult]", resource: MySQLTargetResource

@@ -21,16 +21,19 @@ def _names(table: ReplicatedTable | SourceTable) -> dict[str, Any]:
     return {"server": server, "schema": table.name.schema, "table": table.name.table}
 
 
-
 @dg.scaffold_with(ReplicationScaffolder)
 @dataclass(kw_only=True)
 class ReplicationComponent(dg.Component, dg.Resolvable):
     """Replicates MySQL and MariaDB tables into MySQL and MariaDB.
 
     Each target table is an asset, downstream of its source table. Jobs copy them and catch up; a sensor for each source
-    keeps them up to date. `dg scaffold defs myrepetl_dagster.ReplicationComponent NAME` writes a pipeline to begin with.
+    keeps them up to date. `dg scaffold defs myrepetl_dagster.ReplicationComponent NAME` writes a pipeline to begin
+    with.
 
-    To decide more than `translation` can, subclass this component, and override `get_asset_spec` or `get_source_spec`.
+    `translation` and `source_translation` take the attributes of an asset: key, key_prefix, group_name, owners, tags,
+    kinds, description, automation_condition, freshness_policy and so on. Their templates may use `server`, `schema`
+    and `table`, and `spec`, the asset as it would be. To decide more, subclass this component, and override
+    `get_asset_spec` or `get_source_spec`.
     """
 
     path: Annotated[
@@ -63,6 +66,10 @@ class ReplicationComponent(dg.Component, dg.Resolvable):
     op_tags: Annotated[
         dict[str, Any], dg.Resolver.default(description="Tags of the ops.", examples=[{"dagster/priority": "1"}])
     ] = field(default_factory=dict)
+    source_assets: Annotated[
+        bool,
+        dg.Resolver.default(description="False: other definitions of the project have the source tables as assets."),
+    ] = True
     sensor_interval_s: Annotated[
         int, dg.Resolver.default(description="The least time between two looks of a sensor, in seconds; 5 or more.")
     ] = 5
@@ -96,6 +103,7 @@ class ReplicationComponent(dg.Component, dg.Resolvable):
             name=self.name,
             pool=self.pool,
             op_tags=self.op_tags,
+            source_assets=self.source_assets,
             sensor_interval_s=self.sensor_interval_s,
         )
 

@@ -39,8 +39,8 @@ class SourceTable:
 
     @property
     def group_name(self) -> str:
-        """The group of the source's tables."""
-        return named(self.pipeline_name, identifier(self.source))
+        """The group of the source's tables. Without the pipeline's name: another pipeline may read the same table."""
+        return identifier(self.source)
 
 
 @dataclass(frozen=True, slots=True)
