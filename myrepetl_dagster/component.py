@@ -1,5 +1,8 @@
 """The component: a pipeline in a project's `defs` folder, with what Dagster shows for its tables in YAML."""
 
+import json
+import os
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -19,6 +22,17 @@ def _names(table: ReplicatedTable | SourceTable) -> dict[str, Any]:
     """What templates of a translation may use, beside `spec`."""
     server = table.target if isinstance(table, ReplicatedTable) else table.source
     return {"server": server, "schema": table.name.schema, "table": table.name.table}
+
+
+def _resolve_pipeline(context: dg.ResolutionContext, written: dict[str, Any] | None) -> Any:
+    """The pipeline with its templates filled in. Dagster would take a variable that is not set for nothing."""
+    names = re.findall(r"\{\{[^}]*?\benv\.(\w+)", json.dumps(written))
+    unset = [
+        ("pipeline", f"the environment variable {n} is not set", f"export {n}") for n in names if n not in os.environ
+    ]
+    if unset:
+        raise ConfigError(list(dict.fromkeys(unset)))
+    return None if written is None else context.resolve_value(written)
 
 
 @dg.scaffold_with(ReplicationScaffolder)
@@ -44,11 +58,13 @@ class ReplicationComponent(dg.Component, dg.Resolvable):
     ] = None
     pipeline: Annotated[
         dict[str, Any] | None,
-        dg.Resolver.default(
+        dg.Resolver(
+            _resolve_pipeline,
+            model_field_type=dict[str, Any],
             description="The pipeline itself, in place of a file: sources, targets, mapping and the other sections.",
             examples=[{"sources": {}, "targets": {}, "mapping": {}}],
         ),
-    ] = None
+    ] = field(default=None, repr=False)  # it may hold passwords
     name: Annotated[
         str,
         dg.Resolver.default(

@@ -234,7 +234,7 @@ def test_what_replicate_refuses(mysql_pair: Pair, instance: dg.DagsterInstance) 
 
 
 # ---- data frames ---------------------------------------------------------------------------------------------
-COLUMNS = {  # type: (values as SQL, dtype, what is to be found)
+COLUMNS = {  # by type: the values as SQL, the dtype, and what is to be found
     "BIGINT UNSIGNED": (["18446744073709551615", "NULL"], "UInt64", [18446744073709551615, None]),
     "BIGINT": (["9007199254740993", "NULL"], "Int64", [9007199254740993, None]),
     "TINYINT(1)": (["1", "NULL"], "Int64", [1, None]),
