@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from .lineage import SourceGroup
+from .lineage import SourceGroup, mappings_named
 from .options import Options
 
 MAPPINGS = "Names of mappings in the pipeline file, or of target tables as target.table; left out: all of them."
@@ -41,7 +41,7 @@ def build_jobs(groups: Sequence[SourceGroup], keys: Sequence[dg.AssetKey], optio
 
 def _config(groups: Sequence[SourceGroup], *, copy_again: bool) -> dg.ConfigMapping:
     def op_config(config: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = _names(groups, config.get("mappings"))
+        chosen = mappings_named(groups, config.get("mappings"))
         follow_s = float(config.get("follow_s") or 0.0)
         return {
             "ops": {
@@ -61,16 +61,3 @@ def _config(groups: Sequence[SourceGroup], *, copy_again: bool) -> dg.ConfigMapp
 
 def _own(group: SourceGroup, chosen: set[str] | None) -> list[str] | None:
     return None if chosen is None else [m.name for m in group.mappings if m.name in chosen]
-
-
-def _names(groups: Sequence[SourceGroup], asked: Sequence[str] | None) -> set[str] | None:
-    """The mappings with these names, or with these target tables; None: all."""
-    if asked is None:
-        return None
-    mappings = [m for group in groups for m in group.mappings]
-    known = {name: {m.name for m in mappings if name in (m.name, f"{m.target}.{m.target_table}")} for name in asked}
-    unknown = [name for name, found in known.items() if not found]
-    if unknown:
-        names = ", ".join(m.name for m in mappings)
-        raise ValueError(f"mappings: {', '.join(unknown)}: not in the pipeline file. Mappings: {names}")
-    return set().union(*known.values())

@@ -10,6 +10,7 @@ import dagster as dg
 from .assets import GroupRun, ReplicationConfig, results
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ConfigError
+from .lineage import mappings_named, source_groups
 from .resources import Context, MySQLTargetResource, Result, bound
 from .specs import PipelineSpecs
 from .translator import ReplicationTranslator
@@ -31,16 +32,19 @@ def replicate(
     """Replicate what is wanted of the op's assets, or of all tables if it has none.
 
     Raises:
-        ConfigError: before a connection is opened: no such mapping, or assets that are not of this pipeline.
+        DagsterInvariantViolationError: there is no such mapping.
+        ConfigError: none of the assets is written by what is wanted.
         Failure: after all other tables are done, if one has failed.
     """
     specs = PipelineSpecs(pipeline, translator or ReplicationTranslator())
     tables = dict(zip(specs.targets, specs.tables, strict=True))
-    names = _names(pipeline, wanted)
+    named = mappings_named(source_groups(specs.tables), wanted.mappings)
+    names = {m.name for m in pipeline.mappings if wanted.source in (None, m.source)}
+    names = names if named is None else names & named
     keys = context.selected_asset_keys if context.has_assets_def else tables.keys()
     chosen = {key: tuple(m for m in tables[key].mappings if m.name in names) for key in tables if key in keys}
     chosen = {key: mappings for key, mappings in chosen.items() if mappings}
-    if not chosen and wanted.mappings is None:
+    if not chosen:
         raise ConfigError([(
             "replicate", f"none of the op's assets is written by {wanted.source or 'this pipeline'}",
             "give replicate() the translator that made the op's specs")])  # fmt: skip
@@ -52,14 +56,6 @@ def replicate(
     finally:
         for target in targets.values():
             target.close()
-
-
-def _names(pipeline: Pipeline, wanted: Wanted) -> set[str]:
-    known = {m.name for m in pipeline.mappings if wanted.source in (None, m.source)}
-    unknown = [name for name in wanted.mappings or () if name not in known]
-    if unknown:
-        raise ConfigError([("mappings", f"{', '.join(unknown)}: not there", f"mappings: {', '.join(sorted(known))}")])
-    return known if wanted.mappings is None else set(wanted.mappings)
 
 
 def _event(result: dg.MaterializeResult[None]) -> dg.AssetMaterialization:

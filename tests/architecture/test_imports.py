@@ -15,7 +15,12 @@ PACKAGE = Path(__file__).parents[2] / "myrepetl_dagster"
 CORE = sorted((PACKAGE / "core").rglob("*.py"))
 RIM = sorted(set(PACKAGE.rglob("*.py")) - set(CORE))
 # What each of them does without the others.
-DAGSTER = {"assets", "definitions", "factory", "jobs", "lineage", "metadata", "progress", "resources", "sensors"}
+DAGSTER = {
+    "assets", "component", "component_scaffold", "definitions", "factory", "jobs", "lineage", "metadata", "options",
+    "progress", "replicate", "resources", "run_log", "sensors", "specs", "translator",
+}  # fmt: skip
+# Dagster's own integrations take the types of a translation from there: `dagster` itself has no name for them.
+TRANSLATION = {"component": {"dagster.components.utils.translation"}}
 
 # The parts of the core that have to do with a server.
 HEAVY = (
@@ -42,7 +47,7 @@ def test_dagster_is_used_through_its_public_face(path: Path) -> None:
     """Only `import dagster`, and only where Dagster is what the file is about."""
     modules = {m for m in imported(path) if m.split(".")[0].startswith("dagster")}
 
-    assert modules <= ({"dagster"} if path.stem in DAGSTER else set())
+    assert modules <= ({"dagster"} if path.stem in DAGSTER else set()) | TRANSLATION.get(path.stem, set())
 
 
 @pytest.mark.parametrize("path", [p for p in RIM if p.stem in DAGSTER], ids=name)
