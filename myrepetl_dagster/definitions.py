@@ -7,8 +7,10 @@ with a message that says so.
 import logging
 import os
 
+import click
 import dagster as dg
 
+from myrepetl_dagster.core.model.errors import ConfigError
 from myrepetl_dagster.factory import build_replication_defs
 
 VARIABLE = "MYREPETL_CONFIG"
@@ -35,7 +37,13 @@ def _nothing_to_replicate() -> dg.Definitions:
 
 def _definitions() -> dg.Definitions:
     path = os.environ.get(VARIABLE)
-    return build_replication_defs(path, executor_def=dg.in_process_executor) if path else _nothing_to_replicate()
+    if not path:
+        return _nothing_to_replicate()
+    try:
+        return build_replication_defs(path, executor_def=dg.in_process_executor)
+    except ConfigError as error:
+        # Dagster's commands print an error of click's as its text, and any other one with a hundred lines of its stack.
+        raise click.ClickException(str(error)) from None
 
 
 defs = _definitions()

@@ -16,6 +16,7 @@ from .core.config.pipeline import FOLLOW_S, Pipeline
 from .core.model.errors import ReplicationError
 from .lineage import ReplicatedTable, SourceGroup
 from .options import Checks, Options
+from .run_log import core_log
 
 if TYPE_CHECKING:
     from .core.replication.follower import Follower
@@ -119,7 +120,7 @@ class FollowRun:
             superseded=lambda: has_successor(self.context.instance, self.context.run),
         )
         try:
-            with follower:
+            with core_log(self.context, self.pipeline.monitoring.log_level), follower:
                 while not follower.wait(TICK_S):
                     self._tick(follower)
         except dg.DagsterExecutionInterruptedError as error:

@@ -14,7 +14,7 @@ import dagster as dg
 
 from .core.config.pipeline import Pipeline
 from .follow import build_follow_job
-from .lineage import SourceGroup
+from .lineage import SourceGroup, mappings_named
 from .options import Options
 
 MAPPINGS = "Names of mappings in the pipeline file, or of target tables as target.table; left out: all of them."
@@ -66,7 +66,7 @@ def _catch_up_job(group: SourceGroup, keys: Mapping[str, dg.AssetKey], options: 
 
 def _config(groups: Sequence[SourceGroup], options: Options, *, copy_again: bool) -> dg.ConfigMapping:
     def op_config(config: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = _names(groups, config.get("mappings"))
+        chosen = mappings_named(groups, config.get("mappings"))
         common = {"copy_again": copy_again, "follow_s": float(config.get("follow_s") or 0.0)}
         own = {
             group.op_name: [m.name for m in group.mappings if chosen is None or m.name in chosen] for group in groups
@@ -79,16 +79,3 @@ def _config(groups: Sequence[SourceGroup], options: Options, *, copy_again: bool
         "follow_s": dg.Field(float, is_required=False, description=FOLLOW),
     }
     return dg.ConfigMapping(config_fn=op_config, config_schema=schema)
-
-
-def _names(groups: Sequence[SourceGroup], asked: Sequence[str] | None) -> set[str] | None:
-    """The mappings with these names, or with these target tables; None: all."""
-    if asked is None:
-        return None
-    mappings = [m for group in groups for m in group.mappings]
-    known = {name: {m.name for m in mappings if name in (m.name, f"{m.target}.{m.target_table}")} for name in asked}
-    unknown = [name for name, found in known.items() if not found]
-    if unknown:
-        names = ", ".join(m.name for m in mappings)
-        raise ValueError(f"mappings: {', '.join(unknown)}: not in the pipeline file. Mappings: {names}")
-    return set().union(*known.values())

@@ -5,6 +5,7 @@ Pure: nothing here connects, and nothing here ever sees a password.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,13 @@ APPLIED = "applied_total"
 
 # ---- definitions -------------------------------------------------------------------------------------
 def description(mappings: Sequence[TableMapping]) -> str:
-    """A target table in words (markdown)."""
+    """A target table in words: markdown. Dagster's catalog shows the first line as it is, so that is plain text."""
     return "\n\n".join(_described(mapping) for mapping in mappings)
 
 
 def _described(mapping: TableMapping) -> str:
-    lines = [f"`{mapping.target_name}` on **{mapping.target}**, from `{mapping.source_name}` on **{mapping.source}**."]
+    target, source = plain(str(mapping.target_name)), plain(str(mapping.source_name))
+    lines = [f"{target} on {plain(mapping.target)}, from {source} on {plain(mapping.source)}."]
     facts = {
         "Mapping": f"`{mapping.name}`",
         "Key": ", ".join(f"`{name}`" for name in mapping.primary_key) or "the source table's own",
@@ -45,6 +47,11 @@ def _described(mapping: TableMapping) -> str:
     if mapping.init_query:
         lines += ["* First copy by:", "", "```sql", mapping.init_query, "```"]
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+def plain(name: str) -> str:
+    """A name in a text that is read as markdown and as it is: in backticks only if markdown would change it."""
+    return name if re.fullmatch(r"[A-Za-z0-9](?:[\w.$-]*[A-Za-z0-9])?", name) else f"`{name}`"
 
 
 def _columns(columns: tuple[ColumnMapping, ...] | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from . import supported_dagster  # noqa: F401  (first: it refuses a Dagster that lacks what follows)
 from .core.model.errors import ConfigError
 
 RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)

@@ -10,6 +10,7 @@ import dagster as dg
 from . import metadata
 from .core.config.pipeline import Monitoring
 from .core.replication.result import Progress
+from .resources import Context
 
 LOG_INTERVAL_S = 5.0
 OBSERVE_INTERVAL_S_MIN = 15.0
@@ -23,9 +24,7 @@ class ProgressReport:
         monitoring: the pipeline file's section; its `interval` is the least time between observations of an asset.
     """
 
-    def __init__(
-        self, context: dg.AssetExecutionContext, keys: Mapping[str, dg.AssetKey], monitoring: Monitoring
-    ) -> None:
+    def __init__(self, context: Context, keys: Mapping[str, dg.AssetKey], monitoring: Monitoring) -> None:
         self._context = context
         self._keys = keys
         self._enabled = monitoring.enabled

@@ -95,7 +95,8 @@ def print_results(results: Iterable[MappingResult]) -> None:
     for r in results:
         if r.error is not None:
             code = f" [{r.error.code}]" if r.error.code is not None else ""
-            console(stderr=True).print(Text(f"{r.mapping}: {r.error.message}{code}", style="red"), soft_wrap=True)
+            said = f"{r.error.message}{code}".removeprefix(f"mapping {r.mapping!r}: ")
+            console(stderr=True).print(Text(f"{r.mapping}: {said}", style="red"), soft_wrap=True)
             if r.error.hint:
                 console(stderr=True).print(Text(f"  hint: {r.error.hint}"), soft_wrap=True)
 

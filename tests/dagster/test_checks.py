@@ -20,8 +20,8 @@ from myrepetl_dagster.core.model.errors import (
     SchemaDrift,
 )
 from myrepetl_dagster.core.replication.result import MappingResult
-from myrepetl_dagster.factory import PipelineSpecs
 from myrepetl_dagster.health import Health, Tables, health_of_result
+from myrepetl_dagster.specs import PipelineSpecs
 from myrepetl_dagster.translator import ReplicationTranslator
 
 USERS = dg.AssetKey(["warehouse", "users"])

@@ -11,9 +11,9 @@ from dagster_support import log_events, pipeline_of
 from myrepetl_dagster import Checks
 from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.replication.result import Progress
-from myrepetl_dagster.factory import PipelineSpecs
 from myrepetl_dagster.health import Tables
 from myrepetl_dagster.observations import DATA_VERSION, Event, TableEvents, latest_version
+from myrepetl_dagster.specs import PipelineSpecs
 from myrepetl_dagster.translator import ReplicationTranslator
 
 MAPPING = {

@@ -144,7 +144,7 @@ def _usable_key(keys: Sequence[tuple[str, ...]], layout: Sequence[Column]) -> tu
 
 
 def _result_columns(connection: Connection[Any], sql: str) -> tuple[Column, ...]:
-    return tuple(_result_column(field) for field in _result_fields(connection, sql))
+    return tuple(result_column(field) for field in _result_fields(connection, sql))
 
 
 def _result_fields(connection: Connection[Any], sql: str) -> Sequence[Any]:
@@ -157,7 +157,8 @@ def _text(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
-def _result_column(field: Any) -> Column:
+def result_column(field: Any) -> Column:
+    """The column of a result, from PyMySQL's description of the field."""
     charset = charset_of(field.charsetnr)
     kind = _TYPES.get(field.type_code, "blob" if charset == "binary" else "text")
     if field.flags & FLAG.ENUM:
