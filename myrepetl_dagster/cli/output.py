@@ -7,15 +7,17 @@ import sys
 from collections.abc import Iterable
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from ..core.diagnostics.report import ConnectionReport, State
-from ..core.diagnostics.status import Status
-from ..core.replication.result import MappingResult, Progress
+from ..core.diagnostics.status import MappingStatus, Status
+from ..core.replication.result import MappingResult, Progress, Stage, duration
 
 _WIDE = 400  # columns of a table in a file, where it must not be cut
+_BAR_WIDTH = 16
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red", State.SKIPPED: "dim"}
 
 
@@ -32,7 +34,7 @@ def table(*names: str, rows: Iterable[Iterable[object]], right: Iterable[str] = 
     for name in names:
         made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Table) else Text("" if cell is None else str(cell)) for cell in row))
     return made
 
 
@@ -55,7 +57,7 @@ def print_status(status: Status) -> None:
     out = console()
     rows = [
         (
-            *(m.mapping, f"{m.phase}, stopped" if m.stopped else m.phase, m.position, m.source_head),
+            *(m.mapping, _phase(m), m.position, m.source_head),
             *(seconds(m.lag_s), number(m.rows), m.last_error),
         )
         for m in status.mappings
@@ -66,17 +68,41 @@ def print_status(status: Status) -> None:
     out.print(table("connection", "role", "state", "error", rows=connections))
 
 
+def _phase(mapping: MappingStatus) -> str:
+    sweeping = mapping.stage == Stage.SWEEPING
+    parts = [f"{mapping.phase} ({Stage.SWEEPING})" if sweeping else mapping.phase]
+    parts += [f"{mapping.percent:.1f}%"] if mapping.percent is not None else []
+    return ", ".join([*parts, "stopped"] if mapping.stopped else parts)
+
+
 def progress_table(reports: Iterable[Progress]) -> Table:
     """The table that `run` shows while it runs."""
     rows = [
         (
-            *(p.mapping, p.phase.value, number(p.rows_snapshotted), number(p.changes_applied), rate(p)),
-            *(seconds(p.lag_s), seconds(p.elapsed_s)),
+            *(p.mapping, p.stage.value, _bar(p), _rows(p), number(round(p.rows_per_s))),
+            *("" if p.time_left_s is None else duration(p.time_left_s), seconds(p.lag_s), p.retries or ""),
         )
         for p in reports
     ]
-    names = ("mapping", "phase", "rows copied", "changes", "per second", "lag", "time")
-    return table(*names, rows=rows, right=names[2:])
+    names = ("mapping", "stage", "done", "rows", "per second", "left", "lag", "retries")
+    return table(*names, rows=rows, right=names[3:])
+
+
+def _bar(progress: Progress) -> RenderableType:
+    """How much of the pass of a copy is done."""
+    if progress.percent is None:
+        return ""
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(ProgressBar(100, progress.percent, width=_BAR_WIDTH), Text(f"{progress.percent:.1f}%"))
+    return bar
+
+
+def _rows(progress: Progress) -> str:
+    """The rows of the pass of a copy, or those that the run has read."""
+    if progress.rows_done is None:
+        return number(progress.counts.rows_read + progress.rows_uncommitted)
+    estimated = "unknown" if progress.rows_estimated is None else f"~{progress.rows_estimated:,}"
+    return f"{progress.rows_done:,} / {estimated}"
 
 
 def print_results(results: Iterable[MappingResult]) -> None:
@@ -98,11 +124,6 @@ def print_results(results: Iterable[MappingResult]) -> None:
             console(stderr=True).print(Text(f"{r.mapping}: {r.error.message}{code}", style="red"), soft_wrap=True)
             if r.error.hint:
                 console(stderr=True).print(Text(f"  hint: {r.error.hint}"), soft_wrap=True)
-
-
-def rate(progress: Progress) -> str:
-    rows = progress.rows_snapshotted + progress.changes_applied
-    return number(int(rows / progress.elapsed_s)) if progress.elapsed_s else ""
 
 
 def number(value: int | None) -> str:

@@ -108,7 +108,7 @@ def pending_in_source(
         due = missing or in_old_file or checkpoint.phase is not Phase.REPLICATING
         since = (changed.get(mapping.name) or checkpoint.source_time_unix_s) if missing else now_unix_s
         lag = lag_s(since, now_unix_s)
-        yield PendingChanges(mapping, due, str(head), checkpoint.phase, str(checkpoint.position), lag)
+        yield PendingChanges(mapping, due, head.text, checkpoint.phase, checkpoint.position.text, lag)
 
 
 def _is_before(position: Position, head: Position) -> bool:
