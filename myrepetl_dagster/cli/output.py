@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from rich import box
-from rich.console import Console, RenderableType
-from rich.progress_bar import ProgressBar
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +16,8 @@ from ..core.diagnostics.status import MappingStatus, Status
 from ..core.replication.result import MappingResult, Progress, Stage, duration
 
 _WIDE = 400  # columns of a table in a file, where it must not be cut
-_BAR_WIDTH = 16
+_BAR_WIDTH = 10
+_STAGES = {Stage.SWEEPING: "finding deletes"}  # in a table, where there is little room
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red", State.SKIPPED: "dim"}
 
 
@@ -34,7 +34,7 @@ def table(*names: str, rows: Iterable[Iterable[object]], right: Iterable[str] = 
     for name in names:
         made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Table) else Text("" if cell is None else str(cell)) for cell in row))
+        made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     return made
 
 
@@ -77,32 +77,43 @@ def _phase(mapping: MappingStatus) -> str:
 
 def progress_table(reports: Iterable[Progress]) -> Table:
     """The table that `run` shows while it runs."""
-    rows = [
-        (
-            *(p.mapping, p.stage.value, _bar(p), _rows(p), number(round(p.rows_per_s))),
-            *("" if p.time_left_s is None else duration(p.time_left_s), seconds(p.lag_s), p.retries or ""),
-        )
+    reports = list(reports)
+    names = ["mapping", "stage", "done", "rows", "rows/s", "left", "lag"]
+    rows: list[list[object]] = [
+        [
+            *(p.mapping, _STAGES.get(p.stage, p.stage.value), _bar(p), _rows(p), number(round(p.rows_per_s))),
+            *("" if p.time_left_s is None else duration(p.time_left_s), seconds(p.lag_s)),
+        ]
         for p in reports
     ]
-    names = ("mapping", "stage", "done", "rows", "per second", "left", "lag", "retries")
+    if any(p.retries for p in reports):
+        names.append("retries")
+        for row, p in zip(rows, reports, strict=True):
+            row.append(p.retries or "")
     return table(*names, rows=rows, right=names[3:])
 
 
-def _bar(progress: Progress) -> RenderableType:
+def _bar(progress: Progress) -> str:
     """How much of the pass of a copy is done."""
     if progress.percent is None:
         return ""
-    bar = Table.grid(padding=(0, 1))
-    bar.add_row(ProgressBar(100, progress.percent, width=_BAR_WIDTH), Text(f"{progress.percent:.1f}%"))
-    return bar
+    full = int(_BAR_WIDTH * progress.percent / 100)
+    return f"{'━' * full}{'╌' * (_BAR_WIDTH - full)} {progress.percent:.1f}%"
 
 
 def _rows(progress: Progress) -> str:
     """The rows of the pass of a copy, or those that the run has read."""
     if progress.rows_done is None:
         return number(progress.counts.rows_read + progress.rows_uncommitted)
-    estimated = "unknown" if progress.rows_estimated is None else f"~{progress.rows_estimated:,}"
-    return f"{progress.rows_done:,} / {estimated}"
+    estimated = progress.rows_estimated
+    return f"{progress.rows_done:,} of {'?' if estimated is None else f'~{_about(estimated)}'}"
+
+
+def _about(rows: int) -> str:
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if rows >= size:
+            return f"{rows / size:.3g}{unit}"
+    return str(rows)
 
 
 def print_results(results: Iterable[MappingResult]) -> None:

@@ -195,7 +195,7 @@ def test_progress_is_drawn_on_a_terminal(rig: Rig) -> None:
     os.close(master)
 
     assert process.wait(30) == 0
-    assert b"per second" in shown
+    assert b"rows/s" in shown
     assert b"lag" in shown
     assert b"INFO mapping" not in shown
     assert PASSWORD.encode() not in shown
