@@ -127,6 +127,8 @@ class Attempt:
     def _follow(self, works: list[MappingWork], followed_changes: frozenset[Place], ended: Callable[[], bool]) -> None:
         try:
             assert self.head is not None
+            for work in works:
+                work.state.follows = True
             self._catch_up(works, self.head, followed_changes).follow(ended)
         except CommittedUnseen as unseen:
             for state in unseen.states:

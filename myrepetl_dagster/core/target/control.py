@@ -261,6 +261,14 @@ class TargetControl(Server):
         rows = self._size(f"rows of {name}", lambda control: table_sizes.estimated_rows(control, plan, mariadb=mariadb))
         return rows >= _LARGE_ROWS
 
+    def estimated_rows(self, plan: TablePlan) -> int | None:
+        """About how many rows of this mapping the target holds; None: not known, since others write the table, too."""
+        if plan.mapping.fixed_key:
+            return None
+        self.wake()
+        with self.doing(f"estimating the rows of {plan.target.name}"):
+            return table_sizes.estimated_rows(self.control, plan, mariadb=self.info.is_mariadb)
+
     def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
         """Whether the plans' tables are together larger than the server's buffer pool."""
         names = {plan.target.name for plan in plans}
