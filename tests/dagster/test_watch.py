@@ -13,7 +13,7 @@ from myrepetl_dagster.checks import LAG, SCHEMA
 from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.model.errors import ReplicationError, RowRejected, SchemaDrift, SourceLost
 from myrepetl_dagster.core.replication.result import Progress, Retry
-from myrepetl_dagster.factory import PipelineSpecs
+from myrepetl_dagster.specs import PipelineSpecs
 from myrepetl_dagster.translator import ReplicationTranslator
 from myrepetl_dagster.watch import Watch
 
