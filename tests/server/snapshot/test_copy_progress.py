@@ -94,6 +94,19 @@ def test_looking_for_rows_to_delete_is_a_pass_that_shows(world: Pair) -> None:
     assert states[0].percent == pytest.approx(50, abs=20)
 
 
+def test_a_pass_over_several_slices_is_counted_on(world: Pair) -> None:
+    """Rows are looked for in slices, between which the log is applied. The count goes on from one to the next."""
+    fill(world)
+    world.run("t")
+    world.limits |= {"snapshot_slice_s": 0.001}
+
+    told = told_by(world, copy_again=True)
+
+    done = [one.rows_done or 0 for one in told if one.stage is Stage.SWEEPING]
+    assert done == sorted(done)
+    assert done[-1] == ROWS
+
+
 @pytest.mark.parametrize("pass_", ["copying", "sweeping"])
 def test_a_copy_that_was_interrupted_counts_from_where_it_is(world: Pair, pass_: str) -> None:
     """Also in another process: the first report of the next run is further on than the last one of this."""

@@ -100,7 +100,7 @@ class WindowCopies(Copies):
     def _copy(self, copy: WindowCopy, writers: WriterPool, slice_end_s: float) -> bool:
         """Continue one copy, whose last windows may then still wait to be written. False: the slice ends first."""
         until_s = self.until_s(copy, slice_end_s)
-        if copy.by_windows:
+        if copy.by_windows and not copy.copy.sweeping:  # a slice before this one may have come to the sweep
             sweep = copy.copy.sweep
             with named_mapping(copy.state):
                 self.source.wait_visible(copy.state.position, [copy.state.plan.source.name])
