@@ -28,36 +28,37 @@ APPLIED = "applied_total"
 
 # ---- definitions -------------------------------------------------------------------------------------
 def description(mappings: Sequence[TableMapping]) -> str:
-    """A target table in words: markdown. Dagster's catalog shows the first line as it is, so that is plain text."""
+    """A target table in words: markdown. Dagster's catalog shows it as it is and in one line, so it is sentences."""
     return "\n\n".join(_described(mapping) for mapping in mappings)
 
 
 def _described(mapping: TableMapping) -> str:
     target, source = plain(str(mapping.target_name)), plain(str(mapping.source_name))
-    lines = [f"{target} on {plain(mapping.target)}, from {source} on {plain(mapping.source)}."]
+    # The catalog has room for forty characters, and names the target itself.
+    lines = [f"From {source} on {plain(mapping.source)}, into {target} on {plain(mapping.target)}."]
     facts = {
-        "Mapping": f"`{mapping.name}`",
-        "Key": ", ".join(f"`{name}`" for name in mapping.primary_key) or "the source table's own",
+        "Mapping": plain(mapping.name),
+        "Key": ", ".join(plain(name) for name in mapping.primary_key) or "the source table's own",
         "Columns": _columns(mapping.columns),
-        "Rows": f"where `{filter_text(mapping.filter)}`" if mapping.filter else "all",
+        "Rows": f"where {plain(filter_text(mapping.filter))}" if mapping.filter else "all",
     }
     if mapping.init_if_table_empty:
         facts["First copy"] = "only where the target holds no rows"
-    lines += [f"* {name}: {text}" for name, text in facts.items()]
+    lines += [f"{name}: {text}." for name, text in facts.items()]
     if mapping.init_query:
-        lines += ["* First copy by:", "", "```sql", mapping.init_query, "```"]
-    return "\n".join([lines[0], "", *lines[1:]])
+        lines += ["First copy by:", f"```sql\n{mapping.init_query}\n```"]
+    return "\n\n".join(lines)
 
 
-def plain(name: str) -> str:
-    """A name in a text that is read as markdown and as it is: in backticks only if markdown would change it."""
-    return name if re.fullmatch(r"[A-Za-z0-9](?:[\w.$-]*[A-Za-z0-9])?", name) else f"`{name}`"
+def plain(text: str) -> str:
+    """A text that is read as markdown and as it is: in backticks only if markdown would change it."""
+    return f"`{text}`" if re.search(r"[*`<>\[\]\\#|~&]|(?<!\w)_|_(?!\w)", text) else text
 
 
 def _columns(columns: tuple[ColumnMapping, ...] | None) -> str:
     if columns is None:
         return "every column of the source"
-    return ", ".join(f"`{c.target}`{_origin(c)}" for c in columns)
+    return ", ".join(f"{plain(c.target)}{_origin(c)}" for c in columns)
 
 
 def _origin(column: ColumnMapping) -> str:
@@ -182,6 +183,15 @@ def column_lineage(results: Sequence[MappingResult], source_keys: Mapping[str, d
                 dep = dg.TableColumnDep(source_keys[result.mapping], column.source)
                 deps.setdefault(column.target, []).append(dep)
     return dg.TableColumnLineage(deps)
+
+
+def plan_metadata(results: Sequence[MappingResult], source_keys: Mapping[str, dg.AssetKey]) -> Metadata:
+    """The columns of a table and where they come from, as the runs of its mappings have found them."""
+    plan = next((one.plan for one in results if one.plan is not None), None)
+    if plan is None:
+        return {}
+    lineage = column_lineage(results, source_keys)
+    return {"dagster/column_lineage": lineage, "dagster/column_schema": table_schema(plan.target)}
 
 
 def result_text(result: MappingResult) -> str:

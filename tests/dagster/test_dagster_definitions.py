@@ -58,11 +58,13 @@ def test_the_description_says_where_the_rows_come_from() -> None:
     found = specs(offline(SHARED))
     users = found["warehouse/users"].description or ""
 
-    assert users.startswith("dw.users on warehouse, from eu.users on eu.\n")  # the catalog shows it without markdown
+    assert users.startswith(
+        "From eu.users on eu, into dw.users on warehouse.\n"
+    )  # the catalog shows it without markdown
     assert found["eu/users"].description == "eu.users on eu, read through its log."
     assert "transform.uppercase of name" in users
-    assert "`region` (always 'us')" in users
-    assert "`region`, `id`" in users
+    assert "region (always 'us')" in users
+    assert "Key: region, id." in users
     assert "NOT (status = 'open')" in (found["warehouse/orders"].description or "")
     assert "SELECT * FROM leads WHERE id > 7" in (found["warehouse/leads"].description or "")
 
