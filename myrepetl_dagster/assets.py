@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from . import metadata
-from .checks import evaluations, report
+from .checks import OwnRun, evaluations, report
 from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.errors import ReplicationError
 from .health import health_of_result
@@ -206,7 +206,8 @@ class GroupRun:
         if self.pipeline.monitoring.enabled and self.checks is not None:
             chosen = {key: tables[key] for key in self.chosen}
             health = {name: health_of_result(result) for name, result in self.results.items()}
-            report(self.context.instance, evaluations(chosen, health, self.checks), self.checks)
+            found = evaluations(chosen, health, self.checks)
+            report(self.context.instance, found, self.checks, OwnRun(self.context))
 
     def _metadata(
         self, table: ReplicatedTable, results: "Sequence[MappingResult]", resource: MySQLTargetResource

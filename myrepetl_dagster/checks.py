@@ -1,12 +1,15 @@
 """The asset checks of replicated tables: `lag` and `schema_in_step`.
 
 One evaluation serves everybody who knows how the mappings are: a run while it follows, a sensor, and the user's button,
-which asks the servers. `report` stores evaluations that belong to no run. Dagster keeps one evaluation of a check for
-each run: a run that evaluates again changes its own old one, which then stays behind a later one of the button.
+which asks the servers. Dagster shows an evaluation that is older than the table's last materialization as "Not
+evaluated", unless both are of one run. So a run that materializes tables logs that they are well as its own event. But
+Dagster keeps one evaluation of a check for each run, with the time of the first. So what is wrong, and what comes after
+another one such as the button's, belongs to no run, and is stored again after a materialization.
 """
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -52,14 +55,26 @@ def outage_evaluations(
     return [_evaluation(key, LAG, [error + again], found) for key in tables]
 
 
+def outages(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> list[str]:
+    """Why servers of these tables are out of reach, by the tables' last evaluations."""
+    found = []
+    for key in keys:
+        record = instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(key, LAG))
+        last = record.evaluation if record is not None else None
+        if isinstance(last, dg.AssetCheckEvaluation) and not last.passed and "error" in last.metadata:
+            found.append(str(last.metadata["error"].value))
+    return found
+
+
 def _lag(key: dg.AssetKey, health: Sequence[Health], lag_s_max: float) -> dg.AssetCheckEvaluation:
     lags = [one.lag_s for one in health if one.lag_s is not None]
     problems = [(one.mapping, *problem) for one in health if (problem := _behind(one, lag_s_max))]
     texts = [_named(mapping, text, len(health) > 1) for mapping, text, _ in problems]
     found: dict[str, Any] = {"lag_s_max": float(lag_s_max)}
-    found |= {"lag_s": float(max(lags))} if lags else {}
+    found |= {"lag_s": float(round(max(lags), 3))} if lags else {}
     found["phase"] = ", ".join(sorted({one.phase or "not started" for one in health}))
-    found["position"] = "\n".join(_named(one.mapping, one.position, len(health) > 1) for one in health if one.position)
+    positions = [_named(one.mapping, one.position, len(health) > 1) for one in health if one.position]
+    found |= {"position": "\n".join(positions)} if positions else {}
     good = f"At most {max(lags):.1f} s behind its source." if lags else ""
     return _evaluation(key, LAG, texts, found, good, warns=not any(wrong for _, _, wrong in problems))
 
@@ -103,32 +118,69 @@ def _evaluation(
 
 
 # ---- what is stored ----------------------------------------------------------------------------------------
-def report(
-    instance: dg.DagsterInstance, evaluations: Iterable[dg.AssetCheckEvaluation], checks: Checks
-) -> list[dg.AssetCheckEvaluation]:
-    """Store the evaluations that tell something new, or whose last one is `refresh_s` old.
+@dataclass(frozen=True, slots=True)
+class OwnRun:
+    """The run that evaluates.
 
-    Each is a row in Dagster's storage, so that not each look at a table is stored.
+    `told`: the checks of which it has logged evaluations. `outside`: those whose newest one belongs to no run.
+    """
+
+    context: dg.OpExecutionContext | dg.AssetExecutionContext
+    told: set[dg.AssetCheckKey] = field(default_factory=set)
+    outside: set[dg.AssetCheckKey] = field(default_factory=set)
+
+
+def report(
+    instance: dg.DagsterInstance,
+    evaluations: Iterable[dg.AssetCheckEvaluation],
+    checks: Checks,
+    own: OwnRun | None = None,
+) -> list[dg.AssetCheckEvaluation]:
+    """Store the evaluations that tell something new, that Dagster shows no more, or whose last one is `refresh_s` old.
+
+    Each is a row in Dagster's storage, so that not each look at a table is stored. `own`: the run that materializes the
+    tables, if it is one.
 
     Returns:
         Those that were stored.
     """
-    stored = [one for one in evaluations if _is_news(instance, one, checks)]
-    for one in stored:
-        instance.report_runless_asset_event(one)
+    found = list(evaluations)
+    made = instance.get_latest_materialization_events(list({one.asset_key for one in found}))
+    stored = []
+    for one in found:
+        latest = instance.get_latest_asset_check_evaluation_record(one.asset_check_key)
+        if _is_news(one, latest, made.get(one.asset_key), checks):
+            _store(instance, one, latest, own)
+            stored.append(one)
     return stored
 
 
-def _is_news(instance: dg.DagsterInstance, one: dg.AssetCheckEvaluation, checks: Checks) -> bool:
-    latest = instance.get_latest_asset_check_evaluation_record(one.asset_check_key)
+def _is_news(one: dg.AssetCheckEvaluation, latest: Any, made: dg.EventLogEntry | None, checks: Checks) -> bool:
     last = latest.evaluation if latest is not None and latest.event is not None else None
     if latest is None or not isinstance(last, dg.AssetCheckEvaluation):  # none, or one is under way
         return True
     if (last.passed, last.severity) != (one.passed, one.severity):
         return True
-    age_s = time.time() - latest.create_timestamp
+    # Dagster shows a check as not evaluated, if its table has been materialized since by another run.
+    if made is not None and made.run_id != latest.run_id and made.timestamp >= latest.create_timestamp:
+        return True
+    age_s = time.time() - latest.event.timestamp
     changed = not one.passed and last.description != one.description
-    return age_s >= (min(FAILED_REFRESH_S, checks.refresh_s) if changed else checks.refresh_s)
+    return bool(age_s >= (min(FAILED_REFRESH_S, checks.refresh_s) if changed else checks.refresh_s))
+
+
+def _store(instance: dg.DagsterInstance, one: dg.AssetCheckEvaluation, latest: Any, own: OwnRun | None) -> None:
+    key = one.asset_check_key
+    if own is None:
+        instance.report_runless_asset_event(one)
+    elif one.passed and (key not in own.told or latest.run_id == own.context.run.run_id):
+        own.told.add(key)
+        own.outside.discard(key)
+        event: Any = one  # which is accepted, though `log_event` is declared without it
+        own.context.log_event(event)
+    else:
+        own.outside.add(key)
+        instance.report_runless_asset_event(one)
 
 
 # ---- definitions -----------------------------------------------------------------------------------------

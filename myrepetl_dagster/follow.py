@@ -181,13 +181,21 @@ class FollowRun:
         changes = {name: progress.applied_total for name, progress in list(self.latest.items())}
         new = sum(total - self.changes_told.get(name, total) for name, total in changes.items())
         self.changes_told = changes
-        lags = {n: p.lag_s for n, p in list(self.latest.items()) if n in following and p.lag_s is not None}
+        down = self.watch.down
+        lags = {
+            m.name: lag_s
+            for m in self.group.mappings
+            if m.name in following and m.source not in down
+            if (one := self.latest.get(m.name)) is not None and (lag_s := one.lag_s) is not None
+        }
         text = f"following {len(following)} of {len(self.keys_of_group)} mappings, {new:,} changes applied"
         if lags:
-            slowest = max(lags, key=lambda name: lags[name] or 0.0)
+            slowest = max(lags, key=lambda name: lags[name])
             text += f", lag {lags[slowest]:.1f} s at most ({slowest})"
         if left_out:
-            text += "; not followed: " + "; ".join(f"{name} ({reason})" for name, reason in sorted(left_out.items()))
+            reasons = (f"{name} ({reason})" if reason else name for name, reason in sorted(left_out.items()))
+            text += "; not followed: " + "; ".join(reasons)
+        text += "".join(f"; source {name} out of reach for {since_s:.0f} s" for name, since_s in down.items())
         return text
 
     @property

@@ -56,7 +56,7 @@ def _catch_up_job(group: SourceGroup, keys: Mapping[str, dg.AssetKey], options: 
     names = " and ".join(group.sources)
     return dg.define_asset_job(
         group.named("catch_up"),
-        selection=dg.AssetSelection.assets(*dict.fromkeys(keys[m.name] for m in group.mappings)),
+        selection=dg.AssetSelection.assets(*dict.fromkeys(keys[m.name] for m in group.mappings)).without_checks(),
         config=_config([group], options, copy_again=False),
         executor_def=options.executor_def or dg.in_process_executor,
         hooks=set(options.hooks) or None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from .checks import evaluations, outage_evaluations, report
+from .checks import evaluations, outage_evaluations, outages, report
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
 from .follow import follow_runs, places
@@ -121,8 +121,10 @@ class Tick:
             if newest.dagster_run.status == dg.DagsterRunStatus.QUEUED:
                 return None, self._queued(newest, now_s)
             if age_s < follow_s:
-                ready = sum(one.standing == "ready" for one in found.values())
-                return None, f"run {_short(newest)} follows {ready} of {len(found)} tables, for {age_s:.0f} s so far"
+                ready = [name for name, one in found.items() if one.standing == "ready"]
+                of_source = {found[name].mapping.source: self.keys[name] for name in ready}
+                text = f"run {_short(newest)} follows {len(ready)} of {len(found)} tables, for {age_s:.0f} s so far"
+                return None, "; ".join([text, *outages(self.instance, of_source.values())])
         elif not any(one.standing == "ready" for one in found.values()):
             return None, "no table can be followed yet"
         if not runs and (wait_s := self._restart_wait_s(now_s)) > 0:
@@ -171,7 +173,7 @@ class Tick:
         reasons = "; ".join(f"{name}: {one.reason}" for name, one in sorted(due.items()))
         if asked.keys:
             return [self._run_of(asked.keys)], ""
-        waits = f" (the next run is in {asked.wait_s:.0f} s)" if asked.wait_s else ""
+        waits = f" (the last run failed, the next is in {asked.wait_s:.0f} s)" if asked.wait_s else ""
         return [], reasons + waits
 
     def _busy_keys(self) -> Keys:
@@ -188,7 +190,10 @@ class Tick:
 
     def _run_of(self, keys: Keys) -> dg.RunRequest:
         return dg.RunRequest(
-            job_name=self.catch_up_job, asset_selection=sorted(keys, key=str), tags={TAG: self.group.name}
+            job_name=self.catch_up_job,
+            asset_selection=sorted(keys, key=str),
+            asset_check_keys=[],
+            tags={TAG: self.group.name},
         )
 
     # ---- without one ----

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import dagster as dg
 
 from . import metadata
-from .checks import evaluations, outage_evaluations, report
+from .checks import OwnRun, evaluations, outage_evaluations, report
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
-from .core.replication.result import Progress, Retry
+from .core.replication.result import MappingResult, Progress, Retry
+from .core.replication.standing import NOT_COPIED
 from .health import Health, Tables, is_of_schema
 from .observations import TableEvents
 from .options import Checks
@@ -27,6 +28,8 @@ class Followed(Protocol):
     def following(self) -> set[str]: ...
     @property
     def left_out(self) -> Mapping[str, str]: ...
+    @property
+    def results(self) -> Mapping[str, MappingResult]: ...
     @property
     def failed(self) -> Mapping[str, ReplicationError]: ...
     @property
@@ -56,10 +59,13 @@ class Watch:
         self._checks = checks
         self._enabled = pipeline.monitoring.enabled
         self._interval_s = pipeline.monitoring.interval_s
-        self._events = TableEvents(context.instance, tables, applied, checks, interval_s, metadata.follow_metadata)
+        self._events = TableEvents(context.instance, tables, applied, checks, interval_s, self._described)
         self._sources = {m.name: m.source for table in tables.values() for m in table.mappings}
         self._heard: dict[str, tuple[Progress, float]] = {}
         self._outages: dict[str, tuple[float, Retry, float]] = {}  # by source: since when, the last one, when that was
+        self._results: Mapping[str, MappingResult] = {}
+        self._own = OwnRun(context)
+        self._made: set[dg.AssetKey] = set()  # materialized at the last look: SQLite's times are whole seconds
         self._evaluated_s = 0.0
         self._state: object = None
 
@@ -76,17 +82,24 @@ class Watch:
         since_s = self._outages.get(retry.source, (now_s, retry, now_s))[0]
         self._outages[retry.source] = since_s, retry, now_s
 
+    @property
+    def down(self) -> dict[str, float]:
+        """The sources that are out of reach, each with the seconds since the first attempt that failed."""
+        now_s = time.monotonic()
+        return {source: now_s - since_s for source, (since_s, _, _) in dict(self._outages).items()}
+
     # ---- in the thread of the op ----
     def look(self, followed: Followed) -> None:
         """Tell Dagster what is new. Call it about each second."""
-        self._log(at_once=False)
+        self._results = followed.results
+        hidden, self._made = self._made & {one.asset_key for one in self._own.outside}, self._log(at_once=False)
         if not self._enabled:
             return
         now_s = time.monotonic()
         down = {source: one for source, one in dict(self._outages).items() if now_s - one[0] >= OUTAGE_S}
         health = self._health(followed, now_s)
         state = sorted(down), sorted((one.mapping, one.error) for one in health.values())
-        if state == self._state and now_s - self._evaluated_s < self._interval_s:
+        if state == self._state and not hidden and now_s - self._evaluated_s < self._interval_s:
             return
         self._state, self._evaluated_s = state, now_s
         found = []
@@ -98,17 +111,28 @@ class Watch:
                 _, retry, at_s = out
                 left_s = max(0.0, retry.wait_s - (now_s - at_s))
                 found += outage_evaluations({key: table}, str(retry.error), left_s, self._checks)
-        report(self._context.instance, found, self._checks)
+        report(self._context.instance, found, self._checks, self._own)
 
     def end(self, followed: Followed) -> None:
         """Tell Dagster of the last changes and errors, whatever the interval is."""
+        self._results = followed.results
         self._log(at_once=True)
         self._outages.clear()
         self.look(followed)
 
-    def _log(self, *, at_once: bool) -> None:
-        for event in self._events.due(at_once=at_once):
+    def _log(self, *, at_once: bool) -> set[dg.AssetKey]:
+        """Log what has changed; the tables that were materialized."""
+        events = self._events.due(at_once=at_once)
+        for event in events:
             self._context.log_event(event)
+        return {event.asset_key for event in events if isinstance(event, dg.AssetMaterialization)}
+
+    def _described(self, heard: Sequence[Progress]) -> metadata.Metadata:
+        """The metadata of a table's materialization."""
+        found = metadata.follow_metadata(heard)
+        table = next(t for t in self._tables.values() if heard[0].mapping in {m.name for m in t.mappings})
+        planned = [one for p in heard if (one := self._results.get(p.mapping)) is not None and one.plan is not None]
+        return found | metadata.plan_metadata(planned, table.source_keys)
 
     def _health(self, followed: Followed, now_s: float) -> dict[str, Health]:
         """How the mappings are, as far as something is known of them."""
@@ -118,6 +142,8 @@ class Watch:
         for name in self._sources:
             if name in following and name not in self._heard:
                 continue  # it has just come in
+            if name not in following and left_out.get(name) == NOT_COPIED:
+                continue  # the run that copies it, or that cannot, tells more
             progress, at_s = self._heard.get(name, (None, now_s))
             error = failed.get(name)
             found[name] = Health(

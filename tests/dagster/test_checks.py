@@ -9,7 +9,7 @@ import pytest
 from dagster_support import PASSWORD, offline, pipeline_of
 
 from myrepetl_dagster import Checks, build_replication_defs
-from myrepetl_dagster.checks import LAG, SCHEMA, evaluations, outage_evaluations, report
+from myrepetl_dagster.checks import LAG, SCHEMA, OwnRun, evaluations, outage_evaluations, report
 from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.model.errors import (
     ConfigError,
@@ -210,6 +210,41 @@ def test_a_run_that_evaluates_after_the_button_is_heard(tables: Tables, instance
     assert job.execute_in_process(instance=instance).success
 
 
+def test_a_table_that_is_materialized_stays_evaluated(tables: Tables, instance: dg.DagsterInstance) -> None:
+    """Dagster shows an evaluation as none that is older than the table's materialization by another run. A run that
+    materializes tables logs its own; once another one is the newest, it is stored again after a materialization.
+    """
+    own_tables, checks = {ORDERS: tables[ORDERS]}, Checks(schema_in_step=False)
+    key = dg.AssetCheckKey(ORDERS, LAG)
+
+    def run_id() -> str:
+        record = instance.get_latest_asset_check_evaluation_record(key)
+        assert record is not None
+        return record.run_id
+
+    @dg.op
+    def follow(context: dg.OpExecutionContext) -> None:
+        own = OwnRun(context)
+
+        def look(lag_s: float) -> tuple[int, str]:
+            context.log_event(dg.AssetMaterialization(ORDERS))
+            found = evaluations(own_tables, {"us.orders": good("us.orders", lag_s)}, checks)
+            return len(report(instance, found, checks, own)), run_id()
+
+        assert look(1) == (1, context.run.run_id)
+        assert look(1) == (0, context.run.run_id)
+        assert look(70) == (1, "")
+        assert look(1) == (1, "")
+        assert own.outside == {key}
+        assert look(1) == (1, "")
+
+    @dg.job
+    def job() -> None:
+        follow()
+
+    assert job.execute_in_process(instance=instance).success
+
+
 # ---- definitions ----
 def checks_of(defs: dg.Definitions) -> set[str]:
     graph = defs.resolve_asset_graph()
@@ -248,7 +283,7 @@ def test_without_monitoring_there_are_no_checks() -> None:
 
 def test_jobs_do_not_run_the_checks() -> None:
     """A run evaluates them by what it has done, and need not ask the servers again."""
-    for name in ("replicate", "snapshot"):
+    for name in ("replicate", "snapshot", "catch_up_eu__us"):
         job = offline(MAPPING).resolve_job_def(name)
         assert [node.name for node in job.nodes] == ["replicate_eu__us"]
 

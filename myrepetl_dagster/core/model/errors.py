@@ -31,8 +31,10 @@ class ReplicationError(Exception):
 
     def __str__(self) -> str:
         code = f" [{self.code}]" if self.code is not None else ""
-        hint = f" Hint: {self.hint}" if self.hint else ""
-        return f"{self.message}{code}{hint}"
+        text = f"{self.message}{code}"
+        if not self.hint:
+            return text
+        return f"{text}{'.' if text[-1:].isalnum() else ''} Hint: {self.hint}"
 
     @property
     def text(self) -> str:

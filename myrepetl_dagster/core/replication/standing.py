@@ -20,6 +20,7 @@ from ..target.control import TargetControl
 # read the log once more from there, and the others would wait.
 BEHIND_S_MAX = 60.0
 _TARGETS_AT_ONCE = 16
+NOT_COPIED = "not copied yet"
 
 
 class Standing(StrEnum):
@@ -89,7 +90,7 @@ def _of_target(
 
 def _standing(checkpoint: Checkpoint | None) -> tuple[Standing, str]:
     if checkpoint is None:
-        return Standing.DUE, "not copied yet"
+        return Standing.DUE, NOT_COPIED
     if checkpoint.last_error:
         return Standing.DUE, checkpoint.last_error
     if checkpoint.phase is Phase.COPYING:
