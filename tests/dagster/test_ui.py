@@ -239,7 +239,8 @@ def test_an_outage_is_seen_and_its_end(shop: Shop) -> None:
     """While a source is down, its tables are red in the lineage, their check says why, and so do the sensor and the run.
     The tables of another source stay green, and all of them are once the server is back.
     """
-    [run_id] = shop.ui.active("follow_shop")
+    wait_for(lambda: shop.ui.active("follow_shop") and shop.ui.follows(), LATER_S, shop.ui.log)
+    run_id = shop.ui.active("follow_shop")[0]
     shop.source.kill()
     try:
         shop.open_lineage()
