@@ -188,6 +188,7 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1153, "ER_NET_PACKET_TOO_LARGE", _D, "Raise max_allowed_packet on the target."),
     (1118, "ER_TOO_BIG_ROWSIZE", _D, "The row does not fit a page of the target: make some columns TEXT or BLOB."),
     (1048, "ER_BAD_NULL_ERROR", _D, "The target's column is NOT NULL."),
+    (3673, "ER_BAD_NULL_ERROR_NOT_IGNORED", _D, "The target's column is NOT NULL."),
     (1364, "ER_NO_DEFAULT_FOR_FIELD", _D, "Map the column, or give it a default in the target."),
     (1264, "ER_WARN_DATA_OUT_OF_RANGE", _D, _VALUE),
     (1265, "WARN_DATA_TRUNCATED", _D, _VALUE),

@@ -27,7 +27,7 @@ def fit(
 
     Args:
         column: the target's column.
-        now: the source's column.
+        now: the source's column, with the name that its type has at the target (`as_held`).
         key: the column is part of the mapping's key.
         any_type: all rows will be written again, so their present values may be lost.
 
@@ -66,6 +66,15 @@ def remake(target: TargetControl, table: TableName, now: Column, *, key: bool) -
         definition, added = _defined(target, column)
         name = quote_name(column.name)
         alter(target, table, f"DROP COLUMN {name}, ADD COLUMN {name} {definition}", added)
+
+
+def allow_any_text(target: TargetControl, table: TableName, column: Column, now: Column) -> None:
+    """Let a column take text that is no JSON, if the source's column is no JSON any more.
+
+    JSON of MariaDB's is a LONGTEXT with a CHECK. A definition without the CHECK takes it away.
+    """
+    if target.info.is_mariadb and column.type == "longtext" and now.type != "json":
+        modify(target, table, column)
 
 
 def add_columns(
