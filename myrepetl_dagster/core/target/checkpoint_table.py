@@ -146,7 +146,8 @@ def fence(
         if name not in ours:
             error = StaleRun(
                 f"another run has taken over {name}; this run committed nothing of it since",
-                hint="Nothing to do: the other run goes on from the same checkpoint.",
+                hint="Nothing to do: the other run goes on from the same checkpoint. (If it was `myrepetl accept-code`,"
+                " start a run.)",
             )
             error.mapping = name
             raise error
