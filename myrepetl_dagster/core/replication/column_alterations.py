@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from ..model.tables import Column, TableName
+from ..mysql.error_codes import ACCESS_DENIED
 from ..target.control import TargetControl
 from ..values.key_safety import tells_all_apart
 from ..values.sql import quote_name
@@ -129,7 +130,7 @@ def alter(target: TargetControl, table: TableName, change: str, column: Column, 
         former: its name before, if that changes.
 
     Raises:
-        PrerequisiteError: the account lacks the privilege.
+        PrerequisiteError: the account lacks the privilege, or the server cannot do it.
         SchemaDrift: the target refuses the change.
     """
     name = quoted(table)
@@ -138,7 +139,9 @@ def alter(target: TargetControl, table: TableName, change: str, column: Column, 
     except PrerequisiteError as error:
         raise PrerequisiteError(
             f"{error.message}: the target has to follow its source, ALTER TABLE {name} {change}",
-            hint=f"GRANT ALTER ON {quote_name(table.schema)}.* to the target's account; or make the change by hand, "
+            hint=error.hint
+            if error.code not in ACCESS_DENIED
+            else f"GRANT ALTER ON {quote_name(table.schema)}.* to the target's account; or make the change by hand, "
             "or set schema_policy: ignore.",
             code=error.code,
         ) from None

@@ -89,3 +89,10 @@ def test_a_read_only_engine_by_its_errno(code: int, text: str) -> None:
 def test_table() -> None:
     """Every entry stands under its own number, with a symbol."""
     assert all(code == entry.code and entry.symbol for code, entry in ERROR_CODES.items())
+
+
+def test_1005_of_too_many_columns() -> None:
+    """MariaDB says so by the engine's number; the hint is that of the error that MySQL gives."""
+    text = 'Can\'t create table `d`.`t` (errno: 185 "Too many columns")'
+    assert classify(1005, text).hint == classify(1117).hint
+    assert classify(1005, text).error_class is ErrorClass.CONFIGURATION
