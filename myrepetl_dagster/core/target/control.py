@@ -210,13 +210,18 @@ class TargetControl(Server):
                     raise
                 return Checkpoints()
 
-    def accept_code(self, mapping: str, code: dict[str, str]) -> None:
-        """Store that a mapping's rows are those that its transforms make now. Any other run is fenced off."""
+    def accept_code(self, mapping: str, code: dict[str, str], mended: str) -> None:
+        """Store that a mapping's rows are those that its transforms make now. Any other run is fenced off.
+
+        Args:
+            mended: what an error says that is settled by that.
+        """
         checkpoint = self.claim([mapping])[mapping]
         with self.doing("storing the checkpoint"):
             query(self.control, "BEGIN")
             checkpoints.fence(self.control, self.endpoint.database, [mapping], self.run_id)
-            accepted = replace(checkpoint, code=code, last_error="")
+            error = "" if mended in checkpoint.last_error else checkpoint.last_error
+            accepted = replace(checkpoint, code=code, last_error=error)
             checkpoints.write(self.control, self.endpoint.database, [accepted], self.run_id)
             query(self.control, "COMMIT")
 
