@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from .checks import evaluations, outage_evaluations, report
+from .core.config.code_version import code_version
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
 from .follow import follow_runs, places
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .core.replication.standing import MappingStanding
 
 TAG = "myrepetl/source"
+PIPELINE_TAG = "myrepetl/pipeline"  # by it a run that began before the pipeline was edited is replaced
 CONNECT_TIMEOUT_S = 3.0
 RETRY_FIRST_S = 30.0
 RETRY_MAX_S = 600.0
@@ -91,6 +93,11 @@ class Tick:
     catch_up_job: str
     options: Options
 
+    @property
+    def version(self) -> str:
+        """Changes with the pipeline file, as far as it concerns these tables, and with the code of their transforms."""
+        return code_version(self.group.mappings)
+
     # ---- with a run that follows ----
     def follow(self) -> Result:
         # Imported here, since a process that only loads definitions needs no driver.
@@ -120,7 +127,8 @@ class Tick:
             age_s = now_s - newest.start_time if newest.start_time else 0.0
             if newest.dagster_run.status == dg.DagsterRunStatus.QUEUED:
                 return None, self._queued(newest, now_s)
-            if age_s < follow_s:
+            as_it_was = newest.dagster_run.tags.get(PIPELINE_TAG, self.version)
+            if age_s < follow_s and as_it_was == self.version:
                 ready = sum(one.standing == "ready" for one in found.values())
                 return None, f"run {_short(newest)} follows {ready} of {len(found)} tables, for {age_s:.0f} s so far"
         elif not any(one.standing == "ready" for one in found.values()):
@@ -136,7 +144,7 @@ class Tick:
         return f"run {_short(record)}, which is to follow, has waited for {waits_s:.0f} s for a place{why}"
 
     def _start(self) -> dg.RunRequest:
-        return dg.RunRequest(job_name=self.follow_job, tags={TAG: self.group.name})
+        return dg.RunRequest(job_name=self.follow_job, tags={TAG: self.group.name, PIPELINE_TAG: self.version})
 
     def _restart_wait_s(self, now_s: float) -> float:
         """How long to wait before the next run. None after a run that went well for some time."""

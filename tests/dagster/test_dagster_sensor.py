@@ -249,6 +249,21 @@ def test_it_replaces_the_run_that_follows(mysql_pair: Pair, instance: dg.Dagster
     assert isinstance(replaced, str)
 
 
+def test_it_replaces_a_run_of_an_older_pipeline_file(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
+    """Once the code location is reloaded with an edited file, the run that follows with the older one is replaced."""
+    defs = mysql_pair.defs()
+    run(defs, "replicate", instance)
+    (asked,) = [one for one in look(defs, instance) if isinstance(one, dg.RunRequest)]
+    follower = started(defs, FOLLOW, instance)
+    instance.add_run_tags(follower, dict(asked.tags))
+    same = look(defs, instance)
+    mysql_pair.mapping["shop.orders"]["filter"] = {"status": "open"}
+    edited = look(mysql_pair.defs(), instance)
+
+    assert isinstance(same, str)
+    assert FOLLOW in names(edited)
+
+
 def test_a_table_that_fails_gets_runs_of_its_own(pair: Pair, instance: dg.DagsterInstance) -> None:
     """It is tried again, later and later, with its reason in the tick; the run that follows goes on without it."""
     pair.target.execute("DROP TABLE dw.orders", "CREATE TABLE dw.orders (id INT PRIMARY KEY, amount INT)")
