@@ -105,6 +105,7 @@ class TableEvents:
         self._describe = describe
         self._progress: dict[str, tuple[Progress, float]] = {}
         self._told: dict[dg.AssetKey, dict[str, str]] = {}
+        self._told_by_us: dict[dg.AssetKey, dict[str, str]] = {}
         self._told_unix_s: dict[dg.AssetKey, float] = {}
         self._read_told(list(tables))
         self._observed = {key: latest_version(instance, key) for key in self._sources}
@@ -165,15 +166,24 @@ class TableEvents:
         if tags.items() <= self._told.get(key, {}).items():
             if not self._goes_stale(own, age_s):
                 return None
-        elif (age_s < self._interval_s and not at_once) or self._is_known_by_now(key, tags):
+        elif (age_s < self._interval_s and not at_once) or self._is_known_by_now(key, tags, own):
             return None
-        self._told[key], self._told_unix_s[key] = tags, time.time()
+        self._told[key] = self._told_by_us[key] = tags
+        self._told_unix_s[key] = time.time()
         return dg.AssetMaterialization(key, metadata=self._describe([one for one, _ in own]), tags=tags)
 
-    def _is_known_by_now(self, key: dg.AssetKey, tags: Mapping[str, str]) -> bool:
-        """Whether another run has told the same in the meantime, such as one that a person has started."""
+    def _is_known_by_now(
+        self, key: dg.AssetKey, tags: Mapping[str, str], own: Sequence[tuple[Progress, float]]
+    ) -> bool:
+        """Whether another run has told as much in the meantime: a person's, or the one that has taken over.
+
+        What was told after we have last heard of the table is another run's news. Older ones must not follow it.
+        """
         self._read_told([key])
-        return tags.items() <= self._told.get(key, {}).items()
+        told = self._told.get(key, {})
+        heard_unix_s = time.time() - (time.monotonic() - max(at_s for _, at_s in own))
+        is_ours = key in self._told_by_us and self._told_by_us[key].items() <= told.items()
+        return tags.items() <= told.items() or (not is_ours and self._told_unix_s.get(key, 0.0) > heard_unix_s)
 
     def _goes_stale(self, own: Sequence[tuple[Progress, float]], age_s: float) -> bool:
         """Whether a quiet table is to be materialized again, so that its freshness policy does not fail."""

@@ -1,14 +1,17 @@
 """What the user's buttons say of real tables: Execute of a check, Observe of a source table."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
+import pytest
 from dagster_support import PASSWORD, Pair, run
 
 from myrepetl_dagster import Checks
 from myrepetl_dagster.checks import LAG, SCHEMA
-from myrepetl_dagster.observations import latest_version
+from myrepetl_dagster.core.model.errors import ReplicationError
+from myrepetl_dagster.observations import latest_version, quiet_tables
 
 USERS = dg.AssetKey(["warehouse", "users"])
 ORDERS = dg.AssetKey(["warehouse", "orders"])
@@ -145,3 +148,62 @@ def test_observing_a_server_that_is_down_fails_with_its_name(mysql_pair: Pair, i
     assert "source 'shop'" in failed.user_failure_data.description
     assert PASSWORD not in str(failed)
     assert latest_version(instance, dg.AssetKey(["shop", "users"])) == "3"  # what the run has told
+
+
+# ---- the sensor, without a run that follows ----
+def tick(defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    sensor = next(iter(defs.sensors or ()))
+    assert isinstance(sensor, dg.SensorDefinition)
+    with dg.build_sensor_context(instance=instance, definitions=defs) as context:
+        sensor(context)
+
+
+def stored(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.AssetCheckEvaluation:
+    record = instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(key, LAG))
+    assert record is not None
+    assert record.evaluation is not None
+    return record.evaluation
+
+
+def test_a_sensor_tells_of_an_outage_and_of_its_end(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
+    """Each look of the sensor evaluates `lag`; a server that is down fails it, with the reason."""
+    mysql_pair.more = {"replication": {"follow_s": 0}}
+    defs = mysql_pair.defs()
+    run(defs, "replicate", instance)
+    mysql_pair.source.kill()
+    with pytest.raises(ReplicationError):
+        tick(defs, instance)
+    down = [stored(instance, key) for key in (USERS, ORDERS)]
+    mysql_pair.source.start()
+    tick(defs, instance)
+
+    assert [one.passed for one in down] == [False, False]
+    assert "source 'shop'" in (down[0].description or "")
+    assert PASSWORD not in str(down)
+    assert stored(instance, USERS).passed
+
+
+def test_a_sensor_keeps_quiet_tables_fresh(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
+    """A table that is in step is materialized again, as it was, when half of its window has passed; one that is behind
+    is not.
+    """
+    mysql_pair.more = {"replication": {"follow_s": 0}}
+    defs = mysql_pair.defs(checks=Checks(fresh_within=timedelta(seconds=60)))
+    run(defs, "replicate", instance)
+
+    def made(key: dg.AssetKey) -> list[Any]:
+        return [record.asset_materialization for record in instance.fetch_materializations(key, limit=10).records]
+
+    tick(defs, instance)
+    soon = len(made(ORDERS))
+    mysql_pair.source.execute("INSERT INTO shop.users (name) VALUES ('Dea')")
+    old = quiet_tables(instance, {USERS, ORDERS}, Checks(fresh_within=timedelta(seconds=60)))
+    with pytest.MonkeyPatch.context() as patch:
+        now_s = time.time()
+        patch.setattr(time, "time", lambda: now_s + 31)
+        tick(defs, instance)
+
+    assert (soon, old) == (1, [])
+    assert len(made(USERS)) == 1
+    assert len(made(ORDERS)) == 2
+    assert made(ORDERS)[0].tags == made(ORDERS)[1].tags

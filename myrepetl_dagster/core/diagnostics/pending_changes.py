@@ -25,7 +25,8 @@ from ..replication.lag import lag_s
 from ..source.mysql_source import MySQLSource
 from ..target.control import TargetControl
 
-SCAN_BYTES_MAX = 2**20
+SCAN_BYTES_MAX = 2**20  # by a sensor, each few seconds
+STATUS_SCAN_BYTES_MAX = 64 * 2**20  # for a person: 0.1 s for each 30 MiB, where the network is as fast
 _SERVERS_AT_ONCE = 16
 
 
@@ -108,13 +109,21 @@ def _checkpoints(endpoint: Endpoint, limits: Limits, names: Sequence[str]) -> di
 
 
 def pending_in_source(
-    source: MySQLSource, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]
+    source: MySQLSource,
+    mappings: Sequence[TableMapping],
+    checkpoints: Mapping[str, Checkpoint],
+    scan_bytes_max: int = SCAN_BYTES_MAX,
 ) -> Iterator[PendingChanges]:
-    """The pending changes of each mapping of one source. `checkpoints` were read before, so no lag is too low."""
+    """The pending changes of each mapping of one source.
+
+    Args:
+        checkpoints: by mapping. They were read before, so no lag is too low.
+        scan_bytes_max: as much log as is searched for changes. Behind more of it a mapping counts as behind.
+    """
     now_unix_s, head = source.now_unix_s(), source.head()
     known = {m.name: checkpoints[m.name] for m in mappings if m.name in checkpoints}
     before_head = {name: checkpoint for name, checkpoint in known.items() if _is_before(checkpoint.position, head)}
-    searched = _near(source, before_head, head)
+    searched = _near(source, before_head, head, scan_bytes_max)
     changed = _changed(source, [m for m in mappings if m.name in searched], searched)
     for mapping in mappings:
         checkpoint = known.get(mapping.name)
@@ -144,12 +153,14 @@ def _is_before(position: Position, head: Position) -> bool:
     return position.server != head.server or not position.covers(head)
 
 
-def _near(source: MySQLSource, checkpoints: Mapping[str, Checkpoint], head: Position) -> dict[str, Position]:
+def _near(
+    source: MySQLSource, checkpoints: Mapping[str, Checkpoint], head: Position, bytes_max: int
+) -> dict[str, Position]:
     """The positions so near to the head that the log from there on is searched in no time."""
     own = {name: one.position for name, one in checkpoints.items() if one.phase is Phase.REPLICATING}
     own = {name: here for name, here in own.items() if here.server == head.server}
     sizes = source.log_sizes() if any(here.file != head.file for here in own.values()) else {}
-    return {name: here for name, here in own.items() if _bytes_between(here, head, sizes) <= SCAN_BYTES_MAX}
+    return {name: here for name, here in own.items() if _bytes_between(here, head, sizes) <= bytes_max}
 
 
 def _bytes_between(here: Position, head: Position, sizes: Mapping[str, int]) -> float:

@@ -13,7 +13,7 @@ from ..model.errors import ReplicationError, UnreadableCheckpoint
 from ..replication.result import percent_of, stage_of
 from ..source.mysql_source import MySQLSource
 from ..target.control import TargetControl
-from .pending_changes import PendingChanges, pending_in_source
+from .pending_changes import STATUS_SCAN_BYTES_MAX, PendingChanges, pending_in_source
 from .row_counts import RowCounter
 
 
@@ -92,7 +92,7 @@ def status(
             connection = _connection(pipeline.sources[name])
             own = [m for m in chosen if m.source == name]
             with closing(MySQLSource(pipeline.sources[name], pipeline.limits)) as reader, _noted(connection):
-                found_pending = pending_in_source(reader, own, checkpoints.readable)
+                found_pending = pending_in_source(reader, own, checkpoints.readable, STATUS_SCAN_BYTES_MAX)
                 pending |= {one.mapping.name: one for one in found_pending}
             found.connections.append(connection)
         for connection, writer in targets:  # last, since counting takes its time
