@@ -1,6 +1,7 @@
 """The component in a project's `defs` folder: what it makes of its attributes, and what it refuses."""
 
 import itertools
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from dagster_support import PASSWORD
+from dagster_support import PASSWORD, ROOT
 
 from myrepetl_dagster.core.model.errors import ConfigError
 
@@ -154,3 +155,16 @@ def test_two_components_with_one_name(project: Project) -> None:
     )
     project.component("two", name="shop_too", pipeline=pipeline(target_table="wh.orders_too"), source_assets=False)
     assert set(project.specs()) == {"shop/orders", "wh/orders", "wh/orders_too"}
+
+
+def test_the_component_of_the_docs(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defs.yaml of docs/builders.md loads, with the keys, owners and groups that it says."""
+    for name in ("SHOP_PASSWORD", "ETL_PASSWORD"):
+        monkeypatch.setenv(name, PASSWORD)
+    (text,) = re.findall(r"```yaml\n(type: .*?)```", (ROOT / "docs" / "builders.md").read_text(), re.DOTALL)
+    project.write("shop/defs.yaml", text)
+
+    found = project.specs()
+
+    assert found["raw/orders"].owners == ["team:data"]
+    assert found["shop/orders"].group_name == "oltp"
