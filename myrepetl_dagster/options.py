@@ -11,6 +11,7 @@ import dagster as dg
 
 from . import supported_dagster  # noqa: F401  (first: it refuses a Dagster that lacks what follows)
 from .core.model.errors import ConfigError
+from .pipeline_file import PipelineFile
 
 RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 SENSOR_INTERVAL_S = 5
@@ -29,6 +30,7 @@ class Options:
         executor_def: executes the ops of the jobs. None: the jobs run in process.
         retry_policy: how Dagster retries an op, once the core's own retries have given up.
         sensor_interval_s: the least time between two looks of a sensor. Dagster's own loop takes 5 s.
+        pipeline_file: the file that was loaded; None: the pipeline was made in code.
 
     Raises:
         ConfigError: the name or the pool is not what Dagster accepts.
@@ -41,6 +43,7 @@ class Options:
     executor_def: dg.ExecutorDefinition | None = None
     retry_policy: dg.RetryPolicy | None = RETRY_POLICY
     sensor_interval_s: int = SENSOR_INTERVAL_S
+    pipeline_file: PipelineFile | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_]*", self.name):

@@ -54,6 +54,8 @@ def build_sensor(
         description=f"Asks for a catch-up when {' or '.join(group.sources)} has moved past the checkpoints.",
     )
     def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if options.pipeline_file and (problem := options.pipeline_file.problem(pipeline)):
+            return dg.SkipReason(problem)
         own = frozenset(keys[m.name] for m in group.mappings)
         busy = _active_run(context.instance, own, {job.name, options.named("snapshot")})
         if busy is not None:

@@ -25,8 +25,9 @@ from myrepetl_dagster import (
     build_source_specs,
     supported_dagster,
 )
-from myrepetl_dagster.core.config.load import from_dict
+from myrepetl_dagster.core.config.load import from_dict, load
 from myrepetl_dagster.core.model.errors import ConfigError
+from myrepetl_dagster.pipeline_file import RELOAD, PipelineFile
 
 USERS, ORDERS = dg.AssetKey(["warehouse", "users"]), dg.AssetKey(["warehouse", "orders"])
 TWO = {"eu.users": {"target_table": "warehouse.users"}, "us.orders": {"target_table": "warehouse.orders"}}
@@ -159,6 +160,32 @@ def test_tags_of_the_ops_and_hooks_of_the_jobs(mysql_pair: Pair, instance: dg.Da
     assert [op.tags["tier"] for op in ops] == ["gold"]
     assert run(defs, "replicate", instance).success
     assert called == ["replicate_shop"]
+
+
+def test_a_file_that_changes_after_it_was_loaded(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    """The sensor starts no run that would find other tables, or a file that is wrong: it says to reload. A change of a
+    setting is no reason: the next run takes it.
+    """
+    path = tmp_path / "pipeline.json"
+    server = {"host": "nowhere.invalid", "user": "u"}
+    data: dict[str, Any] = {"sources": {"a": server | {"database": "d"}}, "targets": {"b": server | {"database": "dw"}},
+                            "mapping": {"a.x": {"target_table": "b.y"}, "a.z": {"target_table": "b.z"}}}  # fmt: skip
+    path.write_text(json.dumps(data))
+    file, loaded = PipelineFile.of(path), load(path)
+    defs = build_replication_defs(path)
+    (sensor,) = defs.sensors or ()
+    assert isinstance(sensor, dg.SensorDefinition)
+    told = []
+    for changed in (data, data | {"limits": {"attempts_max": 3}}, data | {"mapping": {"a.x": {"target_table": "b.y"}}}):
+        path.write_text(json.dumps(changed, indent=1))
+        told.append(file.problem(loaded))
+    with dg.build_sensor_context(instance=instance, definitions=defs) as context:
+        skipped = sensor.evaluate_tick(context).skip_message
+    path.write_text("{")
+
+    assert told == [None, None, "pipeline.json has changed since it was loaded: " + RELOAD]
+    assert skipped == told[2]
+    assert "has changed since it was loaded, and is wrong: " in (file.problem(loaded) or "")
 
 
 # ---- specs, and an op body of one's own --------------------------------------------------------------------
