@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .component import ReplicationComponent
+    from .conditions import eager_on_changes, on_cron_in_step
     from .factory import build_replication_defs
     from .lineage import ReplicatedTable, SourceTable
+    from .options import Checks
     from .resources import MySQLSourceResource, MySQLTargetResource, ReplicationResource
     from .specs import build_replication_specs, build_source_specs
     from .translator import ReplicationTranslator, default_asset_spec
 
 __all__ = [
+    "Checks",
     "MySQLSourceResource",
     "MySQLTargetResource",
     "ReplicatedTable",
@@ -29,9 +32,12 @@ __all__ = [
     "build_replication_specs",
     "build_source_specs",
     "default_asset_spec",
+    "eager_on_changes",
+    "on_cron_in_step",
 ]
 
 _MODULES = {
+    "Checks": "options",
     "MySQLSourceResource": "resources",
     "MySQLTargetResource": "resources",
     "ReplicatedTable": "lineage",
@@ -43,6 +49,8 @@ _MODULES = {
     "build_replication_specs": "specs",
     "build_source_specs": "specs",
     "default_asset_spec": "translator",
+    "eager_on_changes": "conditions",
+    "on_cron_in_step": "conditions",
 }
 
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from . import metadata
+from .checks import evaluations, report
 from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.errors import ReplicationError
+from .health import health_of_result
 from .lineage import AssetSpecOf, ReplicatedTable, SourceGroup
-from .options import Options
+from .observations import TableEvents
+from .options import Checks, Options
 from .progress import ProgressReport
 from .resources import Context, MySQLTargetResource
 from .run_log import core_log
@@ -28,11 +31,14 @@ class ReplicationConfig(dg.Config):
         mappings: names of the mappings to run, as in the pipeline file; None: all that are selected.
         copy_again: ignore the checkpoints and copy the tables again.
         follow_s: keep applying the sources' changes for this many seconds from the start.
+        beside: by op, the mappings of all ops of the run, if these are executed in one process. The first op then
+            starts the sources of all, since Dagster executes the ops one after another.
     """
 
     mappings: list[str] | None = None
     copy_again: bool = False
     follow_s: float = 0.0
+    beside: dict[str, list[str]] | None = None
 
 
 def replication_assets(
@@ -41,8 +47,14 @@ def replication_assets(
     asset_spec: AssetSpecOf,
     target_keys: Mapping[str, str],
     options: Options,
+    keys: Mapping[str, dg.AssetKey],
 ) -> dg.AssetsDefinition:
-    """The op of a group, as assets. `target_keys`: each target's resource key."""
+    """The op of a group, as assets.
+
+    Args:
+        target_keys: each target's resource key.
+        keys: the asset of each mapping of the pipeline.
+    """
     specs = {asset_spec(table).key: asset_spec(table) for table in group.tables}
     tables = dict(zip(specs, group.tables, strict=True))
 
@@ -60,7 +72,8 @@ def replication_assets(
         context: dg.AssetExecutionContext, config: ReplicationConfig
     ) -> Iterator[dg.MaterializeResult[None]]:
         chosen = {key: _chosen(tables[key], config) for key in tables if key in context.selected_asset_keys}
-        run = GroupRun(context, pipeline, {key: ms for key, ms in chosen.items() if ms})
+        chosen = {key: mappings for key, mappings in chosen.items() if mappings}
+        run = GroupRun(context, pipeline, chosen, options.checks, group.op_name, keys)
         yield from results(run, config, tables, lambda name: getattr(context.resources, target_keys[name]))
 
     return replicate_group
@@ -83,6 +96,7 @@ def results(
         with core_log(run.context, run.pipeline.monitoring.log_level):
             for _ in run.run_sources(config):
                 yield from run.finished(tables, resource_of)
+            run.evaluate(tables)
     except dg.DagsterExecutionInterruptedError as error:
         raise dg.Failure("stopped on request", allow_retries=False) from error
     finally:
@@ -98,15 +112,23 @@ def _chosen(table: ReplicatedTable, config: ReplicationConfig) -> tuple[TableMap
 
 @dataclass(slots=True)
 class GroupRun:
-    """One run of an op, with its results and errors by mapping so far."""
+    """One run of an op, with its results and errors by mapping so far.
+
+    `checks`: of the tables, if they have any. `op_name`, `keys`: the op's name, and each mapping's asset, for ops that
+    are run beside others.
+    """
 
     context: Context
     pipeline: Pipeline
     chosen: Mapping[dg.AssetKey, tuple[TableMapping, ...]]
+    checks: Checks | None = None
+    op_name: str = ""
+    keys: Mapping[str, dg.AssetKey] = field(default_factory=dict)
     results: "dict[str, MappingResult]" = field(default_factory=dict)
     errors: dict[str, ReplicationError] = field(default_factory=dict)
     yielded: set[dg.AssetKey] = field(default_factory=set)
     counter: "RowCounter | None" = None
+    events: TableEvents | None = None
 
     def close(self) -> None:
         if self.counter is not None:
@@ -115,18 +137,28 @@ class GroupRun:
     def run_sources(self, config: ReplicationConfig) -> "Iterator[SourceRun]":
         """Replicate the chosen mappings, and yield each source's run when it has ended. Errors go to `errors`."""
         # Imported here, since Dagster loads definitions far more often than it runs them.
-        from .core.replication.source_runs import run_all, runs
+        from .together import runs_of_op
 
         own = {m.name: key for key, mappings in self.chosen.items() for m in mappings}
-        report = ProgressReport(self.context, own, self.pipeline.monitoring)
+        report = ProgressReport(self.context, {**self.keys, **own}, self.pipeline.monitoring)
         again = self._to_copy_again(own) if config.copy_again else ()
-        for run in run_all(runs(self.pipeline, own, report, copy_again=again, follow_s=config.follow_s)):
+        asked = {self.op_name: list(own), **self._beside(config)}
+        for run in runs_of_op(self.context.run.run_id, self.pipeline, self.op_name, asked, config, again, report):
             self.results |= run.results
             self.errors |= {name: r.error for name, r in run.results.items() if r.error is not None}
             for result in run.results.values():
                 if result.error is None:
                     self.context.log.info(metadata.result_text(result))
             yield run
+
+    def _beside(self, config: ReplicationConfig) -> dict[str, list[str]]:
+        """The mappings of the other ops of this run."""
+        selected = self.context.run.asset_selection
+        return {
+            op: [name for name in names if selected is None or self.keys[name] in selected]
+            for op, names in (config.beside or {}).items()
+            if op != self.op_name
+        }
 
     def _to_copy_again(self, own: Mapping[str, dg.AssetKey]) -> Collection[str]:
         """The mappings to copy again. When Dagster retries the op, the tables that it has copied already stay."""
@@ -149,7 +181,32 @@ class GroupRun:
                 continue
             self.yielded.add(key)
             found = self._metadata(tables[key], results, resource_of(tables[key].target))
-            yield dg.MaterializeResult(asset_key=key, metadata=found)
+            yield dg.MaterializeResult(asset_key=key, metadata=found, tags=self._versions(tables, key, results))
+
+    def _versions(
+        self, tables: Mapping[dg.AssetKey, ReplicatedTable], key: dg.AssetKey, results: "Sequence[MappingResult]"
+    ) -> dict[str, str]:
+        """The tags with the versions of a table, once its source tables are observed to have theirs."""
+        from .core.diagnostics.pending_changes import applied_totals
+
+        if self.events is None:
+            mappings = [m for table in tables.values() for m in table.mappings]
+            try:
+                applied = applied_totals(self.pipeline, mappings)
+            except ReplicationError:  # Dagster gives versions of its own; the next run's are ours again
+                return {}
+            self.events = TableEvents(self.context.instance, tables, applied, self.checks or Checks())
+        tags, observations = self.events.of_result(key, {r.mapping: r.applied_total for r in results})
+        for observation in observations:
+            self.context.log_event(observation)
+        return tags
+
+    def evaluate(self, tables: Mapping[dg.AssetKey, ReplicatedTable]) -> None:
+        """Store what the checks say of the tables, by what this run has done."""
+        if self.pipeline.monitoring.enabled and self.checks is not None:
+            chosen = {key: tables[key] for key in self.chosen}
+            health = {name: health_of_result(result) for name, result in self.results.items()}
+            report(self.context.instance, evaluations(chosen, health, self.checks), self.checks)
 
     def _metadata(
         self, table: ReplicatedTable, results: "Sequence[MappingResult]", resource: MySQLTargetResource

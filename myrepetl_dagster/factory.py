@@ -10,11 +10,13 @@ from typing import Any
 import dagster as dg
 
 from .assets import replication_assets
+from .checks import build_checks
 from .core.config.load import load
 from .core.config.pipeline import Pipeline
-from .jobs import build_jobs
+from .jobs import build_group_jobs, build_jobs
 from .lineage import AssetSpecOf, identifier, source_groups
-from .options import RETRY_POLICY, SENSOR_INTERVAL_S, Options
+from .observations import observable_sources
+from .options import RETRY_POLICY, SENSOR_INTERVAL_S, Checks, Options
 from .pipeline_file import PipelineFile
 from .resources import MySQLResource, MySQLSourceResource, MySQLTargetResource, ReplicationResource, bound
 from .sensors import build_sensor
@@ -38,6 +40,7 @@ def build_replication_defs(
     executor_def: dg.ExecutorDefinition | None = None,
     retry_policy: dg.RetryPolicy | None = RETRY_POLICY,
     sensor_interval_s: int = SENSOR_INTERVAL_S,
+    checks: Checks | None = None,
 ) -> dg.Definitions:
     """The Dagster definitions of a pipeline. Connects to nothing.
 
@@ -57,6 +60,7 @@ def build_replication_defs(
         retry_policy: how Dagster retries an op after a transient error, once the core's own retries (`limits` in the
             pipeline file) have given up.
         sensor_interval_s: the least time between two looks of a sensor. Dagster's own loop takes 5 s.
+        checks: the asset checks and the freshness policy of the target tables.
 
     Raises:
         ConfigError: with every problem of the pipeline file, or an argument that is wrong.
@@ -71,18 +75,25 @@ def build_replication_defs(
     """
     path = None if isinstance(pipeline, Pipeline) else Path(pipeline).resolve()
     file = PipelineFile.of(path) if path else None  # before it is loaded: what changes meanwhile counts as changed
-    options = Options(name, pool, op_tags or {}, hooks, executor_def, retry_policy, sensor_interval_s, file)
+    options = Options(
+        name, pool, op_tags or {}, hooks, executor_def, retry_policy, sensor_interval_s, checks or Checks(), file
+    )
     loaded = pipeline if isinstance(pipeline, Pipeline) else load(pipeline)
     _warn_of_doubles(name, str(path or [m.name for m in loaded.mappings]))
-    specs = PipelineSpecs(loaded, translator_of(translator, asset_spec), name)
+    specs = PipelineSpecs(loaded, translator_of(translator, asset_spec), name, options.checks)
     groups = source_groups(specs.tables)
     target_keys = _resource_keys(options, "target", loaded.targets)
     jobs = build_jobs(groups, list(specs.targets), options)
-    assets = [replication_assets(group, loaded, specs.of, target_keys, options) for group in groups]
+    assets = [replication_assets(group, loaded, specs.of, target_keys, options, specs.keys) for group in groups]
+    of_group = {group.name: build_group_jobs(group, loaded, specs.keys, options, len(groups)) for group in groups}
     return dg.Definitions(
-        assets=[*(specs.sources.values() if source_assets else ()), *assets],
-        jobs=list(jobs.values()),
-        sensors=[build_sensor(g, loaded, specs.keys, jobs["replicate"], options) for g in groups],
+        assets=[
+            *(observable_sources(specs.sources, specs.by_key, loaded, options) if source_assets else ()),
+            *assets,
+        ],
+        asset_checks=build_checks(groups, specs.of, loaded, options),
+        jobs=[*jobs.values(), *(job for own in of_group.values() for job in own.values())],
+        sensors=[build_sensor(g, loaded, specs.keys, of_group[g.name], options) for g in groups],
         resources={
             # The first: of two pipelines with one name, Dagster's message names the first resource that is double.
             options.named("replication"): _pipeline_resource(loaded, path),

@@ -25,7 +25,7 @@ class PipelineFile:
         return cls(path, _digest(path))
 
     def problem(self, loaded: Pipeline) -> str | None:
-        """Why a run that is started now would fail, or do other tables; None: it would do what `loaded` says.
+        """Why a run of tables of `loaded` that is started now would fail; None: it would find these tables.
 
         Settings of the file may have changed all the same: a run takes the new ones.
         """
@@ -34,11 +34,24 @@ class PipelineFile:
         try:
             now = load(self.path)
         except ConfigError as error:
-            first = str(error).partition("\n")[0]
-            return f"{self.path.name} has changed since it was loaded, and is wrong: {first}"
+            return self._wrong(error)
         if _tables(now) == _tables(loaded):
             return None
         return f"{self.path.name} has changed since it was loaded: {RELOAD}"
+
+    def fault(self) -> str | None:
+        """Why any run that is started now would fail; None: the file is as it was, or can be loaded."""
+        if _digest(self.path) == self.digest:
+            return None
+        try:
+            load(self.path)
+        except ConfigError as error:
+            return self._wrong(error)
+        return None
+
+    def _wrong(self, error: ConfigError) -> str:
+        first = str(error).partition("\n")[0]
+        return f"{self.path.name} has changed since it was loaded, and is wrong: {first}"
 
 
 def _digest(path: Path) -> str:

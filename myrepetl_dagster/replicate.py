@@ -61,4 +61,4 @@ def replicate(
 def _event(result: dg.MaterializeResult[None]) -> dg.AssetMaterialization:
     """The same for an op that has no assets, where Dagster takes no `MaterializeResult`."""
     assert result.asset_key is not None
-    return dg.AssetMaterialization(result.asset_key, metadata=result.metadata)
+    return dg.AssetMaterialization(result.asset_key, metadata=result.metadata, tags=result.tags)

@@ -10,6 +10,8 @@ from .core.config.load import load
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ConfigError
 from .lineage import AssetSpecOf, ReplicatedTable, replicated_tables, source_tables
+from .observations import with_freshness
+from .options import Checks
 from .translator import FunctionTranslator, ReplicationTranslator
 
 
@@ -87,13 +89,16 @@ def translator_of(given: ReplicationTranslator | None, asset_spec: AssetSpecOf |
 class PipelineSpecs:
     """The tables of a pipeline as assets.
 
-    `sources` and `targets` hold the specs by key, in the order of the file; `keys` each mapping's target table.
+    `sources` and `targets` hold the specs by key, in the order of the file; `by_key` the target tables; `keys` each
+    mapping's target table.
 
     Raises:
         ConfigError: the translator gives two tables one key.
     """
 
-    def __init__(self, pipeline: Pipeline, translator: ReplicationTranslator, name: str = "") -> None:
+    def __init__(
+        self, pipeline: Pipeline, translator: ReplicationTranslator, name: str = "", checks: Checks | None = None
+    ) -> None:
         self.sources: dict[dg.AssetKey, dg.AssetSpec] = {}
         self.targets: dict[dg.AssetKey, dg.AssetSpec] = {}
         source_keys: dict[str, dg.AssetKey] = {}
@@ -104,10 +109,11 @@ class PipelineSpecs:
             source_keys |= {m.name: spec.key for m in source.mappings}
         self.tables = replicated_tables(pipeline, source_keys, name)
         for table in self.tables:
-            spec = translator.get_asset_spec(table)
+            spec = with_freshness(translator.get_asset_spec(table), checks or Checks())
             self._refuse_doubles(spec.key, f"{table.target}.{table.name}")
             self.targets[spec.key] = spec
         self._by_table = {(t.target, t.name): s for t, s in zip(self.tables, self.targets.values(), strict=True)}
+        self.by_key = dict(zip(self.targets, self.tables, strict=True))
         self.keys = {m.name: self.of(table).key for table in self.tables for m in table.mappings}
 
     def of(self, table: ReplicatedTable) -> dg.AssetSpec:

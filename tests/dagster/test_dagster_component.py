@@ -13,6 +13,9 @@ from dagster_support import PASSWORD, ROOT
 
 from myrepetl_dagster.core.model.errors import ConfigError
 
+# Dagster warns itself of what it does itself, to the check definitions of a component.
+pytestmark = pytest.mark.filterwarnings("ignore:Parameter `execution_type`")
+
 _numbers = itertools.count()  # each project's module is imported once
 
 
@@ -76,7 +79,7 @@ def test_a_pipeline_inline_with_translations(project: Project, monkeypatch: pyte
         "shop", name="shop", pipeline=pipeline("{{ env.SHOP_PASSWORD }}"), op_tags={"tier": "gold"}, pool="my/{source}",
         translation={"key": "raw/{{ table }}", "owners": ["team:data"], "group_name": "bronze", "kinds": ["{{ server }}"],
                      "automation_condition": "{{ dg.AutomationCondition.eager() }}"},
-        source_translation={"key_prefix": "oltp"},
+        source_translation={"key_prefix": "oltp"}, checks={"lag_s_max": 5, "fresh_within_s": None},
     )  # fmt: skip
 
     defs = project.load()
@@ -87,8 +90,10 @@ def test_a_pipeline_inline_with_translations(project: Project, monkeypatch: pyte
     assert (orders.group_name, orders.owners, orders.kinds) == ("bronze", ["team:data"], {"wh"})
     assert orders.automation_condition is not None
     assert [dep.asset_key.to_user_string() for dep in orders.deps] == ["oltp/shop/orders"]
-    (op,) = [a.op for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)]
+    ops = [a.op for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)]
+    (op,) = [op for op in ops if "replicate" in op.name]
     assert (op.name, op.tags["tier"], op.pool) == ("shop_replicate_shop", "gold", "my/shop/shop")
+    assert orders.freshness_policy is None
     assert PASSWORD not in repr(defs)
 
 

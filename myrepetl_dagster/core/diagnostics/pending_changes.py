@@ -33,7 +33,8 @@ _SERVERS_AT_ONCE = 16
 class PendingChanges:
     """One mapping. `due`: a run would find something to do. `lag_s`: see `lag.py`; None: not known yet.
 
-    `phase` and `position` are None before the mapping's first run.
+    `phase` and `position` are None before the mapping's first run. `missing`: the target lacks changes of the table, or
+    may lack some. `applied_total`, `last_error`: see `Checkpoint`.
     """
 
     mapping: TableMapping
@@ -42,6 +43,9 @@ class PendingChanges:
     phase: Phase | None = None
     position: str | None = None
     lag_s: float | None = None
+    missing: bool = True
+    applied_total: int = 0
+    last_error: str = ""
 
 
 def pending_changes(
@@ -73,6 +77,21 @@ def pending_changes(
         for of_source in pool.map(pending, dict.fromkeys(m.source for m in mappings)):
             found |= {one.mapping.name: one for one in of_source}
     return [found[m.name] for m in mappings]
+
+
+def applied_totals(pipeline: Pipeline, mappings: Sequence[TableMapping], timeout_s: float = 3.0) -> dict[str, int]:
+    """The `applied_total` of each mapping that has a readable checkpoint, by name.
+
+    Raises:
+        ReplicationError: a target is out of reach, or refuses us.
+    """
+    limits = replace(pipeline.limits, connect_timeout_s=timeout_s, control_timeout_s=timeout_s)
+    found: dict[str, int] = {}
+    for target in dict.fromkeys(m.target for m in mappings):
+        names = [m.name for m in mappings if m.target == target]
+        stored = _checkpoints(_quick(pipeline.targets[target], timeout_s), limits, names)
+        found |= {name: one.applied_total for name, one in stored.items()}
+    return found
 
 
 def _quick(endpoint: Endpoint, timeout_s: float) -> Endpoint:
@@ -108,7 +127,17 @@ def pending_in_source(
         due = missing or in_old_file or checkpoint.phase is not Phase.REPLICATING
         since = (changed.get(mapping.name) or checkpoint.source_time_unix_s) if missing else now_unix_s
         lag = lag_s(since, now_unix_s)
-        yield PendingChanges(mapping, due, str(head), checkpoint.phase, str(checkpoint.position), lag)
+        yield PendingChanges(
+            mapping,
+            due,
+            str(head),
+            checkpoint.phase,
+            str(checkpoint.position),
+            lag,
+            missing,
+            checkpoint.applied_total,
+            checkpoint.last_error,
+        )
 
 
 def _is_before(position: Position, head: Position) -> bool:

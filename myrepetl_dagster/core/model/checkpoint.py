@@ -71,6 +71,11 @@ class Checkpoint:
     key: tuple[str, ...] = ()
     code: dict[str, str] | None = None
 
+    @property
+    def applied_total(self) -> int:
+        """Rows and changes since the table was last copied from the start. It stays while only the position moves."""
+        return self.rows_snapshotted + self.changes_applied
+
 
 class Checkpoints(Mapping[str, Checkpoint]):
     """The checkpoints that a target holds, by mapping.

@@ -120,7 +120,14 @@ class RowRejected(ReplicationError):
 
 
 class StaleRun(ReplicationError):
-    """Another run has taken over the checkpoint. This run has committed nothing since."""
+    """Another run has taken over a mapping's checkpoint. This run has committed nothing of it since."""
+
+    def __init__(self, mapping: str) -> None:
+        super().__init__(
+            f"another run has taken over {mapping}; this run committed nothing of it since",
+            hint="Nothing to do: the other run goes on from the same checkpoint.",
+        )
+        self.mapping = mapping
 
 
 class StopRequested(ReplicationError):
