@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from . import supported_dagster  # noqa: F401  (first: it refuses a Dagster that lacks what follows)
+from .core.config.pipeline import Pipeline
 from .core.model.errors import ConfigError
 from .pipeline_file import PipelineFile
 
@@ -90,6 +91,14 @@ class Options:
     def named(self, text: str) -> str:
         """The name of a job, op, sensor, resource or group of this pipeline."""
         return named(self.name, text)
+
+    def file_problem(self, loaded: Pipeline) -> str | None:
+        """Why a run of tables would fail: it reads the pipeline file anew. See `PipelineFile.problem`."""
+        return self.pipeline_file.problem(loaded) if self.pipeline_file else None
+
+    def file_fault(self) -> str | None:
+        """Why any run would fail. See `PipelineFile.fault`."""
+        return self.pipeline_file.fault() if self.pipeline_file else None
 
     def pool_of(self, group_name: str) -> str | None:
         """The pool of a source group's ops."""

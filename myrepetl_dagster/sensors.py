@@ -127,7 +127,7 @@ class Tick:
             return None, "no table can be followed yet"
         if not runs and (wait_s := self._restart_wait_s(now_s)) > 0:
             return None, f"the run that followed has failed, the next is in {wait_s:.0f} s"
-        if self.options.pipeline_file and (problem := self.options.pipeline_file.fault()):
+        if problem := self.options.file_fault():
             return None, problem
         return self._start(), ""
 
@@ -172,7 +172,7 @@ class Tick:
         asked = what_to_ask(keys - busy, failures(self.instance, self.group.name), time.time())
         reasons = "; ".join(f"{name}: {one.reason}" for name, one in sorted(due.items()))
         if asked.keys:
-            problem = self._file_problem()
+            problem = self.options.file_problem(self.pipeline)
             return ([], problem) if problem else ([self._run_of(asked.keys)], "")
         waits = f" (the next run is in {asked.wait_s:.0f} s)" if asked.wait_s else ""
         return [], reasons + waits
@@ -188,11 +188,6 @@ class Tick:
                 return own
             found |= own & (run.asset_selection or frozenset())
         return frozenset(found)
-
-    def _file_problem(self) -> str | None:
-        """Why a run of these tables would fail: it reads the pipeline file anew, and one that follows finds others."""
-        file = self.options.pipeline_file
-        return None if file is None else file.problem(self.pipeline)
 
     def _run_of(self, keys: Keys) -> dg.RunRequest:
         return dg.RunRequest(
@@ -220,7 +215,7 @@ class Tick:
         asked = what_to_ask(due, failures(self.instance, self.group.name), time.time())
         if not asked.keys:
             return dg.SkipReason(f"{lag_text(found)}; the last run failed, the next is in {asked.wait_s:.0f} s")
-        if problem := self._file_problem():
+        if problem := self.options.file_problem(self.pipeline):
             return dg.SkipReason(problem)
         return dg.SensorResult(run_requests=[self._run_of(asked.keys)])
 
