@@ -17,6 +17,7 @@ from .jobs import build_group_jobs, build_jobs
 from .lineage import AssetSpecOf, identifier, source_groups
 from .observations import observable_sources
 from .options import RETRY_POLICY, SENSOR_INTERVAL_S, Checks, Options
+from .pipeline_file import PipelineFile
 from .resources import MySQLResource, MySQLSourceResource, MySQLTargetResource, ReplicationResource, bound
 from .sensors import build_sensor
 from .specs import PipelineSpecs, translator_of
@@ -72,10 +73,11 @@ def build_replication_defs(
                 dg.Definitions(assets=[my_report]),
             )
     """
-    options = Options(
-        name, pool, op_tags or {}, hooks, executor_def, retry_policy, sensor_interval_s, checks or Checks()
-    )
     path = None if isinstance(pipeline, Pipeline) else Path(pipeline).resolve()
+    file = PipelineFile.of(path) if path else None  # before it is loaded: what changes meanwhile counts as changed
+    options = Options(
+        name, pool, op_tags or {}, hooks, executor_def, retry_policy, sensor_interval_s, checks or Checks(), file
+    )
     loaded = pipeline if isinstance(pipeline, Pipeline) else load(pipeline)
     _warn_of_doubles(name, str(path or [m.name for m in loaded.mappings]))
     specs = PipelineSpecs(loaded, translator_of(translator, asset_spec), name, options.checks)

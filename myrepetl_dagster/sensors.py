@@ -135,6 +135,8 @@ class Tick:
             return None, "no table can be followed yet"
         if not runs and (wait_s := self._restart_wait_s(now_s)) > 0:
             return None, f"the run that followed has failed, the next is in {wait_s:.0f} s"
+        if problem := self.options.file_fault():
+            return None, problem
         return self._start(), ""
 
     def _queued(self, record: dg.RunRecord, now_s: float) -> str:
@@ -178,7 +180,8 @@ class Tick:
         asked = what_to_ask(keys - busy, failures(self.instance, self.group.name), time.time())
         reasons = "; ".join(f"{name}: {one.reason}" for name, one in sorted(due.items()))
         if asked.keys:
-            return [self._run_of(asked.keys)], ""
+            problem = self.options.file_problem(self.pipeline)
+            return ([], problem) if problem else ([self._run_of(asked.keys)], "")
         waits = f" (the next run is in {asked.wait_s:.0f} s)" if asked.wait_s else ""
         return [], reasons + waits
 
@@ -220,6 +223,8 @@ class Tick:
         asked = what_to_ask(due, failures(self.instance, self.group.name), time.time())
         if not asked.keys:
             return dg.SkipReason(f"{lag_text(found)}; the last run failed, the next is in {asked.wait_s:.0f} s")
+        if problem := self.options.file_problem(self.pipeline):
+            return dg.SkipReason(problem)
         return dg.SensorResult(run_requests=[self._run_of(asked.keys)])
 
     # ---- what Dagster is told of the tables ----
