@@ -37,6 +37,23 @@ def name_parts(text: str) -> list[str]:
     ]
 
 
+def short_year_sql(column: str) -> str:
+    """The year that a YEAR(2) holds, as a number; 0 for 0000.
+
+    Only the functions of dates see the century, and to them the year 0000 is 1900, which no YEAR holds.
+
+    Args:
+        column: its quoted name.
+    """
+    year = f"EXTRACT(YEAR FROM {column})"
+    return f"IF({year} = 1900, 0, {year})"
+
+
+def for_short_year_sql(number: str) -> str:
+    """A year's number as text for a YEAR(2), which makes 2000 of the number 0."""
+    return f"IF({number} = 0, '0000', {number})"
+
+
 # ---- conditions ---------------------------------------------------------------------------------------
 def keyset_condition(key: Sequence[str], after: Sequence[str]) -> str:
     """`key > after` for a key of any number of columns, in a form for which both servers use the key's index."""

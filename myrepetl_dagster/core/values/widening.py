@@ -14,6 +14,7 @@ from .column_types import (
     TEXT_TYPES,
     decimal_digits,
     fraction_digits,
+    is_short_year,
     labels,
     type_numbers,
 )
@@ -68,7 +69,7 @@ def widens(before: Column, now: Column) -> bool:
         case "bit":
             return _first(new) >= _first(old)
         case "year":
-            return True
+            return is_short_year(before) or not is_short_year(now)
     return before.column_type.lower() == now.column_type.lower()
 
 

@@ -188,6 +188,8 @@ def test_new_key_beside_the_mappings_own() -> None:
         (("datetime", None), ("timestamp", None), False),
         (("bit(3)", None), ("bit(8)", None), True),
         (("year", None), ("year(4)", None), True),
+        (("year(2)", None), ("year(4)", None), True),
+        (("year(4)", None), ("year(2)", None), False),
         (("point", None), ("geometry", None), False),
     ],
 )
