@@ -157,6 +157,8 @@ ANY: list[tuple[str, Sequence[str]]] = [
     ("ENUM('é','ü') CHARACTER SET latin1", ["'é'", "'ü'"]),
     ("ENUM('Ω','b') CHARACTER SET utf16", ["'Ω'", "'b'"]),
     ("ENUM(" + ",".join(f"'e{n}'" for n in range(300)) + ")", ["'e0'", "'e255'", "'e299'"]),
+    ("ENUM('é','b') CHARACTER SET binary", ["'é'", "'b'", "0"]),
+    ("SET('é','b') CHARACTER SET binary", ["''", "'b'", "'é,b'"]),
     ("SET('a','b','c')", ["''", "'a'", "'c,a'", "'a,b,c'"]),
     ("SET('é','ü') CHARACTER SET latin1", ["''", "'ü,é'"]),
     ("SET('Ω','b') CHARACTER SET utf16", ["''", "'b,Ω'"]),

@@ -78,11 +78,19 @@ def fraction_digits(definition: str) -> int:
     return (*type_numbers(definition), 0)[0]
 
 
-_LABEL = re.compile(r"'((?:[^']|'')*)'")
+_LABEL = re.compile(r"(x?)'((?:[^']|'')*)'")
 _ESCAPED = re.compile(r"''|\\[\\0nr]")
 _CHARACTERS = {"''": "'", r"\\": "\\", r"\0": "\0", r"\n": "\n", r"\r": "\r"}
 
 
 def labels(definition: str) -> list[str]:
-    """The labels of an ENUM or SET. The servers escape these few characters in them, in any sql_mode."""
-    return [_ESCAPED.sub(lambda found: _CHARACTERS[found[0]], label) for label in _LABEL.findall(definition)]
+    """The labels of an ENUM or SET. The servers escape these few characters in them, in any sql_mode.
+
+    Bytes that are no UTF-8 come as surrogates. MySQL shows such a label as x'ff'.
+    """
+    return [
+        bytes.fromhex(text).decode("utf-8", "surrogateescape")
+        if as_hex
+        else _ESCAPED.sub(lambda found: _CHARACTERS[found[0]], text)
+        for as_hex, text in _LABEL.findall(definition)
+    ]

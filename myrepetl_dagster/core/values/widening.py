@@ -86,7 +86,7 @@ def as_converted(column: Column, charset: str) -> Column:
 def as_bytes(column: Column) -> Column:
     """A text column of the character set `binary`, as the server makes it: of bytes, unless it has labels."""
     if column.type in LABEL_TYPES:
-        return replace(column, charset=None)  # servers name none for these
+        return replace(column, charset="binary")
     kind, definition = (
         text.replace("char", "binary").replace("text", "blob") for text in (column.type, column.column_type)
     )

@@ -55,7 +55,7 @@ def column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column
         return f"IF({name} IS NULL, 'NULL', CONCAT('''', {float_text(column)}, ''''))"
     if column.type in TEMPORAL_TYPES:
         return f"IFNULL(CONCAT('''', {name}, ''''), 'NULL')"
-    if column.type in _AS_HEX or column.charset == "binary":
+    if column.type in _AS_HEX or (column.charset == "binary" and column.type != "enum"):
         # Not IFNULL: a text that is too long for the source becomes NULL, which is not the value NULL.
         return f"IF({name} IS NULL, 'NULL', CONCAT('_binary x''', HEX({name}), ''''))"
     if column.type == "json":
