@@ -56,3 +56,20 @@ def test_labels_that_are_no_text(servers: Servers, level: str, target: Flavour) 
     copied_and_followed(world, {"t": "t", "bytes": "t"})
     world.assert_same("t", columns=SHOWN)
     world.assert_same("t", "bytes", "id, HEX(e)")
+
+
+@pytest.mark.parametrize("source", ["mysql", "mariadb"])
+def test_a_column_that_is_added_is_followed(servers: Servers, source: Flavour, target: Flavour) -> None:
+    """In a table of bytes an ENUM or SET without a character set is one of bytes: nothing is copied again."""
+    world = pair(servers, Route(source, True, target))
+    world.target.execute(f"GRANT ALTER ON `{world.target_schema}`.* TO '{world.writer}'@'%'")
+    mapping = {"a.t": {"target_table": "b.t", "schema_policy": "evolve"}}
+    world.on_source("CREATE TABLE t (id INT PRIMARY KEY) CHARACTER SET binary", "INSERT INTO t VALUES (1)")
+    world.run(mapping)
+    world.on_source(
+        "ALTER TABLE t ADD e ENUM('é','b'), ADD s SET('é','b')", "INSERT INTO t VALUES (2, 'é', 'b,é')",
+        "ALTER TABLE t MODIFY e ENUM('é','b','c')", "INSERT INTO t VALUES (3, 'c', '')",
+    )  # fmt: skip
+    results = world.run(mapping)
+    assert results["a.t"].rows_snapshotted == 0
+    world.assert_same("t", columns=f"{SHOWN}, HEX(s)")
