@@ -15,7 +15,7 @@ from ..transforms.functions import Transform
 from ..values.collations import of_one_meaning
 from ..values.column_types import PRINTED_TYPES, TEXT_TYPES, is_short_year
 from ..values.key_safety import require_mapped_key
-from ..values.sql import quote_name
+from ..values.sql import charset_sql, quote_name
 
 _GEOMETRIES = ("geomcollection", "geometrycollection")  # MySQL's name and MariaDB's
 
@@ -148,7 +148,7 @@ def column_definition(column: Column, *, collations: frozenset[str], mariadb: bo
     column = as_defined(column, collations=collations, mariadb=mariadb)
     kind = column.column_type
     if column.charset and column.type in TEXT_TYPES:
-        kind += f" CHARACTER SET {column.charset} COLLATE {column.collation}"
+        kind += charset_sql(column.charset, column.collation)
     if column.srid is not None:
         kind += f" REF_SYSTEM_ID={column.srid}" if mariadb else f" SRID {column.srid}"
     return kind

@@ -26,6 +26,12 @@ def quote_name(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def charset_sql(charset: str, collation: str | None) -> str:
+    """The part of a column's definition that names its character set and collation."""
+    # `binary` has one collation, and MariaDB 10.5 does not understand that it is named.
+    return f" CHARACTER SET {charset}" + ("" if charset == "binary" else f" COLLATE {collation}")
+
+
 _NAME = re.compile(r"(?:^|\.)(`(?:[^`]|``)+`(?=\.|$)|[^.]*)")
 
 

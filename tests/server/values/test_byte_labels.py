@@ -8,6 +8,8 @@ from server_farm import Servers
 from servers import Flavour
 from type_matrix import METADATA_LEVELS
 
+pytestmark = pytest.mark.versions
+
 SHOWN = "id, HEX(e), e + 0"
 LEVELS = [(flavour, level) for flavour, levels in METADATA_LEVELS.items() for level in levels]
 
