@@ -1,6 +1,7 @@
 """The part of docs/reference.md about the pipeline file.
 
-Kinds, bounds and defaults are those that loading a file asks for. What a key means stands in README's tables. A key without a line there is an error.
+Kinds, bounds and defaults are those that loading a file asks for. What a key means stands in README's tables. A key
+without a line there is an error.
 """
 
 from __future__ import annotations
