@@ -175,6 +175,7 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1818, "ER_INVALID_YEAR_COLUMN_LENGTH", _X, _BY_HAND),
     (1901, "ER_GENERATED_COLUMN_FUNCTION_IS_NOT_ALLOWED", _X, _BY_HAND),
     (3763, "ER_GENERATED_COLUMN_NAMED_FUNCTION_IS_NOT_ALLOWED", _X, _BY_HAND),
+    (4161, "ER_UNKNOWN_DATA_TYPE", _X, "The target has no such type: create the table with another one by hand."),
     (1235, "ER_NOT_SUPPORTED_YET", _X, ""),
     # Tables and columns
     (1146, "ER_NO_SUCH_TABLE", _S, _COLUMN),

@@ -22,7 +22,7 @@ from ..mysql.describe import columns_of
 from ..mysql.protocol import row_packets
 from ..mysql.session import Use
 from ..plan.table_plan import TablePlan
-from ..values.sql import keys_condition, quote_name
+from ..values.sql import quote_name
 from .binlog_stream import LogStream
 from .log_position import SourceLog
 from .log_reader import log_events
@@ -168,7 +168,7 @@ class MySQLSource(SourceLog):
             keys: their values as literals.
         """
         relation = self.relation(plan)
-        sql = f"{relation.select_sql} WHERE {keys_condition(key, keys)}"
+        sql = relation.select_sql + relation.keys_sql(key, keys)
         with closing(self.read_packets(f"looking for keys of {plan.source.name}", sql, CHUNK_BYTES_MAX)) as lists:
             for packets in lists:
                 yield cells(relation, packets)
