@@ -20,7 +20,8 @@ from .run_log import core_log
 
 if TYPE_CHECKING:
     from .core.replication.follower import Follower
-    from .core.replication.result import Progress
+    from .core.replication.result import MappingResult, Progress, Retry
+    from .metrics import Exporter
     from .watch import Watch
 
 # A run goes on for so long after its time, so that its successor is there before it ends.
@@ -92,6 +93,9 @@ class FollowRun:
     latest: "dict[str, Progress]" = field(default_factory=dict)  # by mapping
     reported_at_s: float = field(default_factory=time.monotonic)
     changes_told: dict[str, int] = field(default_factory=dict)
+    results: "dict[str, MappingResult]" = field(default_factory=dict)
+    exporters: "dict[str, Exporter]" = field(default_factory=dict)  # by source
+    exporter_of: "dict[str, Exporter]" = field(default_factory=dict)  # by mapping
     watch: "Watch" = field(init=False)
 
     @property
@@ -110,13 +114,15 @@ class FollowRun:
         for warning in self.pipeline.warnings:
             self.context.log.warning(warning)
         applied, interval_s = self._applied_before(), self.interval_s
+        self.exporters = self._exporters()
+        self.exporter_of = {m.name: self.exporters[m.source] for m in self.group.mappings}
         self.watch = Watch(self.context, self.pipeline, self.tables, self.checks, applied, interval_s)
         follower = Follower(
             self.pipeline,
             self.group.mappings,
             self.follow_s + OVERLAP_S,
             on_progress=self._heard,
-            on_retry=self.watch.retry,
+            on_retry=self._retried,
             superseded=lambda: has_successor(self.context.instance, self.context.run),
         )
         try:
@@ -126,6 +132,8 @@ class FollowRun:
         except dg.DagsterExecutionInterruptedError as error:
             raise dg.Failure("stopped on request", allow_retries=False) from error
         finally:
+            for exporter in self.exporters.values():
+                exporter.close()
             self.watch.end(follower)
             self.context.log.info(self._line(follower))
         self._end(follower)
@@ -134,9 +142,28 @@ class FollowRun:
         """Called in the follower's threads after each commit."""
         self.latest[progress.mapping] = progress
         self.watch.heard(progress)
+        self.exporter_of[progress.mapping].progress(progress)
+
+    def _retried(self, retry: "Retry") -> None:
+        """Called in the follower's threads after each failed attempt."""
+        self.watch.retry(retry)
+        self.exporters[retry.source].retry(retry)
+
+    def _exporters(self) -> "dict[str, Exporter]":
+        """What serves the metrics of each source; each has a port of its own."""
+        from .metrics import exporter
+
+        try:
+            found = {source: exporter(self.pipeline, source) for source in self.group.sources}
+        except ReplicationError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        for one in found.values():
+            one.watch(self.results)
+        return found
 
     def _tick(self, follower: "Follower") -> None:
         self.watch.look(follower)
+        self.results.update(follower.results)
         if time.monotonic() - self.reported_at_s >= self.interval_s:
             self.reported_at_s = time.monotonic()
             self.context.log.info(self._line(follower))

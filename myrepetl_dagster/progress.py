@@ -10,6 +10,7 @@ import dagster as dg
 from . import metadata
 from .core.config.pipeline import Monitoring
 from .core.replication.result import Progress
+from .json_logs import log_fields
 from .resources import Context
 
 LOG_INTERVAL_S = 5.0
@@ -38,7 +39,7 @@ class ProgressReport:
         now_s = time.monotonic()
         if now_s - self._logged_s >= LOG_INTERVAL_S:
             self._logged_s = now_s
-            self._context.log.info(metadata.progress_text(progress))
+            self._context.log.info(metadata.progress_text(progress), extra=log_fields(progress))
         if now_s - self._observed_s[progress.mapping] >= self._observe_interval_s:
             self._observed_s[progress.mapping] = now_s
             key = self._keys[progress.mapping]

@@ -131,7 +131,9 @@ def test_nobody_has_looked_at_the_schema(tables: Tables) -> None:
 )
 def test_a_runs_result_is_how_a_mapping_is(tables: Tables, error: ReplicationError, fails: bool) -> None:
     """An error of the tables fails `schema_in_step`; any other error only `lag`. The lag grows while nothing comes."""
-    result = MappingResult("us.orders", Phase.REPLICATING, "binlog.000001:4", lag_s=1.0, error=error)
+    result = MappingResult(
+        mapping="us.orders", phase=Phase.REPLICATING, position="binlog.000001:4", lag_s=1.0, error=error
+    )
 
     found = told(tables, health_of_result(result))
     result.error = None

@@ -10,7 +10,7 @@ from dagster_support import log_events, pipeline_of
 
 from myrepetl_dagster import Checks
 from myrepetl_dagster.core.model.checkpoint import Phase
-from myrepetl_dagster.core.replication.result import Progress
+from myrepetl_dagster.core.replication.result import Counts, Progress, Stage
 from myrepetl_dagster.health import Tables
 from myrepetl_dagster.observations import DATA_VERSION, Event, TableEvents, latest_version
 from myrepetl_dagster.specs import PipelineSpecs
@@ -33,7 +33,9 @@ def tables() -> Tables:
 
 
 def progress(mapping: str, applied: int, phase: Phase = Phase.REPLICATING, lag_s: float = 0.1) -> Progress:
-    return Progress(mapping, phase, "binlog.000001:4", 0, 0, 0, 1.0, lag_s, applied_total=applied)
+    return Progress(
+        mapping, phase, Stage.FOLLOWING, "binlog.000001:4", Counts(), 1.0, lag_s=lag_s, applied_total=applied
+    )
 
 
 def told(instance: dg.DagsterInstance, events: Sequence[Event]) -> list[str]:

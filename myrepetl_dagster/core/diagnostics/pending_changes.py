@@ -130,9 +130,9 @@ def pending_in_source(
         yield PendingChanges(
             mapping,
             due,
-            str(head),
+            head.text,
             checkpoint.phase,
-            str(checkpoint.position),
+            checkpoint.position.text,
             lag,
             missing,
             checkpoint.applied_total,

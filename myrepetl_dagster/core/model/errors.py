@@ -125,7 +125,8 @@ class StaleRun(ReplicationError):
     def __init__(self, mapping: str) -> None:
         super().__init__(
             f"another run has taken over {mapping}; this run committed nothing of it since",
-            hint="Nothing to do: the other run goes on from the same checkpoint.",
+            hint="Nothing to do: the other run goes on from the same checkpoint. (If it was `myrepetl accept-code`,"
+            " start a run.)",
         )
         self.mapping = mapping
 

@@ -17,8 +17,9 @@ from threading import Event, Lock, Thread
 
 from ..config.pipeline import Pipeline, TableMapping
 from ..model.errors import ReplicationError, StaleRun, StopRequested
-from .run import OnRetry, SourceRun
-from .run_results import OnProgress
+from .result import MappingResult
+from .run import SourceRun
+from .run_results import OnProgress, OnRetry
 from .standing import MappingStanding, Standing, standings
 
 log = logging.getLogger("myrepetl")
@@ -105,14 +106,18 @@ class Follower:
         return {name: self._out.get(name, "not looked at yet") for name in self._mappings if name not in following}
 
     @property
+    def results(self) -> dict[str, MappingResult]:
+        """What this follower has done for each mapping since that came (back) in."""
+        with self._lock:
+            return {name: one for run in self._runs.values() for name, one in list(run.results.items())}
+
+    @property
     def failed(self) -> dict[str, ReplicationError]:
         """The mappings that are not followed since they failed. A mapping that another run has is none of them."""
-        with self._lock:
-            results = [one for run in self._runs.values() for one in list(run.results.values())]
         following = self.following
         return {
             one.mapping: one.error
-            for one in results
+            for one in self.results.values()
             if one.error is not None and not isinstance(one.error, StaleRun) and one.mapping not in following
         }
 

@@ -9,8 +9,8 @@ from threading import Condition, Thread
 from ..config.pipeline import Pipeline
 from ..model.errors import ReplicationError, RunFailed, StopRequested
 from .result import MappingResult
-from .run import OnRetry, SourceRun
-from .run_results import OnProgress
+from .run import SourceRun
+from .run_results import OnProgress, OnRetry
 
 # How long we wait for stopped runs to end. A run that is just connecting may take longer, and then ends by itself.
 _END_S = 3.0

@@ -115,6 +115,14 @@ def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool) -> 
     return column
 
 
+def as_held(column: Column, *, mariadb: bool) -> Column:
+    """A source column as the target's own list of columns names its type, which may be another name."""
+    if column.type == "json" and mariadb:
+        return replace(column, type="longtext", column_type="longtext", charset="utf8mb4", collation="utf8mb4_bin")
+    defined = as_defined(column, collations=frozenset(), mariadb=mariadb)
+    return replace(column, type=defined.type, column_type=defined.column_type)
+
+
 def computed_column(column: Column, definition: str, described: Column) -> tuple[str, Column]:
     """The definition and the column of the target that computes itself what the source does."""
     expression = column.generation_expression

@@ -210,13 +210,18 @@ class TargetControl(Server):
                     raise
                 return Checkpoints()
 
-    def accept_code(self, mapping: str, code: dict[str, str]) -> None:
-        """Store that a mapping's rows are those that its transforms make now. Any other run is fenced off."""
+    def accept_code(self, mapping: str, code: dict[str, str], mended: str) -> None:
+        """Store that a mapping's rows are those that its transforms make now. Any other run is fenced off.
+
+        Args:
+            mended: what an error says that is settled by that.
+        """
         checkpoint = self.claim([mapping])[mapping]
         with self.doing("storing the checkpoint"):
             query(self.control, "BEGIN")
             checkpoints.fence(self.control, self.endpoint.database, [mapping], self.run_id)
-            accepted = replace(checkpoint, code=code, last_error="")
+            error = "" if mended in checkpoint.last_error else checkpoint.last_error
+            accepted = replace(checkpoint, code=code, last_error=error)
             checkpoints.write(self.control, self.endpoint.database, [accepted], self.run_id)
             query(self.control, "COMMIT")
 
@@ -260,6 +265,14 @@ class TargetControl(Server):
         name, mariadb = plan.target.name, self.info.is_mariadb
         rows = self._size(f"rows of {name}", lambda control: table_sizes.estimated_rows(control, plan, mariadb=mariadb))
         return rows >= _LARGE_ROWS
+
+    def estimated_rows(self, plan: TablePlan) -> int | None:
+        """About how many rows of this mapping the target holds; None: not known, since others write the table, too."""
+        if plan.mapping.fixed_key:
+            return None
+        self.wake()
+        with self.doing(f"estimating the rows of {plan.target.name}"):
+            return table_sizes.estimated_rows(self.control, plan, mariadb=self.info.is_mariadb)
 
     def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
         """Whether the plans' tables are together larger than the server's buffer pool."""

@@ -49,6 +49,10 @@ class MySQLTarget:
         """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
         return self.control.is_large(plan)
 
+    def estimated_rows(self, plan: TablePlan) -> int | None:
+        """About how many rows of this mapping the target holds; None: not known."""
+        return self.control.estimated_rows(plan)
+
     def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
         """Whether the plans' tables are together larger than the server's buffer pool."""
         return self.control.exceeds_memory(plans)
