@@ -71,6 +71,12 @@ def replication_assets(
     def replicate_group(
         context: dg.AssetExecutionContext, config: ReplicationConfig
     ) -> Iterator[dg.MaterializeResult[None]]:
+        if unknown := sorted(set(config.mappings or ()) - {m.name for m in group.mappings}):
+            raise dg.Failure(
+                f"mappings: {', '.join(unknown)}: not among those of {' and '.join(group.sources)}:"
+                f" {', '.join(m.name for m in group.mappings)}",
+                allow_retries=False,
+            )
         chosen = {key: _chosen(tables[key], config) for key in tables if key in context.selected_asset_keys}
         chosen = {key: mappings for key, mappings in chosen.items() if mappings}
         run = GroupRun(context, pipeline, chosen, options.checks, group.op_name, keys)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from .after_failures import RETRY_MAX_S, TAG, Keys, failures, what_to_ask
 from .checks import evaluations, outage_evaluations, report
 from .core.config.code_version import code_version
 from .core.config.pipeline import Pipeline
@@ -29,15 +29,11 @@ if TYPE_CHECKING:
     from .core.diagnostics.pending_changes import PendingChanges
     from .core.replication.standing import MappingStanding
 
-TAG = "myrepetl/source"
 PIPELINE_TAG = "myrepetl/pipeline"  # by it a run that began before the pipeline was edited is replaced
 CONNECT_TIMEOUT_S = 3.0
-RETRY_FIRST_S = 30.0
-RETRY_MAX_S = 600.0
 # A follow run that fails sooner than this has not got anywhere, and the next one waits longer.
 SHORT_LIFE_S = 120.0
 RESTART_FIRST_S = 5.0
-_FAILURES_MAX = 20
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -47,7 +43,6 @@ ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-Keys = frozenset[dg.AssetKey]
 Result = dg.SensorResult | dg.SkipReason
 
 
@@ -249,52 +244,6 @@ class Tick:
 
 def _short(record: dg.RunRecord) -> str:
     return record.dagster_run.run_id.partition("-")[0]
-
-
-# ---- after failures ------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A failed run of the sensor's. `ailing`: its tables that have not been materialized since."""
-
-    ended_unix_s: float
-    ailing: Keys
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    keys: Keys
-    wait_s: float = 0.0
-
-
-def failures(instance: dg.DagsterInstance, group: str) -> list[Failed]:
-    """The failed catch-ups of the last hour, newest first."""
-    recent = dg.RunsFilter(
-        statuses=[dg.DagsterRunStatus.FAILURE],
-        tags={TAG: group},
-        updated_after=datetime.now(UTC) - timedelta(hours=1),
-    )
-    found = []
-    for record in instance.get_run_records(recent, limit=_FAILURES_MAX):
-        began_s = record.start_time or record.create_timestamp.timestamp()
-        ailing = {k for k in record.dagster_run.asset_selection or () if not _made_since(instance, k, began_s)}
-        found.append(Failed(record.end_time or began_s, frozenset(ailing)))
-    return found
-
-
-def _made_since(instance: dg.DagsterInstance, key: dg.AssetKey, unix_s: float) -> bool:
-    event = instance.get_latest_materialization_event(key)
-    return event is not None and event.timestamp >= unix_s
-
-
-def what_to_ask(due: Keys, failed: Sequence[Failed], now_unix_s: float) -> Asked:
-    """The tables to ask for: healthy ones at once, ailing ones after a wait that grows with each failure."""
-    ailing = due & frozenset().union(*(f.ailing for f in failed))
-    if not ailing:
-        return Asked(due)
-    own = [f for f in failed if f.ailing & ailing]
-    wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** (len(own) - 1))
-    left_s = max(f.ended_unix_s for f in own) + wait_s - now_unix_s
-    return Asked(due if left_s <= 0 else due - ailing, max(0.0, left_s))
 
 
 # ---- messages ------------------------------------------------------------------------------------------

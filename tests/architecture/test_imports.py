@@ -16,7 +16,7 @@ CORE = sorted((PACKAGE / "core").rglob("*.py"))
 RIM = sorted(set(PACKAGE.rglob("*.py")) - set(CORE))
 # What each of them does without the others.
 DAGSTER = {
-    "assets", "checks", "component", "component_scaffold", "conditions", "definitions", "factory", "follow", "health",
+    "after_failures", "assets", "checks", "component", "component_scaffold", "conditions", "definitions", "factory", "follow", "health",
     "jobs", "lineage", "metadata", "observations", "options", "progress", "replicate", "resources", "run_log",
     "sensors", "specs", "translator", "watch",
 }  # fmt: skip

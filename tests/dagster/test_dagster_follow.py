@@ -138,3 +138,21 @@ def test_too_few_places_for_runs(tmp_path: Path) -> None:
         assert "max_concurrent_runs in dagster.yaml to 12 or more" in follow.too_few_places(instance, 5)
     with dg.DagsterInstance.ephemeral() as instance:
         assert follow.too_few_places(instance, 100) == ""
+
+
+def test_a_mapping_that_is_not_there_is_refused(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
+    """A misspelt name in an op's own configuration fails the run, with the names that there are."""
+    result = run(mysql_pair.defs(), "replicate", instance, run_config={"mappings": ["shop.users"]})
+    assert result.success
+    config = {"ops": {"replicate_shop": {"config": {"mappings": ["shop.user"]}}}}
+    wrong = (
+        mysql_pair.defs()
+        .resolve_implicit_global_asset_job_def()
+        .execute_in_process(instance=instance, raise_on_error=False, run_config=config)
+    )
+    failure = wrong.failure_data_for_node("replicate_shop")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    assert "shop.user: not among those of shop: shop.users, shop.orders" in (
+        failure.user_failure_data.description or ""
+    )
