@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from .after_failures import RETRY_MAX_S, TAG, Keys, failures, what_to_ask
-from .checks import evaluations, outage_evaluations, report
 from .core.config.code_version import code_version
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
 from .follow import follow_runs, places
-from .health import health_of_pending
-from .lineage import ReplicatedTable, SourceGroup
-from .observations import quiet_tables
+from .lineage import SourceGroup
 from .options import Options
+from .watch import QuickLook
 
 if TYPE_CHECKING:
     from .core.diagnostics.pending_changes import PendingChanges
@@ -162,7 +160,7 @@ class Tick:
         if runs:
             return dg.SkipReason(f"run {_short(runs[0])} is under way; {error.message}")
         wait_s = self._restart_wait_s(time.time())
-        self._tell_of_outage(error, max(0.0, wait_s))
+        self._quick.outage(error, max(0.0, wait_s))
         if wait_s > 0:
             return dg.SkipReason(f"{error.message}; the next run is in {wait_s:.0f} s")
         return dg.SensorResult(run_requests=[self._start()])
@@ -205,11 +203,11 @@ class Tick:
         try:
             found = pending_changes(self.pipeline, self.group.mappings, CONNECT_TIMEOUT_S)
         except ReplicationError as error:
-            self._tell_of_outage(error, None)
+            self._quick.outage(error, None)
             if busy:
                 return dg.SkipReason(f"a run is under way; {error.message}")
             raise
-        self._tell(found)
+        self._quick.tell(found)
         if busy:
             return dg.SkipReason("a run is under way")
         due = frozenset(self.keys[one.mapping.name] for one in found if one.due)
@@ -222,24 +220,10 @@ class Tick:
             return dg.SkipReason(problem)
         return dg.SensorResult(run_requests=[self._run_of(asked.keys)])
 
-    # ---- what Dagster is told of the tables ----
     @property
-    def _tables(self) -> dict[dg.AssetKey, ReplicatedTable]:
-        return {self.keys[table.mappings[0].name]: table for table in self.group.tables}
-
-    def _tell(self, found: Sequence[PendingChanges]) -> None:
-        """Store what the checks say, and keep quiet tables fresh."""
-        checks, late = self.options.checks, {self.keys[one.mapping.name] for one in found if one.due}
-        if self.pipeline.monitoring.enabled:
-            health = {one.mapping.name: health_of_pending(one) for one in found}
-            report(self.instance, evaluations(self._tables, health, checks), checks)
-        for materialization in quiet_tables(self.instance, self._tables.keys() - late, checks):
-            self.instance.report_runless_asset_event(materialization)
-
-    def _tell_of_outage(self, error: ReplicationError, next_attempt_s: float | None) -> None:
-        if self.pipeline.monitoring.enabled:
-            found = outage_evaluations(self._tables, str(error), next_attempt_s, self.options.checks)
-            report(self.instance, found, self.options.checks)
+    def _quick(self) -> QuickLook:
+        tables = {self.keys[table.mappings[0].name]: table for table in self.group.tables}
+        return QuickLook(self.instance, self.pipeline, tables, self.options.checks)
 
 
 def _short(record: dg.RunRecord) -> str:
