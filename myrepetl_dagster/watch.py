@@ -15,7 +15,7 @@ from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
 from .core.replication.result import Progress, Retry
 from .health import Health, Tables, health_of_pending, is_of_schema
-from .observations import TableEvents, quiet_tables
+from .observations import Describe, TableEvents, quiet_tables
 from .options import Checks
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Watch:
         tables: that are followed, by asset key.
         applied: see `TableEvents`.
         interval_s: the least time between two materializations of a table, in seconds.
+        describe: gives the metadata of a materialization, from the last report of each of the table's mappings.
     """
 
     def __init__(
@@ -54,13 +55,14 @@ class Watch:
         checks: Checks,
         applied: Mapping[str, int],
         interval_s: float,
+        describe: Describe = metadata.follow_metadata,
     ) -> None:
         self._context = context
         self._tables = tables
         self._checks = checks
         self._enabled = pipeline.monitoring.enabled
         self._interval_s = pipeline.monitoring.interval_s
-        self._events = TableEvents(context.instance, tables, applied, checks, interval_s, metadata.follow_metadata)
+        self._events = TableEvents(context.instance, tables, applied, checks, interval_s, describe)
         self._sources = {m.name: m.source for table in tables.values() for m in table.mappings}
         self._heard: dict[str, tuple[Progress, float]] = {}
         self._outages: dict[str, tuple[float, Retry, float]] = {}  # by source: since when, the last one, when that was

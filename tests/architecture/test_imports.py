@@ -18,7 +18,7 @@ RIM = sorted(set(PACKAGE.rglob("*.py")) - set(CORE))
 DAGSTER = {
     "after_failures", "assets", "checks", "component", "component_scaffold", "conditions", "definitions", "factory", "follow", "health",
     "jobs", "lineage", "metadata", "observations", "options", "progress", "replicate", "resources", "run_log",
-    "sensors", "specs", "translator", "watch",
+    "sensors", "specs", "table_facts", "translator", "watch",
 }  # fmt: skip
 # Dagster's own integrations take the types of a translation from there: `dagster` itself has no name for them.
 TRANSLATION = {"component": {"dagster.components.utils.translation"}}

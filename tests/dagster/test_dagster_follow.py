@@ -78,6 +78,9 @@ def test_tables_that_change_are_materialized_while_it_goes_on(fast: Pair, instan
 
     assert result.success
     assert seen == [4, 5]
+    facts = made(instance, USERS)[-1].metadata
+    assert facts["dagster/row_count"].value == 5
+    assert {"dagster/column_schema", "dagster/column_lineage", "lag_s", "rows_upserted", "rows_per_s"} <= facts.keys()
     assert len(made(instance, USERS)) == before[0] + 2
     assert len(made(instance, ORDERS)) == before[1]
     assert fast.users() == ["Ann", "Bob", "Cem", "Dea", "Eli"]
