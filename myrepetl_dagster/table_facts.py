@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .core.replication.result import MappingResult
 
 # A run that follows counts the rows of a table each time that it reports it, if that costs the target next to nothing.
-CHEAP_S = 0.05
+CHEAP_S = 0.1
 
 
 class TableFacts:

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from dagster_support import PASSWORD, Pair, run
 
-from myrepetl_dagster import follow
+from myrepetl_dagster import follow, table_facts
 from myrepetl_dagster.metadata import APPLIED
 
 USERS = dg.AssetKey(["warehouse", "users"])
@@ -26,6 +26,7 @@ def fast(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:
     pair.more = {"monitoring": {"interval": 0.5}}
     monkeypatch.setattr(follow, "OVERLAP_S", 0.0)
     monkeypatch.setattr(follow, "TICK_S", 0.1)
+    monkeypatch.setattr(table_facts, "CHEAP_S", 60.0)  # the machine may be slow
     return pair
 
 
