@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -179,9 +180,7 @@ class SourceRun:
         return backoff_s(self.limits, attempt, jitter)
 
     def _attempt(self) -> None:
-        source = self.pipeline.sources[self.source_name]
-        servers = Servers(MySQLSource(source, self.limits, self._server_id(), self._connections))
-        try:
+        with self._servers() as servers:
             check_source(servers.source)
             mappings = [m for m in self.mappings if self.results[m.name].error is None]
             checkpoints = self._open_targets(servers, mappings)
@@ -189,8 +188,7 @@ class SourceRun:
             planner.plan(mappings, checkpoints)
             while planner.plans:
                 try:
-                    attempt = self._new_attempt(servers.source, planner)
-                    attempt.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
+                    self._work(servers.source, planner)
                     return
                 except SchemaChanged as change:
                     planner.follow(change)
@@ -205,6 +203,19 @@ class SourceRun:
                         raise
                     if not planner.plan_again_if_altered(error.mapping, error):
                         planner.failed(error.mapping, error)
+
+    def _work(self, source: MySQLSource, planner: Planner) -> None:
+        """Do what the attempt is for, with the plans as they are now."""
+        attempt = self._new_attempt(source, planner)
+        attempt.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
+
+    @contextmanager
+    def _servers(self) -> Iterator[Servers]:
+        """The connections of one attempt, closed at its end."""
+        source = self.pipeline.sources[self.source_name]
+        servers = Servers(MySQLSource(source, self.limits, self._server_id(), self._connections))
+        try:
+            yield servers
         finally:
             used = (servers.source, *(target.control for target in servers.targets.values()))
             self._reached |= {server.endpoint.label for server in used if server.reached}

@@ -26,7 +26,7 @@ from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
 from ..values.sql import quote_name
 from . import checkpoint_table as checkpoints
-from . import prepared_table, table_sizes
+from . import prepared_table, range_table, table_sizes
 from .event_replay import EventSupport
 from .statements import table_sql, where_sql
 
@@ -145,6 +145,10 @@ class TargetControl(Server):
             self._create(prepared_table.TABLE, prepared_table.create_table_sql(self.endpoint.database))
             self._has_prepared_table = True
 
+    def create_range_table(self) -> None:
+        """Create the table for the ranges of copies unless it is there."""
+        self._create(range_table.TABLE, range_table.create_table_sql(self.endpoint.database))
+
     def _create(self, table: str, sql: str) -> None:
         # Looked for first: the account may lack the right to create a table that is there.
         if self.describe(TableName(self.endpoint.database, table)) is None:
@@ -199,6 +203,11 @@ class TargetControl(Server):
                 if error.args[0] != _NO_SUCH_TABLE:
                     raise
                 return Checkpoints()
+
+    def holders(self, mappings: Sequence[str]) -> dict[str, str]:
+        """The name on the fence of each mapping that some run has claimed."""
+        with self.doing("reading the checkpoint"):
+            return checkpoints.holders(self.control, self.endpoint.database, mappings)
 
     def accept_code(self, mapping: str, code: dict[str, str]) -> None:
         """Store that a mapping's rows are those that its transforms make now. Any other run is fenced off."""
