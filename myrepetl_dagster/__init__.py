@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .factory import build_replication_defs
-    from .lineage import ReplicatedTable, default_asset_spec
+    from .lineage import ReplicatedTable, SourceTable
     from .resources import MySQLSourceResource, MySQLTargetResource
+    from .translator import ReplicationTranslator, default_asset_spec
 
 __all__ = [
     "MySQLSourceResource",
     "MySQLTargetResource",
     "ReplicatedTable",
+    "ReplicationTranslator",
+    "SourceTable",
     "build_replication_defs",
     "default_asset_spec",
 ]
@@ -26,8 +29,10 @@ _MODULES = {
     "MySQLSourceResource": "resources",
     "MySQLTargetResource": "resources",
     "ReplicatedTable": "lineage",
+    "ReplicationTranslator": "translator",
+    "SourceTable": "lineage",
     "build_replication_defs": "factory",
-    "default_asset_spec": "lineage",
+    "default_asset_spec": "translator",
 }
 
 

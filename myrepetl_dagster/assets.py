@@ -10,6 +10,7 @@ from . import metadata
 from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.errors import ReplicationError
 from .lineage import AssetSpecOf, ReplicatedTable, SourceGroup
+from .options import Options
 from .progress import ProgressReport
 from .resources import MySQLTargetResource
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from .core.diagnostics.row_counts import RowCounter
     from .core.replication.result import MappingResult
     from .core.replication.run import SourceRun
-
-POOL = "myrepetl"
-
-RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
 class ReplicationConfig(dg.Config):
@@ -30,11 +27,14 @@ class ReplicationConfig(dg.Config):
         mappings: names of the mappings to run, as in the pipeline file; None: all that are selected.
         copy_again: ignore the checkpoints and copy the tables again.
         follow_s: keep applying the sources' changes for this many seconds from the start.
+        beside: by op, the mappings of all ops of the run, if these are executed in one process. The first op then
+            starts the sources of all, since Dagster executes the ops one after another.
     """
 
     mappings: list[str] | None = None
     copy_again: bool = False
     follow_s: float = 0.0
+    beside: dict[str, list[str]] | None = None
 
 
 def replication_assets(
@@ -42,9 +42,15 @@ def replication_assets(
     pipeline: Pipeline,
     asset_spec: AssetSpecOf,
     target_keys: Mapping[str, str],
-    retry_policy: dg.RetryPolicy | None,
+    options: Options,
+    keys: Mapping[str, dg.AssetKey],
 ) -> dg.AssetsDefinition:
-    """The op of a group, as assets. `target_keys`: each target's resource key."""
+    """The op of a group, as assets.
+
+    Args:
+        target_keys: each target's resource key.
+        keys: the asset of each mapping of the pipeline.
+    """
     specs = {asset_spec(table).key: asset_spec(table) for table in group.tables}
     tables = dict(zip(specs, group.tables, strict=True))
 
@@ -52,8 +58,9 @@ def replication_assets(
         name=group.op_name,
         specs=list(specs.values()),
         can_subset=True,
-        pool=f"{POOL}/{group.name}",
-        retry_policy=retry_policy,
+        pool=options.pool_of(group.name),
+        op_tags=dict(options.op_tags) or None,
+        retry_policy=options.retry_policy,
         required_resource_keys=set(target_keys.values()),
         description=f"Brings the tables of {' and '.join(group.sources)} up to date.",
     )
@@ -61,7 +68,7 @@ def replication_assets(
         context: dg.AssetExecutionContext, config: ReplicationConfig
     ) -> Iterator[dg.MaterializeResult[None]]:
         chosen = {key: _chosen(tables[key], config) for key in tables if key in context.selected_asset_keys}
-        run = GroupRun(context, pipeline, {key: ms for key, ms in chosen.items() if ms})
+        run = GroupRun(context, pipeline, group.op_name, keys, {key: ms for key, ms in chosen.items() if ms})
         for warning in pipeline.warnings:
             context.log.warning(warning)
         try:
@@ -88,6 +95,8 @@ class GroupRun:
 
     context: dg.AssetExecutionContext
     pipeline: Pipeline
+    op_name: str
+    keys: Mapping[str, dg.AssetKey]
     chosen: Mapping[dg.AssetKey, tuple[TableMapping, ...]]
     results: "dict[str, MappingResult]" = field(default_factory=dict)
     errors: dict[str, ReplicationError] = field(default_factory=dict)
@@ -101,18 +110,28 @@ class GroupRun:
     def run_sources(self, config: ReplicationConfig) -> "Iterator[SourceRun]":
         """Replicate the chosen mappings, and yield each source's run when it has ended. Errors go to `errors`."""
         # Imported here, since Dagster loads definitions far more often than it runs them.
-        from .core.replication.source_runs import run_all, runs
+        from .together import runs_of_op
 
         own = {m.name: key for key, mappings in self.chosen.items() for m in mappings}
-        report = ProgressReport(self.context, own, self.pipeline.monitoring)
+        report = ProgressReport(self.context, self.keys, self.pipeline.monitoring)
         again = self._to_copy_again(own) if config.copy_again else ()
-        for run in run_all(runs(self.pipeline, own, report, copy_again=again, follow_s=config.follow_s)):
+        asked = {self.op_name: list(own), **self._beside(config)}
+        for run in runs_of_op(self.context.run.run_id, self.pipeline, self.op_name, asked, config, again, report):
             self.results |= run.results
             self.errors |= {name: r.error for name, r in run.results.items() if r.error is not None}
             for result in run.results.values():
                 if result.error is None:
                     self.context.log.info(metadata.result_text(result))
             yield run
+
+    def _beside(self, config: ReplicationConfig) -> dict[str, list[str]]:
+        """The mappings of the other ops of this run."""
+        selected = self.context.run.asset_selection
+        return {
+            op: [name for name in names if selected is None or self.keys[name] in selected]
+            for op, names in (config.beside or {}).items()
+            if op != self.op_name
+        }
 
     def _to_copy_again(self, own: Mapping[str, dg.AssetKey]) -> Collection[str]:
         """The mappings to copy again. When Dagster retries the op, the tables that it has copied already stay."""

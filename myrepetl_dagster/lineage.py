@@ -9,34 +9,63 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
-from . import metadata
 from .core.config.code_version import code_version
 from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.tables import TableName
+from .options import named
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """A table of a source, with every mapping that reads it. `pipeline_name`: see `Options.name`."""
+
+    pipeline: Pipeline
+    source: str
+    name: TableName
+    mappings: tuple[TableMapping, ...]
+    pipeline_name: str = ""
+
+    @property
+    def key(self) -> dg.AssetKey:
+        """The key of connection and table, as the pipeline file names them."""
+        key = table_key(self.source, self.name, self.pipeline.sources[self.source].database)
+        # A source and a target may have the same name in the file, and hold tables of the same name.
+        return key.with_prefix("source") if self.source in self.pipeline.targets else key
+
+    @property
+    def group_name(self) -> str:
+        """The group of the source's tables."""
+        return named(self.pipeline_name, identifier(self.source))
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicatedTable:
-    """A table of a target, with every mapping that writes it."""
+    """A table of a target, with every mapping that writes it.
+
+    `source_keys` holds each mapping's source table as an asset. `pipeline_name`: see `Options.name`.
+    """
 
     pipeline: Pipeline
     target: str
     name: TableName
     mappings: tuple[TableMapping, ...]
+    source_keys: Mapping[str, dg.AssetKey]
+    pipeline_name: str = ""
 
     @property
     def key(self) -> dg.AssetKey:
+        """The key of connection and table, as the pipeline file names them."""
         return table_key(self.target, self.name, self.pipeline.targets[self.target].database)
 
     @property
-    def source_keys(self) -> dict[str, dg.AssetKey]:
-        """The source table's key, by mapping."""
-        return {m.name: source_key(self.pipeline, m) for m in self.mappings}
+    def group_name(self) -> str:
+        """The group of the target's tables."""
+        return named(self.pipeline_name, identifier(self.target))
 
     @property
     def code_version(self) -> str:
@@ -50,15 +79,21 @@ class SourceGroup:
 
     sources: tuple[str, ...]
     tables: tuple[ReplicatedTable, ...]
+    pipeline_name: str = ""
 
     @property
     def name(self) -> str:
-        """The name for people, tags and pools."""
-        return re.sub(r"\s", "_", "+".join(self.sources))
+        """The name for people, tags and pools. Groups of other pipelines have other names."""
+        name = re.sub(r"\s", "_", "+".join(self.sources))
+        return f"{self.pipeline_name}/{name}" if self.pipeline_name else name
 
     @property
     def op_name(self) -> str:
-        return identifier("replicate_" + "__".join(self.sources))
+        return self.named("replicate")
+
+    def named(self, what: str) -> str:
+        """The name of an op, job or sensor that does `what` for this group."""
+        return named(self.pipeline_name, identifier(f"{what}_" + "__".join(self.sources)))
 
     @property
     def mappings(self) -> tuple[TableMapping, ...]:
@@ -83,22 +118,31 @@ def table_key(endpoint: str, name: TableName, database: str) -> dg.AssetKey:
     return dg.AssetKey([_key_part(part) for part in parts])
 
 
-def source_key(pipeline: Pipeline, mapping: TableMapping) -> dg.AssetKey:
-    key = table_key(mapping.source, mapping.source_name, pipeline.sources[mapping.source].database)
-    # A source and a target may have the same name in the file, and hold tables of the same name.
-    return key.with_prefix("source") if mapping.source in pipeline.targets else key
-
-
 def _key_part(text: str) -> str:
     return text if re.fullmatch(r"[A-Za-z0-9_]+", text) else identifier(text)
 
 
 # ---- tables and groups ---------------------------------------------------------------------------------
-def replicated_tables(pipeline: Pipeline) -> tuple[ReplicatedTable, ...]:
+def source_tables(pipeline: Pipeline, pipeline_name: str = "") -> tuple[SourceTable, ...]:
+    by_table: dict[tuple[str, TableName], list[TableMapping]] = {}
+    for mapping in pipeline.mappings:
+        by_table.setdefault((mapping.source, mapping.source_name), []).append(mapping)
+    return tuple(
+        SourceTable(pipeline, source, name, tuple(own), pipeline_name) for (source, name), own in by_table.items()
+    )
+
+
+def replicated_tables(
+    pipeline: Pipeline, source_keys: Mapping[str, dg.AssetKey], pipeline_name: str = ""
+) -> tuple[ReplicatedTable, ...]:
+    """The target tables. `source_keys`: each mapping's source table as an asset."""
     by_table: dict[tuple[str, TableName], list[TableMapping]] = {}
     for mapping in pipeline.mappings:
         by_table.setdefault((mapping.target, mapping.target_name), []).append(mapping)
-    return tuple(ReplicatedTable(pipeline, target, name, tuple(own)) for (target, name), own in by_table.items())
+    return tuple(
+        ReplicatedTable(pipeline, target, name, tuple(own), {m.name: source_keys[m.name] for m in own}, pipeline_name)
+        for (target, name), own in by_table.items()
+    )
 
 
 def source_groups(tables: Sequence[ReplicatedTable]) -> tuple[SourceGroup, ...]:
@@ -113,44 +157,8 @@ def source_groups(tables: Sequence[ReplicatedTable]) -> tuple[SourceGroup, ...]:
         SourceGroup(
             tuple(sorted(group, key=order.index)),
             tuple(t for t in tables if t.mappings[0].source in group),
+            next(iter(tables)).pipeline_name,
         )
         for group in groups
     ]
     return tuple(sorted(found, key=lambda group: order.index(group.sources[0])))
-
-
-def source_specs(pipeline: Pipeline) -> list[dg.AssetSpec]:
-    """The source tables, which Dagster shows but does not make."""
-    specs = {}
-    for mapping in pipeline.mappings:
-        key = source_key(pipeline, mapping)
-        specs[key] = dg.AssetSpec(
-            key,
-            group_name=identifier(mapping.source),
-            kinds={"mysql", "source"},
-            description=f"`{mapping.source_name}` on **{mapping.source}**, read through its binary log.",
-            metadata={"dagster/table_name": f"{mapping.source}.{mapping.source_name}"},
-        )
-    return list(specs.values())
-
-
-def default_asset_spec(table: ReplicatedTable) -> dg.AssetSpec:
-    """The asset that Dagster shows for a target table. To change it, pass a function of your own that calls this one.
-
-    Examples:
-        .. code-block:: python
-
-            def asset_spec(table: ReplicatedTable) -> dg.AssetSpec:
-                return default_asset_spec(table).replace_attributes(owners=["team:data"])
-
-            defs = build_replication_defs("pipeline.json", asset_spec=asset_spec)
-    """
-    return dg.AssetSpec(
-        table.key,
-        deps=list(dict.fromkeys(table.source_keys.values())),
-        group_name=identifier(table.target),
-        kinds={"mysql", "table"},
-        description=metadata.description(table.mappings),
-        metadata=metadata.spec_metadata(table.mappings),
-        code_version=table.code_version,
-    )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Metadata = dict[str, Any]
 
+# Rows and changes since the table was last copied from the start. By it a run knows what earlier ones have reported.
+APPLIED = "applied_total"
+
 
 # ---- definitions -------------------------------------------------------------------------------------
 def description(mappings: Sequence[TableMapping]) -> str:
@@ -101,8 +104,22 @@ def result_metadata(results: Sequence[MappingResult]) -> Metadata:
         "changes_applied": sum(r.changes_applied for r in results),
         "rows_filtered": sum(r.rows_filtered for r in results),
         "elapsed_s": round(max(r.elapsed_s for r in results), 3),
+        APPLIED: sum(r.applied_total for r in results),
     }
     lags = [r.lag_s for r in results if r.lag_s is not None]
+    return found | ({"lag_s": max(lags)} if lags else {})
+
+
+def follow_metadata(heard: Sequence[Progress]) -> Metadata:
+    """The state of a table while its source is followed, from the last report of each of its mappings."""
+    found: Metadata = {
+        "phase": ", ".join(sorted({p.phase.value for p in heard})),
+        "position": _by_mapping({p.mapping: p.position for p in heard}),
+        "changes_applied": sum(p.changes_applied for p in heard),
+        "rows_filtered": sum(p.rows_filtered for p in heard),
+        APPLIED: sum(p.applied_total for p in heard),
+    }
+    lags = [p.lag_s for p in heard if p.lag_s is not None]
     return found | ({"lag_s": max(lags)} if lags else {})
 
 

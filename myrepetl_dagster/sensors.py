@@ -1,7 +1,8 @@
-"""One sensor for each op: it asks for a catch-up when the targets lack changes of a source.
+"""One sensor for each source group. It keeps one run that follows the group, and asks for runs of tables that need one.
 
-The sensor compares checkpoints and keeps no cursor, so that it asks again for the work that a failed run has left. A
-server that is out of reach makes the tick fail, since nothing else would show it.
+A table needs a run of its own if it was never copied, is half copied, has failed, or is far behind the others. The
+sensor keeps no cursor: it reads the checkpoints in the targets, and so asks again for what a failed run has left. With
+`follow_s: 0` no run follows, and the sensor asks for a run that catches up whenever a target lacks changes.
 """
 
 from __future__ import annotations
@@ -15,16 +16,22 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from .core.config.pipeline import Pipeline
-from .lineage import SourceGroup, identifier
+from .core.model.errors import ReplicationError
+from .follow import follow_runs
+from .lineage import SourceGroup
+from .options import Options
 
 if TYPE_CHECKING:
     from .core.diagnostics.pending_changes import PendingChanges
+    from .core.replication.standing import MappingStanding
 
 TAG = "myrepetl/source"
-INTERVAL_S = 5
 CONNECT_TIMEOUT_S = 3.0
 RETRY_FIRST_S = 30.0
 RETRY_MAX_S = 600.0
+# A follow run that fails sooner than this has not got anywhere, and the next one waits longer.
+SHORT_LIFE_S = 120.0
+RESTART_FIRST_S = 5.0
 _FAILURES_MAX = 20
 
 ACTIVE = [
@@ -36,56 +43,161 @@ ACTIVE = [
 ]
 
 Keys = frozenset[dg.AssetKey]
+Result = dg.SensorResult | dg.SkipReason
 
 
 def build_sensor(
     group: SourceGroup,
     pipeline: Pipeline,
     keys: Mapping[str, dg.AssetKey],
-    job: Any,
-    interval_s: int = INTERVAL_S,
+    jobs: Mapping[str, Any],
+    options: Options,
 ) -> dg.SensorDefinition:
-    """The sensor of a group. `keys`: each mapping's asset; `job`: the job that it starts."""
+    """The sensor of a group.
+
+    Args:
+        keys: each mapping's asset.
+        jobs: the group's own jobs, `follow` and `catch_up`.
+    """
+    follows = pipeline.replication.follow_s > 0
+    names = " and ".join(group.sources)
+    text = f"Keeps one run that follows {names}." if follows else f"Asks for a catch-up when {names} has moved on."
 
     @dg.sensor(
-        name=identifier("catch_up_" + "__".join(group.sources)),
-        job=job,
-        minimum_interval_seconds=interval_s,
-        description=f"Asks for a catch-up when {' or '.join(group.sources)} has moved past the checkpoints.",
+        name=group.named("catch_up"),
+        jobs=[jobs["follow"], jobs["catch_up"]],
+        minimum_interval_seconds=options.sensor_interval_s,
+        description=text + " Copies the tables that are new, and tries those again that have failed.",
     )
-    def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        own = frozenset(keys[m.name] for m in group.mappings)
-        busy = _active_run(context.instance, own, job.name)
-        if busy is not None:
-            return dg.SkipReason(f"run {busy} is under way")
-        # Imported here, since a process that only loads definitions needs no driver.
-        from .core.diagnostics.pending_changes import pending_changes
-
-        found = pending_changes(pipeline, group.mappings, CONNECT_TIMEOUT_S)
-        due = frozenset(keys[one.mapping.name] for one in found if one.due)
-        if not due:
-            return dg.SkipReason(f"caught up, at {_heads(found)}")
-        asked = what_to_ask(due, failures(context.instance, group.name), time.time())
-        if not asked.keys:
-            return dg.SkipReason(f"{lag_text(found)}; the last run failed, the next is in {asked.wait_s:.0f} s")
-        follow_s = pipeline.replication.follow_s
-        return dg.RunRequest(
-            asset_selection=sorted(asked.keys, key=str),
-            tags={TAG: group.name},
-            run_config={"follow_s": follow_s} if follow_s else {},
-        )
+    def catch_up(context: dg.SensorEvaluationContext) -> Result:
+        tick = Tick(context.instance, group, pipeline, keys, jobs["follow"].name, jobs["catch_up"].name, options)
+        return tick.follow() if follows else tick.catch_up()
 
     return catch_up
 
 
-def _active_run(instance: dg.DagsterInstance, keys: Keys, job_name: str) -> str | None:
-    """A queued or active run that works on any of the tables, even one that the sensor did not start."""
-    for record in instance.get_run_records(dg.RunsFilter(statuses=ACTIVE)):
-        run = record.dagster_run
-        whole_job = not run.asset_selection and run.job_name in (job_name, "snapshot")
-        if whole_job or keys & (run.asset_selection or frozenset()):
-            return run.run_id.partition("-")[0]
-    return None
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One look of a sensor."""
+
+    instance: dg.DagsterInstance
+    group: SourceGroup
+    pipeline: Pipeline
+    keys: Mapping[str, dg.AssetKey]
+    follow_job: str
+    catch_up_job: str
+    options: Options
+
+    # ---- with a run that follows ----
+    def follow(self) -> Result:
+        # Imported here, since a process that only loads definitions needs no driver.
+        from .core.replication.standing import standings
+
+        runs = follow_runs(self.instance, self.follow_job, ACTIVE)
+        try:
+            found = standings(self.pipeline, self.group.mappings, CONNECT_TIMEOUT_S)
+        except ReplicationError as error:
+            return self._without_checkpoints(runs, error)
+        asked, said = self._runs_of_tables(found)
+        request, text = self._follow_request(runs, found)
+        if request is not None:
+            asked.append(request)
+        if asked:
+            return dg.SensorResult(run_requests=asked)
+        return dg.SkipReason("; ".join(filter(None, [text, said])))
+
+    def _follow_request(
+        self, runs: Sequence[dg.RunRecord], found: Mapping[str, MappingStanding]
+    ) -> tuple[dg.RunRequest | None, str]:
+        """A run to follow the group, if there is none or the newest one's time is over; else what goes on."""
+        now_s = time.time()
+        follow_s = self.pipeline.replication.follow_s
+        if runs:
+            newest = runs[0]
+            age_s = now_s - newest.start_time if newest.start_time else 0.0
+            if age_s < follow_s:
+                ready = sum(one.standing == "ready" for one in found.values())
+                return None, f"run {_short(newest)} follows {ready} of {len(found)} tables, for {age_s:.0f} s so far"
+        elif not any(one.standing == "ready" for one in found.values()):
+            return None, "no table can be followed yet"
+        if not runs and (wait_s := self._restart_wait_s(now_s)) > 0:
+            return None, f"the run that followed has failed, the next is in {wait_s:.0f} s"
+        return self._start(), ""
+
+    def _start(self) -> dg.RunRequest:
+        return dg.RunRequest(job_name=self.follow_job, tags={TAG: self.group.name})
+
+    def _restart_wait_s(self, now_s: float) -> float:
+        """How long to wait before the next run. None after a run that went well for some time."""
+        wait_s = 0.0
+        recent = self.instance.get_run_records(dg.RunsFilter(job_name=self.follow_job), limit=10)
+        ended_s = now_s
+        for short, record in enumerate(recent):
+            failed = record.dagster_run.status == dg.DagsterRunStatus.FAILURE
+            life_s = (record.end_time or now_s) - (record.start_time or record.end_time or now_s)
+            if not failed or life_s >= SHORT_LIFE_S:
+                break
+            ended_s = (record.end_time or ended_s) if short == 0 else ended_s
+            wait_s = min(RETRY_MAX_S, RESTART_FIRST_S * 2.0**short)
+        return ended_s + wait_s - now_s
+
+    def _without_checkpoints(self, runs: Sequence[dg.RunRecord], error: ReplicationError) -> Result:
+        """A target cannot be asked. A run that follows goes on trying; one that starts now fails with the reason."""
+        if runs:
+            return dg.SkipReason(f"run {_short(runs[0])} is under way; {error.message}")
+        wait_s = self._restart_wait_s(time.time())
+        if wait_s > 0:
+            return dg.SkipReason(f"{error.message}; the next run is in {wait_s:.0f} s")
+        return dg.SensorResult(run_requests=[self._start()])
+
+    def _runs_of_tables(self, found: Mapping[str, MappingStanding]) -> tuple[list[dg.RunRequest], str]:
+        """A run for the tables that need one of their own."""
+        due = {name: one for name, one in found.items() if one.standing == "due"}
+        keys = frozenset(self.keys[name] for name in due)
+        busy = keys & self._busy_keys()
+        asked = what_to_ask(keys - busy, failures(self.instance, self.group.name), time.time())
+        reasons = "; ".join(f"{name}: {one.reason}" for name, one in sorted(due.items()))
+        if asked.keys:
+            return [self._run_of(asked.keys)], ""
+        waits = f" (the next run is in {asked.wait_s:.0f} s)" if asked.wait_s else ""
+        return [], reasons + waits
+
+    def _busy_keys(self) -> Keys:
+        """The tables on which an active run works, or will."""
+        own = frozenset(self.keys[m.name] for m in self.group.mappings)
+        whole = {self.options.named("replicate"), self.options.named("snapshot"), self.catch_up_job}
+        found: set[dg.AssetKey] = set()
+        for record in self.instance.get_run_records(dg.RunsFilter(statuses=ACTIVE)):
+            run = record.dagster_run
+            if not run.asset_selection and run.job_name in whole:
+                return own
+            found |= own & (run.asset_selection or frozenset())
+        return frozenset(found)
+
+    def _run_of(self, keys: Keys) -> dg.RunRequest:
+        return dg.RunRequest(
+            job_name=self.catch_up_job, asset_selection=sorted(keys, key=str), tags={TAG: self.group.name}
+        )
+
+    # ---- without one ----
+    def catch_up(self) -> Result:
+        from .core.diagnostics.pending_changes import pending_changes
+
+        busy = self._busy_keys()
+        if busy:
+            return dg.SkipReason("a run is under way")
+        found = pending_changes(self.pipeline, self.group.mappings, CONNECT_TIMEOUT_S)
+        due = frozenset(self.keys[one.mapping.name] for one in found if one.due)
+        if not due:
+            return dg.SkipReason(f"caught up, at {_heads(found)}")
+        asked = what_to_ask(due, failures(self.instance, self.group.name), time.time())
+        if not asked.keys:
+            return dg.SkipReason(f"{lag_text(found)}; the last run failed, the next is in {asked.wait_s:.0f} s")
+        return dg.SensorResult(run_requests=[self._run_of(asked.keys)])
+
+
+def _short(record: dg.RunRecord) -> str:
+    return record.dagster_run.run_id.partition("-")[0]
 
 
 # ---- after failures ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pymysql
 import pytest
-from dagster_support import PASSWORD, offline, run
+from dagster_support import PASSWORD, offline, pipeline_of, run
 
 from myrepetl_dagster import ReplicatedTable, build_replication_defs, default_asset_spec
 from myrepetl_dagster.core.config.load import from_dict
@@ -95,12 +95,14 @@ def test_the_code_version_changes_with_the_own_mapping_only() -> None:
     assert before["warehouse/orders"].code_version != after["warehouse/orders"].code_version
 
 
-def test_a_pool_and_a_sensor_for_each_op() -> None:
-    """What shares an op shares a pool, so that one source is read by one run at a time."""
+def test_a_sensor_for_each_op_and_a_pool_for_those_who_want_one() -> None:
+    """What shares an op shares a sensor. An op has a pool only if the user names one, and then it may say the source."""
     defs = offline(SHARED)
+    pooled = build_replication_defs(pipeline_of(SHARED), pool="mysql/{source}")
 
-    assert {op.op.pool for op in ops_of(defs)} == {"myrepetl/eu+us", "myrepetl/crm"}
+    assert {op.op.pool for op in ops_of(defs)} == {None}
     assert {sensor.name for sensor in defs.sensors or ()} == {"catch_up_eu__us", "catch_up_crm"}
+    assert {op.op.pool for op in ops_of(pooled)} == {"mysql/eu+us", "mysql/crm"}
 
 
 def test_schemas_and_names_that_dagster_does_not_know() -> None:

@@ -29,7 +29,9 @@ from myrepetl_dagster.core.model.errors import (
     UnsupportedEvent,
 )
 from myrepetl_dagster.core.model.limits import Limits
+from myrepetl_dagster.core.replication.result import Retry
 from myrepetl_dagster.core.replication.run import SourceRun, backoff_s
+from myrepetl_dagster.core.replication.source_runs import runs
 
 module = importlib.import_module("myrepetl_dagster.core.replication.run")  # `core.replicate` is also a function
 
@@ -197,6 +199,22 @@ def test_the_first_failure_is_told_before_the_first_wait(
     assert "connecting to h:3306" in caplog.messages[0]
     assert "[2003]" in caplog.messages[0]
     assert "for 60 s at most" in caplog.messages[0]
+
+
+def test_the_listener_hears_of_each_failed_attempt_before_its_wait(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """It gets the error, the attempt's number, the wait and how long the run goes on; the last error is raised."""
+    heard: list[tuple[Retry, int]] = []
+    made = pipeline(attempts_max=4)
+    monkeypatch.setattr(SourceRun, "_attempt", lost)
+    (run,) = runs(made, ["a.t"], on_retry=lambda retry: heard.append((retry, len(clock.slept_s))))
+    with pytest.raises(SourceLost):
+        run.run()
+    assert [(retry.attempt, slept) for retry, slept in heard] == [(1, 0), (2, 1), (3, 2)]
+    assert [retry.wait_s for retry, _ in heard] == clock.slept_s
+    assert {(retry.source, retry.error.code) for retry, _ in heard} == {("a", 2013)}
+    assert [retry.left_s for retry, _ in heard] == sorted((retry.left_s for retry, _ in heard), reverse=True)
 
 
 def test_an_attempt_that_succeeds_ends_the_retries(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:

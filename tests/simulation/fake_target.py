@@ -100,8 +100,9 @@ class FakeTarget:
         return {name: database.checkpoints[name] for name in mappings if name in database.checkpoints}
 
     def check_fence(self, mappings: Iterable[str]) -> None:
-        if any(self.database.owners.get(name) != self.run_id for name in mappings):
-            raise StaleRun("another run has taken over")
+        for name in mappings:
+            if self.database.owners.get(name) != self.run_id:
+                raise StaleRun(name)
 
     # ---- what the table holds ----
     def table(self, plan: TablePlan) -> Held:

@@ -14,6 +14,7 @@ from servers import Server
 
 from myrepetl_dagster import build_replication_defs
 from myrepetl_dagster.core.config.load import from_dict
+from myrepetl_dagster.core.config.pipeline import Pipeline
 
 PASSWORD = "Geheim-4711-xyzzy"  # looked for wherever Dagster writes something
 LIMITS = {"attempts_max": 2, "backoff_first_s": 0.01, "connect_timeout_s": 2}
@@ -101,15 +102,20 @@ def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]
     return found
 
 
-def offline(mapping: dict[str, Any], **sections: Any) -> dg.Definitions:
-    """Definitions of a pipeline whose servers do not exist."""
+def pipeline_of(mapping: dict[str, Any], **sections: Any) -> Pipeline:
+    """A pipeline whose servers do not exist."""
     server = {"host": "nowhere.invalid", "user": "u", "password": PASSWORD}
     data = {
         "sources": {name: server | {"database": name} for name in ("eu", "us", "crm")},
         "targets": {"warehouse": server | {"database": "dw"}},
         "mapping": mapping,
     }
-    return build_replication_defs(from_dict(data | sections))
+    return from_dict(data | sections)
+
+
+def offline(mapping: dict[str, Any], **sections: Any) -> dg.Definitions:
+    """Its definitions."""
+    return build_replication_defs(pipeline_of(mapping, **sections))
 
 
 ROOT = Path(__file__).parents[2]

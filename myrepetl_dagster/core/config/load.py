@@ -16,7 +16,7 @@ from ..model.limits import Limits
 from . import file_format
 from .endpoints import SERVER_ID_MAX, read_defaults, read_endpoints
 from .mappings import Surroundings, read_mappings
-from .pipeline import ColumnMapping, Endpoint, Monitoring, Pipeline, Replication, Secret, TableMapping
+from .pipeline import FOLLOW_S, ColumnMapping, Endpoint, Monitoring, Pipeline, Replication, Secret, TableMapping
 from .section import Findings, Section, kind
 from .shared_targets import separate_writers
 
@@ -107,12 +107,13 @@ def _replication(section: Section, sources: int) -> Replication:
         )
     section.flag("blocking", default=True)  # no effect: a run ends at the head of the log
     _check_only_events(section)
+    follow_s = section.number("follow_s", zero=True)
     replication = Replication(
         server_id=section.integer("server_id", least=1, most=SERVER_ID_MAX),
         log_file=log_file,
         log_pos=log_pos,
         pause_replication_during_init=section.flag("pause_replication_during_init", default=False),
-        follow_s=section.number("follow_s") or 0.0,
+        follow_s=FOLLOW_S if follow_s is None else follow_s,
     )
     section.finish()
     return replication

@@ -19,6 +19,8 @@ SchemaPolicy = Literal["evolve", "ignore", "fail"]
 OnPositionLost = Literal["fail", "resnapshot"]
 StaticValue = str | int | float | None
 
+FOLLOW_S = 3600.0  # 24 runs a day and source
+
 
 class Secret:
     """Text that shows in no log, traceback or repr. Only `reveal()` gives it."""
@@ -95,15 +97,15 @@ class Replication:
     """How a source's log is read.
 
     `log_file` and `log_pos` are the place at which the first run of a mapping without a snapshot begins; later runs
-    begin at the checkpoint. `follow_s`: a run that a sensor started goes on applying changes until so many
-    seconds after its start.
+    begin at the checkpoint. `follow_s`: after so many seconds a sensor replaces the run that follows a source. 0: no
+    run follows; the sensor asks for a run that catches up and ends.
     """
 
     server_id: int | None = None
     log_file: str | None = None
     log_pos: int = 4
     pause_replication_during_init: bool = False
-    follow_s: float = 0.0
+    follow_s: float = FOLLOW_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,8 +165,8 @@ class Section:
             return value
         return None
 
-    def number(self, key: str) -> float | None:
-        """The number, which must be above zero; None if it is not set."""
+    def number(self, key: str, *, zero: bool = False) -> float | None:
+        """The number, which must be above zero, or may be zero; None if it is not set."""
         value, path = self._scalar(key)
         if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
             value = float(value)
@@ -174,8 +174,8 @@ class Section:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.findings.problem(path, f"must be a number, not {kind(value)}")
-        elif not (0 < value < math.inf):
-            self.findings.problem(path, "must be above 0")
+        elif not (0 < value < math.inf or (zero and value == 0)):
+            self.findings.problem(path, "must be 0 or more" if zero else "must be above 0")
         else:
             return float(value)
         return None

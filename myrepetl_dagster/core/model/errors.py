@@ -116,7 +116,23 @@ class RowRejected(ReplicationError):
 
 
 class StaleRun(ReplicationError):
-    """Another run has taken over the checkpoint. This run has committed nothing since."""
+    """Another run has taken over a mapping's checkpoint. This run has committed nothing of it since."""
+
+    def __init__(self, mapping: str) -> None:
+        super().__init__(
+            f"another run has taken over {mapping}; this run committed nothing of it since",
+            hint="Nothing to do: the other run goes on from the same checkpoint.",
+        )
+        self.mapping = mapping
+
+
+class StaleStep(StaleRun):
+    """Another try to copy the same range has taken it over."""
+
+    def __init__(self, mapping: str, number: int) -> None:
+        super().__init__(mapping)
+        self.message = f"another step copies range {number} of {mapping}; this step committed nothing of it since"
+        self.hint = "Nothing to do: the other step goes on from the same place."
 
 
 class StopRequested(ReplicationError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from ..model.position import Position, Transaction
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from .catchup.catch_up import CatchUp
-from .catchup.outcomes import CommittedUnseen, Place
+from .catchup.outcomes import CommittedUnseen, CopiesDue, Place
 from .catchup.unlogged_changes import is_altered_after
 from .catchup.work import MappingWork
 from .lag import SourceClock
@@ -50,6 +50,7 @@ class Attempt:
         start_at: gives the position from which the log is applied to a target table that is taken as it is.
             None: the watermark that a copy would start from.
         described_at: a head from before the plans' tables were described.
+        leaves_copies: a mapping that has to be copied ends the attempt, since another run copies it.
     """
 
     def __init__(
@@ -63,7 +64,10 @@ class Attempt:
         copier: Copier = Copies,
         start_at: Callable[[], Position] | None = None,
         described_at: Position | None = None,
+        *,
+        leaves_copies: bool = False,
     ) -> None:
+        self.leaves_copies = leaves_copies
         self.start_at = start_at
         self.described_at = described_at
         self.begun = begun
@@ -90,8 +94,10 @@ class Attempt:
 
         Raises:
             SchemaChanged: a target has to follow a change of its source table before the next call.
+            CopiesDue: mappings have to be copied, and this attempt leaves that to another run.
         """
         states = self.start()
+        self._leave_copies(states)
         works = [MappingWork(state) for state in states]
         copies = self.copier(self.source, self.limits, self.report)
         for state in states:
@@ -107,10 +113,16 @@ class Attempt:
                 for state in unseen.states:
                     self._copy_again(state, unseen.transaction)
                     copies.add(state)
+                self._leave_copies(unseen.states)
             if not copies.due:
                 break
         if follow_ended is not None:
             self._follow(works, followed_changes, follow_ended)
+
+    def _leave_copies(self, states: Sequence[MappingState]) -> None:
+        copying = [state.name for state in states if state.checkpoint.phase is Phase.COPYING]
+        if self.leaves_copies and copying:
+            raise CopiesDue(copying)
 
     def _follow(self, works: list[MappingWork], followed_changes: frozenset[Place], ended: Callable[[], bool]) -> None:
         try:

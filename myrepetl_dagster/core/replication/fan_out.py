@@ -21,7 +21,6 @@ from ..model.checkpoint_codec import columns_from_json
 from ..model.copy_range import ranges_between
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift, StaleRun, TransientError
 from ..source.mysql_source import MySQLSource
-from ..target.control import Claims
 from ..target.mysql_target import MySQLTarget
 from .mapping_state import named_mapping
 from .planner import Planner
@@ -70,7 +69,8 @@ class BeginCopies(SourceRun):
         step_rows: int = STEP_ROWS,
         step_bytes: int = STEP_BYTES,
     ) -> None:
-        super().__init__(pipeline, mappings, on_progress, copy_again=[m.name for m in mappings])
+        again = [m.name for m in mappings]
+        super().__init__(pipeline, mappings, on_progress, copy_again=again, waits_for_turn=True)
         self.parts: list[Part] = []
         self._step_rows = step_rows
         self._step_bytes = step_bytes
@@ -103,12 +103,13 @@ class CopyOneRange(SourceRun):
         super().__init__(pipeline, _mappings(pipeline, [part.mapping]), on_progress)
         self.part = part
         self.rows = 0
-        self._claims = _claimed(pipeline, part)
+        self._targets.know(self.mappings[0], {part.run_id})
 
     def _attempt(self) -> None:
         # Not as `SourceRun` does it: that would copy an altered table anew, and other steps copy it, too.
         with self._servers() as servers:
-            checkpoints = self._open_targets(servers, self.mappings)
+            checkpoints = self._targets.open(servers, self.mappings, self.limits)
+            self._targets.take_turns(servers, self.mappings, None)  # it is shown to be at work, by one step at a time
             (target,) = servers.targets.values()
             target.control.run_id = self.part.run_id
             try:
@@ -139,9 +140,7 @@ class CopyOneRange(SourceRun):
     def _checkpoint(self, checkpoints: Checkpoints) -> Checkpoint:
         checkpoint = checkpoints.get(self.part.mapping)
         if checkpoint is None or checkpoint.phase is not Phase.COPYING:
-            error = StaleRun(f"another run has taken over {self.part.mapping}, whose ranges this one copies")
-            error.mapping = self.part.mapping
-            raise error
+            raise StaleRun(self.part.mapping)
         return checkpoint
 
     def _require_unaltered(self, source: MySQLSource, checkpoint: Checkpoint) -> None:
@@ -177,7 +176,8 @@ class EndCopies(SourceRun):
     ) -> None:
         ranges = {part.mapping: part.of for part in parts}
         whole = [m.name for m in mappings if m.name not in ranges and m.name not in copied]
-        super().__init__(pipeline, mappings, on_progress, copy_again=whole)
+        super().__init__(pipeline, mappings, on_progress, copy_again=whole, waits_for_turn=True)
+        self._by_name = {m.name: m for m in mappings}
         self._ranges = ranges  # their number, for the mappings whose copies are to be ended
         self._run_ids = {part.mapping: part.run_id for part in parts}
         self._rows: dict[str, tuple[int, int]] = {}  # by mapping: those written, those filtered
@@ -191,27 +191,21 @@ class EndCopies(SourceRun):
             result.rows_filtered += filtered
         return results
 
-    def _open_targets(self, servers: Servers, mappings: Sequence[TableMapping]) -> Checkpoints:
-        checkpoints = super()._open_targets(servers, mappings)
-        for name, target in servers.targets.items():
-            own = [m.name for m in mappings if m.target == name and m.name in self._run_ids]
-            self._know_earlier(target, self._claims[name], own)
-        return checkpoints
-
-    def _know_earlier(self, target: MySQLTarget, claims: Claims, mappings: Sequence[str]) -> None:
+    def _know_earlier(self, target: MySQLTarget, planned: Collection[str]) -> None:
         """Let the target's mappings be taken over from the steps before this one, and from earlier tries of it.
 
         Names on the fence that begin alike belong to one copy.
         """
-        for run_id in {_family(self._run_ids[name]) for name in mappings}:
+        own = [name for name in self._run_ids if name in planned]
+        for run_id in {_family(self._run_ids[name]) for name in own}:
             target.control.run_id = run_id + uuid.uuid4().hex[len(run_id) :]
-        for name, holder in target.control.holders(mappings).items():
-            known = {self._run_ids[name]}
-            if _family(holder) == _family(self._run_ids[name]):
-                known.add(holder)
-            claims.setdefault(name, set()).update(known)
+        for name, holder in target.control.holders(own).items():
+            ours = _family(holder) == _family(self._run_ids[name])
+            self._targets.know(self._by_name[name], {self._run_ids[name]} | ({holder} if ours else set()))
 
     def _work(self, source: MySQLSource, planner: Planner) -> None:
+        for target in {id(target): target for _, target in planner.plans.values()}.values():
+            self._know_earlier(target, [name for name, (_, t) in planner.plans.items() if t is target])
         for name in list(self._ranges):
             if name in planner.plans and name not in self.copy_again:
                 plan, target = planner.plans[name]
@@ -253,12 +247,6 @@ class EndCopies(SourceRun):
 
 def _mappings(pipeline: Pipeline, names: Collection[str]) -> list[TableMapping]:
     return [mapping for mapping in pipeline.mappings if mapping.name in names]
-
-
-def _claimed(pipeline: Pipeline, part: Part) -> dict[str, Claims]:
-    """The claim under which a range is copied, by target."""
-    (mapping,) = _mappings(pipeline, [part.mapping])
-    return {mapping.target: {part.mapping: {part.run_id}}}
 
 
 def _family(run_id: str) -> str:

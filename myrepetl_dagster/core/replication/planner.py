@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ..config.pipeline import Pipeline, TableMapping
@@ -260,6 +260,13 @@ class Planner:
         """Go on without this mapping."""
         self._failed(name, self.plans[name][1], error)
 
+    def leave(self, names: Collection[str], error: ReplicationError | None = None) -> None:
+        """Go on without these mappings, since another run copies them, or has taken them over (`error`)."""
+        self._discard_transactions()
+        for name in names:
+            self.plans.pop(name, None)
+            self.results[name].error = error and StaleRun(name)
+
     def stopped_at(self, error: UnsupportedEvent) -> None:
         """Show an event of the log that may concern any table in the status of every mapping."""
         self._discard_transactions()
@@ -282,5 +289,4 @@ class Planner:
         self.results[name].error = error
         log.error("mapping %s: %s", name, error, extra={"mapping": name, "code": error.code})
         target.discard_transactions()
-        if not isinstance(error, StaleRun):
-            target.control.record_error(name, str(error))
+        target.control.record_error(name, str(error))

@@ -9,30 +9,30 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from queue import SimpleQueue
 
 from ..config.pipeline import Pipeline, TableMapping
-from ..model.checkpoint import Checkpoints
-from ..model.errors import PositionLost, ReplicationError, StopRequested, TransientError, UnsupportedEvent
+from ..model.errors import PositionLost, ReplicationError, StaleRun, StopRequested, TransientError, UnsupportedEvent
 from ..model.limits import Limits
 from ..mysql.connections import Connections
 from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
-from ..target.control import Claims
-from ..target.event_replay import EventSupport
 from ..target.mysql_target import MySQLTarget
 from .attempt import Attempt, window_copies
-from .catchup.outcomes import Place, SchemaChanged
+from .catchup.outcomes import CopiesDue, Place, SchemaChanged
 from .planner import Planner
 from .preflight import check_source
-from .result import MappingResult
+from .result import MappingResult, Retry
 from .run_results import OnProgress, RunResults
-from .servers import Servers
+from .servers import RunTargets, Servers, opened, taken_over
 
 log = logging.getLogger("myrepetl")
+
+OnRetry = Callable[[Retry], None]
 
 UNKNOWN_HOST = 2005
 
@@ -44,6 +44,10 @@ class SourceRun:
         copy_again: mappings whose checkpoints are ignored. Their tables are copied again, and rows that the source no
             longer has are deleted.
         follow_s: keep applying the source's changes for this many seconds from now.
+        on_retry: called in the run's thread when an attempt has failed, before the pause.
+        waits_for_turn: wait while another run works on one of the mappings (`target/turns.py`). Otherwise this run
+            takes over from it.
+        gives_way: the run takes no turns, and a mapping that has to be copied leaves it (`follower.py`).
     """
 
     def __init__(
@@ -54,6 +58,9 @@ class SourceRun:
         *,
         copy_again: Collection[str] = (),
         follow_s: float = 0.0,
+        on_retry: OnRetry = lambda _: None,
+        waits_for_turn: bool = False,
+        gives_way: bool = False,
     ) -> None:
         self.follow_until_s = time.monotonic() + follow_s if follow_s > 0 else 0.0
         self.pipeline = pipeline
@@ -62,10 +69,14 @@ class SourceRun:
         self.copy_again = {m.name for m in mappings if m.name in copy_again}  # until their new copy has begun
         self.followed_changes: set[Place] = set()
         self._outcome = RunResults(self.source_name, [m.name for m in mappings], on_progress)
+        self._on_retry = on_retry
         self._connections = Connections()
-        self._claims: dict[str, Claims] = {}  # by target
-        self._event_support: dict[str, EventSupport] = {}  # by target
+        self._targets = RunTargets(pipeline, self._connections)
         self._reached: set[str] = set()  # labels of the endpoints
+        self._waits_for_turn = waits_for_turn
+        self._gives_way = gives_way
+        self._left: set[str] = set()  # mappings that another run has to copy
+        self._joining: SimpleQueue[TableMapping] = SimpleQueue()
 
     @property
     def source_name(self) -> str:
@@ -97,8 +108,35 @@ class SourceRun:
         """Note that the run as a whole has failed, and with it every mapping that has no error of its own."""
         self._outcome.fail(error, self.results)
 
+    @property
+    def following(self) -> set[str]:
+        """The mappings that the run still brings forward."""
+        return {name for name, one in list(self.results.items()) if one.error is None and name not in self._left}
+
+    def join(self, mappings: Sequence[TableMapping]) -> None:
+        """Take these mappings into a run that follows its source, from any thread, as soon as a commit is done."""
+        for mapping in mappings:
+            self._joining.put(mapping)
+
+    def finish(self) -> None:
+        """End a run that follows its source, from any thread, as soon as a commit is done."""
+        self.follow_until_s = time.monotonic()
+
     def _follow_ended(self) -> bool:
-        return time.monotonic() >= self.follow_until_s
+        return time.monotonic() >= self.follow_until_s or not self._joining.empty()
+
+    def _admit(self) -> list[TableMapping]:
+        """The mappings that have joined since the last call; from now on they are this run's."""
+        joined: dict[str, TableMapping] = {}
+        while not self._joining.empty():
+            mapping = self._joining.get()
+            joined[mapping.name] = mapping
+        for mapping in joined.values():
+            self.mappings = [*(m for m in self.mappings if m.name != mapping.name), mapping]
+            self._outcome.admit(mapping.name)
+            self._left.discard(mapping.name)
+            self._targets.forget(mapping)
+        return list(joined.values())
 
     # ---- the only retry ----
     def run(self) -> list[MappingResult]:
@@ -145,6 +183,7 @@ class SourceRun:
                         "attempt": attempt, "wait_s": wait_s,
                     },
                 )  # fmt: skip
+                self._on_retry(Retry(self.source_name, error, attempt, wait_s, left_s))
                 self._pause(wait_s)
 
     def _go_on_without(self, error: ReplicationError) -> bool:
@@ -182,18 +221,28 @@ class SourceRun:
     def _attempt(self) -> None:
         with self._servers() as servers:
             check_source(servers.source)
-            mappings = [m for m in self.mappings if self.results[m.name].error is None]
-            checkpoints = self._open_targets(servers, mappings)
+            self._admit()
+            mappings = [m for m in self.mappings if m.name in self.following]
+            checkpoints = self._targets.open(servers, mappings, self.limits)
+            if not self._gives_way:
+                self._targets.take_turns(servers, mappings, self._pause if self._waits_for_turn else None)
             planner = Planner(self.pipeline, servers, self.results, self.copy_again, self.followed_changes)
             planner.plan(mappings, checkpoints)
             while planner.plans:
                 try:
                     self._work(servers.source, planner)
-                    return
+                    if not (joined := self._admit()):
+                        return
+                    planner.plan(joined, self._targets.open(servers, joined, self.limits))
+                except CopiesDue as due:
+                    planner.leave(due.mappings)
+                    self._left.update(due.mappings)
                 except SchemaChanged as change:
                     planner.follow(change)
                 except PositionLost as error:
                     planner.position_lost(error)
+                except StaleRun as error:
+                    planner.leave(taken_over(planner.plans, error), error)
                 except ReplicationError as error:
                     if isinstance(error, TransientError):
                         raise
@@ -209,17 +258,10 @@ class SourceRun:
         attempt = self._new_attempt(source, planner)
         attempt.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
 
-    @contextmanager
-    def _servers(self) -> Iterator[Servers]:
-        """The connections of one attempt, closed at its end."""
-        source = self.pipeline.sources[self.source_name]
-        servers = Servers(MySQLSource(source, self.limits, self._server_id(), self._connections))
-        try:
-            yield servers
-        finally:
-            used = (servers.source, *(target.control for target in servers.targets.values()))
-            self._reached |= {server.endpoint.label for server in used if server.reached}
-            servers.close()
+    def _servers(self) -> AbstractContextManager[Servers]:
+        """The connections of one attempt."""
+        endpoint = self.pipeline.sources[self.source_name]
+        return opened(MySQLSource(endpoint, self.limits, self._server_id(), self._connections), self._reached)
 
     def _new_attempt(self, source: MySQLSource, planner: Planner) -> Attempt:
         plans = planner.plans
@@ -234,29 +276,8 @@ class SourceRun:
             copier=window_copies,
             start_at=partial(source.position_at, log_start.log_file, log_start.log_pos) if log_start.log_file else None,
             described_at=planner.described_at,
+            leaves_copies=self._gives_way,
         )
-
-    def _open_targets(self, servers: Servers, mappings: Sequence[TableMapping]) -> Checkpoints:
-        """Connect to the mappings' targets, and create missing checkpoint tables.
-
-        Returns:
-            The mappings' checkpoints.
-        """
-        checkpoints = Checkpoints()
-        for name in dict.fromkeys(m.target for m in mappings):
-            claims = self._claims.setdefault(name, {})
-            event_support = self._event_support.setdefault(name, EventSupport())
-            event_support.forget_answers()
-            endpoint, connections = self.pipeline.targets[name], self._connections
-            target = MySQLTarget(endpoint, self.limits, claims, event_support, connections)
-            servers.targets[name] = target
-            try:
-                target.control.create_checkpoint_table()
-                checkpoints |= target.control.read_checkpoints([m.name for m in mappings if m.target == name])
-            except ReplicationError as error:
-                error.unreached = target.control.endpoint.label
-                raise
-        return checkpoints
 
     def _server_id(self) -> int | None:
         return self.pipeline.sources[self.source_name].server_id or self.pipeline.replication.server_id

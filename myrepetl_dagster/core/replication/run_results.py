@@ -58,6 +58,11 @@ class RunResults:
         for name in mappings:
             self.by_mapping[name].error = self.by_mapping[name].error or error
 
+    def admit(self, mapping: str) -> None:
+        """Begin to count for a mapping that joins the run, or comes back to it."""
+        self.by_mapping[mapping] = MappingResult(mapping)
+        self._baselines.pop(mapping, None)
+
     def begin(self, mapping: str, stored: Checkpoint | None) -> None:
         """Note the checkpoint that a mapping goes on from; None: it starts anew."""
         if stored is None:  # the checkpoint's counters start at zero, those of the run go on
@@ -84,6 +89,7 @@ class RunResults:
         result.changes_applied = checkpoint.changes_applied - base.changes_applied
         result.rows_filtered = checkpoint.rows_filtered - base.rows_filtered
         result.lag_s = lag_s
+        result.applied_total = checkpoint.rows_snapshotted + checkpoint.changes_applied
         result.elapsed_s = time.monotonic() - self._started_s
         self._on_progress(
             Progress(
@@ -95,5 +101,6 @@ class RunResults:
                 rows_filtered=result.rows_filtered,
                 elapsed_s=result.elapsed_s,
                 lag_s=result.lag_s,
+                applied_total=result.applied_total,
             )
         )

@@ -1,16 +1,15 @@
-"""Runs of several sources, for the API, the command line and Dagster. One that fails does not stop the others."""
+"""Runs of several sources, side by side, for the API, the command line and Dagster. One that fails stops no other."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from queue import SimpleQueue
-from threading import Thread
+from threading import Condition, Thread
 
 from ..config.pipeline import Pipeline
 from ..model.errors import ReplicationError, RunFailed, StopRequested
 from .result import MappingResult
-from .run import SourceRun
+from .run import OnRetry, SourceRun
 from .run_results import OnProgress
 
 # How long we wait for stopped runs to end. A run that is just connecting may take longer, and then ends by itself.
@@ -32,8 +31,7 @@ def replicate(
     Args:
         copy_again: ignore the mappings' checkpoints and copy their tables again. Rows that the source no longer has
             are deleted. This is the `snapshot` job.
-        follow_s: keep applying the sources' changes for this many seconds from now. The sources then run side by
-            side, each in a thread.
+        follow_s: keep applying the sources' changes for this many seconds from now.
 
     Raises:
         ReplicationError: a source or target as a whole is out of reach or unfit. It is raised after all sources have
@@ -56,66 +54,110 @@ def runs(
     *,
     copy_again: Collection[str] = (),
     follow_s: float = 0.0,
+    on_retry: OnRetry = lambda _: None,
+    waits_for_turn: bool = False,
 ) -> list[SourceRun]:
     """A run for each source of these mappings, not started yet, in the pipeline's order.
 
     The other arguments are those of `SourceRun`.
     """
     chosen = [[m for m in pipeline.mappings_of_source(name) if m.name in mappings] for name in pipeline.sources]
-    return [SourceRun(pipeline, own, on_progress, copy_again=copy_again, follow_s=follow_s) for own in chosen if own]
+    return [
+        SourceRun(
+            pipeline,
+            own,
+            on_progress,
+            copy_again=copy_again,
+            follow_s=follow_s,
+            on_retry=on_retry,
+            waits_for_turn=waits_for_turn,
+        )
+        for own in chosen
+        if own
+    ]
 
 
 def run_all(runs: Sequence[SourceRun]) -> Iterator[SourceRun]:
-    """Run them one after another, or side by side if they follow their sources; yields each one when it has ended.
+    """Run them side by side; yields each one when it has ended.
 
     A run that fails as a whole keeps the error in its `error` and in its mappings' results; the others go on.
     If the caller stops early, or a signal's handler raises an error, all runs are stopped.
     """
-    if any(run.follows for run in runs):  # one that follows its source would keep the next one waiting
-        yield from _side_by_side(runs)
-    else:
-        for run in runs:
-            yield from _side_by_side([run])
+    with SideBySide(runs) as together:
+        yield from together.ended(runs)
 
 
-def _side_by_side(runs: Sequence[SourceRun]) -> Iterator[SourceRun]:
-    """Run each one in a thread, while the caller's thread only waits.
+class SideBySide:
+    """Runs of several sources, each in a thread. Use as a context: an error from its block stops all runs.
 
     A signal's handler raises its error in the main thread. Python drops an error that is raised during an object's
-    `__del__`, which each of PyMySQL's results has. So the driver must not run in the main thread.
+    `__del__`, which each of PyMySQL's results has. So the driver must not run in the main thread, which only waits.
     """
-    ended: SimpleQueue[SourceRun | BaseException] = SimpleQueue()
-    threads = [Thread(target=_run, args=(run, ended), name=f"source {run.source_name}", daemon=True) for run in runs]
-    try:
-        for run, thread in zip(runs, threads, strict=True):
-            run.share_memory(len(runs))
+
+    def __init__(self, runs: Sequence[SourceRun]) -> None:
+        self._runs = runs
+        self._changed = Condition()
+        self._ended: dict[int, BaseException | None] = {}  # by the run's id(), in the order of their ends
+        self._threads = [
+            Thread(target=self._run, args=(run,), name=f"source {run.source_name}", daemon=True) for run in runs
+        ]
+
+    def start(self) -> None:
+        """Start all runs."""
+        for run, thread in zip(self._runs, self._threads, strict=True):
+            run.share_memory(len(self._runs))
             thread.start()
-        for _ in threads:
-            run_or_error = ended.get()
-            if isinstance(run_or_error, BaseException):
-                raise run_or_error
-            yield run_or_error
-    except BaseException:
-        for run in runs:
+
+    def ended(self, own: Sequence[SourceRun]) -> Iterator[SourceRun]:
+        """Wait for some of the runs; yields each one when it has ended.
+
+        Raises:
+            BaseException: an error of a run that is none of replication; it has to stop all.
+        """
+        left = {id(run): run for run in own}
+        while left:
+            with self._changed:
+                while not (done := [one for one in self._ended if one in left]):
+                    self._changed.wait()
+                errors = [self._ended[one] for one in done]
+            for one, error in zip(done, errors, strict=True):
+                if error is not None:
+                    raise error
+                yield left.pop(one)
+
+    def stop(self) -> None:
+        """End all runs at once, and wait a moment for their ends."""
+        for run in self._runs:
             run.stop()
-        raise
-    finally:
+        self._join()
+
+    def __enter__(self) -> SideBySide:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.stop()
+        self._join()
+
+    def _join(self) -> None:
         until_s = time.monotonic() + _END_S
-        for thread in threads:
+        for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, until_s - time.monotonic()))
 
-
-def _run(run: SourceRun, ended: SimpleQueue[SourceRun | BaseException]) -> None:
-    """Put the run into the queue at its end, or the error that has to stop all runs."""
-    try:
+    def _run(self, run: SourceRun) -> None:
+        """Run, and note the end, with the error that has to stop all runs."""
+        failure: BaseException | None = None
         try:
-            run.run()
-        except StopRequested:
-            raise
-        except ReplicationError as error:
-            run.failed(error)
-    except BaseException as error:
-        ended.put(error)
-    else:
-        ended.put(run)
+            try:
+                run.run()
+            except StopRequested:
+                raise
+            except ReplicationError as error:
+                run.failed(error)
+        except BaseException as error:
+            failure = error
+        with self._changed:
+            self._ended[id(run)] = failure
+            self._changed.notify_all()

@@ -153,12 +153,20 @@ def fence(
     ours = {_text(row[0]) for row in rows}
     for name in names:
         if name not in ours:
-            error = StaleRun(
-                f"another run has taken over {name}; this run committed nothing of it since",
-                hint="Nothing to do: the other run goes on from the same checkpoint.",
-            )
-            error.mapping = name
-            raise error
+            raise StaleRun(name)
+
+
+def claimed_by_others(
+    connection: Connection[Any], database: str, mappings: Sequence[str], ours: Sequence[str]
+) -> set[str]:
+    """The mappings whose checkpoints bear another name than ours."""
+    mapping_marks, run_marks = (", ".join(["%s"] * len(names)) for names in (mappings, ours))
+    rows = query(
+        connection,
+        f"SELECT mapping FROM {_table(database)} WHERE mapping IN ({mapping_marks}) AND run_id NOT IN ({run_marks})",
+        [*mappings, *ours],
+    )
+    return {_text(row[0]) for row in rows}
 
 
 def write(connection: Connection[Any], database: str, checkpoints: Sequence[Checkpoint], run_id: str) -> None:

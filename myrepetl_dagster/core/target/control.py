@@ -26,7 +26,7 @@ from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
 from ..values.sql import quote_name
 from . import checkpoint_table as checkpoints
-from . import prepared_table, range_table, table_sizes
+from . import prepared_table, range_table, table_sizes, turns
 from .event_replay import EventSupport
 from .statements import table_sql, where_sql
 
@@ -194,6 +194,16 @@ class TargetControl(Server):
                 hint="Give the mapping a shorter key in the pipeline file, and source_table.",
             )
 
+    def claimed_by_others(self, mappings: Sequence[str]) -> list[str]:
+        """Those of these mappings, claimed by this run before, that another run has claimed since."""
+        ours = sorted({run_id for name in mappings for run_id in self.claims.get(name, ())})
+        if not ours:
+            return []
+        self.wake()
+        with self.doing("reading the checkpoint"):
+            found = checkpoints.claimed_by_others(self.control, self.endpoint.database, mappings, ours)
+        return [name for name in mappings if name in found]
+
     def read_checkpoints(self, mappings: Sequence[str]) -> Checkpoints:
         """The checkpoints as they are, without claiming them; none if there has been no run yet."""
         with self.doing("reading the checkpoint"):
@@ -225,6 +235,17 @@ class TargetControl(Server):
         with self.doing():
             run_ids = sorted(self.claims.get(mapping, ()))
             checkpoints.record_error(self.control, self.endpoint.database, mapping, run_ids, error)
+
+    # ---- turns ----
+    def take_turns(self, mappings: Sequence[str], *, all_or_none: bool) -> list[str]:
+        """Say that this run works on these mappings, for as long as the control connection lasts; see `turns.take`."""
+        with self.doing("taking turns"):
+            return turns.take(self.control, self.endpoint.database, mappings, all_or_none=all_or_none)
+
+    def turns_taken(self, mappings: Sequence[str]) -> set[str]:
+        """The mappings on which some run works."""
+        with self.doing("asking for turns"):
+            return turns.taken(self.control, self.endpoint.database, mappings)
 
     # ---- rows ----
     def is_empty(self, plan: TablePlan) -> bool:

@@ -14,7 +14,7 @@ from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
 from ..model.copy_range import STORED_COLUMNS, CopyRange, from_row, to_row
-from ..model.errors import StaleRun
+from ..model.errors import StaleStep
 from ..mysql.connect import query
 from ..mysql.errors import translated
 from ..values.sql import quote_name
@@ -81,15 +81,12 @@ class RangeTable:
         """Store how far the range is copied.
 
         Raises:
-            StaleRun: another try has taken the range.
+            StaleStep: another try has taken the range.
         """
         place = [copy_range.mapping, copy_range.number, owner]
         where = "WHERE mapping=%s AND number=%s AND owner=%s"
         if not self._run(f"SELECT 1 FROM {self._table} {where} FOR UPDATE", place):
-            raise StaleRun(
-                f"another step copies range {copy_range.number} of {copy_range.mapping}",
-                hint="Nothing to do: the other step goes on from the same place.",
-            )
+            raise StaleStep(copy_range.mapping, copy_range.number)
         row = to_row(copy_range)
         values = ", ".join(f"{column}=%s" for column in _WRITTEN)
         self._run(f"UPDATE {self._table} SET {values} {where}", [*(row[column] for column in _WRITTEN), *place])

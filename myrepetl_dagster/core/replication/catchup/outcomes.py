@@ -33,3 +33,11 @@ class CommittedUnseen(Exception):
         super().__init__(f"{transaction.file}:{transaction.end_offset_bytes}")
         self.states = states
         self.transaction = transaction
+
+
+class CopiesDue(Exception):
+    """Mappings have to be copied, and the attempt leaves that to another run. Their first checkpoints are stored."""
+
+    def __init__(self, mappings: Sequence[str]) -> None:
+        super().__init__(", ".join(mappings))
+        self.mappings = tuple(mappings)
