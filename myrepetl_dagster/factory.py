@@ -12,6 +12,8 @@ from .assets import replication_assets
 from .core.config.load import load
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ConfigError
+from .executors import checked
+from .fan_out import build_fan_out_job
 from .jobs import build_group_jobs, build_jobs
 from .lineage import AssetSpecOf, ReplicatedTable, identifier, replicated_tables, source_groups, source_tables
 from .options import RETRY_POLICY, SENSOR_INTERVAL_S, Options
@@ -61,7 +63,7 @@ def build_replication_defs(
                 dg.Definitions(assets=[my_report]),
             )
     """
-    options = Options(name, pool, op_tags or {}, hooks, executor_def, retry_policy, sensor_interval_s)
+    options = Options(name, pool, op_tags or {}, hooks, checked(executor_def), retry_policy, sensor_interval_s)
     path = None if isinstance(pipeline, Pipeline) else Path(pipeline).resolve()
     loaded = pipeline if isinstance(pipeline, Pipeline) else load(pipeline)
     specs = PipelineSpecs(loaded, _translator(translator, asset_spec), name)
@@ -69,16 +71,17 @@ def build_replication_defs(
     target_keys = _resource_keys(options, "target", loaded.targets)
     jobs = build_jobs(groups, list(specs.targets), options)
     assets = [replication_assets(group, loaded, specs.of, target_keys, options, specs.keys) for group in groups]
+    fan_out = build_fan_out_job(groups, loaded, specs.keys, target_keys, options)
     of_group = {group.name: build_group_jobs(group, loaded, specs.keys, options) for group in groups}
     return dg.Definitions(
         assets=[*specs.sources.values(), *assets],
-        jobs=[*jobs.values(), *(job for own in of_group.values() for job in own.values())],
+        jobs=[*jobs.values(), fan_out, *(job for own in of_group.values() for job in own.values())],
         sensors=[build_sensor(g, loaded, specs.keys, of_group[g.name], options) for g in groups],
         resources={
             **_resources(MySQLSourceResource, _resource_keys(options, "source", loaded.sources), loaded, path),
             **_resources(MySQLTargetResource, target_keys, loaded, path),
         },
-        executor=executor_def,
+        executor=options.executor_def,
     )
 
 

@@ -66,7 +66,7 @@ def _catch_up_job(group: SourceGroup, keys: Mapping[str, dg.AssetKey], options: 
 
 def _config(groups: Sequence[SourceGroup], options: Options, *, copy_again: bool) -> dg.ConfigMapping:
     def op_config(config: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = _names(groups, config.get("mappings"))
+        chosen = mapping_names(groups, config.get("mappings"))
         common = {"copy_again": copy_again, "follow_s": float(config.get("follow_s") or 0.0)}
         own = {
             group.op_name: [m.name for m in group.mappings if chosen is None or m.name in chosen] for group in groups
@@ -81,7 +81,7 @@ def _config(groups: Sequence[SourceGroup], options: Options, *, copy_again: bool
     return dg.ConfigMapping(config_fn=op_config, config_schema=schema)
 
 
-def _names(groups: Sequence[SourceGroup], asked: Sequence[str] | None) -> set[str] | None:
+def mapping_names(groups: Sequence[SourceGroup], asked: Sequence[str] | None) -> set[str] | None:
     """The mappings with these names, or with these target tables; None: all."""
     if asked is None:
         return None

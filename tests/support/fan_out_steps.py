@@ -20,7 +20,7 @@ from myrepetl_dagster.core.replication.result import MappingResult, Progress
 
 def begin(pipeline: Pipeline, step_rows: int) -> list[Part]:
     """Begin the copies of all mappings of the pipeline's only source; an error fails the test."""
-    run = BeginCopies(pipeline, pipeline.mappings, step_rows=step_rows)
+    run = BeginCopies(pipeline, pipeline.mappings, step_rows=step_rows, waits_for_turn=False)
     for result in run.run():
         assert result.error is None, result.error
     return run.parts
@@ -42,7 +42,7 @@ def end(pipeline: Pipeline, parts: Sequence[Part]) -> dict[str, MappingResult]:
 
 
 def try_to_end(pipeline: Pipeline, parts: Sequence[Part]) -> list[MappingResult]:
-    return EndCopies(pipeline, pipeline.mappings, parts).run()
+    return EndCopies(pipeline, pipeline.mappings, parts, waits_for_turn=False).run()
 
 
 def copy_error(pipeline: Pipeline, part: Part) -> ReplicationError:

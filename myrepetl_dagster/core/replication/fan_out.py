@@ -68,9 +68,10 @@ class BeginCopies(SourceRun):
         *,
         step_rows: int = STEP_ROWS,
         step_bytes: int = STEP_BYTES,
+        waits_for_turn: bool = True,
     ) -> None:
         again = [m.name for m in mappings]
-        super().__init__(pipeline, mappings, on_progress, copy_again=again, waits_for_turn=True)
+        super().__init__(pipeline, mappings, on_progress, copy_again=again, waits_for_turn=waits_for_turn)
         self.parts: list[Part] = []
         self._step_rows = step_rows
         self._step_bytes = step_bytes
@@ -173,10 +174,11 @@ class EndCopies(SourceRun):
         on_progress: OnProgress = lambda _: None,
         *,
         copied: Collection[str] = (),
+        waits_for_turn: bool = True,
     ) -> None:
         ranges = {part.mapping: part.of for part in parts}
         whole = [m.name for m in mappings if m.name not in ranges and m.name not in copied]
-        super().__init__(pipeline, mappings, on_progress, copy_again=whole, waits_for_turn=True)
+        super().__init__(pipeline, mappings, on_progress, copy_again=whole, waits_for_turn=waits_for_turn)
         self._by_name = {m.name: m for m in mappings}
         self._ranges = ranges  # their number, for the mappings whose copies are to be ended
         self._run_ids = {part.mapping: part.run_id for part in parts}
