@@ -1,7 +1,7 @@
 """The definitions that `workspace.yaml` and `-m myrepetl_dagster.definitions` load, for the file in MYREPETL_CONFIG.
 
 Nothing connects here. A file with mistakes fails to load, with a list of them. Without MYREPETL_CONFIG the jobs fail
-with a message that says so.
+with a message that says so. MYREPETL_EXECUTOR names the executor of the jobs.
 """
 
 import logging
@@ -9,9 +9,11 @@ import os
 
 import dagster as dg
 
+from myrepetl_dagster.executors import executor_named
 from myrepetl_dagster.factory import build_replication_defs
 
 VARIABLE = "MYREPETL_CONFIG"
+EXECUTOR = "MYREPETL_EXECUTOR"  # in_process (the default), multiprocess, celery or k8s
 UNSET = f"no pipeline: set {VARIABLE} to the path of the pipeline file (JSON or YAML), then load again"
 
 
@@ -35,7 +37,9 @@ def _nothing_to_replicate() -> dg.Definitions:
 
 def _definitions() -> dg.Definitions:
     path = os.environ.get(VARIABLE)
-    return build_replication_defs(path, executor_def=dg.in_process_executor) if path else _nothing_to_replicate()
+    if not path:
+        return _nothing_to_replicate()
+    return build_replication_defs(path, executor_def=executor_named(os.environ.get(EXECUTOR) or "in_process"))
 
 
 defs = _definitions()

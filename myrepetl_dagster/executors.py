@@ -6,6 +6,7 @@ of a run and reports success.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import dagster as dg
@@ -14,6 +15,9 @@ from .core.model.errors import ConfigError
 
 LOSES_STEPS = {"dask": "dagster-dask leaves out the mapped steps of a run, and reports it as a success"}
 _INSTEAD = "use the in-process, the multiprocess, the Celery or the Kubernetes executor"
+_OWN = {"in_process": dg.in_process_executor, "multiprocess": dg.multi_or_in_process_executor}
+_OF_PACKAGES = {"celery": ("dagster_celery", "celery_executor"), "k8s": ("dagster_k8s", "k8s_job_executor")}
+_NAMES = (*_OWN, *_OF_PACKAGES)
 _ANSWER_S = 3.0
 _BROKER_S = 5.0
 
@@ -28,6 +32,27 @@ def checked(executor_def: dg.ExecutorDefinition | None) -> dg.ExecutorDefinition
         return None
     refuse_lossy(executor_def)
     return _with_workers(executor_def) if executor_def.name == "celery" else executor_def
+
+
+def executor_named(name: str) -> dg.ExecutorDefinition:
+    """The executor of this name: in_process, multiprocess, celery or k8s.
+
+    Raises:
+        ConfigError: there is no such one, or its package is not installed.
+    """
+    if name in _OWN:
+        return _OWN[name]
+    if name in LOSES_STEPS:
+        raise ConfigError([("executor", LOSES_STEPS[name], _INSTEAD)])
+    if name not in _OF_PACKAGES:
+        raise ConfigError([("executor", f"there is no executor {name!r}", f"use one of {', '.join(_NAMES)}")])
+    package, attribute = _OF_PACKAGES[name]
+    try:
+        found: dg.ExecutorDefinition = getattr(import_module(package), attribute)
+    except ImportError:
+        extra = f"pip install 'myrepetl-dagster[{name}]'"
+        raise ConfigError([("executor", f"{name!r} needs the package {package}", extra)]) from None
+    return found
 
 
 def refuse_lossy(executor_def: dg.ExecutorDefinition) -> None:
@@ -67,7 +92,7 @@ def require_workers(executor: dg.Executor) -> None:
 
     settings: Any = executor
     app = make_app(settings.app_args())  # type: ignore[no-untyped-call]
-    place = app.connection_for_write().as_uri()  # without the password
+    place = settings.broker if "@" not in settings.broker else app.connection_for_write().as_uri()  # no password
     try:
         with app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=_BROKER_S)

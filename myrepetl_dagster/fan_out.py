@@ -68,6 +68,10 @@ def build_fan_out_job(
     Raises:
         ConfigError: the executor loses steps.
     """
+    executor_def = options.executor_def
+    if executor_def is None or options.in_process:  # one process would copy the ranges one after another
+        executor_def = dg.multi_or_in_process_executor
+    refuse_lossy(executor_def)
     chains = [
         _chain(group, source, pipeline, keys, target_keys, options) for group in groups for source in group.sources
     ]
@@ -75,7 +79,7 @@ def build_fan_out_job(
     @dg.job(
         name=options.named(JOB),
         config=_config(groups, options),
-        executor_def=options.executor_def or dg.multi_or_in_process_executor,
+        executor_def=executor_def,
         hooks=set(options.hooks) or None,
         description="Copies tables again, whatever state they are in, the large ones by many steps side by side; then"
         " applies the log up to its end.",
@@ -85,8 +89,6 @@ def build_fan_out_job(
             parts, ranges = begin()
             end(parts, ranges.map(copy).collect())
 
-    if options.executor_def is not None:
-        refuse_lossy(options.executor_def)
     return snapshot_parallel
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import dagster as dg
 import pytest
 from dagster_support import Pair, materialized, run
 
 from myrepetl_dagster import build_replication_defs
+from myrepetl_dagster.core.config.load import load
 from myrepetl_dagster.core.model.errors import ConfigError
 from myrepetl_dagster.fan_out import JOB, copied_now
 
@@ -83,15 +82,9 @@ def test_a_sensor_can_tell_which_tables_are_being_copied(mysql_pair: Pair, insta
     """Mappings of a run that is under way are named, and nothing is once it has ended."""
     defs = mysql_pair.defs()
     job = defs.resolve_job_def(JOB)
-    mappings = [m for m in _pipeline(mysql_pair).mappings]
+    mappings = list(load(mysql_pair.write()).mappings)
     assert copied_now(instance, JOB, mappings) == set()
     one = instance.create_run_for_job(job, run_config={"mappings": ["shop.users"]}, status=dg.DagsterRunStatus.STARTED)
     assert copied_now(instance, JOB, mappings) == {"shop.users"}
     instance.report_run_canceled(one)
     assert copied_now(instance, JOB, mappings) == set()
-
-
-def _pipeline(pair: Pair):  # type: ignore[no-untyped-def]
-    from myrepetl_dagster.core.config.load import load
-
-    return load(Path(pair.write()))
