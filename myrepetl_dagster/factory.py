@@ -13,7 +13,7 @@ from .core.config.load import load
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ConfigError
 from .executors import checked
-from .fan_out import build_fan_out_job
+from .fan_out import build_fan_out_job, fan_out_resources
 from .jobs import build_group_jobs, build_jobs
 from .lineage import AssetSpecOf, ReplicatedTable, identifier, replicated_tables, source_groups, source_tables
 from .options import RETRY_POLICY, SENSOR_INTERVAL_S, Options
@@ -80,6 +80,7 @@ def build_replication_defs(
         resources={
             **_resources(MySQLSourceResource, _resource_keys(options, "source", loaded.sources), loaded, path),
             **_resources(MySQLTargetResource, target_keys, loaded, path),
+            **fan_out_resources(options),
         },
         executor=options.executor_def,
     )

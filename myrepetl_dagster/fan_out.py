@@ -6,9 +6,7 @@ the copies, copies what was not divided, and applies the log. The steps hand eac
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
@@ -16,19 +14,20 @@ import dagster as dg
 from . import metadata
 from .assets import GroupRun
 from .core.config.pipeline import Pipeline, TableMapping
-from .core.model.errors import ReplicationError, StopRequested
+from .core.model.errors import ReplicationError
 from .executors import refuse_lossy
+from .handed_on import HandedOn
 from .jobs import MAPPINGS, mapping_names
 from .lineage import SourceGroup, identifier
 from .options import Options
 from .progress import ProgressReport
+from .stopping import execute
 
 if TYPE_CHECKING:
     from .core.replication.run import SourceRun
 
 JOB = "snapshot_parallel"
 STEP_ROWS = "About how many rows one step copies; left out: so many that it takes half a minute or more."
-_ENDING = frozenset({dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE})
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -36,7 +35,6 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-_LOOK_S = 1.0
 
 
 class BeginConfig(dg.Config):
@@ -90,6 +88,15 @@ def build_fan_out_job(
             end(parts, ranges.map(copy).collect())
 
     return snapshot_parallel
+
+
+def fan_out_resources(options: Options) -> dict[str, HandedOn]:
+    """The resources that the job needs beside the targets."""
+    return {_io_key(options): HandedOn()}
+
+
+def _io_key(options: Options) -> str:
+    return options.named("handed_on")
 
 
 def copied_now(instance: dg.DagsterInstance, job_name: str, mappings: Sequence[TableMapping]) -> set[str]:
@@ -147,7 +154,10 @@ def _chain(
 
     @dg.op(
         name=_op_name(options, "begin_copies", source),
-        out={"parts": dg.Out(list), "ranges": dg.DynamicOut(dict)},
+        out={
+            "parts": dg.Out(list, io_manager_key=_io_key(options)),
+            "ranges": dg.DynamicOut(dict, io_manager_key=_io_key(options)),
+        },
         description=f"Begins new copies of tables of {source}, and divides the large ones into ranges.",
         **common,
     )
@@ -165,7 +175,7 @@ def _chain(
                 _report(context, keys, pipeline),
                 step_rows=config.step_rows or STEP_ROWS,
             )
-            _execute(context, run)
+            execute(context, run)
             # An error of a mapping is raised by the last step, which copies the mapping or finds the error again.
             parts = [asdict(part) for part in run.parts]
         divided = {part["mapping"]: part["of"] for part in parts}
@@ -180,7 +190,7 @@ def _chain(
     @dg.op(
         name=_op_name(options, "copy_range", source),
         ins={"part": dg.In(dict)},
-        out=dg.Out(dict),
+        out=dg.Out(dict, io_manager_key=_io_key(options)),
         description=f"Copies one range of a table of {source}.",
         **common,
     )
@@ -189,7 +199,7 @@ def _chain(
 
         started_s = time.monotonic()
         run = CopyOneRange(pipeline, Part(**part), _report(context, keys, pipeline))
-        _execute(context, run)
+        execute(context, run)
         _raise_errors(run)
         took_s = time.monotonic() - started_s
         name = f"{part['mapping']}: range {part['number']} of {part['of']}"
@@ -225,7 +235,7 @@ def _chain(
             copied=[m.name for m in own if m.name not in again],
         )
         try:
-            _execute(context, run)
+            execute(context, run)
             group_run.results |= run.results
             group_run.errors |= {name: r.error for name, r in run.results.items() if r.error is not None}
             for result in run.results.values():
@@ -247,43 +257,6 @@ def _report(context: dg.OpExecutionContext, keys: Mapping[str, dg.AssetKey], pip
 
 def _mappings(pipeline: Pipeline, names: Sequence[str]) -> list[TableMapping]:
     return [m for m in pipeline.mappings if m.name in names]
-
-
-def _execute(context: dg.OpExecutionContext, run: "SourceRun") -> None:
-    """Run to the end, or until Dagster's run is told to end.
-
-    Raises:
-        Failure: stopped on request.
-    """
-    from .core.replication.source_runs import run_all
-
-    try:
-        with _stopped_with(context, run):
-            for _ in run_all([run]):
-                pass
-    except (dg.DagsterExecutionInterruptedError, StopRequested) as error:
-        raise dg.Failure("stopped on request", allow_retries=False) from error
-
-
-@contextmanager
-def _stopped_with(context: dg.OpExecutionContext, run: "SourceRun") -> Iterator[None]:
-    """Stop `run` once Dagster's run is to end. Celery tells a step that is under way nothing of that."""
-    over = Event()
-
-    def watch() -> None:
-        while not over.wait(_LOOK_S):
-            found = context.instance.get_run_by_id(context.run_id)
-            if found is None or found.status in _ENDING:
-                run.stop()
-                return
-
-    thread = Thread(target=watch, name="run's end", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(5)
 
 
 def _raise_errors(run: "SourceRun") -> None:

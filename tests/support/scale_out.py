@@ -84,20 +84,28 @@ class Redis:
 
 @dataclass
 class Place:
-    """A Dagster instance with the jobs of `PLACES` on the servers of a pair."""
+    """A Dagster instance with the jobs of `PLACES` on the servers of a pair.
+
+    Args:
+        storage: that of its dagster.yaml; empty: files.
+    """
 
     pair: Pair
+    storage: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         directory = self.pair.directory
         self.env = environment(directory / "home", write_with_variable(directory, self.pair.data))
+        if self.storage:
+            settings = directory / "home" / "dagster.yaml"
+            settings.write_text(settings.read_text() + "\n" + json.dumps({"storage": self.storage})[1:-1] + "\n")
         self.file = directory / "places.py"
         self.file.write_text(PLACES)
         with dg.DagsterInstance.from_config(str(directory / "home")):
             pass  # processes that make the storage at the same time can fail
 
     # ---- `dagster job execute` ----
-    def execute(self, job: str, config: Mapping[str, Any], timeout_s: float = 120) -> tuple[int, str]:
+    def execute(self, job: str, config: Mapping[str, Any], timeout_s: float = 400) -> tuple[int, str]:
         """Run a job as a user of the command line does; the exit code, and what is printed."""
         path = self.pair.directory / f"run-{time.monotonic_ns()}.json"
         path.write_text(json.dumps(config))
@@ -125,7 +133,7 @@ class Place:
                 command = ["dagster-celery", "worker", "start", "-A", "dagster_celery.app", "-y", str(config)]
                 processes.append(self._start([*command, "-n", name, "--", "-c", "1"], self.log_of(name)))
             for name in (f"w{n}" for n in range(number)):
-                wait_for(partial(self._is_ready, name), 60, self.log_of(name))
+                wait_for(partial(self._is_ready, name), 240, self.log_of(name))
             yield
         finally:
             for process in processes:
@@ -157,7 +165,7 @@ class Place:
         found = Ui(free_port(), self.pair.directory / "dev.log")
         process = self._start(["dagster", "dev", "-f", str(self.file), "-p", str(found.port)], found.log)
         try:
-            wait_for(found.loaded, 90, found.log)
+            wait_for(found.loaded, 240, found.log)
             yield found
         finally:
             end(process, signal.SIGINT)
