@@ -56,7 +56,7 @@ def postgres() -> Iterator[dict[str, Any]]:
 
 
 def _wait_for_postgres(port: int, log: Path) -> None:
-    import psycopg2
+    import psycopg2  # type: ignore[import-untyped]
 
     until_s = time.monotonic() + 30
     while True:

@@ -87,7 +87,7 @@ def from_row(row: Mapping[str, Any]) -> CopyRange:
                 rows_filtered=int(row["rows_filtered"]),
                 done=bool(int(row["done"])),
             )
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         pass
     raise UnreadableCheckpoint(
         mapping,
