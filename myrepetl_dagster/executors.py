@@ -87,11 +87,9 @@ def require_workers(executor: dg.Executor) -> None:
     Raises:
         Failure: one of them is not.
     """
-    # Imported here, since the extra `celery` is not always installed.
-    from dagster_celery.make_app import make_app
-
     settings: Any = executor
-    app = make_app(settings.app_args())  # type: ignore[no-untyped-call]
+    make_app = import_module("dagster_celery.make_app").make_app  # of the extra `celery`, which may be missing
+    app = make_app(settings.app_args())
     place = settings.broker if "@" not in settings.broker else app.connection_for_write().as_uri()  # no password
     try:
         with app.connection_for_write() as connection:

@@ -21,7 +21,7 @@ from .jobs import MAPPINGS, mapping_names
 from .lineage import SourceGroup, identifier
 from .options import Options
 from .progress import ProgressReport
-from .stopping import execute
+from .stopping import run_stoppable
 
 if TYPE_CHECKING:
     from .core.replication.run import SourceRun
@@ -175,7 +175,7 @@ def _chain(
                 _report(context, keys, pipeline),
                 step_rows=config.step_rows or STEP_ROWS,
             )
-            execute(context, run)
+            run_stoppable(context, run)
             # An error of a mapping is raised by the last step, which copies the mapping or finds the error again.
             parts = [asdict(part) for part in run.parts]
         divided = {part["mapping"]: part["of"] for part in parts}
@@ -199,7 +199,7 @@ def _chain(
 
         started_s = time.monotonic()
         run = CopyOneRange(pipeline, Part(**part), _report(context, keys, pipeline))
-        execute(context, run)
+        run_stoppable(context, run)
         _raise_errors(run)
         took_s = time.monotonic() - started_s
         name = f"{part['mapping']}: range {part['number']} of {part['of']}"
@@ -235,7 +235,7 @@ def _chain(
             copied=[m.name for m in own if m.name not in again],
         )
         try:
-            execute(context, run)
+            run_stoppable(context, run)
             group_run.results |= run.results
             group_run.errors |= {name: r.error for name, r in run.results.items() if r.error is not None}
             for result in run.results.values():

@@ -16,7 +16,7 @@ _ENDING = frozenset({dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED
 _LOOK_S = 1.0
 
 
-def execute(context: dg.OpExecutionContext, run: "SourceRun") -> None:
+def run_stoppable(context: dg.OpExecutionContext, run: "SourceRun") -> None:
     """Run to the end, or until Dagster's run is told to end.
 
     Raises:

@@ -47,7 +47,7 @@ def postgres() -> Iterator[dict[str, Any]]:
             )  # fmt: skip
         try:
             _wait_for_postgres(port, directory / "log")
-            yield {"postgres": {"postgres_url": f"postgresql://dagster@127.0.0.1:{port}/postgres"}}
+            yield {"postgres": {"postgres_url": f"postgresql+psycopg2://dagster@127.0.0.1:{port}/postgres"}}
         finally:
             process.terminate()
             process.wait(30)
