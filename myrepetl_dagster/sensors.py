@@ -10,34 +10,28 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from .checks import evaluations, outage_evaluations, report
+from .after_failures import RETRY_MAX_S, TAG, Keys, failures, what_to_ask
 from .core.config.code_version import code_version
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
 from .follow import follow_runs, places
-from .health import health_of_pending
-from .lineage import ReplicatedTable, SourceGroup
-from .observations import quiet_tables
+from .lineage import SourceGroup
 from .options import Options
+from .watch import QuickLook
 
 if TYPE_CHECKING:
     from .core.diagnostics.pending_changes import PendingChanges
     from .core.replication.standing import MappingStanding
 
-TAG = "myrepetl/source"
 PIPELINE_TAG = "myrepetl/pipeline"  # by it a run that began before the pipeline was edited is replaced
 CONNECT_TIMEOUT_S = 3.0
-RETRY_FIRST_S = 30.0
-RETRY_MAX_S = 600.0
 # A follow run that fails sooner than this has not got anywhere, and the next one waits longer.
 SHORT_LIFE_S = 120.0
 RESTART_FIRST_S = 5.0
-_FAILURES_MAX = 20
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -47,7 +41,6 @@ ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-Keys = frozenset[dg.AssetKey]
 Result = dg.SensorResult | dg.SkipReason
 
 
@@ -167,7 +160,7 @@ class Tick:
         if runs:
             return dg.SkipReason(f"run {_short(runs[0])} is under way; {error.message}")
         wait_s = self._restart_wait_s(time.time())
-        self._tell_of_outage(error, max(0.0, wait_s))
+        self._quick.outage(error, max(0.0, wait_s))
         if wait_s > 0:
             return dg.SkipReason(f"{error.message}; the next run is in {wait_s:.0f} s")
         return dg.SensorResult(run_requests=[self._start()])
@@ -210,11 +203,11 @@ class Tick:
         try:
             found = pending_changes(self.pipeline, self.group.mappings, CONNECT_TIMEOUT_S)
         except ReplicationError as error:
-            self._tell_of_outage(error, None)
+            self._quick.outage(error, None)
             if busy:
                 return dg.SkipReason(f"a run is under way; {error.message}")
             raise
-        self._tell(found)
+        self._quick.tell(found)
         if busy:
             return dg.SkipReason("a run is under way")
         due = frozenset(self.keys[one.mapping.name] for one in found if one.due)
@@ -227,74 +220,14 @@ class Tick:
             return dg.SkipReason(problem)
         return dg.SensorResult(run_requests=[self._run_of(asked.keys)])
 
-    # ---- what Dagster is told of the tables ----
     @property
-    def _tables(self) -> dict[dg.AssetKey, ReplicatedTable]:
-        return {self.keys[table.mappings[0].name]: table for table in self.group.tables}
-
-    def _tell(self, found: Sequence[PendingChanges]) -> None:
-        """Store what the checks say, and keep quiet tables fresh."""
-        checks, late = self.options.checks, {self.keys[one.mapping.name] for one in found if one.due}
-        if self.pipeline.monitoring.enabled:
-            health = {one.mapping.name: health_of_pending(one) for one in found}
-            report(self.instance, evaluations(self._tables, health, checks), checks)
-        for materialization in quiet_tables(self.instance, self._tables.keys() - late, checks):
-            self.instance.report_runless_asset_event(materialization)
-
-    def _tell_of_outage(self, error: ReplicationError, next_attempt_s: float | None) -> None:
-        if self.pipeline.monitoring.enabled:
-            found = outage_evaluations(self._tables, str(error), next_attempt_s, self.options.checks)
-            report(self.instance, found, self.options.checks)
+    def _quick(self) -> QuickLook:
+        tables = {self.keys[table.mappings[0].name]: table for table in self.group.tables}
+        return QuickLook(self.instance, self.pipeline, tables, self.options.checks)
 
 
 def _short(record: dg.RunRecord) -> str:
     return record.dagster_run.run_id.partition("-")[0]
-
-
-# ---- after failures ------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A failed run of the sensor's. `ailing`: its tables that have not been materialized since."""
-
-    ended_unix_s: float
-    ailing: Keys
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    keys: Keys
-    wait_s: float = 0.0
-
-
-def failures(instance: dg.DagsterInstance, group: str) -> list[Failed]:
-    """The failed catch-ups of the last hour, newest first."""
-    recent = dg.RunsFilter(
-        statuses=[dg.DagsterRunStatus.FAILURE],
-        tags={TAG: group},
-        updated_after=datetime.now(UTC) - timedelta(hours=1),
-    )
-    found = []
-    for record in instance.get_run_records(recent, limit=_FAILURES_MAX):
-        began_s = record.start_time or record.create_timestamp.timestamp()
-        ailing = {k for k in record.dagster_run.asset_selection or () if not _made_since(instance, k, began_s)}
-        found.append(Failed(record.end_time or began_s, frozenset(ailing)))
-    return found
-
-
-def _made_since(instance: dg.DagsterInstance, key: dg.AssetKey, unix_s: float) -> bool:
-    event = instance.get_latest_materialization_event(key)
-    return event is not None and event.timestamp >= unix_s
-
-
-def what_to_ask(due: Keys, failed: Sequence[Failed], now_unix_s: float) -> Asked:
-    """The tables to ask for: healthy ones at once, ailing ones after a wait that grows with each failure."""
-    ailing = due & frozenset().union(*(f.ailing for f in failed))
-    if not ailing:
-        return Asked(due)
-    own = [f for f in failed if f.ailing & ailing]
-    wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** (len(own) - 1))
-    left_s = max(f.ended_unix_s for f in own) + wait_s - now_unix_s
-    return Asked(due if left_s <= 0 else due - ailing, max(0.0, left_s))
 
 
 # ---- messages ------------------------------------------------------------------------------------------

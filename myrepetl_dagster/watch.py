@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import dagster as dg
 
@@ -13,9 +14,12 @@ from .checks import evaluations, outage_evaluations, report
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
 from .core.replication.result import Progress, Retry
-from .health import Health, Tables, is_of_schema
-from .observations import TableEvents
+from .health import Health, Tables, health_of_pending, is_of_schema
+from .observations import Describe, TableEvents, quiet_tables
 from .options import Checks
+
+if TYPE_CHECKING:
+    from .core.diagnostics.pending_changes import PendingChanges
 
 OUTAGE_S = 10.0  # a server that is restarted makes no check red
 
@@ -40,6 +44,7 @@ class Watch:
         tables: that are followed, by asset key.
         applied: see `TableEvents`.
         interval_s: the least time between two materializations of a table, in seconds.
+        describe: gives the metadata of a materialization, from the last report of each of the table's mappings.
     """
 
     def __init__(
@@ -50,13 +55,14 @@ class Watch:
         checks: Checks,
         applied: Mapping[str, int],
         interval_s: float,
+        describe: Describe = metadata.follow_metadata,
     ) -> None:
         self._context = context
         self._tables = tables
         self._checks = checks
         self._enabled = pipeline.monitoring.enabled
         self._interval_s = pipeline.monitoring.interval_s
-        self._events = TableEvents(context.instance, tables, applied, checks, interval_s, metadata.follow_metadata)
+        self._events = TableEvents(context.instance, tables, applied, checks, interval_s, describe)
         self._sources = {m.name: m.source for table in tables.values() for m in table.mappings}
         self._heard: dict[str, tuple[Progress, float]] = {}
         self._outages: dict[str, tuple[float, Retry, float]] = {}  # by source: since when, the last one, when that was
@@ -130,3 +136,29 @@ class Watch:
                 schema=str(error) if is_of_schema(error) else "" if name in following else None,
             )
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class QuickLook:
+    """What a sensor tells Dagster of the tables, where no run follows them."""
+
+    instance: dg.DagsterInstance
+    pipeline: Pipeline
+    tables: Tables
+    checks: Checks
+
+    def tell(self, found: Sequence[PendingChanges]) -> None:
+        """Store what the checks say, and keep quiet tables fresh. `found`: for each mapping of the tables."""
+        if self.pipeline.monitoring.enabled:
+            health = {one.mapping.name: health_of_pending(one) for one in found}
+            report(self.instance, evaluations(self.tables, health, self.checks), self.checks)
+        late = {one.mapping.name for one in found if one.due}
+        in_step = [key for key, table in self.tables.items() if late.isdisjoint(m.name for m in table.mappings)]
+        for materialization in quiet_tables(self.instance, in_step, self.checks):
+            self.instance.report_runless_asset_event(materialization)
+
+    def outage(self, error: ReplicationError, next_attempt_s: float | None) -> None:
+        """Store that a server is down. `next_attempt_s`: see `outage_evaluations`."""
+        if self.pipeline.monitoring.enabled:
+            found = outage_evaluations(self.tables, str(error), next_attempt_s, self.checks)
+            report(self.instance, found, self.checks)

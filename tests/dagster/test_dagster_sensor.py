@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 from dagster_support import PASSWORD, Pair, run
 
+from myrepetl_dagster.after_failures import TAG, Asked, Failed, what_to_ask
 from myrepetl_dagster.core.model.errors import ReplicationError
-from myrepetl_dagster.sensors import TAG, Asked, Failed, what_to_ask
 
 USERS = dg.AssetKey(["warehouse", "users"])
 ORDERS = dg.AssetKey(["warehouse", "orders"])

@@ -85,7 +85,7 @@ def test_conditions_fire_while_a_run_follows(ui: Ui, instance: dg.DagsterInstanc
     began_s = time.time()
     ui.pair.source.execute("INSERT INTO shop.users (name) VALUES ('Dea')")
 
-    took_s = wait_for(lambda: made(instance, "eager_on_changes") > began_s, 120, ui.log)
+    took_s = wait_for(lambda: made(instance, "eager_on_changes") > began_s, 240, ui.log)
     wait_for(lambda: made(instance, "on_cron_in_step") > began_s, 180, ui.log)
     changed_s = time.time()
 
@@ -114,8 +114,8 @@ def test_tables_are_not_shown_as_outdated(ui: Ui, instance: dg.DagsterInstance) 
         names = ("warehouse/users", "warehouse/orders", "shop/users", "shop/orders", "eager_on_changes")
         return {name: found[name] for name in names if found[name]["staleStatus"] != "FRESH"}
 
-    assert outdated().keys() <= {"eager_on_changes"}, outdated()
-    wait_for(lambda: not outdated(), 120, ui.log)
+    wait_for(lambda: outdated().keys() <= {"eager_on_changes"}, 10, ui.log)  # an observation comes just before
+    wait_for(lambda: not outdated(), 240, ui.log)
 
 
 def test_an_outage_is_red_within_half_a_minute_and_green_after_it(ui: Ui, instance: dg.DagsterInstance) -> None:

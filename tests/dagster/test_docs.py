@@ -36,7 +36,6 @@ PAGES = [README, ROOT / "ARCHITECTURE.md", ROOT / "tests" / "README.md", *sorted
 # In this order they go on from the tutorial's pipeline.
 PAGES_THAT_GO_ON = ["add-a-table", "copy-again", "change-a-column", "reload", "fail-over"]
 NOT_RUN = ("pip install", "make ")
-LATER = {"docs/scale-out.md"}  # comes with a branch of its own
 
 
 def named(path: Path) -> str:
@@ -71,8 +70,6 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         file, _, anchor = link.partition("#")
         end = (page.parent / file).resolve() if file else page
-        if named(end) in LATER:
-            continue
         if not end.exists() or (anchor and anchor not in anchors(end)):
             broken.append(link)
     assert not broken

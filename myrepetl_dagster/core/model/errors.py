@@ -131,5 +131,14 @@ class StaleRun(ReplicationError):
         self.mapping = mapping
 
 
+class StaleStep(StaleRun):
+    """Another try to copy the same range has taken it over."""
+
+    def __init__(self, mapping: str, number: int) -> None:
+        super().__init__(mapping)
+        self.message = f"another step copies range {number} of {mapping}; this step committed nothing of it since"
+        self.hint = "Nothing to do: the other step goes on from the same place."
+
+
 class StopRequested(ReplicationError):
     """The run was told to end. The checkpoint is that of the last commit."""

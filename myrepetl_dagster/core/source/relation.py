@@ -22,7 +22,15 @@ from ..plan.table_plan import TablePlan
 from ..values.cells import LABEL_BYTES_MAX
 from ..values.collations import charset_of
 from ..values.column_types import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, is_short_year
-from ..values.sql import keys_condition, keyset_condition, quote_name, short_year_sql, sql_name, sql_text
+from ..values.sql import (
+    keys_condition,
+    keyset_condition,
+    quote_name,
+    short_year_sql,
+    sql_name,
+    sql_text,
+    until_condition,
+)
 from ..values.text_rows import key_reader
 from .init_query import table_read
 
@@ -47,11 +55,13 @@ class Relation:
         layout: its columns, in the order in which they are read.
         from_sql: what stands behind FROM.
         key: names of the columns by whose order it can be read in parts; () if it is read in one go.
+        until: the last key that belongs to it, as literals. None: the table's last one.
     """
 
     layout: tuple[Column, ...]
     from_sql: str
     key: tuple[str, ...]
+    until: tuple[str, ...] | None = None
 
     @property
     def select_sql(self) -> str:
@@ -75,7 +85,9 @@ class Relation:
     def after_sql(self, after: tuple[str, ...] | None, rows_max: int) -> str:
         """The end of a SELECT: the next rows in key order after a key. None: the first rows."""
         order = ", ".join(sql_name(name) for name in self.key)
-        where = f" WHERE {keyset_condition(self.key, after)}" if after else ""
+        conditions = [keyset_condition(self.key, after)] if after else []
+        conditions += [until_condition(self.key, self.until)] if self.until else []
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return f"{where} ORDER BY {order} LIMIT {rows_max}"
 
     def keys_sql(self, key: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
@@ -91,6 +103,11 @@ class Relation:
                 for one in keys
             ]
         return f" WHERE {keys_condition(key, keys)}"
+
+    def key_after_sql(self, after: tuple[str, ...] | None, rows: int) -> str:
+        """The SELECT of the key that lies so many rows after a key; None: after the table's beginning."""
+        names = ", ".join(sql_name(name) for name in self.key)
+        return f"SELECT {names} FROM {self.from_sql}{self.after_sql(after, 1)} OFFSET {rows - 1}"
 
 
 def whole_value(column: Column) -> str:

@@ -71,6 +71,17 @@ def keyset_condition(key: Sequence[str], after: Sequence[str]) -> str:
     return first + "(" + " OR ".join(parts) + ")"
 
 
+def until_condition(key: Sequence[str], until: Sequence[str]) -> str:
+    """`key <= until`, as `keyset_condition`."""
+    parts = []
+    for i in range(len(key)):
+        equal = [f"{sql_name(name)} = {value}" for name, value in zip(key[:i], until, strict=False)]
+        sign = "<=" if i == len(key) - 1 else "<"
+        parts.append("(" + " AND ".join([*equal, f"{sql_name(key[i])} {sign} {until[i]}"]) + ")")
+    first = f"{sql_name(key[0])} <= {until[0]} AND " if len(key) > 1 else ""
+    return first + "(" + " OR ".join(parts) + ")"
+
+
 def keys_condition(key: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
     """`key IN keys`, in a form for which both servers use the key's index."""
     if len(key) == 1 and (ENUM_ERROR,) not in keys:  # IN with texts and a number would compare all as numbers
