@@ -12,9 +12,10 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from dagster_support import ROOT, offline
 from dagster_ui import Ui, dagster_dev, free_port, wait_for
 from servers import Server
 
+import myrepetl_dagster
 from myrepetl_dagster.cli.main import _parser
 from myrepetl_dagster.core.config.load import from_dict
 
@@ -109,19 +111,25 @@ def test_pipelines_load(page: Path, tmp_path: Path) -> None:
             from_dict(found, tmp_path, environ)
 
 
-def test_readmes_python_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each Python block of README makes definitions, with the pipeline file of its first section beside it."""
+@pytest.mark.parametrize(("page", "known"), [("README.md", ()), ("docs/dagster.md", myrepetl_dagster.__all__)])
+def test_python_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, known: Sequence[str]) -> None:
+    """Each Python block makes definitions, with README's first pipeline file beside it.
+
+    Those of docs/dagster.md leave out the imports: `known` are names of the package.
+    """
     (_, text), *_ = blocks(README, "json")
     (tmp_path / "pipeline.json").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SHOP_PASSWORD", "a")
     monkeypatch.setenv("ETL_PASSWORD", "b")
-    snippets = blocks(README, "python")
+    snippets = blocks(ROOT / page, "python")
     assert snippets
     for _, snippet in snippets:
-        names: dict[str, Any] = {}
-        exec(snippet, names)
-        dg.Definitions.validate_loadable(names["defs"])
+        names: dict[str, Any] = {name: getattr(myrepetl_dagster, name) for name in known}
+        names |= {"dg": dg, "timedelta": timedelta} if known else {}
+        exec(compile(snippet, page, "exec", dont_inherit=True), names)
+        defs = names["defs"] if "defs" in names else dg.Definitions(assets=[names["report"]])
+        dg.Definitions.validate_loadable(defs)
 
 
 def test_dagster_takes_readmes_dagster_yaml(tmp_path: Path) -> None:
@@ -160,11 +168,12 @@ class Reader:
 
     def type(self, text: str) -> None:
         """Run a block in the shell; what it leaves in the environment, and where it is, stays."""
-        script = f"set -eo pipefail\ncd {shlex.quote(str(self.folder))}\n{text}\npwd > {self.env['LEFT']}.pwd\nenv -0 > {self.env['LEFT']}"
+        left = shlex.quote(self.env["LEFT"])
+        script = f"set -eo pipefail\ncd {shlex.quote(str(self.folder))}\n{text}\npwd > {left}.pwd\nenv -0 > {left}"
         done = subprocess.run(["bash", "-c", script], env=self.env, capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-        left = Path(self.env["LEFT"]).read_text().split("\0")
-        self.env |= dict(line.split("=", 1) for line in left if line)
+        variables = Path(self.env["LEFT"]).read_text().split("\0")
+        self.env |= dict(one.split("=", 1) for one in variables if one)
         self.folder = Path(Path(f"{self.env['LEFT']}.pwd").read_text().strip())
 
 
