@@ -119,7 +119,7 @@ def test_a_failing_mapping_hides_no_other(pair: Pair, instance: dg.DagsterInstan
     assert pair.users() == ["Ann", "Bob", "Cem"]
     assert "'shop.orders': dw.orders has no column status" in failure.description
     assert failure.metadata["failed"].value == "shop.orders"
-    assert failure.metadata["hint"].value == "dw.orders has: id, amount."
+    assert str(failure.metadata["hint"].value).startswith("dw.orders has: id, amount. Add it by ALTER TABLE")
     assert not events(result, dg.DagsterEventType.STEP_RESTARTED)
 
 

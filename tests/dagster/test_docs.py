@@ -72,6 +72,8 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         file, _, anchor = link.partition("#")
         end = (page.parent / file).resolve() if file else page
+        if end.parent == DOCS / "pictures" and not end.parent.exists():
+            continue  # they come with the tests of the UI
         if not end.exists() or (anchor and anchor not in anchors(end)):
             broken.append(link)
     assert not broken
