@@ -1,18 +1,22 @@
 """The op that replicates: it runs its sources with the core, and yields the results as materializations."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from . import metadata
+from .checks import evaluations, report
 from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.errors import ReplicationError
+from .health import health_of_result
 from .lineage import AssetSpecOf, ReplicatedTable, SourceGroup
-from .options import Options
+from .observations import TableEvents
+from .options import Checks, Options
 from .progress import ProgressReport
-from .resources import MySQLTargetResource
+from .resources import Context, MySQLTargetResource
+from .run_log import core_log
 
 if TYPE_CHECKING:
     from .core.diagnostics.row_counts import RowCounter
@@ -67,22 +71,45 @@ def replication_assets(
     def replicate_group(
         context: dg.AssetExecutionContext, config: ReplicationConfig
     ) -> Iterator[dg.MaterializeResult[None]]:
+        if unknown := sorted(set(config.mappings or ()) - {m.name for m in group.mappings}):
+            raise dg.Failure(
+                f"mappings: {', '.join(unknown)}: not among those of {' and '.join(group.sources)}:"
+                f" {', '.join(m.name for m in group.mappings)}",
+                allow_retries=False,
+            )
         chosen = {key: _chosen(tables[key], config) for key in tables if key in context.selected_asset_keys}
-        run = GroupRun(context, pipeline, group.op_name, keys, {key: ms for key, ms in chosen.items() if ms})
-        for warning in pipeline.warnings:
-            context.log.warning(warning)
-        try:
-            for _ in run.run_sources(config):
-                yield from run.finished(tables, target_keys)
-        except dg.DagsterExecutionInterruptedError as error:
-            raise dg.Failure("stopped on request", allow_retries=False) from error
-        finally:
-            run.close()
-        if run.errors:
-            first = next(iter(run.errors.values()))
-            raise metadata.failure(run.errors, {r.mapping: r.position for r in run.results.values()}) from first
+        chosen = {key: mappings for key, mappings in chosen.items() if mappings}
+        run = GroupRun(context, pipeline, chosen, options.checks, group.op_name, keys)
+        yield from results(run, config, tables, lambda name: getattr(context.resources, target_keys[name]))
 
     return replicate_group
+
+
+def results(
+    run: "GroupRun",
+    config: ReplicationConfig,
+    tables: Mapping[dg.AssetKey, ReplicatedTable],
+    resource_of: Callable[[str], MySQLTargetResource],
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Run, and yield each table when it is done. `resource_of`: the resource of a target.
+
+    Raises:
+        Failure: after all others are done, if a mapping has failed; or the run was stopped.
+    """
+    for warning in run.pipeline.warnings:
+        run.context.log.warning(warning)
+    try:
+        with core_log(run.context, run.pipeline.monitoring.log_level):
+            for _ in run.run_sources(config):
+                yield from run.finished(tables, resource_of)
+            run.evaluate(tables)
+    except dg.DagsterExecutionInterruptedError as error:
+        raise dg.Failure("stopped on request", allow_retries=False) from error
+    finally:
+        run.close()
+    if run.errors:
+        first = next(iter(run.errors.values()))
+        raise metadata.failure(run.errors, {r.mapping: r.position for r in run.results.values()}) from first
 
 
 def _chosen(table: ReplicatedTable, config: ReplicationConfig) -> tuple[TableMapping, ...]:
@@ -91,17 +118,23 @@ def _chosen(table: ReplicatedTable, config: ReplicationConfig) -> tuple[TableMap
 
 @dataclass(slots=True)
 class GroupRun:
-    """One run of an op, with its results and errors by mapping so far."""
+    """One run of an op, with its results and errors by mapping so far.
 
-    context: dg.AssetExecutionContext
+    `checks`: of the tables, if they have any. `op_name`, `keys`: the op's name, and each mapping's asset, for ops that
+    are run beside others.
+    """
+
+    context: Context
     pipeline: Pipeline
-    op_name: str
-    keys: Mapping[str, dg.AssetKey]
     chosen: Mapping[dg.AssetKey, tuple[TableMapping, ...]]
+    checks: Checks | None = None
+    op_name: str = ""
+    keys: Mapping[str, dg.AssetKey] = field(default_factory=dict)
     results: "dict[str, MappingResult]" = field(default_factory=dict)
     errors: dict[str, ReplicationError] = field(default_factory=dict)
     yielded: set[dg.AssetKey] = field(default_factory=set)
     counter: "RowCounter | None" = None
+    events: TableEvents | None = None
 
     def close(self) -> None:
         if self.counter is not None:
@@ -113,7 +146,7 @@ class GroupRun:
         from .together import runs_of_op
 
         own = {m.name: key for key, mappings in self.chosen.items() for m in mappings}
-        report = ProgressReport(self.context, self.keys, self.pipeline.monitoring)
+        report = ProgressReport(self.context, {**self.keys, **own}, self.pipeline.monitoring)
         again = self._to_copy_again(own) if config.copy_again else ()
         asked = {self.op_name: list(own), **self._beside(config)}
         for run in runs_of_op(self.context.run.run_id, self.pipeline, self.op_name, asked, config, again, report):
@@ -144,7 +177,7 @@ class GroupRun:
         return event is not None and event.run_id == self.context.run.run_id
 
     def finished(
-        self, tables: Mapping[dg.AssetKey, ReplicatedTable], target_keys: Mapping[str, str]
+        self, tables: Mapping[dg.AssetKey, ReplicatedTable], resource_of: Callable[[str], MySQLTargetResource]
     ) -> Iterator[dg.MaterializeResult[None]]:
         """The tables whose mappings have all ended without an error, each yielded once."""
         for key, mappings in self.chosen.items():
@@ -153,8 +186,33 @@ class GroupRun:
             if key in self.yielded or failed or len(results) < len(mappings):
                 continue
             self.yielded.add(key)
-            resource = getattr(self.context.resources, target_keys[tables[key].target])
-            yield dg.MaterializeResult(asset_key=key, metadata=self._metadata(tables[key], results, resource))
+            found = self._metadata(tables[key], results, resource_of(tables[key].target))
+            yield dg.MaterializeResult(asset_key=key, metadata=found, tags=self._versions(tables, key, results))
+
+    def _versions(
+        self, tables: Mapping[dg.AssetKey, ReplicatedTable], key: dg.AssetKey, results: "Sequence[MappingResult]"
+    ) -> dict[str, str]:
+        """The tags with the versions of a table, once its source tables are observed to have theirs."""
+        from .core.diagnostics.pending_changes import applied_totals
+
+        if self.events is None:
+            mappings = [m for table in tables.values() for m in table.mappings]
+            try:
+                applied = applied_totals(self.pipeline, mappings)
+            except ReplicationError:  # Dagster gives versions of its own; the next run's are ours again
+                return {}
+            self.events = TableEvents(self.context.instance, tables, applied, self.checks or Checks())
+        tags, observations = self.events.of_result(key, {r.mapping: r.applied_total for r in results})
+        for observation in observations:
+            self.context.log_event(observation)
+        return tags
+
+    def evaluate(self, tables: Mapping[dg.AssetKey, ReplicatedTable]) -> None:
+        """Store what the checks say of the tables, by what this run has done."""
+        if self.pipeline.monitoring.enabled and self.checks is not None:
+            chosen = {key: tables[key] for key in self.chosen}
+            health = {name: health_of_result(result) for name, result in self.results.items()}
+            report(self.context.instance, evaluations(chosen, health, self.checks), self.checks)
 
     def _metadata(
         self, table: ReplicatedTable, results: "Sequence[MappingResult]", resource: MySQLTargetResource

@@ -7,8 +7,10 @@ with a message that says so. MYREPETL_EXECUTOR names the executor of the jobs.
 import logging
 import os
 
+import click
 import dagster as dg
 
+from myrepetl_dagster.core.model.errors import ConfigError
 from myrepetl_dagster.executors import executor_named
 from myrepetl_dagster.factory import build_replication_defs
 
@@ -39,7 +41,11 @@ def _definitions() -> dg.Definitions:
     path = os.environ.get(VARIABLE)
     if not path:
         return _nothing_to_replicate()
-    return build_replication_defs(path, executor_def=executor_named(os.environ.get(EXECUTOR) or "in_process"))
+    try:
+        return build_replication_defs(path, executor_def=executor_named(os.environ.get(EXECUTOR) or "in_process"))
+    except ConfigError as error:
+        # Dagster's commands print an error of click's as its text, and any other one with a hundred lines of its stack.
+        raise click.ClickException(str(error)) from None
 
 
 defs = _definitions()

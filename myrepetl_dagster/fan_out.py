@@ -7,7 +7,7 @@ the copies, copies what was not divided, and applies the log. The steps hand eac
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -17,8 +17,8 @@ from .core.config.pipeline import Pipeline, TableMapping
 from .core.model.errors import ReplicationError
 from .executors import refuse_lossy
 from .handed_on import HandedOn
-from .jobs import MAPPINGS, mapping_names
-from .lineage import SourceGroup, identifier
+from .jobs import MAPPINGS
+from .lineage import SourceGroup, identifier, mappings_named
 from .options import Options
 from .progress import ProgressReport
 from .stopping import run_stoppable
@@ -114,7 +114,7 @@ def copied_now(instance: dg.DagsterInstance, job_name: str, mappings: Sequence[T
 
 def _config(groups: Sequence[SourceGroup], options: Options) -> dg.ConfigMapping:
     def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = mapping_names(groups, config.get("mappings"))
+        chosen = mappings_named(groups, config.get("mappings"))
         ops: dict[str, Any] = {}
         for group in groups:
             for source in group.sources:
@@ -225,7 +225,7 @@ def _chain(
         own = _mappings(pipeline, config.mappings)
         by_table = {keys[m.name]: tuple(one for one in own if keys[one.name] == keys[m.name]) for m in own}
         tables = {keys[table.mappings[0].name]: table for table in group.tables}
-        group_run = GroupRun(cast(dg.AssetExecutionContext, context), pipeline, "", keys, by_table)
+        group_run = GroupRun(context, pipeline, by_table, options.checks)
         again = set(group_run._to_copy_again({m.name: keys[m.name] for m in own}))
         run = EndCopies(
             pipeline,
@@ -241,9 +241,10 @@ def _chain(
             for result in run.results.values():
                 if result.error is None:
                     context.log.info(metadata.result_text(result))
-            for made in group_run.finished(tables, target_keys):
+            for made in group_run.finished(tables, lambda name: getattr(context.resources, target_keys[name])):
                 assert made.asset_key is not None
-                context.log_event(dg.AssetMaterialization(made.asset_key, metadata=made.metadata))
+                context.log_event(dg.AssetMaterialization(made.asset_key, metadata=made.metadata, tags=made.tags))
+            group_run.evaluate(tables)
         finally:
             group_run.close()
         _raise_errors(run)
@@ -252,7 +253,7 @@ def _chain(
 
 
 def _report(context: dg.OpExecutionContext, keys: Mapping[str, dg.AssetKey], pipeline: Pipeline) -> ProgressReport:
-    return ProgressReport(cast(dg.AssetExecutionContext, context), keys, pipeline.monitoring)
+    return ProgressReport(context, keys, pipeline.monitoring)
 
 
 def _mappings(pipeline: Pipeline, names: Sequence[str]) -> list[TableMapping]:

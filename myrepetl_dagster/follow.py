@@ -7,19 +7,22 @@ would be made. The op reports its tables' materializations as it goes, at most e
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from . import metadata
-from .core.config.pipeline import Pipeline
+from .core.config.pipeline import FOLLOW_S, Pipeline
+from .core.model.errors import ReplicationError
 from .lineage import ReplicatedTable, SourceGroup
-from .options import Options
+from .options import Checks, Options
+from .run_log import core_log
 
 if TYPE_CHECKING:
     from .core.replication.follower import Follower
-    from .core.replication.result import Progress, Retry
+    from .core.replication.result import MappingResult, Progress, Retry
+    from .metrics import Exporter
+    from .watch import Watch
 
 # A run goes on for so long after its time, so that its successor is there before it ends.
 OVERLAP_S = 300.0
@@ -28,11 +31,13 @@ TICK_S = 1.0
 EVENTS_MAX = 5_000
 ACTIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
-FOLLOW_S = "Seconds until the sensor replaces this run by another one. Without a sensor it ends some minutes later."
-
 
 class FollowConfig(dg.Config):
-    """Run configuration of the op. `follow_s`: see above; None: `replication.follow_s` of the pipeline file."""
+    """Run configuration of the op.
+
+    `follow_s`: seconds until the sensor replaces this run by another one; without a sensor it ends some minutes later.
+    None: `replication.follow_s` of the pipeline file.
+    """
 
     follow_s: float | None = None
 
@@ -42,8 +47,14 @@ def build_follow_job(
     pipeline: Pipeline,
     keys: Mapping[str, dg.AssetKey],
     options: Options,
+    groups: int = 1,
 ) -> dg.JobDefinition:
-    """The job that follows a group. `keys`: each mapping's asset."""
+    """The job that follows a group.
+
+    Args:
+        keys: each mapping's asset.
+        groups: the number of the pipeline's source groups. Each is followed by a run of its own.
+    """
     names = " and ".join(group.sources)
 
     @dg.op(
@@ -52,8 +63,10 @@ def build_follow_job(
         description=f"Applies the changes of {names} to all of its tables as they come.",
     )
     def follow_log(context: dg.OpExecutionContext, config: FollowConfig) -> None:
-        follow_s = config.follow_s or pipeline.replication.follow_s or 3600.0
-        FollowRun(context, group, pipeline, keys, follow_s).run()
+        follow_s = config.follow_s or pipeline.replication.follow_s or FOLLOW_S
+        if places := too_few_places(context.instance, groups):
+            context.log.warning(places)
+        FollowRun(context, group, pipeline, keys, follow_s, options.checks).run()
 
     @dg.job(
         name=group.named("follow"),
@@ -76,11 +89,14 @@ class FollowRun:
     pipeline: Pipeline
     keys: Mapping[str, dg.AssetKey]
     follow_s: float
+    checks: Checks
     latest: "dict[str, Progress]" = field(default_factory=dict)  # by mapping
-    retries: "SimpleQueue[Retry]" = field(default_factory=SimpleQueue)
-    reported: dict[dg.AssetKey, int | None] = field(default_factory=dict)  # by table: what was applied by then
     reported_at_s: float = field(default_factory=time.monotonic)
     changes_told: dict[str, int] = field(default_factory=dict)
+    results: "dict[str, MappingResult]" = field(default_factory=dict)
+    exporters: "dict[str, Exporter]" = field(default_factory=dict)  # by source
+    exporter_of: "dict[str, Exporter]" = field(default_factory=dict)  # by mapping
+    watch: "Watch" = field(init=False)
 
     @property
     def tables(self) -> dict[dg.AssetKey, ReplicatedTable]:
@@ -93,55 +109,72 @@ class FollowRun:
     def run(self) -> None:
         # Imported here, since Dagster loads definitions far more often than it runs them.
         from .core.replication.follower import Follower
+        from .watch import Watch
 
         for warning in self.pipeline.warnings:
             self.context.log.warning(warning)
-        self.reported = {key: _applied_before(self.context.instance, key) for key in self.tables}
+        applied, interval_s = self._applied_before(), self.interval_s
+        self.exporters = self._exporters()
+        self.exporter_of = {m.name: self.exporters[m.source] for m in self.group.mappings}
+        self.watch = Watch(self.context, self.pipeline, self.tables, self.checks, applied, interval_s)
         follower = Follower(
             self.pipeline,
             self.group.mappings,
             self.follow_s + OVERLAP_S,
             on_progress=self._heard,
-            on_retry=self.retries.put,
+            on_retry=self._retried,
             superseded=lambda: has_successor(self.context.instance, self.context.run),
         )
         try:
-            with follower:
+            with core_log(self.context, self.pipeline.monitoring.log_level), follower:
                 while not follower.wait(TICK_S):
                     self._tick(follower)
         except dg.DagsterExecutionInterruptedError as error:
             raise dg.Failure("stopped on request", allow_retries=False) from error
         finally:
-            self._report(follower)
+            for exporter in self.exporters.values():
+                exporter.close()
+            self.watch.end(follower)
+            self.context.log.info(self._line(follower))
         self._end(follower)
 
     def _heard(self, progress: "Progress") -> None:
         """Called in the follower's threads after each commit."""
         self.latest[progress.mapping] = progress
+        self.watch.heard(progress)
+        self.exporter_of[progress.mapping].progress(progress)
+
+    def _retried(self, retry: "Retry") -> None:
+        """Called in the follower's threads after each failed attempt."""
+        self.watch.retry(retry)
+        self.exporters[retry.source].retry(retry)
+
+    def _exporters(self) -> "dict[str, Exporter]":
+        """What serves the metrics of each source; each has a port of its own."""
+        from .metrics import exporter
+
+        try:
+            found = {source: exporter(self.pipeline, source) for source in self.group.sources}
+        except ReplicationError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        for one in found.values():
+            one.watch(self.results)
+        return found
 
     def _tick(self, follower: "Follower") -> None:
-        while True:
-            try:
-                retry = self.retries.get_nowait()
-            except Empty:
-                break
-            self._down(retry)
+        self.watch.look(follower)
+        self.results.update(follower.results)
         if time.monotonic() - self.reported_at_s >= self.interval_s:
-            self._report(follower)
+            self.reported_at_s = time.monotonic()
+            self.context.log.info(self._line(follower))
 
-    def _down(self, retry: "Retry") -> None:
-        """An attempt has failed: what a person should see at once, not at the next report."""
+    def _applied_before(self) -> dict[str, int]:
+        from .core.diagnostics.pending_changes import applied_totals
 
-    def _report(self, follower: "Follower") -> None:
-        """Report what is new since the last report: a materialization of each table that changed, and one line."""
-        self.reported_at_s = time.monotonic()
-        for key, table in self.tables.items():
-            heard = [self.latest[m.name] for m in table.mappings if m.name in self.latest]
-            applied = sum(progress.applied_total for progress in heard)
-            if len(heard) == len(table.mappings) and applied != self.reported[key]:
-                self.context.log_event(dg.AssetMaterialization(key, metadata=metadata.follow_metadata(heard)))
-                self.reported[key] = applied
-        self.context.log.info(self._line(follower))
+        try:
+            return applied_totals(self.pipeline, self.group.mappings)
+        except ReplicationError:  # the follower will say it
+            return {}
 
     def _line(self, follower: "Follower") -> str:
         following, left_out = follower.following, follower.left_out
@@ -172,12 +205,23 @@ class FollowRun:
             raise metadata.failure(errors, positions) from first
 
 
-def _applied_before(instance: dg.DagsterInstance, key: dg.AssetKey) -> int | None:
-    """What a table's last materialization says of how much was applied; None: there is none, or it does not say."""
-    event = instance.get_latest_materialization_event(key)
-    materialization = event.asset_materialization if event else None
-    value = materialization.metadata.get(metadata.APPLIED) if materialization else None
-    return value.value if isinstance(value, dg.IntMetadataValue) else None
+def places(instance: dg.DagsterInstance) -> int | None:
+    """How many runs Dagster executes at a time; None: no limit is known."""
+    queue = instance.get_concurrency_config().run_queue_config
+    found = queue.max_concurrent_runs if queue is not None else None
+    return None if found is None or found < 0 else found
+
+
+def too_few_places(instance: dg.DagsterInstance, groups: int) -> str:
+    """What to change where runs that follow leave no place to others; empty: nothing."""
+    limit, needed = places(instance), 2 * groups + 2
+    if limit is None or limit >= needed:
+        return ""
+    return (
+        f"Dagster executes at most {limit} runs at a time. Each of the {groups} sources is followed by one, or by two"
+        f" while they relieve each other, and copies need places, too. Set concurrency.runs.max_concurrent_runs in"
+        f" dagster.yaml to {needed} or more."
+    )
 
 
 def has_successor(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

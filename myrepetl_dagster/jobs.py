@@ -14,7 +14,7 @@ import dagster as dg
 
 from .core.config.pipeline import Pipeline
 from .follow import build_follow_job
-from .lineage import SourceGroup
+from .lineage import SourceGroup, mappings_named
 from .options import Options
 
 MAPPINGS = "Names of mappings in the pipeline file, or of target tables as target.table; left out: all of them."
@@ -32,7 +32,7 @@ def build_jobs(groups: Sequence[SourceGroup], keys: Sequence[dg.AssetKey], optio
     return {
         name: dg.define_asset_job(
             options.named(name),
-            selection=dg.AssetSelection.assets(*keys),
+            selection=dg.AssetSelection.assets(*keys).without_checks(),
             config=_config(groups, options, copy_again=name == "snapshot"),
             executor_def=options.executor_def or dg.in_process_executor,
             hooks=set(options.hooks) or None,
@@ -43,11 +43,11 @@ def build_jobs(groups: Sequence[SourceGroup], keys: Sequence[dg.AssetKey], optio
 
 
 def build_group_jobs(
-    group: SourceGroup, pipeline: Pipeline, keys: Mapping[str, dg.AssetKey], options: Options
+    group: SourceGroup, pipeline: Pipeline, keys: Mapping[str, dg.AssetKey], options: Options, groups: int
 ) -> dict[str, Job]:
-    """The jobs of one source group, by what they do. `keys`: each mapping's asset."""
+    """The jobs of one source group, by what they do. `keys`: each mapping's asset. `groups`: how many there are."""
     return {
-        "follow": build_follow_job(group, pipeline, keys, options),
+        "follow": build_follow_job(group, pipeline, keys, options, groups),
         "catch_up": _catch_up_job(group, keys, options),
     }
 
@@ -66,7 +66,7 @@ def _catch_up_job(group: SourceGroup, keys: Mapping[str, dg.AssetKey], options: 
 
 def _config(groups: Sequence[SourceGroup], options: Options, *, copy_again: bool) -> dg.ConfigMapping:
     def op_config(config: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = mapping_names(groups, config.get("mappings"))
+        chosen = mappings_named(groups, config.get("mappings"))
         common = {"copy_again": copy_again, "follow_s": float(config.get("follow_s") or 0.0)}
         own = {
             group.op_name: [m.name for m in group.mappings if chosen is None or m.name in chosen] for group in groups
@@ -79,16 +79,3 @@ def _config(groups: Sequence[SourceGroup], options: Options, *, copy_again: bool
         "follow_s": dg.Field(float, is_required=False, description=FOLLOW),
     }
     return dg.ConfigMapping(config_fn=op_config, config_schema=schema)
-
-
-def mapping_names(groups: Sequence[SourceGroup], asked: Sequence[str] | None) -> set[str] | None:
-    """The mappings with these names, or with these target tables; None: all."""
-    if asked is None:
-        return None
-    mappings = [m for group in groups for m in group.mappings]
-    known = {name: {m.name for m in mappings if name in (m.name, f"{m.target}.{m.target_table}")} for name in asked}
-    unknown = [name for name, found in known.items() if not found]
-    if unknown:
-        names = ", ".join(m.name for m in mappings)
-        raise ValueError(f"mappings: {', '.join(unknown)}: not in the pipeline file. Mappings: {names}")
-    return set().union(*known.values())

@@ -16,6 +16,7 @@ import dagster as dg
 
 from .core.config.code_version import code_version
 from .core.config.pipeline import Pipeline, TableMapping
+from .core.config.section import closest
 from .core.model.tables import TableName
 from .options import named
 
@@ -39,8 +40,13 @@ class SourceTable:
 
     @property
     def group_name(self) -> str:
-        """The group of the source's tables."""
-        return named(self.pipeline_name, identifier(self.source))
+        """The group of the source's tables. Without the pipeline's name: another pipeline may read the same table."""
+        return identifier(self.source)
+
+    @property
+    def flavour(self) -> str:
+        """`mysql` or `mariadb`, as the pipeline file says."""
+        return self.pipeline.sources[self.source].flavour
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,11 @@ class ReplicatedTable:
     def group_name(self) -> str:
         """The group of the target's tables."""
         return named(self.pipeline_name, identifier(self.target))
+
+    @property
+    def flavour(self) -> str:
+        """`mysql` or `mariadb`, as the pipeline file says."""
+        return self.pipeline.targets[self.target].flavour
 
     @property
     def code_version(self) -> str:
@@ -162,3 +173,22 @@ def source_groups(tables: Sequence[ReplicatedTable]) -> tuple[SourceGroup, ...]:
         for group in groups
     ]
     return tuple(sorted(found, key=lambda group: order.index(group.sources[0])))
+
+
+def mappings_named(groups: Sequence[SourceGroup], asked: Sequence[str] | None) -> set[str] | None:
+    """The names of the mappings that are called so, or whose target table is (`target.table`); None: all are meant.
+
+    Raises:
+        DagsterInvariantViolationError: there is no such mapping. Dagster shows errors of its own as they are, and
+            others behind a long text about the function that raised them.
+    """
+    if asked is None:
+        return None
+    found: dict[str, set[str]] = {}
+    for mapping in (m for group in groups for m in group.mappings):
+        for name in (mapping.name, f"{mapping.target}.{mapping.target_table}"):
+            found.setdefault(name, set()).add(mapping.name)
+    unknown = [f"{name!r} ({closest(name, found, 'mappings')})" for name in asked if name not in found]
+    if unknown:
+        raise dg.DagsterInvariantViolationError(f"mappings: not in the pipeline file: {'; '.join(unknown)}")
+    return set().union(*(found[name] for name in asked))

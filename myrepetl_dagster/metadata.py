@@ -5,6 +5,7 @@ Pure: nothing here connects, and nothing here ever sees a password.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import dagster as dg
 from .core.config.pipeline import ColumnMapping, TableMapping
 from .core.model.errors import ReplicationError
 from .core.model.tables import Column, Table
-from .core.replication.result import Progress
+from .core.replication.result import Counts, Progress
 from .core.transforms.filters import And, Compare, Expression, Not
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ APPLIED = "applied_total"
 
 # ---- definitions -------------------------------------------------------------------------------------
 def description(mappings: Sequence[TableMapping]) -> str:
-    """A target table in words (markdown)."""
+    """A target table in words: markdown. Dagster's catalog shows the first line as it is, so that is plain text."""
     return "\n\n".join(_described(mapping) for mapping in mappings)
 
 
 def _described(mapping: TableMapping) -> str:
-    lines = [f"`{mapping.target_name}` on **{mapping.target}**, from `{mapping.source_name}` on **{mapping.source}**."]
+    target, source = plain(str(mapping.target_name)), plain(str(mapping.source_name))
+    lines = [f"{target} on {plain(mapping.target)}, from {source} on {plain(mapping.source)}."]
     facts = {
         "Mapping": f"`{mapping.name}`",
         "Key": ", ".join(f"`{name}`" for name in mapping.primary_key) or "the source table's own",
@@ -45,6 +47,11 @@ def _described(mapping: TableMapping) -> str:
     if mapping.init_query:
         lines += ["* First copy by:", "", "```sql", mapping.init_query, "```"]
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+def plain(name: str) -> str:
+    """A name in a text that is read as markdown and as it is: in backticks only if markdown would change it."""
+    return name if re.fullmatch(r"[A-Za-z0-9](?:[\w.$-]*[A-Za-z0-9])?", name) else f"`{name}`"
 
 
 def _columns(columns: tuple[ColumnMapping, ...] | None) -> str:
@@ -100,14 +107,28 @@ def result_metadata(results: Sequence[MappingResult]) -> Metadata:
     found: Metadata = {
         "phase": ", ".join(sorted({r.phase.value for r in results if r.phase})),
         "position": _by_mapping({r.mapping: r.position for r in results}),
-        "rows_snapshotted": sum(r.rows_snapshotted for r in results),
-        "changes_applied": sum(r.changes_applied for r in results),
-        "rows_filtered": sum(r.rows_filtered for r in results),
-        "elapsed_s": round(max(r.elapsed_s for r in results), 3),
+        **_numbers(results),
+        "retries": max(r.retries for r in results),  # of the source: the same for all its mappings
+        "reconnects": max(r.reconnects for r in results),
+        "elapsed_s": float(round(max(r.elapsed_s for r in results), 3)),
         APPLIED: sum(r.applied_total for r in results),
     }
     lags = [r.lag_s for r in results if r.lag_s is not None]
-    return found | ({"lag_s": max(lags)} if lags else {})
+    return found | ({"lag_s": float(max(lags))} if lags else {})
+
+
+def _numbers(counts: Sequence[Counts]) -> dict[str, int]:
+    """The sums of counts. Dagster plots a number under its name, as long as it keeps its type."""
+    return {
+        "rows_snapshotted": sum(c.rows_snapshotted for c in counts),
+        "changes_applied": sum(c.changes_applied for c in counts),
+        "rows_read": sum(c.rows_read for c in counts),
+        "rows_upserted": sum(c.rows_upserted for c in counts),
+        "rows_deleted": sum(c.rows_deleted + c.rows_swept for c in counts),
+        "rows_filtered": sum(c.rows_filtered for c in counts),
+        "bytes_read": sum(c.bytes_read for c in counts),
+        "commits": sum(c.commits for c in counts),
+    }
 
 
 def follow_metadata(heard: Sequence[Progress]) -> Metadata:
@@ -115,12 +136,14 @@ def follow_metadata(heard: Sequence[Progress]) -> Metadata:
     found: Metadata = {
         "phase": ", ".join(sorted({p.phase.value for p in heard})),
         "position": _by_mapping({p.mapping: p.position for p in heard}),
-        "changes_applied": sum(p.changes_applied for p in heard),
-        "rows_filtered": sum(p.rows_filtered for p in heard),
+        **_numbers([p.counts for p in heard]),
+        "rows_per_s": float(round(sum(p.rows_per_s for p in heard), 1)),
+        "retries": max(p.retries for p in heard),
+        "reconnects": max(p.reconnects for p in heard),
         APPLIED: sum(p.applied_total for p in heard),
     }
     lags = [p.lag_s for p in heard if p.lag_s is not None]
-    return found | ({"lag_s": max(lags)} if lags else {})
+    return found | ({"lag_s": float(max(lags))} if lags else {})
 
 
 def _by_mapping(texts: Mapping[str, str]) -> str:
@@ -163,32 +186,42 @@ def column_lineage(results: Sequence[MappingResult], source_keys: Mapping[str, d
 
 def result_text(result: MappingResult) -> str:
     lag = "" if result.lag_s is None else f", lag {result.lag_s:.1f} s"
+    swept = f", {result.rows_swept:,} rows deleted that the source does not have" if result.rows_swept else ""
     return (
         f"{result.mapping}: {result.phase}, {result.rows_snapshotted:,} rows copied, {result.changes_applied:,} changes"
-        f" applied, {result.rows_filtered:,} rows filtered in {result.elapsed_s:.1f} s{lag}, at {result.position}"
+        f" applied, {result.rows_filtered:,} rows filtered{swept} in {result.elapsed_s:.1f} s{lag},"
+        f" at {result.position}"
     )
 
 
 def progress_metadata(progress: Progress) -> Metadata:
+    """The progress of a mapping. What is not known is left out: a plot then has a gap, and no zero.
+
+    `copy_rows_done`, `copy_rows_estimated`, `copy_percent` and `time_left_s` are those of the pass of a copy.
+    """
     found: Metadata = {
         "phase": progress.phase.value,
+        "stage": progress.stage.value,
         "position": progress.position,
-        "rows_snapshotted": progress.rows_snapshotted,
-        "changes_applied": progress.changes_applied,
-        "rows_filtered": progress.rows_filtered,
-        "elapsed_s": round(progress.elapsed_s, 3),
+        **_numbers([progress.counts]),
+        "rows_per_s": float(round(progress.rows_per_s, 1)),
+        "retries": progress.retries,
+        "reconnects": progress.reconnects,
+        "elapsed_s": float(round(progress.elapsed_s, 3)),
     }
-    return found | ({"lag_s": progress.lag_s} if progress.lag_s is not None else {})
+    known: dict[str, int | float | None] = {
+        "lag_s": None if progress.lag_s is None else float(progress.lag_s),
+        "copy_rows_done": progress.rows_done,
+        "copy_rows_estimated": progress.rows_estimated,
+        "copy_percent": progress.percent,
+        "time_left_s": None if progress.time_left_s is None else float(round(progress.time_left_s, 1)),
+    }
+    return found | {name: number for name, number in known.items() if number is not None}
 
 
 def progress_text(progress: Progress) -> str:
-    done = progress.rows_snapshotted + progress.changes_applied
-    rate = f", {done / progress.elapsed_s:,.0f}/s" if progress.elapsed_s > 1 else ""
-    lag = "" if progress.lag_s is None else f", lag {progress.lag_s:.1f} s"
-    return (
-        f"{progress.mapping}: {progress.phase}, {progress.rows_snapshotted:,} rows copied,"
-        f" {progress.changes_applied:,} changes applied{rate}{lag}, at {progress.position}"
-    )
+    """The progress in a line."""
+    return str(progress)
 
 
 # ---- errors ----------------------------------------------------------------------------------------------

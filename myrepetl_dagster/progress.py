@@ -10,6 +10,8 @@ import dagster as dg
 from . import metadata
 from .core.config.pipeline import Monitoring
 from .core.replication.result import Progress
+from .json_logs import log_fields
+from .resources import Context
 
 LOG_INTERVAL_S = 5.0
 OBSERVE_INTERVAL_S_MIN = 15.0
@@ -23,9 +25,7 @@ class ProgressReport:
         monitoring: the pipeline file's section; its `interval` is the least time between observations of an asset.
     """
 
-    def __init__(
-        self, context: dg.AssetExecutionContext, keys: Mapping[str, dg.AssetKey], monitoring: Monitoring
-    ) -> None:
+    def __init__(self, context: Context, keys: Mapping[str, dg.AssetKey], monitoring: Monitoring) -> None:
         self._context = context
         self._keys = keys
         self._enabled = monitoring.enabled
@@ -39,7 +39,7 @@ class ProgressReport:
         now_s = time.monotonic()
         if now_s - self._logged_s >= LOG_INTERVAL_S:
             self._logged_s = now_s
-            self._context.log.info(metadata.progress_text(progress))
+            self._context.log.info(metadata.progress_text(progress), extra=log_fields(progress))
         if now_s - self._observed_s[progress.mapping] >= self._observe_interval_s:
             self._observed_s[progress.mapping] = now_s
             key = self._keys[progress.mapping]

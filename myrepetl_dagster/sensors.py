@@ -10,29 +10,28 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from .after_failures import RETRY_MAX_S, TAG, Keys, failures, what_to_ask
+from .core.config.code_version import code_version
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
-from .follow import follow_runs
+from .follow import follow_runs, places
 from .lineage import SourceGroup
 from .options import Options
+from .watch import QuickLook
 
 if TYPE_CHECKING:
     from .core.diagnostics.pending_changes import PendingChanges
     from .core.replication.standing import MappingStanding
 
-TAG = "myrepetl/source"
+PIPELINE_TAG = "myrepetl/pipeline"  # by it a run that began before the pipeline was edited is replaced
 CONNECT_TIMEOUT_S = 3.0
-RETRY_FIRST_S = 30.0
-RETRY_MAX_S = 600.0
 # A follow run that fails sooner than this has not got anywhere, and the next one waits longer.
 SHORT_LIFE_S = 120.0
 RESTART_FIRST_S = 5.0
-_FAILURES_MAX = 20
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -42,7 +41,6 @@ ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-Keys = frozenset[dg.AssetKey]
 Result = dg.SensorResult | dg.SkipReason
 
 
@@ -88,6 +86,11 @@ class Tick:
     catch_up_job: str
     options: Options
 
+    @property
+    def version(self) -> str:
+        """Changes with the pipeline file, as far as it concerns these tables, and with the code of their transforms."""
+        return code_version(self.group.mappings)
+
     # ---- with a run that follows ----
     def follow(self) -> Result:
         # Imported here, since a process that only loads definitions needs no driver.
@@ -115,17 +118,28 @@ class Tick:
         if runs:
             newest = runs[0]
             age_s = now_s - newest.start_time if newest.start_time else 0.0
-            if age_s < follow_s:
+            if newest.dagster_run.status == dg.DagsterRunStatus.QUEUED:
+                return None, self._queued(newest, now_s)
+            as_it_was = newest.dagster_run.tags.get(PIPELINE_TAG, self.version)
+            if age_s < follow_s and as_it_was == self.version:
                 ready = sum(one.standing == "ready" for one in found.values())
                 return None, f"run {_short(newest)} follows {ready} of {len(found)} tables, for {age_s:.0f} s so far"
         elif not any(one.standing == "ready" for one in found.values()):
             return None, "no table can be followed yet"
         if not runs and (wait_s := self._restart_wait_s(now_s)) > 0:
             return None, f"the run that followed has failed, the next is in {wait_s:.0f} s"
+        if problem := self.options.file_fault():
+            return None, problem
         return self._start(), ""
 
+    def _queued(self, record: dg.RunRecord, now_s: float) -> str:
+        waits_s = now_s - record.create_timestamp.timestamp()
+        limit = places(self.instance)
+        why = "" if limit is None else f" (Dagster executes at most {limit} runs at a time)"
+        return f"run {_short(record)}, which is to follow, has waited for {waits_s:.0f} s for a place{why}"
+
     def _start(self) -> dg.RunRequest:
-        return dg.RunRequest(job_name=self.follow_job, tags={TAG: self.group.name})
+        return dg.RunRequest(job_name=self.follow_job, tags={TAG: self.group.name, PIPELINE_TAG: self.version})
 
     def _restart_wait_s(self, now_s: float) -> float:
         """How long to wait before the next run. None after a run that went well for some time."""
@@ -146,6 +160,7 @@ class Tick:
         if runs:
             return dg.SkipReason(f"run {_short(runs[0])} is under way; {error.message}")
         wait_s = self._restart_wait_s(time.time())
+        self._quick.outage(error, max(0.0, wait_s))
         if wait_s > 0:
             return dg.SkipReason(f"{error.message}; the next run is in {wait_s:.0f} s")
         return dg.SensorResult(run_requests=[self._start()])
@@ -158,7 +173,8 @@ class Tick:
         asked = what_to_ask(keys - busy, failures(self.instance, self.group.name), time.time())
         reasons = "; ".join(f"{name}: {one.reason}" for name, one in sorted(due.items()))
         if asked.keys:
-            return [self._run_of(asked.keys)], ""
+            problem = self.options.file_problem(self.pipeline)
+            return ([], problem) if problem else ([self._run_of(asked.keys)], "")
         waits = f" (the next run is in {asked.wait_s:.0f} s)" if asked.wait_s else ""
         return [], reasons + waits
 
@@ -184,66 +200,34 @@ class Tick:
         from .core.diagnostics.pending_changes import pending_changes
 
         busy = self._busy_keys()
+        try:
+            found = pending_changes(self.pipeline, self.group.mappings, CONNECT_TIMEOUT_S)
+        except ReplicationError as error:
+            self._quick.outage(error, None)
+            if busy:
+                return dg.SkipReason(f"a run is under way; {error.message}")
+            raise
+        self._quick.tell(found)
         if busy:
             return dg.SkipReason("a run is under way")
-        found = pending_changes(self.pipeline, self.group.mappings, CONNECT_TIMEOUT_S)
         due = frozenset(self.keys[one.mapping.name] for one in found if one.due)
         if not due:
             return dg.SkipReason(f"caught up, at {_heads(found)}")
         asked = what_to_ask(due, failures(self.instance, self.group.name), time.time())
         if not asked.keys:
             return dg.SkipReason(f"{lag_text(found)}; the last run failed, the next is in {asked.wait_s:.0f} s")
+        if problem := self.options.file_problem(self.pipeline):
+            return dg.SkipReason(problem)
         return dg.SensorResult(run_requests=[self._run_of(asked.keys)])
+
+    @property
+    def _quick(self) -> QuickLook:
+        tables = {self.keys[table.mappings[0].name]: table for table in self.group.tables}
+        return QuickLook(self.instance, self.pipeline, tables, self.options.checks)
 
 
 def _short(record: dg.RunRecord) -> str:
     return record.dagster_run.run_id.partition("-")[0]
-
-
-# ---- after failures ------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A failed run of the sensor's. `ailing`: its tables that have not been materialized since."""
-
-    ended_unix_s: float
-    ailing: Keys
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    keys: Keys
-    wait_s: float = 0.0
-
-
-def failures(instance: dg.DagsterInstance, group: str) -> list[Failed]:
-    """The failed catch-ups of the last hour, newest first."""
-    recent = dg.RunsFilter(
-        statuses=[dg.DagsterRunStatus.FAILURE],
-        tags={TAG: group},
-        updated_after=datetime.now(UTC) - timedelta(hours=1),
-    )
-    found = []
-    for record in instance.get_run_records(recent, limit=_FAILURES_MAX):
-        began_s = record.start_time or record.create_timestamp.timestamp()
-        ailing = {k for k in record.dagster_run.asset_selection or () if not _made_since(instance, k, began_s)}
-        found.append(Failed(record.end_time or began_s, frozenset(ailing)))
-    return found
-
-
-def _made_since(instance: dg.DagsterInstance, key: dg.AssetKey, unix_s: float) -> bool:
-    event = instance.get_latest_materialization_event(key)
-    return event is not None and event.timestamp >= unix_s
-
-
-def what_to_ask(due: Keys, failed: Sequence[Failed], now_unix_s: float) -> Asked:
-    """The tables to ask for: healthy ones at once, ailing ones after a wait that grows with each failure."""
-    ailing = due & frozenset().union(*(f.ailing for f in failed))
-    if not ailing:
-        return Asked(due)
-    own = [f for f in failed if f.ailing & ailing]
-    wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** (len(own) - 1))
-    left_s = max(f.ended_unix_s for f in own) + wait_s - now_unix_s
-    return Asked(due if left_s <= 0 else due - ailing, max(0.0, left_s))
 
 
 # ---- messages ------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class ReplicationTranslator:
             table.key,
             deps=list(dict.fromkeys(table.source_keys.values())),
             group_name=table.group_name,
-            kinds={"mysql", "table"},
+            kinds={table.flavour, "table"},
             description=metadata.description(table.mappings),
             metadata=metadata.spec_metadata(table.mappings),
             code_version=table.code_version,
@@ -46,8 +46,8 @@ class ReplicationTranslator:
         return dg.AssetSpec(
             table.key,
             group_name=table.group_name,
-            kinds={"mysql", "source"},
-            description=f"`{table.name}` on **{table.source}**, read through its binary log.",
+            kinds={table.flavour, "source"},
+            description=f"{metadata.plain(str(table.name))} on {metadata.plain(table.source)}, read through its log.",
             metadata={"dagster/table_name": f"{table.source}.{table.name}"},
         )
 

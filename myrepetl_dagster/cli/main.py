@@ -67,9 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     test = command("test-connection", "check each server, and say how to mend what it lacks", _test_connection)
     status = command("status", "show how every mapping stands", _status)
     for one in (test, status):
-        only = one.add_mutually_exclusive_group()
-        only.add_argument("--source", metavar="NAME", help="only this source")
-        only.add_argument("--target", metavar="NAME", help="only this target")
+        _only(one)
         one.add_argument("--json", action="store_true", help="for machines")
     run = command("run", "copy what is due, then catch up with the sources", _run)
     run.add_argument("--mapping", metavar="NAME", action="append", help="only this mapping (may be repeated)")
@@ -81,9 +79,17 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         help="keep applying the sources' changes until N seconds after the start",
     )
+    run.add_argument("--log-format", choices=("text", "json"), default="text", help="json: a line for each record")
+    _only(command("metrics", "print Prometheus metrics of every mapping, once", _metrics))
     accept = command("accept-code", "go on with changed transforms without copying again", _accept_code)
     accept.add_argument("--mapping", metavar="NAME", action="append", required=True, help="may be repeated")
     return parser
+
+
+def _only(parser: argparse.ArgumentParser) -> None:
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--source", metavar="NAME", help="only this source")
+    only.add_argument("--target", metavar="NAME", help="only this target")
 
 
 def _common(parser: argparse.ArgumentParser, default: str | None) -> None:
@@ -134,13 +140,31 @@ def _status(given: argparse.Namespace) -> int:
     return 0 if found.connected else 1
 
 
+def _metrics(given: argparse.Namespace) -> int:
+    from ..core.diagnostics.status import status
+    from ..metrics import metrics_text
+
+    pipeline = _load(given)
+    _one_of("source", given.source, pipeline.sources)
+    _one_of("target", given.target, pipeline.targets)
+    print(metrics_text(pipeline, status(pipeline, given.source, given.target)), end="")
+    return 0  # a server that is down is among the metrics
+
+
 def _run(given: argparse.Namespace) -> int:
     from .run import run
 
     pipeline = _load(given)
     for name in given.mapping or ():
         _one_of("mapping", name, [mapping.name for mapping in pipeline.mappings])
-    return run(pipeline, given.mapping, copy_again=given.snapshot, follow_s=given.follow_s, debug=given.debug)
+    return run(
+        pipeline,
+        given.mapping,
+        copy_again=given.snapshot,
+        follow_s=given.follow_s,
+        debug=given.debug,
+        log_format=given.log_format,
+    )
 
 
 def _accept_code(given: argparse.Namespace) -> int:

@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.diagnostics.report import ConnectionReport, State
-from ..core.diagnostics.status import Status
-from ..core.replication.result import MappingResult, Progress
+from ..core.diagnostics.status import MappingStatus, Status
+from ..core.replication.result import MappingResult, Progress, Stage, duration
 
 _WIDE = 400  # columns of a table in a file, where it must not be cut
+_BAR_WIDTH = 10
+_STAGES = {Stage.SWEEPING: "finding deletes"}  # in a table, where there is little room
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red", State.SKIPPED: "dim"}
 
 
@@ -55,7 +57,7 @@ def print_status(status: Status) -> None:
     out = console()
     rows = [
         (
-            *(m.mapping, f"{m.phase}, stopped" if m.stopped else m.phase, m.position, m.source_head),
+            *(m.mapping, _phase(m), m.position, m.source_head),
             *(seconds(m.lag_s), number(m.rows), m.last_error),
         )
         for m in status.mappings
@@ -66,17 +68,52 @@ def print_status(status: Status) -> None:
     out.print(table("connection", "role", "state", "error", rows=connections))
 
 
+def _phase(mapping: MappingStatus) -> str:
+    sweeping = mapping.stage == Stage.SWEEPING
+    parts = [f"{mapping.phase} ({Stage.SWEEPING})" if sweeping else mapping.phase]
+    parts += [f"{mapping.percent:.1f}%"] if mapping.percent is not None else []
+    return ", ".join([*parts, "stopped"] if mapping.stopped else parts)
+
+
 def progress_table(reports: Iterable[Progress]) -> Table:
     """The table that `run` shows while it runs."""
-    rows = [
-        (
-            *(p.mapping, p.phase.value, number(p.rows_snapshotted), number(p.changes_applied), rate(p)),
-            *(seconds(p.lag_s), seconds(p.elapsed_s)),
-        )
+    reports = list(reports)
+    names = ["mapping", "stage", "done", "rows", "rows/s", "left", "lag"]
+    rows: list[list[object]] = [
+        [
+            *(p.mapping, _STAGES.get(p.stage, p.stage.value), _bar(p), _rows(p), number(round(p.rows_per_s))),
+            *("" if p.time_left_s is None else duration(p.time_left_s), seconds(p.lag_s)),
+        ]
         for p in reports
     ]
-    names = ("mapping", "phase", "rows copied", "changes", "per second", "lag", "time")
-    return table(*names, rows=rows, right=names[2:])
+    if any(p.retries for p in reports):
+        names.append("retries")
+        for row, p in zip(rows, reports, strict=True):
+            row.append(p.retries or "")
+    return table(*names, rows=rows, right=names[3:])
+
+
+def _bar(progress: Progress) -> str:
+    """How much of the pass of a copy is done."""
+    if progress.percent is None:
+        return ""
+    full = int(_BAR_WIDTH * progress.percent / 100)
+    return f"{'━' * full}{'╌' * (_BAR_WIDTH - full)} {progress.percent:.1f}%"
+
+
+def _rows(progress: Progress) -> str:
+    """The rows of the pass of a copy, or those that the run has read."""
+    if progress.rows_done is None:
+        return number(progress.counts.rows_read + progress.rows_uncommitted)
+    estimated = progress.rows_estimated
+    return f"{progress.rows_done:,} of {'?' if estimated is None else f'~{_about(estimated)}'}"
+
+
+def _about(rows: int) -> str:
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if rows >= size:
+            return f"{rows / size:.3g}{unit}"
+    return str(rows)
 
 
 def print_results(results: Iterable[MappingResult]) -> None:
@@ -95,14 +132,10 @@ def print_results(results: Iterable[MappingResult]) -> None:
     for r in results:
         if r.error is not None:
             code = f" [{r.error.code}]" if r.error.code is not None else ""
-            console(stderr=True).print(Text(f"{r.mapping}: {r.error.message}{code}", style="red"), soft_wrap=True)
+            said = f"{r.error.message}{code}".removeprefix(f"mapping {r.mapping!r}: ")
+            console(stderr=True).print(Text(f"{r.mapping}: {said}", style="red"), soft_wrap=True)
             if r.error.hint:
                 console(stderr=True).print(Text(f"  hint: {r.error.hint}"), soft_wrap=True)
-
-
-def rate(progress: Progress) -> str:
-    rows = progress.rows_snapshotted + progress.changes_applied
-    return number(int(rows / progress.elapsed_s)) if progress.elapsed_s else ""
 
 
 def number(value: int | None) -> str:

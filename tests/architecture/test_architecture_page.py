@@ -22,6 +22,7 @@ SHARED = {
     "schema_evolution",
     "target_table",
 }
+TELEMETRY = {"metrics", "metric_families", "json_logs"}  # which both rims use
 ARROW = re.compile(r"^\s*([\w.]+)(?:\[([^\]]+)\])? --> ([\w.]+)(?:\[([^\]]+)\])?$")
 
 
@@ -40,7 +41,7 @@ def picture() -> set[tuple[str, str]]:
 
 
 def room_of(module: str) -> str | None:
-    """The room of a module: a package of the core, `cli`, or the Dagster rim."""
+    """The room of a module: a package of the core, `cli`, the Dagster rim, or what both rims use."""
     parts = module.split(".")
     if module.startswith(f"{CORE}."):
         inside = parts[2:]
@@ -50,6 +51,8 @@ def room_of(module: str) -> str | None:
         return ".".join(folders) or None
     if module == CORE or len(parts) == 1:
         return None
+    if parts[1] in TELEMETRY:
+        return "metrics and logs"
     return "cli" if parts[1] == "cli" else "Dagster rim"
 
 

@@ -3,124 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dagster_support import PASSWORD, ROOT, Pair, environment, write_with_variable
+from dagster_ui import Ui, dagster_dev, free_port, wait_for
 
 pytestmark = pytest.mark.long
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
-
-
-@dataclass
-class Ui:
-    """A running `dagster dev`."""
-
-    pair: Pair
-    port: int
-    home: Path
-    log: Path
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            answer = json.load(response)
-        assert "errors" not in answer, answer["errors"]
-        return answer["data"]
-
-    def launch(self, job: str, *assets: str, tags: dict[str, str] | None = None, **config: Any) -> str:
-        """Start a run as the UI does; the run's id."""
-        params = {
-            "selector": {
-                **self.repository,
-                "pipelineName": job,
-                "assetSelection": [{"path": key.split("/")} for key in assets] or None,
-            },
-            "runConfigData": config,
-            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
-            "mode": "default",
-        }
-        found = self.ask(
-            """mutation ($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
-            __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
-            params=params,
-        )["launchPipelineExecution"]
-        assert found["__typename"] == "LaunchRunSuccess", found
-        return str(found["run"]["runId"])
-
-    def status(self, run_id: str) -> str:
-        query = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
-        return str(self.ask(query, id=run_id)["runOrError"]["status"])
-
-    def ended(self, run_id: str, timeout_s: float = 30) -> str:
-        ends = ("SUCCESS", "FAILURE", "CANCELED")
-        wait_for(lambda: self.status(run_id) in ends, timeout_s, self.log)
-        return self.status(run_id)
-
-    def active(self, job: str | None = None) -> list[str]:
-        """The runs that are under way, or wait to be."""
-        query = """query ($job: String) { runsOrError(filter: {statuses: [QUEUED, STARTING, STARTED, CANCELING],
-            pipelineName: $job}) { ... on Runs { results { runId } } } }"""
-        return [one["runId"] for one in self.ask(query, job=job)["runsOrError"]["results"]]
-
-    def terminate(self, run_id: str) -> None:
-        query = """mutation ($id: String!) { terminateRun(runId: $id, terminatePolicy: SAFE_TERMINATE) {
-            __typename } }"""
-        self.ask(query, id=run_id)
-
-    def follows(self) -> bool:
-        """Whether a run reads the source's log."""
-        sql = "SELECT 1 FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'"
-        return bool(self.pair.source.execute(sql))
-
-    @property
-    def repository(self) -> dict[str, str]:
-        return {"repositoryLocationName": "myrepetl", "repositoryName": "__repository__"}
-
-    def switch(self, sensor: str, on: bool) -> None:
-        selector = {**self.repository, "sensorName": sensor}
-        if on:
-            query = """mutation ($s: SensorSelector!) { startSensor(sensorSelector: $s) {
-                __typename ... on Sensor { sensorState { status } } } }"""
-            assert self.ask(query, s=selector)["startSensor"]["__typename"] == "Sensor"
-            return
-        query = "query ($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { id } } }"
-        sensor_id = self.ask(query, s=selector)["sensorOrError"]["id"]
-        self.ask("mutation ($id: String) { stopSensor(id: $id) { __typename } }", id=sensor_id)
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float, log: Path | None = None) -> float:
-    """Wait until the condition holds; how long that took, in seconds."""
-    started_s = time.monotonic()
-    while not condition():
-        if time.monotonic() - started_s > timeout_s:
-            raise AssertionError(f"waited {timeout_s} s in vain\n" + (log.read_text()[-4000:] if log else ""))
-        time.sleep(0.1)
-    return time.monotonic() - started_s
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def people(source: str) -> dict[str, Any]:
@@ -167,43 +66,8 @@ def ui(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     settings = found.home / "dagster.yaml"
     assert "poll_interval_seconds: 30" in settings.read_text()
     settings.write_text(settings.read_text().replace("poll_interval_seconds: 30", "poll_interval_seconds: 2"))
-    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(found.port)]
-    with found.log.open("wb") as log:
-        # With the signal's usual meaning, which a shell takes from what it starts in the background.
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
-    try:
-        took_s = wait_for(lambda: loaded(found), 60, found.log)
-        print(f"dagster dev: loaded in {took_s:.1f} s")
+    with dagster_dev(found, ROOT, env):
         yield found
-    finally:
-        stop(process)
-
-
-def loaded(ui: Ui) -> bool:
-    query = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
-        locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
-    try:
-        entries = ui.ask(query)["workspaceOrError"]["locationEntries"]
-    except OSError:
-        return False
-    if not all(entry["loadStatus"] == "LOADED" for entry in entries):
-        return False
-    assert [entry["name"] for entry in entries] == ["myrepetl"]
-    assert entries[0]["locationOrLoadError"]["__typename"] == "RepositoryLocation", entries
-    return True
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """In order, if that is quick; then whatever of its session is left."""
-    process.send_signal(signal.SIGINT)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(5)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def test_a_table_is_materialized_in_the_ui(ui: Ui) -> None:

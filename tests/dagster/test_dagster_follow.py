@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -127,3 +128,31 @@ def test_a_source_that_is_gone_fails_the_run(mysql_pair: Pair, instance: dg.Dags
     assert failure.user_failure_data is not None
     assert "source 'shop'" in (failure.user_failure_data.description or "")
     assert PASSWORD not in str(failure)
+
+
+def test_too_few_places_for_runs(tmp_path: Path) -> None:
+    """Where Dagster executes fewer runs at a time than the sources need, the run says so, and what to set."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert follow.places(instance) == 10
+        assert follow.too_few_places(instance, 4) == ""
+        assert "max_concurrent_runs in dagster.yaml to 12 or more" in follow.too_few_places(instance, 5)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert follow.too_few_places(instance, 100) == ""
+
+
+def test_a_mapping_that_is_not_there_is_refused(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
+    """A misspelt name in an op's own configuration fails the run, with the names that there are."""
+    result = run(mysql_pair.defs(), "replicate", instance, run_config={"mappings": ["shop.users"]})
+    assert result.success
+    config = {"ops": {"replicate_shop": {"config": {"mappings": ["shop.user"]}}}}
+    wrong = (
+        mysql_pair.defs()
+        .resolve_implicit_global_asset_job_def()
+        .execute_in_process(instance=instance, raise_on_error=False, run_config=config)
+    )
+    failure = wrong.failure_data_for_node("replicate_shop")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    assert "shop.user: not among those of shop: shop.users, shop.orders" in (
+        failure.user_failure_data.description or ""
+    )

@@ -491,12 +491,15 @@ class FakeSource:
             return Chunk([], after, last=True)
         return Chunk(found, (str(found[-1][ID]),), last=len(found) < rows_max)
 
-    def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]:
+    def estimated_rows(self, plan: TablePlan) -> int | None:
+        return len(self.shown[plan.source.name])
+
+    def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[Chunk]:
         self.tick()
         rows = list(self._readable(plan.source.name).values())
         for start in range(0, len(rows), rows_max):
             self.handed_out[self.reader, plan.name] = len(rows[start : start + rows_max])
-            yield rows[start : start + rows_max]
+            yield Chunk(rows[start : start + rows_max], None, last=False)
             self.tick()
 
     def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> RowLists:

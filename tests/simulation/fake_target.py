@@ -122,6 +122,9 @@ class FakeTarget:
         first = [int(part) for part in after] if after else []
         return [key for key in self.own_keys(plan) if [int(part) for part in key] > first][:rows_max]
 
+    def estimated_rows(self, plan: TablePlan) -> int | None:
+        return len(self.own_keys(plan))
+
     def is_large(self, plan: TablePlan) -> bool:
         return self.database.is_large
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
-from .pipeline import Endpoint, Secret
+from .pipeline import Endpoint, Flavour, Secret
 from .section import Section, Unresolved, kind
 from .session_settings import Role, read_session
 
@@ -76,6 +77,7 @@ def _endpoint(name: str, role: Role, section: Section, base_dir: Path) -> Endpoi
         server_id=section.integer("server_id", least=1, most=SERVER_ID_MAX),
         sql_mode=tuple(session.sql_mode),
         session=session.variables,
+        flavour=cast(Flavour, section.choice("flavour", "mysql", "mariadb") or "mysql"),
     )
     _check_ssl(endpoint, section)
     return endpoint

@@ -99,6 +99,8 @@ def _yaml(text: str, path: Path) -> tuple[object, list[str]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        if mark and text[mark.index : mark.index + 1] == "\t":
+            raise _error(path, f"is not YAML: a tab{where}", "indent with spaces") from None
         # The message may quote the file: an unquoted password that begins with * is "an undefined alias".
         said = re.sub(r"(['\"]).*\1", "…", str(getattr(error, "problem", None) or "cannot be parsed"))
         raise _error(path, f"is not YAML: {said}{where}", "values with special characters need quotes") from None

@@ -17,6 +17,7 @@ from ..transforms.functions import Transform
 
 SchemaPolicy = Literal["evolve", "ignore", "fail"]
 OnPositionLost = Literal["fail", "resnapshot"]
+Flavour = Literal["mysql", "mariadb"]
 StaticValue = str | int | float | None
 
 FOLLOW_S = 3600.0  # 24 runs a day and source
@@ -53,6 +54,7 @@ class Endpoint:
     """A server to read from or to write to. Times are in seconds; None means that the limit of that name applies.
 
     `batch_rows_max` and `batch_interval_s` are the target's `batch_size` and `batch_flush_interval` in the file.
+    `flavour` is what the file says, for the eye only: a run asks the server.
     `sql_mode` and `session` (variables, their values as SQL) are set in addition to the settings that each use of a
     connection needs.
     """
@@ -78,6 +80,7 @@ class Endpoint:
     server_id: int | None = None
     sql_mode: tuple[str, ...] = ()
     session: Mapping[str, str] = field(default_factory=dict)
+    flavour: Flavour = "mysql"
 
     @property
     def label(self) -> str:

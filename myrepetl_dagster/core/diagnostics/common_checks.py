@@ -51,7 +51,8 @@ def reach(report: ConnectionReport, open_it: Callable[[], Connection[Any]]) -> b
 def common_checks(report: ConnectionReport, control: Connection[Any], info: ServerInfo) -> None:
     """Version, TLS and clock."""
     endpoint = report.endpoint
-    report.add("server", State.OK, f"{'MariaDB' if info.is_mariadb else 'MySQL'} {info.version_text}")
+    shown = "" if info.flavour == endpoint.flavour else f"; for its icon in Dagster set flavour: {info.flavour}"
+    report.add("server", State.OK, f"{'MariaDB' if info.is_mariadb else 'MySQL'} {info.version_text}{shown}")
     if not info.is_tested:
         tested = ", ".join(f"{major}.{minor}" for major, minor in TESTED_VERSIONS[info.flavour])
         found = f"not among the tested versions ({tested})"

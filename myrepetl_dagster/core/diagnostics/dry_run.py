@@ -179,7 +179,7 @@ class DryRun(Planner):
         Raises:
             ReplicationError: a server cannot be asked. That would end a run for all of the mappings.
         """
-        self.results = {m.name: MappingResult(m.name) for m in mappings}
+        self.results = {m.name: MappingResult(mapping=m.name) for m in mappings}
         self.found = {m.name: Outlook(m) for m in mappings}
         self.servers.source.safe_watermark([m.source_name for m in mappings])  # the one for all of them
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 
 from ..config.pipeline import Pipeline, TableMapping
-from ..model.checkpoint import Checkpoint
+from ..model.checkpoint import Checkpoint, Checkpoints
 from ..model.errors import ReplicationError, TransientError
 from .dry_run import DryRun, DryRunSource, DryRunTarget, Outlook
 from .report import ConnectionReport, State
@@ -22,6 +23,30 @@ def mapping_checks(report: ConnectionReport, pipeline: Pipeline, target: DryRunT
             _add(report, outlook)
             good += outlook.error is None
     report.add("mappings", State.OK, f"{good} of {len(mappings)} can be planned")
+
+
+def outlooks(pipeline: Pipeline, mappings: Sequence[TableMapping]) -> dict[str, Outlook]:
+    """How a run would start on each of these mappings, by name.
+
+    Raises:
+        ReplicationError: a server is out of reach, or refuses us.
+    """
+    found: dict[str, Outlook] = {}
+    with ExitStack() as stack:
+        targets: dict[str, DryRunTarget] = {}
+        for name in dict.fromkeys(m.target for m in mappings):
+            targets[name] = DryRunTarget(pipeline.targets[name], pipeline.limits)
+            stack.callback(targets[name].close)
+        for name in dict.fromkeys(m.source for m in mappings):
+            own = [m for m in mappings if m.source == name]
+            checkpoints = Checkpoints()
+            for target in dict.fromkeys(m.target for m in own):
+                names = [m.name for m in own if m.target == target]
+                checkpoints |= targets[target].control.read_checkpoints(names)
+            with closing(DryRunSource(pipeline.sources[name], pipeline.limits)) as source:
+                seen = DryRun(pipeline, source, {m.target: targets[m.target] for m in own}).look(own, checkpoints)
+            found |= {one.mapping.name: one for one in seen}
+    return found
 
 
 def _outlooks(

@@ -25,7 +25,8 @@ from ..replication.lag import lag_s
 from ..source.mysql_source import MySQLSource
 from ..target.control import TargetControl
 
-SCAN_BYTES_MAX = 2**20
+SCAN_BYTES_MAX = 2**20  # by a sensor, each few seconds
+STATUS_SCAN_BYTES_MAX = 64 * 2**20  # for a person: 0.1 s for each 30 MiB, where the network is as fast
 _SERVERS_AT_ONCE = 16
 
 
@@ -33,7 +34,8 @@ _SERVERS_AT_ONCE = 16
 class PendingChanges:
     """One mapping. `due`: a run would find something to do. `lag_s`: see `lag.py`; None: not known yet.
 
-    `phase` and `position` are None before the mapping's first run.
+    `phase` and `position` are None before the mapping's first run. `missing`: the target lacks changes of the table, or
+    may lack some. `applied_total`, `last_error`: see `Checkpoint`.
     """
 
     mapping: TableMapping
@@ -42,6 +44,9 @@ class PendingChanges:
     phase: Phase | None = None
     position: str | None = None
     lag_s: float | None = None
+    missing: bool = True
+    applied_total: int = 0
+    last_error: str = ""
 
 
 def pending_changes(
@@ -75,6 +80,21 @@ def pending_changes(
     return [found[m.name] for m in mappings]
 
 
+def applied_totals(pipeline: Pipeline, mappings: Sequence[TableMapping], timeout_s: float = 3.0) -> dict[str, int]:
+    """The `applied_total` of each mapping that has a readable checkpoint, by name.
+
+    Raises:
+        ReplicationError: a target is out of reach, or refuses us.
+    """
+    limits = replace(pipeline.limits, connect_timeout_s=timeout_s, control_timeout_s=timeout_s)
+    found: dict[str, int] = {}
+    for target in dict.fromkeys(m.target for m in mappings):
+        names = [m.name for m in mappings if m.target == target]
+        stored = _checkpoints(_quick(pipeline.targets[target], timeout_s), limits, names)
+        found |= {name: one.applied_total for name, one in stored.items()}
+    return found
+
+
 def _quick(endpoint: Endpoint, timeout_s: float) -> Endpoint:
     connect_timeout_s = min(endpoint.connect_timeout_s or timeout_s, timeout_s)
     return replace(endpoint, connect_timeout_s=connect_timeout_s, read_timeout_s=timeout_s, write_timeout_s=timeout_s)
@@ -89,13 +109,21 @@ def _checkpoints(endpoint: Endpoint, limits: Limits, names: Sequence[str]) -> di
 
 
 def pending_in_source(
-    source: MySQLSource, mappings: Sequence[TableMapping], checkpoints: Mapping[str, Checkpoint]
+    source: MySQLSource,
+    mappings: Sequence[TableMapping],
+    checkpoints: Mapping[str, Checkpoint],
+    scan_bytes_max: int = SCAN_BYTES_MAX,
 ) -> Iterator[PendingChanges]:
-    """The pending changes of each mapping of one source. `checkpoints` were read before, so no lag is too low."""
+    """The pending changes of each mapping of one source.
+
+    Args:
+        checkpoints: by mapping. They were read before, so no lag is too low.
+        scan_bytes_max: as much log as is searched for changes. Behind more of it a mapping counts as behind.
+    """
     now_unix_s, head = source.now_unix_s(), source.head()
     known = {m.name: checkpoints[m.name] for m in mappings if m.name in checkpoints}
     before_head = {name: checkpoint for name, checkpoint in known.items() if _is_before(checkpoint.position, head)}
-    searched = _near(source, before_head, head)
+    searched = _near(source, before_head, head, scan_bytes_max)
     changed = _changed(source, [m for m in mappings if m.name in searched], searched)
     for mapping in mappings:
         checkpoint = known.get(mapping.name)
@@ -108,19 +136,31 @@ def pending_in_source(
         due = missing or in_old_file or checkpoint.phase is not Phase.REPLICATING
         since = (changed.get(mapping.name) or checkpoint.source_time_unix_s) if missing else now_unix_s
         lag = lag_s(since, now_unix_s)
-        yield PendingChanges(mapping, due, str(head), checkpoint.phase, str(checkpoint.position), lag)
+        yield PendingChanges(
+            mapping,
+            due,
+            head.text,
+            checkpoint.phase,
+            checkpoint.position.text,
+            lag,
+            missing,
+            checkpoint.applied_total,
+            checkpoint.last_error,
+        )
 
 
 def _is_before(position: Position, head: Position) -> bool:
     return position.server != head.server or not position.covers(head)
 
 
-def _near(source: MySQLSource, checkpoints: Mapping[str, Checkpoint], head: Position) -> dict[str, Position]:
+def _near(
+    source: MySQLSource, checkpoints: Mapping[str, Checkpoint], head: Position, bytes_max: int
+) -> dict[str, Position]:
     """The positions so near to the head that the log from there on is searched in no time."""
     own = {name: one.position for name, one in checkpoints.items() if one.phase is Phase.REPLICATING}
     own = {name: here for name, here in own.items() if here.server == head.server}
     sizes = source.log_sizes() if any(here.file != head.file for here in own.values()) else {}
-    return {name: here for name, here in own.items() if _bytes_between(here, head, sizes) <= SCAN_BYTES_MAX}
+    return {name: here for name, here in own.items() if _bytes_between(here, head, sizes) <= bytes_max}
 
 
 def _bytes_between(here: Position, head: Position, sizes: Mapping[str, int]) -> float:

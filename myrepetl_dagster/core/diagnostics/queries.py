@@ -11,14 +11,19 @@ from dataclasses import replace
 from typing import Any
 
 from pymysql.connections import Connection as Connection
+from pymysql.cursors import Cursor
 
 from ..config.pipeline import Endpoint
 from ..model.errors import PrerequisiteError, ReplicationError
 from ..model.limits import Limits
-from ..model.tables import TableName
+from ..model.tables import Column, TableName
 from ..mysql.connect import close_quietly, connect, query
 from ..mysql.errors import translated
 from ..mysql.session import Use
+from ..source.relation import result_column
+from ..values.cells import cell_from_text
+from ..values.column_types import FLOAT_TYPES
+from ..values.python_values import to_python
 from ..values.sql import name_parts, quote_name
 
 _READ_ONLY = 1792  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
@@ -49,31 +54,53 @@ def reading_connection(endpoint: Endpoint, limits: Limits) -> Iterator[Connectio
         close_quietly(connection)
 
 
-def read_rows(
+def read_columns(
     endpoint: Endpoint, limits: Limits, query_or_table: str, parameters: Sequence[Any] = ()
-) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of a query, or of a whole table (`table` or `schema.table`).
+) -> list[tuple[Column, list[Any]]]:
+    """The columns of a query, or of a whole table (`table` or `schema.table`), each with its values.
 
-    Times are in UTC. Everything is read into memory.
+    The values are those that transforms see (`values/python_values.py`). Times are in UTC. Everything is read into
+    memory.
 
     Raises:
         PrerequisiteError: the query would write.
     """
     text = query_or_table.strip()
-    sql = text if any(c.isspace() for c in text) else f"SELECT * FROM {_quoted(text)}"
+    is_query = any(c.isspace() for c in text)
     try:
         with (
             reading_connection(endpoint, limits) as connection,
             translated(endpoint, "reading"),
             connection.cursor() as cursor,
         ):
+            # The driver's own conversions lose types: it knows no VECTOR, and takes a BIT for bytes.
+            connection.use_unicode, connection.decoders = False, {}
+            sql = text if is_query else _whole_table(cursor, _quoted(text))
             cursor.execute(sql, tuple(parameters) or None)
-            names = [column[0] for column in cursor.description or ()]
-            return names, list(cursor.fetchall())
+            columns = _columns(cursor)
+            return list(zip(columns, _values(columns, cursor.fetchall()), strict=True))
     except ReplicationError as error:
         if error.code == _READ_ONLY:
             raise PrerequisiteError(f"{endpoint.label}: the query would write", code=_READ_ONLY) from None
         raise
+
+
+def _whole_table(cursor: Cursor, table: str) -> str:
+    """The SELECT of a table's visible columns. The server prints a FLOAT with six digits, unless it is computed."""
+    cursor.execute(f"SELECT * FROM {table} LIMIT 0")
+    names = [(quote_name(c.name), c.type in FLOAT_TYPES) for c in _columns(cursor)]
+    return f"SELECT {', '.join(f'{n} * 1e0 AS {n}' if rounded else n for n, rounded in names)} FROM {table}"
+
+
+def _columns(cursor: Cursor) -> list[Column]:
+    result: Any = cursor._result
+    return [result_column(field) for field in (result.fields if cursor.description else ())]
+
+
+def _values(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> Iterator[list[Any]]:
+    for i, column in enumerate(columns):
+        cell, value = cell_from_text(column), to_python(column)
+        yield [value(cell(row[i])) for row in rows]
 
 
 def _quoted(table: str) -> str:

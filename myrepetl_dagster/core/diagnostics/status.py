@@ -10,9 +10,10 @@ from typing import Any
 from ..config.pipeline import Endpoint, Pipeline, TableMapping
 from ..model.checkpoint import Checkpoints
 from ..model.errors import ReplicationError, UnreadableCheckpoint
+from ..replication.result import percent_of, stage_of
 from ..source.mysql_source import MySQLSource
 from ..target.control import TargetControl
-from .pending_changes import PendingChanges, pending_in_source
+from .pending_changes import STATUS_SCAN_BYTES_MAX, PendingChanges, pending_in_source
 from .row_counts import RowCounter
 
 
@@ -22,7 +23,8 @@ class MappingStatus:
 
     `stopped`: it stays where it is, since its last run ended with `last_error`.
     `rows` are the mapping's rows in the target, None where there is no table, no connection, or no time to count them
-    (`queries.py`).
+    (`queries.py`). `stage` says what a run does, or would go on with; `rows_done`, `rows_estimated` and `percent` are
+    those of the pass of a copy (`CopyState`). The other counts are the checkpoint's.
     """
 
     mapping: str
@@ -33,6 +35,17 @@ class MappingStatus:
     rows: int | None = None
     last_error: str | None = None
     stopped: bool = False
+    stage: str | None = None
+    rows_done: int | None = None
+    rows_estimated: int | None = None
+    percent: float | None = None
+    rows_snapshotted: int = 0
+    changes_applied: int = 0
+    rows_deleted: int = 0
+    rows_swept: int = 0
+    rows_filtered: int = 0
+    bytes_read: int = 0
+    commits: int = 0
 
 
 @dataclass(slots=True)
@@ -56,7 +69,9 @@ class Status:
         return asdict(self)
 
 
-def status(pipeline: Pipeline, source: str | None = None, target: str | None = None) -> Status:
+def status(
+    pipeline: Pipeline, source: str | None = None, target: str | None = None, *, count_rows: bool = True
+) -> Status:
     """The status of all mappings, or of those of one source or target. An unreachable server is part of the answer."""
     chosen = [m for m in pipeline.mappings if source in (None, m.source) and target in (None, m.target)]
     found = Status()
@@ -77,7 +92,7 @@ def status(pipeline: Pipeline, source: str | None = None, target: str | None = N
             connection = _connection(pipeline.sources[name])
             own = [m for m in chosen if m.source == name]
             with closing(MySQLSource(pipeline.sources[name], pipeline.limits)) as reader, _noted(connection):
-                found_pending = pending_in_source(reader, own, checkpoints.readable)
+                found_pending = pending_in_source(reader, own, checkpoints.readable, STATUS_SCAN_BYTES_MAX)
                 pending |= {one.mapping.name: one for one in found_pending}
             found.connections.append(connection)
         for connection, writer in targets:  # last, since counting takes its time
@@ -86,7 +101,7 @@ def status(pipeline: Pipeline, source: str | None = None, target: str | None = N
             if connection.connected:
                 with _noted(connection):
                     mappings = [_mapping_status(m, checkpoints, pending.get(m.name)) for m in own]
-                    for mapping, status in zip(own, mappings, strict=True):
+                    for mapping, status in zip(own, mappings, strict=True) if count_rows else ():
                         _count(mapping, status, writer, counter)
             found.mappings += mappings
             found.connections.append(connection)
@@ -127,7 +142,14 @@ def _mapping_status(mapping: TableMapping, checkpoints: Checkpoints, pending: Pe
     if checkpoint is None:
         return status
     status.phase = checkpoint.phase.value
-    status.position = str(checkpoint.position)
+    status.position = checkpoint.position.text
+    status.stage = stage_of(checkpoint).value
+    if (copy := checkpoint.copy) is not None:
+        status.rows_done, status.rows_estimated = copy.rows_done, copy.rows_estimated
+        status.percent = percent_of(copy.rows_done, copy.rows_estimated)
+    for name in ("rows_snapshotted", "changes_applied", "rows_deleted", "rows_swept", "rows_filtered", "bytes_read"):
+        setattr(status, name, getattr(checkpoint, name))
+    status.commits = checkpoint.sequence
     status.last_error = checkpoint.last_error or None
     status.stopped = bool(checkpoint.last_error)
     return status

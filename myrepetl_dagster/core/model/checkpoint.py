@@ -31,13 +31,17 @@ class CopyState:
 
     `after_key` is the last copied key as SQL literals, None at the start. `sweep`: the target held rows when the copy
     began, so rows that the source no longer has are deleted once all rows are read. `sweeping`: that deletion has
-    begun, and has come to the key `sweep_after` of the target.
+    begun, and has come to the key `sweep_after` of the target. `rows_done`: rows that were read from the source so far,
+    or, while sweeping, keys of the target that were looked at. `rows_estimated`: about how many these will be at the
+    end; None: not known.
     """
 
     after_key: tuple[str, ...] | None = None
     sweep: bool = False
     sweeping: bool = False
     sweep_after: tuple[str, ...] | None = None
+    rows_done: int = 0
+    rows_estimated: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,10 @@ class Checkpoint:
     seconds by its clock, lies before `position` (`lag.py`). `in_doubt`: XA transactions that are prepared and not yet
     decided, to the name under which `prepared_table.py` keeps their rows. `fingerprint`: the mapping's. `code`: the
     hash of each of its transforms; None if an earlier version stored the checkpoint. `sequence`: the number of commits.
+
+    Counts are those since the first copy began: `changes_applied` are the log's upserts and deletes, `rows_deleted` the
+    deletes among them, `rows_swept` the rows that copies deleted, since the source did not have them. `bytes_read`: of
+    the rows in the snapshots and in the log.
     """
 
     mapping: str
@@ -70,6 +78,14 @@ class Checkpoint:
     last_error: str = ""
     key: tuple[str, ...] = ()
     code: dict[str, str] | None = None
+    rows_deleted: int = 0
+    rows_swept: int = 0
+    bytes_read: int = 0
+
+    @property
+    def applied_total(self) -> int:
+        """Rows and changes since the table was last copied from the start. It stays while only the position moves."""
+        return self.rows_snapshotted + self.changes_applied
 
 
 class Checkpoints(Mapping[str, Checkpoint]):

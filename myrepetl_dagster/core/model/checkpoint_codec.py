@@ -7,8 +7,8 @@ one stays; `tests/unit/model/test_checkpoint_codec.py` holds a row of every form
 Versions (the key `version` of the column `details`):
 
     1   has no such key. `key` and `in_doubt`, then `birth_unix_s`, then `mark` were added to it and may be missing.
-    2   the last form of 1, and says so. `code` was added to it, where a mapping has transforms; a version that does not
-        know it goes on without it.
+    2   the last form of 1, and says so. `code` was added to it, where a mapping has transforms; then `counts`, and
+        `rows_done` and `rows_estimated` in `copy`. A version that does not know them goes on without them.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ def to_row(checkpoint: Checkpoint) -> dict[str, Any]:
         "mark": _mark_to_json(position.mark) if position.mark else None,
         "key": list(checkpoint.key),
         "in_doubt": dict(checkpoint.in_doubt),
+        "counts": {
+            "rows_deleted": checkpoint.rows_deleted,
+            "rows_swept": checkpoint.rows_swept,
+            "bytes_read": checkpoint.bytes_read,
+        },
     }
     if checkpoint.code:
         details["code"] = dict(checkpoint.code)
@@ -103,6 +108,7 @@ _PHASE_NAMED = {text: phase for phase, text in _PHASES.items()}
 
 def _checkpoint(row: Mapping[str, Any], details: Mapping[str, Any]) -> Checkpoint:
     copy, high, time_unix_s = details.get("copy"), details.get("high_watermark"), row["source_time_unix_s"]
+    counts, rows_snapshotted = details.get("counts") or {}, int(row["rows_snapshotted"])
     source_columns_json = row["source_columns"] or "[]"
     columns_from_json(source_columns_json)  # a damaged one is found now, while it can stop its own mapping only
     return Checkpoint(
@@ -117,9 +123,9 @@ def _checkpoint(row: Mapping[str, Any], details: Mapping[str, Any]) -> Checkpoin
             birth_unix_s=int(details.get("birth_unix_s") or 0),
             mark=_mark_from_json(details.get("mark")),
         ),
-        copy=_copy_from_json(copy) if copy else None,
+        copy=_copy_from_json(copy, rows_snapshotted) if copy else None,
         high_watermark=_position_from_json(high) if high else None,
-        rows_snapshotted=int(row["rows_snapshotted"]),
+        rows_snapshotted=rows_snapshotted,
         changes_applied=int(row["changes_applied"]),
         rows_filtered=int(row["rows_filtered"]),
         source_time_unix_s=None if time_unix_s is None else float(time_unix_s),
@@ -131,6 +137,9 @@ def _checkpoint(row: Mapping[str, Any], details: Mapping[str, Any]) -> Checkpoin
         sequence=int(row["sequence"]),
         last_error=row["last_error"] or "",
         code=dict(details["code"]) if "code" in details else None,
+        rows_deleted=int(counts.get("rows_deleted", 0)),
+        rows_swept=int(counts.get("rows_swept", 0)),
+        bytes_read=int(counts.get("bytes_read", 0)),
     )
 
 
@@ -141,15 +150,22 @@ def _copy_to_json(copy: CopyState) -> dict[str, Any]:
         "sweep": copy.sweep,
         "sweeping": copy.sweeping,
         "sweep_after": copy.sweep_after,
+        "rows_done": copy.rows_done,
+        "rows_estimated": copy.rows_estimated,
     }
 
 
-def _copy_from_json(data: Mapping[str, Any]) -> CopyState:
+def _copy_from_json(data: Mapping[str, Any], rows_snapshotted: int) -> CopyState:
+    # Earlier versions did not store how many rows were done. What was copied is nearly that, as long as it is read.
+    rows_done = data.get("rows_done", 0 if data["sweeping"] else rows_snapshotted)
+    rows_estimated = data.get("rows_estimated")
     return CopyState(
         after_key=tuple(data["after_key"]) if data["after_key"] else None,
         sweep=data["sweep"],
         sweeping=data["sweeping"],
         sweep_after=tuple(data["sweep_after"]) if data["sweep_after"] else None,
+        rows_done=int(rows_done),
+        rows_estimated=None if rows_estimated is None else int(rows_estimated),
     )
 
 

@@ -40,6 +40,10 @@ class ReplicationError(Exception):
         named = self.mapping is None or self.mapping in self.message
         return str(self) if named else f"mapping {self.mapping!r}: {self}"
 
+    def text_of(self, mapping: str) -> str:
+        """The error where the mapping's name stands before it anyway: many messages begin with it."""
+        return str(self).removeprefix(f"mapping {mapping!r}: ")
+
 
 class ConfigError(ReplicationError):
     """The pipeline file is wrong. Raised before any connection is opened.
@@ -121,7 +125,8 @@ class StaleRun(ReplicationError):
     def __init__(self, mapping: str) -> None:
         super().__init__(
             f"another run has taken over {mapping}; this run committed nothing of it since",
-            hint="Nothing to do: the other run goes on from the same checkpoint.",
+            hint="Nothing to do: the other run goes on from the same checkpoint. (If it was `myrepetl accept-code`,"
+            " start a run.)",
         )
         self.mapping = mapping
 

@@ -75,6 +75,13 @@ class Position:
         return f"{self.file}:{self.offset_bytes}{gtids}"
 
     @property
+    def text(self) -> str:
+        """What counts of it, for people: the GTID set, or the file and offset."""
+        if self.gtid_set is None:
+            return str(self)
+        return str(self.gtid_set) or "no GTID yet"
+
+    @property
     def order(self) -> tuple[int, int]:
         return file_number(self.file), self.offset_bytes
 

@@ -174,10 +174,11 @@ def _require_columns(
     if not mapping.init_query:
         past = key if mapping.columns is None else ()  # the source may lack these by now: the log will say so
         missing = [c.source for c in columns if c.source and source.column(c.source) is None and c.source not in past]
-        missing += [name for name in filter_columns(mapping.filter) if source.column(name) is None]
-        if missing:
+        asked = [name for name in filter_columns(mapping.filter) if source.column(name) is None]
+        if missing or asked:
             hint = f"{source.name} has: {', '.join(source.column_names)}."
-            raise SchemaDrift(f"{where}: {source.name} has no column {', '.join(map(str, missing))}", hint=hint)
+            names = ", ".join(dict.fromkeys([*map(str, missing), *(f"{name} (of the filter)" for name in asked)]))
+            raise SchemaDrift(f"{where}: {source.name} has no column {names}", hint=hint)
     if mapping.columns is not None or mapping.schema_policy == "fail":
         absent = [c.target for c in columns if target.column(c.target) is None]
         if absent:

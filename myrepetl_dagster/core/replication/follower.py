@@ -17,14 +17,16 @@ from threading import Event, Lock, Thread
 
 from ..config.pipeline import Pipeline, TableMapping
 from ..model.errors import ReplicationError, StaleRun, StopRequested
-from .run import OnRetry, SourceRun
-from .run_results import OnProgress
+from .result import MappingResult
+from .run import SourceRun
+from .run_results import OnProgress, OnRetry
 from .standing import MappingStanding, Standing, standings
 
 log = logging.getLogger("myrepetl")
 
 LOOK_INTERVAL_S = 2.0
 RESTART_S = 30.0  # before a source that failed as a whole is tried again, while others are followed
+AGAIN_MAX_S = 600.0  # before a mapping that has failed here again and again is taken back, though others can do it
 _END_S = 5.0
 
 
@@ -61,7 +63,9 @@ class Follower:
         self._runs: dict[str, SourceRun] = {}  # by source
         self._threads: dict[str, Thread] = {}
         self._failed_at_s: dict[str, float] = {}  # sources that failed as a whole
+        self._failures: dict[str, tuple[ReplicationError | None, int, float]] = {}  # the last error, how many, when
         self._out: dict[str, str] = {}  # mapping to the reason why it is not followed
+        self._stopped_by: dict[str, str] = {}  # mapping to the error that its checkpoint has
         self._watch = Thread(target=self._watching, name="follower", daemon=True)
         self.errors: dict[str, ReplicationError] = {}  # by source: the last error of a source as a whole
         self.handed_over = False  # a later follower has taken over
@@ -104,16 +108,26 @@ class Follower:
         return {name: self._out.get(name, "not looked at yet") for name in self._mappings if name not in following}
 
     @property
+    def results(self) -> dict[str, MappingResult]:
+        """What this follower has done for each mapping since that came (back) in."""
+        with self._lock:
+            return {name: one for run in self._runs.values() for name, one in list(run.results.items())}
+
+    @property
     def failed(self) -> dict[str, ReplicationError]:
         """The mappings that are not followed since they failed. A mapping that another run has is none of them."""
-        with self._lock:
-            results = [one for run in self._runs.values() for one in list(run.results.values())]
         following = self.following
         return {
             one.mapping: one.error
-            for one in results
+            for one in self.results.values()
             if one.error is not None and not isinstance(one.error, StaleRun) and one.mapping not in following
         }
+
+    @property
+    def stopped(self) -> dict[str, str]:
+        """The mappings that are not followed since a run has failed, by their checkpoints; each with the error."""
+        following = self.following
+        return {name: error for name, error in dict(self._stopped_by).items() if error and name not in following}
 
     # ---- the watching thread ----
     def _watching(self) -> None:
@@ -154,9 +168,25 @@ class Follower:
         for source in dict.fromkeys(m.source for m in out):
             own = [found[m.name] for m in out if m.source == source]
             self._note(own)
-            ready = [one.mapping for one in own if one.standing is Standing.READY]
+            ready = [one.mapping for one in own if one.standing is Standing.READY and self._may_come_in(one)]
             if ready:
                 self._take_in(source, ready)
+
+    def _may_come_in(self, one: MappingStanding) -> bool:
+        """Whether this follower, with its own idea of the mapping, could go on with it; one that failed comes later."""
+        name, checkpoint = one.mapping.name, one.checkpoint
+        result = self.results.get(name)
+        if result is None or checkpoint is None:
+            return True
+        if result.plan is not None and checkpoint.fingerprint not in ("", result.plan.fingerprint):
+            self._out[name] = "its mapping has changed since this run began"
+            return False
+        if result.error is None or isinstance(result.error, StaleRun):
+            return True
+        if self._failures.get(name, (None, 0, 0.0))[0] is not result.error:
+            self._failures[name] = result.error, self._failures.get(name, (None, 0, 0.0))[1] + 1, time.monotonic()
+        _, times, at_s = self._failures[name]
+        return times == 1 or time.monotonic() - at_s >= min(AGAIN_MAX_S, RESTART_S * 2.0 ** (times - 2))
 
     def _note(self, found: Sequence[MappingStanding]) -> None:
         for one in found:
@@ -165,6 +195,7 @@ class Follower:
                     "mapping %s is not followed: %s", one.mapping.name, one.reason, extra={"mapping": one.mapping.name}
                 )
             self._out[one.mapping.name] = one.reason
+            self._stopped_by[one.mapping.name] = one.checkpoint.last_error if one.checkpoint is not None else ""
 
     def _start_all(self) -> None:
         for source in dict.fromkeys(m.source for m in self._mappings.values()):

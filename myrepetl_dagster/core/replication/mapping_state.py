@@ -14,12 +14,19 @@ from .ports import Target
 
 @dataclass(slots=True)
 class MappingState:
-    """A mapping's plan and target, its committed checkpoint, and the position up to which its log has been read."""
+    """A mapping's plan and target, its committed checkpoint, and the position up to which its log has been read.
+
+    Attributes:
+        rows_uncommitted: rows that were read of a transaction too large to hold, which is being written.
+        follows: whether its source's log is read as the source writes.
+    """
 
     plan: TablePlan
     target: Target
     checkpoint: Checkpoint
     position: Position
+    rows_uncommitted: int = 0
+    follows: bool = False
     name: str = field(init=False)
 
     def __post_init__(self) -> None:

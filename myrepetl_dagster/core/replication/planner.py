@@ -130,7 +130,9 @@ class Planner:
             now = self._columns_now(plan.source.name, made_again=dropped)
             if not now or (now == plan.source.columns and not dropped):
                 return False
-            log.info("mapping %s: source table changed meanwhile: %s", name, error, extra={"mapping": name})
+            log.info(
+                "mapping %s: source table changed meanwhile: %s", name, error.text_of(name), extra={"mapping": name}
+            )
             self._discard_transactions()
             if copying and plan.mapping.schema_policy != "fail":
                 self.copy_again.add(name)
@@ -287,6 +289,6 @@ class Planner:
     def _failed(self, name: str, target: MySQLTarget, error: ReplicationError) -> None:
         self.plans.pop(name, None)
         self.results[name].error = error
-        log.error("mapping %s: %s", name, error, extra={"mapping": name, "code": error.code})
+        log.error("mapping %s: %s", name, error.text_of(name), extra={"mapping": name, "code": error.code})
         target.discard_transactions()
         target.control.record_error(name, str(error))

@@ -13,7 +13,7 @@ from ..binlog.events import KnownTable, LogEvent
 from ..concurrency.background import Waiting
 from ..model.checkpoint import Checkpoint
 from ..model.position import Position
-from ..model.tables import Column, Row, TableName
+from ..model.tables import Column, TableName
 from ..plan.table_plan import TablePlan
 from ..rows.literal_codegen import LiteralKey
 from ..rows.writable_rows import WritableRows
@@ -31,8 +31,9 @@ class Source(Protocol):
     def wait_visible(self, position: Position, tables: Sequence[TableName]) -> None: ...
     def layout(self, plan: TablePlan) -> tuple[Column, ...]: ...
     def chunked(self, plan: TablePlan) -> bool: ...
+    def estimated_rows(self, plan: TablePlan) -> int | None: ...
     def read_chunk(self, plan: TablePlan, after: tuple[str, ...] | None, rows_max: int) -> Chunk: ...
-    def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]: ...
+    def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[Chunk]: ...
     def read_keys(self, plan: TablePlan, key: Sequence[str], keys: Sequence[Sequence[str]]) -> RowLists: ...
     def read_log(
         self, start: Position, known: dict[TableName, KnownTable], *, follow: bool = False
@@ -62,6 +63,9 @@ class Target(Protocol):
 
     def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
         """Whether the tables of these plans together are larger than the server's memory for tables."""
+
+    def estimated_rows(self, plan: TablePlan) -> int | None:
+        """About how many rows of this mapping the target holds; None: not known."""
 
     def takes_changes(self, plan: TablePlan, rows: int, *, begun: bool) -> bool:
         """Whether this number of rows of this plan is to be written as `RowChanges`.

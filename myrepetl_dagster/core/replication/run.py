@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -27,12 +27,10 @@ from .catchup.outcomes import CopiesDue, Place, SchemaChanged
 from .planner import Planner
 from .preflight import check_source
 from .result import MappingResult, Retry
-from .run_results import OnProgress, RunResults
+from .run_results import OnProgress, OnRetry, RunResults
 from .servers import RunTargets, Servers, opened, taken_over
 
 log = logging.getLogger("myrepetl")
-
-OnRetry = Callable[[Retry], None]
 
 UNKNOWN_HOST = 2005
 
@@ -68,8 +66,7 @@ class SourceRun:
         self.mappings = list(mappings)
         self.copy_again = {m.name for m in mappings if m.name in copy_again}  # until their new copy has begun
         self.followed_changes: set[Place] = set()
-        self._outcome = RunResults(self.source_name, [m.name for m in mappings], on_progress)
-        self._on_retry = on_retry
+        self._outcome = RunResults(self.source_name, [m.name for m in mappings], on_progress, on_retry)
         self._connections = Connections()
         self._targets = RunTargets(pipeline, self._connections)
         self._reached: set[str] = set()  # labels of the endpoints
@@ -183,7 +180,7 @@ class SourceRun:
                         "attempt": attempt, "wait_s": wait_s,
                     },
                 )  # fmt: skip
-                self._on_retry(Retry(self.source_name, error, attempt, wait_s, left_s))
+                self._outcome.retried(Retry(self.source_name, error, attempt, wait_s, left_s))
                 self._pause(wait_s)
 
     def _go_on_without(self, error: ReplicationError) -> bool:

@@ -9,8 +9,8 @@ from threading import Condition, Thread
 from ..config.pipeline import Pipeline
 from ..model.errors import ReplicationError, RunFailed, StopRequested
 from .result import MappingResult
-from .run import OnRetry, SourceRun
-from .run_results import OnProgress
+from .run import SourceRun
+from .run_results import OnProgress, OnRetry
 
 # How long we wait for stopped runs to end. A run that is just connecting may take longer, and then ends by itself.
 _END_S = 3.0
@@ -39,7 +39,9 @@ def replicate(
     """
     names = {m.name for m in pipeline.mappings} if mappings is None else set(mappings)
     chosen = runs(pipeline, names, on_progress, copy_again=names if copy_again else (), follow_s=follow_s)
-    down = [run.error for run in run_all(chosen) if run.error is not None]
+    for _ in run_all(chosen):
+        pass
+    down = [run.error for run in chosen if run.error is not None]
     results = [result for run in chosen for result in run.results.values()]
     if down:
         errors = {id(error): error for error in (*down, *(result.error for result in results)) if error is not None}
@@ -136,9 +138,7 @@ class SideBySide:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self.stop()
-        self._join()
+        self.stop() if kind is not None else self._join()
 
     def _join(self) -> None:
         until_s = time.monotonic() + _END_S

@@ -41,7 +41,8 @@ class PendingRows:
     First, with `clear_first`, all of the mapping's rows in the target go. Then come the mutations, in the order of the
     changes. Then come the last images of rows that changed after those, each key once; `to_mutations` makes mutations
     of them. `new_keys` are the keys of images whose rows were not there before. With `has_updates` some mutations are
-    updates of rows that are there (`KEPT`): then more than the last of each key counts.
+    updates of rows that are there (`KEPT`): then more than the last of each key counts. `bytes_read` are those of the
+    log that the rows came in.
     """
 
     mutations: list[Mutation] = field(default_factory=list)
@@ -49,6 +50,7 @@ class PendingRows:
     rows_upserted: int = 0
     rows_deleted: int = 0
     rows_filtered: int = 0
+    bytes_read: int = 0
     last_images: LastImageByKey = field(default_factory=dict)
     new_keys: set[ImageKey] = field(default_factory=set)
     image_writer: ImageWriter | None = None
@@ -163,6 +165,7 @@ class PendingRows:
         self.rows_upserted += later.rows_upserted
         self.rows_deleted += later.rows_deleted
         self.rows_filtered += later.rows_filtered
+        self.bytes_read += later.bytes_read
         return len(self.mutations) + len(self.last_images) - before
 
     def truncate(self) -> None:

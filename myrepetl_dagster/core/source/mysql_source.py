@@ -15,14 +15,14 @@ from ..binlog.reader import LogReader
 from ..config.pipeline import Endpoint
 from ..model.limits import Limits
 from ..model.position import Position
-from ..model.tables import Column, Row, Table, TableName
+from ..model.tables import Column, Table, TableName
 from ..mysql.connect import close_quietly, query
 from ..mysql.connections import Connections
 from ..mysql.describe import columns_of
 from ..mysql.protocol import row_packets
 from ..mysql.session import Use
 from ..plan.table_plan import TablePlan
-from ..values.sql import keys_condition, quote_name
+from ..values.sql import quote_name
 from .binlog_stream import LogStream
 from .log_position import SourceLog
 from .log_reader import log_events
@@ -156,8 +156,22 @@ class MySQLSource(SourceLog):
         with self.doing(f"reading a chunk of {plan.source.name}"):
             return read_chunk(self.snapshot_connection, self.relation(plan), after, rows_max)
 
-    def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[list[Row]]:
-        """All rows by one consistent read, in lists of up to rows_max."""
+    def estimated_rows(self, plan: TablePlan) -> int | None:
+        """About how many rows a snapshot reads, as the server estimates it; None: not known.
+
+        Rows that the mapping's filter leaves out are read, too. Nobody estimates the result of an init query.
+        """
+        if plan.mapping.init_query is not None:
+            return None
+        with self.doing(f"estimating the rows of {plan.source.name}"):
+            if not self.info.is_mariadb and self.info.version >= (8, 0, 0):
+                query(self.control, "SET SESSION information_schema_stats_expiry=0")  # else up to a day old
+            sql = "SELECT table_rows FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"
+            rows = query(self.control, sql, (plan.source.name.schema, plan.source.name.table))
+        return None if not rows or rows[0][0] is None else int(rows[0][0])
+
+    def read_all(self, plan: TablePlan, rows_max: int) -> Iterator[Chunk]:
+        """All rows by one consistent read, in chunks of up to rows_max."""
         relation = self.relation(plan)
         # Its own: it streams.
         connection = self.connections.open(self.endpoint, Use.SNAPSHOT, self.limits, self.info)
@@ -175,7 +189,7 @@ class MySQLSource(SourceLog):
             keys: their values as literals.
         """
         relation = self.relation(plan)
-        sql = f"{relation.select_sql} WHERE {keys_condition(key, keys)}"
+        sql = relation.select_sql + relation.keys_sql(key, keys)
         with closing(self.read_packets(f"looking for keys of {plan.source.name}", sql, CHUNK_BYTES_MAX)) as lists:
             for packets in lists:
                 yield cells(relation, packets)

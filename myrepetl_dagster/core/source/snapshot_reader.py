@@ -26,11 +26,13 @@ class Chunk:
     Args:
         after_key: the last row's key as literals. The next chunk begins after it.
         last: no row follows.
+        bytes: how many the server sent.
     """
 
     rows: list[Row]
     after_key: tuple[str, ...] | None
     last: bool
+    bytes: int = 0
 
 
 def read_chunk(
@@ -42,7 +44,8 @@ def read_chunk(
     """
     sql = relation.select_sql + relation.after_sql(after_key, rows_max)
     packets = next(row_packets(connection, sql.encode("latin-1"), CHUNK_BYTES_MAX, rows_max + 1), [])
-    cut = sum(map(len, packets)) >= CHUNK_BYTES_MAX
+    size = sum(map(len, packets))
+    cut = size >= CHUNK_BYTES_MAX
     if cut:
         connection._force_close()
     if not packets:
@@ -50,16 +53,17 @@ def read_chunk(
     key = relation.key_reader(relation.key_indexes)(packets[-1])
     assert key != after_key, "the chunk did not advance"
     rows = cells(relation, packets)
-    return Chunk(rows, key, last=not cut and len(rows) < rows_max)
+    return Chunk(rows, key, last=not cut and len(rows) < rows_max, bytes=size)
 
 
-def read_all(connection: Connection[Any], relation: Relation, rows_max: int) -> Iterator[list[Row]]:
-    """Read the whole relation by one statement, hence consistently, in lists of up to rows_max rows.
+def read_all(connection: Connection[Any], relation: Relation, rows_max: int) -> Iterator[Chunk]:
+    """Read the whole relation by one statement, hence consistently, in chunks of up to rows_max rows, without keys.
 
     A caller that stops before the end has to close the connection.
     """
     for packets in row_packets(connection, relation.select_sql.encode("latin-1"), CHUNK_BYTES_MAX, rows_max):
-        yield cells(relation, packets)
+        size = sum(map(len, packets))
+        yield Chunk(cells(relation, packets), None, last=False, bytes=size)
 
 
 def cells(relation: Relation, packets: list[bytes]) -> list[Row]:

@@ -26,7 +26,7 @@ from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
 from ..values.sql import quote_name
 from . import checkpoint_table as checkpoints
-from . import prepared_table, range_table, table_sizes, turns
+from . import prepared_table, table_sizes, turns
 from .event_replay import EventSupport
 from .statements import table_sql, where_sql
 
@@ -133,24 +133,22 @@ class TargetControl(Server):
         """Create the table of checkpoints unless it is there."""
         database = self.endpoint.database
         try:
-            self._create(checkpoints.TABLE, checkpoints.create_table_sql(database))
+            self.create_unless_there(checkpoints.TABLE, checkpoints.create_table_sql(database))
         except PrerequisiteError as error:
             if error.code != _KEY_TOO_LONG:
                 raise
-            self._create(checkpoints.TABLE, checkpoints.create_table_sql(database, checkpoints.SHORT_NAME_MAX))
+            self.create_unless_there(
+                checkpoints.TABLE, checkpoints.create_table_sql(database, checkpoints.SHORT_NAME_MAX)
+            )
 
     def create_prepared_table(self) -> None:
         """Create the table for rows of prepared XA transactions unless it is there."""
         if not self._has_prepared_table:
-            self._create(prepared_table.TABLE, prepared_table.create_table_sql(self.endpoint.database))
+            self.create_unless_there(prepared_table.TABLE, prepared_table.create_table_sql(self.endpoint.database))
             self._has_prepared_table = True
 
-    def create_range_table(self) -> None:
-        """Create the table for the ranges of copies unless it is there."""
-        self._create(range_table.TABLE, range_table.create_table_sql(self.endpoint.database))
-
-    def _create(self, table: str, sql: str) -> None:
-        # Looked for first: the account may lack the right to create a table that is there.
+    def create_unless_there(self, table: str, sql: str) -> None:
+        """Create a table of ours unless it is there: the account may lack the right to create one that is."""
         if self.describe(TableName(self.endpoint.database, table)) is None:
             self._define(sql, f"creating {self.endpoint.database}.{table}")
 
@@ -214,18 +212,18 @@ class TargetControl(Server):
                     raise
                 return Checkpoints()
 
-    def holders(self, mappings: Sequence[str]) -> dict[str, str]:
-        """The name on the fence of each mapping that some run has claimed."""
-        with self.doing("reading the checkpoint"):
-            return checkpoints.holders(self.control, self.endpoint.database, mappings)
+    def accept_code(self, mapping: str, code: dict[str, str], mended: str) -> None:
+        """Store that a mapping's rows are those that its transforms make now. Any other run is fenced off.
 
-    def accept_code(self, mapping: str, code: dict[str, str]) -> None:
-        """Store that a mapping's rows are those that its transforms make now. Any other run is fenced off."""
+        Args:
+            mended: what an error says that is settled by that.
+        """
         checkpoint = self.claim([mapping])[mapping]
         with self.doing("storing the checkpoint"):
             query(self.control, "BEGIN")
             checkpoints.fence(self.control, self.endpoint.database, [mapping], self.run_id)
-            accepted = replace(checkpoint, code=code, last_error="")
+            error = "" if mended in checkpoint.last_error else checkpoint.last_error
+            accepted = replace(checkpoint, code=code, last_error=error)
             checkpoints.write(self.control, self.endpoint.database, [accepted], self.run_id)
             query(self.control, "COMMIT")
 
@@ -269,6 +267,14 @@ class TargetControl(Server):
         name, mariadb = plan.target.name, self.info.is_mariadb
         rows = self._size(f"rows of {name}", lambda control: table_sizes.estimated_rows(control, plan, mariadb=mariadb))
         return rows >= _LARGE_ROWS
+
+    def estimated_rows(self, plan: TablePlan) -> int | None:
+        """About how many rows of this mapping the target holds; None: not known, since others write the table, too."""
+        if plan.mapping.fixed_key:
+            return None
+        self.wake()
+        with self.doing(f"estimating the rows of {plan.target.name}"):
+            return table_sizes.estimated_rows(self.control, plan, mariadb=self.info.is_mariadb)
 
     def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
         """Whether the plans' tables are together larger than the server's buffer pool."""

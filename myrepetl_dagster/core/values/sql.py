@@ -26,6 +26,12 @@ def quote_name(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def charset_sql(charset: str, collation: str | None) -> str:
+    """The part of a column's definition that names its character set and collation."""
+    # `binary` has one collation, and MariaDB 10.5 does not understand that it is named.
+    return f" CHARACTER SET {charset}" + ("" if charset == "binary" else f" COLLATE {collation}")
+
+
 _NAME = re.compile(r"(?:^|\.)(`(?:[^`]|``)+`(?=\.|$)|[^.]*)")
 
 
@@ -35,6 +41,23 @@ def name_parts(text: str) -> list[str]:
         part[1:-1].replace("``", "`") if part[:1] == "`" == part[-1:] and len(part) > 2 else part
         for part in _NAME.findall(text)
     ]
+
+
+def short_year_sql(column: str) -> str:
+    """The year that a YEAR(2) holds, as a number; 0 for 0000.
+
+    Only the functions of dates see the century, and to them the year 0000 is 1900, which no YEAR holds.
+
+    Args:
+        column: its quoted name.
+    """
+    year = f"EXTRACT(YEAR FROM {column})"
+    return f"IF({year} = 1900, 0, {year})"
+
+
+def for_short_year_sql(number: str) -> str:
+    """A year's number as text for a YEAR(2), which makes 2000 of the number 0."""
+    return f"IF({number} = 0, '0000', {number})"
 
 
 # ---- conditions ---------------------------------------------------------------------------------------

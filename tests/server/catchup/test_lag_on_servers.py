@@ -13,7 +13,7 @@ from pipelines import pair as pair_for
 from server_farm import Servers
 
 from myrepetl_dagster.core.config.pipeline import Pipeline
-from myrepetl_dagster.core.diagnostics.pending_changes import SCAN_BYTES_MAX
+from myrepetl_dagster.core.diagnostics.pending_changes import SCAN_BYTES_MAX, pending_changes
 from myrepetl_dagster.core.diagnostics.status import status
 from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.replication.result import Progress
@@ -170,7 +170,50 @@ def test_a_table_is_behind_since_the_first_change_that_it_lacks(pair: Pair) -> N
     assert 1.0 <= known(found["a.u"]) < WAIT_S
 
 
-def test_more_log_than_can_be_looked_at_counts_since_the_last_look(pair: Pair) -> None:
+@pytest.fixture
+def short_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`status` looks into as much log as a sensor does."""
+    monkeypatch.setattr("myrepetl_dagster.core.diagnostics.status.STATUS_SCAN_BYTES_MAX", SCAN_BYTES_MAX)
+
+
+def test_a_quiet_table_is_told_from_one_that_is_behind(pair: Pair) -> None:
+    """Also behind more log than a sensor looks into: the sensor asks for a run, and `status` looks further by itself."""
+    both, one = pair.pipeline("t u"), pair.pipeline("u")
+    pair.run(both)
+    pair.on_source(f"INSERT INTO u (v) VALUES (REPEAT('x', {2 * SCAN_BYTES_MAX}))")
+    pair.run(one)
+    time.sleep(1)
+    assert lags(both) == {"a.t": 0.0, "a.u": 0.0}
+    assert {found.mapping.name: found.due for found in pending_changes(both, both.mappings)} == {
+        "a.t": True,
+        "a.u": False,
+    }
+    pair.on_source("INSERT INTO t (v) VALUES ('two')")
+    time.sleep(1)
+    assert known(lags(both)["a.t"]) >= 1.0
+    assert lags(both)["a.u"] == 0.0
+
+
+def test_a_quiet_table_moves_on_with_a_busy_source(pair: Pair) -> None:
+    """A run that follows moves its checkpoint, too, while the source never pauses, so that its lag is that of the source;
+    whether the changes are of a mapped table or not.
+    """
+
+    def stored_s() -> float:
+        sql = "SELECT source_time_unix_s FROM _myrepetl_checkpoint WHERE mapping='a.t'"
+        return float(pair.on_target(sql)[0][0])
+
+    with followed(pair.pipeline("t u")) as run:
+        wait_for(lambda: bool(run.told) and run.told[-1].phase is Phase.REPLICATING)
+        for table in ("u", "unmapped"):
+            began_s, until_s = stored_s(), time.monotonic() + WAIT_S
+            while time.monotonic() < until_s:
+                pair.on_source(f"INSERT INTO {table} (v) VALUES ('more')")
+            assert stored_s() >= began_s + WAIT_S - SOON_S
+        assert known(lags(pair.pipeline("t u"))["a.t"]) < SOON_S
+
+
+def test_more_log_than_can_be_looked_at_counts_since_the_last_look(pair: Pair, short_look: None) -> None:
     """What is known then is that all up to the last run is there, and at its next one the mapping is at the head."""
     pipeline = pair.pipeline("t")
     pair.run(pipeline)
@@ -182,7 +225,7 @@ def test_more_log_than_can_be_looked_at_counts_since_the_last_look(pair: Pair) -
     assert lags(pipeline) == {"a.t": 0.0}
 
 
-def test_a_checkpoint_of_an_earlier_version(pair: Pair) -> None:
+def test_a_checkpoint_of_an_earlier_version(pair: Pair, short_look: None) -> None:
     """It may tell no time: the lag is not known then, where the log does not tell either; the next run knows it."""
     pipeline = pair.pipeline("t")
     pair.run(pipeline)

@@ -675,6 +675,7 @@ def test_all_problems_are_raised_at_once() -> None:
         ("p.yaml", "sources:\n  a: {password: !hunter2-very-secret x}\n", "line 2"),
         ("p.yaml", "a: [1\n", "is not YAML"),
         ("p.yaml", "a: 2024-02-31\n", "ValueError"),
+        ("p.yaml", "a:\n\tb: hunter2-very-secret\n", "is not YAML: a tab at line 2, column 1 (indent with spaces)"),
         ("p.yaml", "a: \x01\n", "is not YAML"),
         ("p.json", '{"mapping": {"a.b": {"x": 1, "x": 2}}}', "mapping.a.b.x: stands twice"),
         ("p.yaml", "mapping:\n  a.b: {x: 1}\n  a.b: {y: 2}\n", "mapping.a.b: stands twice"),

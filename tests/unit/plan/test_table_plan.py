@@ -46,6 +46,12 @@ def plan(source: Table, target: Table, shared: list[TableMapping] | None = None,
     return plan_table(mapping(**options), source, target, shared or [])
 
 
+def test_a_column_that_only_the_filter_names() -> None:
+    """Where a column is missing that the filter asks for, the error says that it is the filter's."""
+    with pytest.raises(SchemaDrift, match=r"db\.t has no column gone \(of the filter\) Hint: db\.t has: id\."):
+        plan(table(ID), table(ID), filter={"gone": 1})
+
+
 def test_every_column_under_its_own_name() -> None:
     """Without a column list each source column goes to the target's of that name, by the source's key."""
     made = plan(table(ID, V), table(ID, V))

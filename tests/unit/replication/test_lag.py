@@ -100,6 +100,8 @@ class CatchesUp:
         self.told: list[Told] = []
 
     def report(self, state: MappingState) -> None:
+        if state.rows_uncommitted:  # of a transaction that is still being written
+            return
         held = state.checkpoint
         self.told.append((state.name, held.position.offset_bytes, self.asked.lag_s(held.source_time_unix_s)))
 

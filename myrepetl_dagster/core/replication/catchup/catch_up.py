@@ -218,6 +218,7 @@ class CatchUp:
             rows = work.in_transaction
             rows_before = rows.rows_read
             shaper.shape(event, rows)
+            rows.bytes_read += event.size_bytes
             current.rows += rows.rows_read - rows_before
             current.bytes += event.size_bytes
         event.images, event.decoded = [], None  # they may have 32 MiB, and are written next
@@ -261,4 +262,6 @@ class CatchUp:
             writes = self.queue.writes_of(work, rows)
             writes.write(self.queue.begun(work))
             rows.drop()
+            work.state.rows_uncommitted = rows.rows_read
+            self.queue.report(work.state)
         current.rows = current.bytes = 0

@@ -99,6 +99,8 @@ class CommitQueue:
             if id(target) in self.begun_targets:
                 target.apply.rollback()
         self.begun_targets.clear()
+        for work in self.works:
+            work.state.rows_uncommitted = 0
 
     # ---- commits ----
     def commit(self, *, everyone: bool = False, in_background: bool = False) -> None:
@@ -249,6 +251,7 @@ class CommitQueue:
         self._backoffs[id(target)].ended(gave_way=commit.gave_way)
         for writes, checkpoint in zip(commit.writes, commit.checkpoints, strict=True):
             writes.work.state.checkpoint = checkpoint
+            writes.work.state.rows_uncommitted = 0
             writes.work.in_doubt.saved()
             self.report(writes.work.state)
         self.broken = broken
@@ -282,7 +285,9 @@ class CommitQueue:
             phase=Phase.REPLICATING if settles else checkpoint.phase,
             high_watermark=None if settles else high,
             changes_applied=checkpoint.changes_applied + rows.rows_upserted + rows.rows_deleted,
+            rows_deleted=checkpoint.rows_deleted + rows.rows_deleted,
             rows_filtered=checkpoint.rows_filtered + rows.rows_filtered,
+            bytes_read=checkpoint.bytes_read + rows.bytes_read,
             source_time_unix_s=source_time_unix_s or checkpoint.source_time_unix_s,
             altered=checkpoint.altered or work.altered,
             key=work.state.plan.key,

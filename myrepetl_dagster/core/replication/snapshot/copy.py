@@ -17,7 +17,7 @@ from ...model.checkpoint import Checkpoint, CopyState, Phase
 from ...model.errors import StaleRun
 from ...model.limits import Limits
 from ...model.position import Position
-from ...model.tables import Column, Row
+from ...model.tables import Column
 from ...plan.table_plan import TablePlan
 from ...rows.literal_codegen import LiteralKey
 from ...rows.pending_rows import PendingRows
@@ -66,8 +66,16 @@ class Copy:
         self.limits = limits
         self.report = report
         self.shaper = Shaper(state.plan, source.layout(state.plan))
-        self.rows_swept = 0
         self._until_s: float | None = None
+        self._rows_swept_before = state.checkpoint.rows_swept
+        self._estimate()
+
+    def _estimate(self) -> None:
+        """Ask about how many rows there are, once for each copy. The next commit stores it."""
+        copy = self.copy
+        if copy.rows_estimated is None and not copy.sweeping:
+            estimated = self.source.estimated_rows(self.state.plan)
+            self.state.checkpoint = replace(self.state.checkpoint, copy=replace(copy, rows_estimated=estimated))
 
     def run(self, until_s: float | None) -> bool:
         """Copy to the end (True), or until `time.monotonic()` passes `until_s` (False).
@@ -106,8 +114,8 @@ class Copy:
     def _chunks(self) -> Iterator[None]:
         while True:
             chunk = self._read_chunk()
-            sweeping = chunk.last and self.copy.sweep
-            self._store(chunk.rows, replace(self.copy, after_key=chunk.after_key, sweeping=sweeping))
+            copy = replace(self.copy, after_key=chunk.after_key)
+            self._store(chunk, self.next_pass(copy) if chunk.last and copy.sweep else copy)
             if chunk.last:  # no yield: a slice that ended here would make the next one read in vain
                 return
             yield
@@ -117,18 +125,27 @@ class Copy:
 
     def _whole(self) -> None:
         """Copy a table without a usable key by one statement. If this is interrupted, the next run starts it again."""
-        for rows in self.source.read_all(self.state.plan, self.limits.chunk_rows_max):
-            self._store(rows, self.copy)
+        if self.copy.rows_done:
+            copy = replace(self.copy, rows_done=0)
+            self.state.checkpoint = replace(self.state.checkpoint, copy=copy)
+        for chunk in self.source.read_all(self.state.plan, self.limits.chunk_rows_max):
+            self._store(chunk, self.copy)
         if self.copy.sweep:
-            self._store([], replace(self.copy, sweeping=True))
+            self._commit(replace(self.state.checkpoint, copy=self.next_pass(self.copy)))
 
-    def _store(self, rows: Sequence[Row], copy: CopyState) -> None:
+    def next_pass(self, copy: CopyState) -> CopyState:
+        """The state once all rows are read: rows that the source does not have are looked for."""
+        estimated = self.state.target.estimated_rows(self.state.plan)
+        return replace(copy, sweeping=True, rows_done=0, rows_estimated=estimated)
+
+    def _store(self, chunk: Chunk, copy: CopyState) -> None:
         pending = PendingRows()
-        self.shaper.shape(((None, row) for row in rows), pending)
+        self.shaper.shape(((None, row) for row in chunk.rows), pending)
         pending.check()
         checkpoint = replace(
             self.state.checkpoint,
-            copy=copy,
+            copy=copy if copy.sweeping else replace(copy, rows_done=copy.rows_done + len(chunk.rows)),
+            bytes_read=self.state.checkpoint.bytes_read + chunk.bytes,
             rows_snapshotted=self.state.checkpoint.rows_snapshotted + pending.rows_upserted,
             rows_filtered=self.state.checkpoint.rows_filtered + pending.rows_filtered,
         )
@@ -162,9 +179,9 @@ class Copy:
         state = self.state
         while keys := state.target.keys_after(state.plan, self.copy.sweep_after, self.limits.chunk_rows_max):
             missing = self._missing_in_source(keys)
-            self.rows_swept += len(missing)
-            copy = replace(self.copy, sweep_after=keys[-1])
-            self._commit(replace(state.checkpoint, copy=copy), [(key, None) for key in missing])
+            copy = replace(self.copy, sweep_after=keys[-1], rows_done=self.copy.rows_done + len(keys))
+            checkpoint = replace(state.checkpoint, copy=copy, rows_swept=state.checkpoint.rows_swept + len(missing))
+            self._commit(checkpoint, [(key, None) for key in missing])
             yield
 
     def _missing_in_source(self, keys: Sequence[LiteralKey]) -> list[LiteralKey]:
@@ -184,10 +201,10 @@ class Copy:
 
     def _end(self) -> None:
         """End the copy, all of which is read. Its high watermark is the log's present end."""
-        if self.rows_swept:
+        if rows_swept := self.state.checkpoint.rows_swept - self._rows_swept_before:
             log.warning(
                 "mapping %s: deleted %d rows of %s that the source does not have",
-                self.state.name, self.rows_swept, self.state.plan.target.name, extra={"mapping": self.state.name},
+                self.state.name, rows_swept, self.state.plan.target.name, extra={"mapping": self.state.name},
             )  # fmt: skip
         self._commit(ended(self.state.checkpoint, self.source.head()))
 

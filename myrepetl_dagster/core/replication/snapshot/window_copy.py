@@ -46,6 +46,7 @@ class Window:
 
     Args:
         rows: how many were read, those that the filter leaves out included.
+        bytes: how many the source sent for them.
         end_key: the key of the last row.
         last: the table has no more rows.
         unrenderable_keys: keys of rows that have to be read again, since the source could not render them.
@@ -53,6 +54,7 @@ class Window:
 
     rows: int = 0
     rows_filtered: int = 0
+    bytes: int = 0
     end_key: LiteralKey | None = None
     last: bool = False
     unrenderable_keys: list[LiteralKey] = field(default_factory=list)
@@ -227,9 +229,11 @@ class WindowCopy(Copy):
             head: the log's end, for the high watermark if the copy ends with this window.
         """
         checkpoint = self.state.checkpoint
+        copy = replace(self.copy, after_key=window.end_key, rows_done=self.copy.rows_done + window.rows)
         checkpoint = replace(
             checkpoint,
-            copy=replace(self.copy, after_key=window.end_key, sweeping=window.last and self.copy.sweep),
+            copy=self.next_pass(copy) if window.last and copy.sweep else copy,
+            bytes_read=checkpoint.bytes_read + window.bytes,
             rows_snapshotted=checkpoint.rows_snapshotted + window.rows - window.rows_filtered,
             rows_filtered=checkpoint.rows_filtered + window.rows_filtered,
             sequence=checkpoint.sequence + 1,
@@ -281,6 +285,7 @@ class WindowCopy(Copy):
         window.rows_filtered += taken.rows_filtered
         window.unrenderable_keys += map(select.key, taken.unrenderable)
         size = sum(map(len, packets))
+        window.bytes += size
         packets.clear()  # from here on only the rows to write are held: a row may have 16 MiB and more
         if taken.rows is not None:
             window.writes.append(writers.submit(self.mapping, taken.plan, taken.rows, size))
