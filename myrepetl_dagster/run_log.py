@@ -62,5 +62,5 @@ def instance_notes(instance: dg.DagsterInstance) -> list[str]:
         return []
     return [
         "run_monitoring is off in dagster.yaml: a run whose machine dies stays 'started', and the sensor waits for it. "
-        "docs/builders.md, 'Your dagster.yaml', has the lines that mend it"
+        "README, 'Your dagster.yaml', has the lines that mend it"
     ]

@@ -71,7 +71,7 @@ def define(
     if target_table is None and not copying:  # a new table would lack the rows that were copied before
         raise SchemaDrift(
             f"mapping {mapping.name!r}: target {mapping.target!r} has no table {mapping.target_name} any more",
-            hint="Was it dropped? Run the `snapshot` job for this mapping, to copy it again.",
+            hint="Was it dropped, or is target_table new? Run the `snapshot` job for this mapping, to copy it again.",
         )
     if target_table is None:
         collations, mariadb = target.collations(), target.info.is_mariadb
