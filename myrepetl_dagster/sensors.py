@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from . import fan_out
 from .after_failures import RETRY_MAX_S, TAG, Keys, failures, what_to_ask
 from .core.config.code_version import code_version
 from .core.config.pipeline import Pipeline
@@ -167,7 +168,8 @@ class Tick:
 
     def _runs_of_tables(self, found: Mapping[str, MappingStanding]) -> tuple[list[dg.RunRequest], str]:
         """A run for the tables that need one of their own."""
-        due = {name: one for name, one in found.items() if one.standing == "due"}
+        copied = fan_out.copied_now(self.instance, self.options.named(fan_out.JOB), self.group.mappings)
+        due = {name: one for name, one in found.items() if one.standing == "due" and name not in copied}
         keys = frozenset(self.keys[name] for name in due)
         busy = keys & self._busy_keys()
         asked = what_to_ask(keys - busy, failures(self.instance, self.group.name), time.time())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from .core.model.errors import StopRequested
+from .run_log import core_log
 
 if TYPE_CHECKING:
     from .core.replication.run import SourceRun
@@ -25,7 +26,7 @@ def run_stoppable(context: dg.OpExecutionContext, run: "SourceRun") -> None:
     from .core.replication.source_runs import run_all
 
     try:
-        with _stopped_with(context, run):
+        with core_log(context, run.pipeline.monitoring.log_level), _stopped_with(context, run):
             for _ in run_all([run]):
                 pass
     except (dg.DagsterExecutionInterruptedError, StopRequested) as error:

@@ -278,6 +278,14 @@ def test_a_table_that_fails_gets_runs_of_its_own(pair: Pair, instance: dg.Dagste
     assert "shop.orders: not copied yet (the next run is in" in said
 
 
+def test_tables_that_many_steps_copy_are_left_to_them(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
+    """Between the steps of `snapshot_parallel` nobody holds a turn; the sensor asks for no run that would take over."""
+    defs = mysql_pair.defs()
+    job = defs.resolve_job_def("snapshot_parallel")
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, run_config={"mappings": ["shop.users"]})
+    assert keys(tick(defs, instance)) == ["orders"]
+
+
 def test_a_run_that_follows_and_fails_is_started_again(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
     """At once after it went well for minutes, and after a wait that grows if it got nowhere."""
     defs = mysql_pair.defs()

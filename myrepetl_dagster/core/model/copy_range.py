@@ -14,7 +14,7 @@ from typing import Any
 from .errors import UnreadableCheckpoint
 
 VERSION = 1
-STORED_COLUMNS = ("mapping", "number", "done", "rows_snapshotted", "rows_filtered", "details")
+STORED_COLUMNS = ("mapping", "number", "done", "rows_snapshotted", "rows_filtered", "bytes_read", "details")
 
 Key = tuple[str, ...]
 
@@ -30,6 +30,7 @@ class CopyRange:
         reached: the last copied key; None: nothing is copied yet.
         rows_snapshotted: how many rows are written.
         rows_filtered: how many rows the mapping's filter has left out.
+        bytes_read: of the rows that were read.
         done: all rows are copied.
     """
 
@@ -40,6 +41,7 @@ class CopyRange:
     reached: Key | None = None
     rows_snapshotted: int = 0
     rows_filtered: int = 0
+    bytes_read: int = 0
     done: bool = False
 
 
@@ -63,6 +65,7 @@ def to_row(copy_range: CopyRange) -> dict[str, Any]:
         "done": int(copy_range.done),
         "rows_snapshotted": copy_range.rows_snapshotted,
         "rows_filtered": copy_range.rows_filtered,
+        "bytes_read": copy_range.bytes_read,
         "details": json.dumps(details),
     }
 
@@ -85,6 +88,7 @@ def from_row(row: Mapping[str, Any]) -> CopyRange:
                 reached=_key(details["reached"]),
                 rows_snapshotted=int(row["rows_snapshotted"]),
                 rows_filtered=int(row["rows_filtered"]),
+                bytes_read=int(row["bytes_read"]),
                 done=bool(int(row["done"])),
             )
     except (ValueError, TypeError, KeyError, AttributeError):

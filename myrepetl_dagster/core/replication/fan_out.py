@@ -20,6 +20,7 @@ from ..model.checkpoint import Checkpoint, Checkpoints, Phase
 from ..model.checkpoint_codec import columns_from_json
 from ..model.copy_range import ranges_between
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift, StaleRun, TransientError
+from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..target.mysql_target import MySQLTarget
 from .mapping_state import named_mapping
@@ -182,15 +183,16 @@ class EndCopies(SourceRun):
         self._by_name = {m.name: m for m in mappings}
         self._ranges = ranges  # their number, for the mappings whose copies are to be ended
         self._run_ids = {part.mapping: part.run_id for part in parts}
-        self._rows: dict[str, tuple[int, int]] = {}  # by mapping: those written, those filtered
+        self._copied: dict[str, tuple[int, int, int]] = {}  # by mapping: rows written, rows filtered, bytes read
 
     def run(self) -> list[MappingResult]:
         """As `SourceRun.run`. The results count the rows of the ranges, too."""
         results = super().run()
         for result in results:
-            snapshotted, filtered = self._rows.get(result.mapping, (0, 0))
+            snapshotted, filtered, bytes_read = self._copied.get(result.mapping, (0, 0, 0))
             result.rows_snapshotted += snapshotted
             result.rows_filtered += filtered
+            result.bytes_read += bytes_read
         return results
 
     def _know_earlier(self, target: MySQLTarget, planned: Collection[str]) -> None:
@@ -201,7 +203,7 @@ class EndCopies(SourceRun):
         own = [name for name in self._run_ids if name in planned]
         for run_id in {_family(self._run_ids[name]) for name in own}:
             target.control.run_id = run_id + uuid.uuid4().hex[len(run_id) :]
-        for name, holder in target.control.holders(own).items():
+        for name, holder in target.holders(own).items():
             ours = _family(holder) == _family(self._run_ids[name])
             self._targets.know(self._by_name[name], {self._run_ids[name]} | ({holder} if ours else set()))
 
@@ -212,12 +214,13 @@ class EndCopies(SourceRun):
             if name in planner.plans and name not in self.copy_again:
                 plan, target = planner.plans[name]
                 with named_mapping(plan):
-                    self._end(name, target, source)
+                    self._end(plan, target, source)
             del self._ranges[name]
         super()._work(source, planner)
 
-    def _end(self, name: str, target: MySQLTarget, source: MySQLSource) -> None:
+    def _end(self, plan: TablePlan, target: MySQLTarget, source: MySQLSource) -> None:
         """Store that the copy has come to its sweep, or if there is none, to its end."""
+        name = plan.name
         checkpoint = target.claim([name])[name]
         copy = checkpoint.copy
         if copy is None or copy.sweeping:  # an earlier try has done it
@@ -234,17 +237,22 @@ class EndCopies(SourceRun):
                 hint="Launch the job anew. Did the executor drop steps of the run?",
             )
         snapshotted, filtered = sum(r.rows_snapshotted for r in ranges), sum(r.rows_filtered for r in ranges)
+        bytes_read = sum(r.bytes_read for r in ranges)
+        if copy.sweep:
+            estimated = target.estimated_rows(plan)
+            copy = replace(copy, sweeping=True, rows_done=0, rows_estimated=estimated)
         checkpoint = replace(
             checkpoint,
-            copy=replace(copy, sweeping=copy.sweep),
+            copy=copy,
             rows_snapshotted=checkpoint.rows_snapshotted + snapshotted,
             rows_filtered=checkpoint.rows_filtered + filtered,
+            bytes_read=checkpoint.bytes_read + bytes_read,
             sequence=checkpoint.sequence + 1,
             last_error="",
         )
         table.drop(name)
         connection.commit([checkpoint if copy.sweep else ended(checkpoint, source.head())])
-        self._rows[name] = (snapshotted, filtered)
+        self._copied[name] = (snapshotted, filtered, bytes_read)
 
 
 def _mappings(pipeline: Pipeline, names: Collection[str]) -> list[TableMapping]:

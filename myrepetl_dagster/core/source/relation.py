@@ -90,6 +90,11 @@ class Relation:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return f"{where} ORDER BY {order} LIMIT {rows_max}"
 
+    def dividing_sql(self, after: tuple[str, ...] | None, rows: int) -> str:
+        """The SELECT of the key that lies so many rows after a key; None: after the table's beginning."""
+        names = ", ".join(sql_name(name) for name in self.key)
+        return f"SELECT {names} FROM {self.from_sql}{self.after_sql(after, 1)} OFFSET {rows - 1}"
+
     def keys_sql(self, key: Sequence[str], keys: Sequence[Sequence[str]]) -> str:
         """The WHERE of rows that have one of these keys; other rows may come with them.
 
@@ -103,11 +108,6 @@ class Relation:
                 for one in keys
             ]
         return f" WHERE {keys_condition(key, keys)}"
-
-    def key_after_sql(self, after: tuple[str, ...] | None, rows: int) -> str:
-        """The SELECT of the key that lies so many rows after a key; None: after the table's beginning."""
-        names = ", ".join(sql_name(name) for name in self.key)
-        return f"SELECT {names} FROM {self.from_sql}{self.after_sql(after, 1)} OFFSET {rows - 1}"
 
 
 def whole_value(column: Column) -> str:

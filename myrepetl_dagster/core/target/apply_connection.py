@@ -113,7 +113,7 @@ class MySQLApplyConnection:
         return PreparedTable(self._server.endpoint, self._session.connection)
 
     def ranges(self) -> RangeTable:
-        """The ranges of copies, in the open transaction. Their table is there: `TargetControl.create_range_table`."""
+        """The ranges of copies, in the open transaction. Their table is there: `MySQLTarget.create_range_table`."""
         return RangeTable(self._server.endpoint, self._session.connection)
 
     def commit(self, stored: Sequence[Checkpoint]) -> None:

@@ -23,7 +23,7 @@ from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
 from ..values.sql import quote_name
 from . import checkpoint_table as checkpoints
-from . import prepared_table, range_table, turns
+from . import prepared_table, turns
 from .event_replay import EventSupport
 from .sized_server import SizedServer
 from .statements import table_sql, where_sql
@@ -127,24 +127,22 @@ class TargetControl(SizedServer):
         """Create the table of checkpoints unless it is there."""
         database = self.endpoint.database
         try:
-            self._create(checkpoints.TABLE, checkpoints.create_table_sql(database))
+            self.create_unless_there(checkpoints.TABLE, checkpoints.create_table_sql(database))
         except PrerequisiteError as error:
             if error.code != _KEY_TOO_LONG:
                 raise
-            self._create(checkpoints.TABLE, checkpoints.create_table_sql(database, checkpoints.SHORT_NAME_MAX))
+            self.create_unless_there(
+                checkpoints.TABLE, checkpoints.create_table_sql(database, checkpoints.SHORT_NAME_MAX)
+            )
 
     def create_prepared_table(self) -> None:
         """Create the table for rows of prepared XA transactions unless it is there."""
         if not self._has_prepared_table:
-            self._create(prepared_table.TABLE, prepared_table.create_table_sql(self.endpoint.database))
+            self.create_unless_there(prepared_table.TABLE, prepared_table.create_table_sql(self.endpoint.database))
             self._has_prepared_table = True
 
-    def create_range_table(self) -> None:
-        """Create the table for the ranges of copies unless it is there."""
-        self._create(range_table.TABLE, range_table.create_table_sql(self.endpoint.database))
-
-    def _create(self, table: str, sql: str) -> None:
-        # Looked for first: the account may lack the right to create a table that is there.
+    def create_unless_there(self, table: str, sql: str) -> None:
+        """Create a table of ours unless it is there: the account may lack the right to create one that is."""
         if self.describe(TableName(self.endpoint.database, table)) is None:
             self._define(sql, f"creating {self.endpoint.database}.{table}")
 

@@ -21,7 +21,7 @@ from ..values.sql import quote_name
 from .checkpoint_table import SHORT_NAME_MAX
 
 TABLE = "_myrepetl_copy_range"
-_WRITTEN = ("done", "rows_snapshotted", "rows_filtered", "details")
+_WRITTEN = ("done", "rows_snapshotted", "rows_filtered", "bytes_read", "details")
 
 
 def create_table_sql(database: str) -> str:
@@ -33,6 +33,7 @@ def create_table_sql(database: str) -> str:
   done TINYINT NOT NULL DEFAULT 0,
   rows_snapshotted BIGINT UNSIGNED NOT NULL DEFAULT 0,
   rows_filtered BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  bytes_read BIGINT UNSIGNED NOT NULL DEFAULT 0,
   details LONGTEXT NOT NULL,
   PRIMARY KEY (mapping, number)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4"""

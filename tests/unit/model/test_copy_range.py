@@ -14,6 +14,7 @@ GOLDEN = {
         "done": 0,
         "rows_snapshotted": 17,
         "rows_filtered": 3,
+        "bytes_read": 1234,
         "details": '{"version": 1, "after": ["10", "_utf8mb4\'\\u00e9\'"], "until": ["20", "\'b\'"], "reached": null}',
     },
 }
@@ -21,7 +22,7 @@ GOLDEN = {
 
 def test_golden_rows() -> None:
     """The row of every form that there has been is read, and the last form is what is written."""
-    expected = CopyRange("shop.users", 2, ("10", "_utf8mb4'é'"), ("20", "'b'"), None, 17, 3)
+    expected = CopyRange("shop.users", 2, ("10", "_utf8mb4'é'"), ("20", "'b'"), None, 17, 3, 1234)
     for row in GOLDEN.values():
         assert from_row(row) == expected
     assert to_row(expected) == GOLDEN[max(GOLDEN)]
@@ -30,7 +31,7 @@ def test_golden_rows() -> None:
 
 def test_text_from_the_server() -> None:
     """A connection without conversions gives numbers as text."""
-    row = GOLDEN[1] | {"number": "2", "done": "0", "rows_snapshotted": "17", "rows_filtered": "3"}
+    row = GOLDEN[1] | {"number": "2", "done": "0", "rows_snapshotted": "17", "rows_filtered": "3", "bytes_read": "1234"}
     assert from_row(row) == from_row(GOLDEN[1])
     assert from_row(row | {"done": "1"}).done
 

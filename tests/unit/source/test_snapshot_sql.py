@@ -66,6 +66,6 @@ def test_a_range_ends_at_its_last_key() -> None:
     relation = Relation((Column("a", "int"),), "`t`", ("a",), until=("9",))
     assert relation.after_sql(None, 5) == " WHERE ((`a` <= 9)) ORDER BY `a` LIMIT 5"
     assert relation.after_sql(("3",), 5) == " WHERE ((`a` > 3)) AND ((`a` <= 9)) ORDER BY `a` LIMIT 5"
-    assert relation.key_after_sql(("3",), 7) == (
+    assert relation.dividing_sql(("3",), 7) == (
         "SELECT `a` FROM `t` WHERE ((`a` > 3)) AND ((`a` <= 9)) ORDER BY `a` LIMIT 1 OFFSET 6"
     )

@@ -48,7 +48,7 @@ def dividing_keys(source: MySQLSource, plan: TablePlan, rows: int) -> list[Key]:
     read_key = relation.key_reader(range(len(relation.key)))
     keys: list[Key] = []
     while True:
-        sql = relation.key_after_sql(keys[-1] if keys else None, rows)
+        sql = relation.dividing_sql(keys[-1] if keys else None, rows)
         with closing(source.read_packets(f"dividing {plan.source.name}", sql, _KEY_BYTES)) as lists:
             packets = [packet for found in lists for packet in found]
         if not packets:
@@ -59,7 +59,7 @@ def dividing_keys(source: MySQLSource, plan: TablePlan, rows: int) -> list[Key]:
 def put_ranges(target: MySQLTarget, mapping: str, ranges: Sequence[CopyRange]) -> None:
     """Store the ranges of a copy that has begun, behind the fence."""
     connection = target.apply
-    target.control.create_range_table()
+    target.create_range_table()
     connection.begin([mapping])
     connection.ranges().put(mapping, ranges)
     connection.commit([])
@@ -120,6 +120,7 @@ class RangeCopies(WindowCopies):
             reached=self.range.reached if copy is None else copy.after_key,
             rows_snapshotted=checkpoint.rows_snapshotted,
             rows_filtered=checkpoint.rows_filtered,
+            bytes_read=checkpoint.bytes_read,
             done=copy is None,
         )
         connection = _target(state).apply
@@ -154,9 +155,10 @@ def _of_range(state: MappingState, found: CopyRange) -> MappingState:
     """The range's state, as if it were a table of its own that is copied and not swept."""
     checkpoint = replace(
         state.checkpoint,
-        copy=CopyState(after_key=found.reached or found.after),
+        copy=CopyState(after_key=found.reached or found.after, rows_done=found.rows_snapshotted + found.rows_filtered),
         rows_snapshotted=found.rows_snapshotted,
         rows_filtered=found.rows_filtered,
+        bytes_read=found.bytes_read,
     )
     return MappingState(state.plan, state.target, checkpoint, state.position)
 
