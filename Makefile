@@ -7,7 +7,7 @@ FAST := tests/unit tests/simulation tests/architecture/test_imports.py tests/arc
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast lint soak bench demo demo-ui dev format clean
+.PHONY: help setup test test-fast lint soak bench demo demo-ui demo-servers dev format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -43,6 +43,9 @@ demo: setup ## two sources, a target, a live writer: replicated and compared
 demo-ui: setup ## Dagster's UI on the demo's servers and data
 	@$(BIN)/python scripts/demo.py ui
 
+demo-servers: setup ## servers with rows and a writer, for docs/tutorial.md
+	@$(BIN)/python scripts/demo.py servers
+
 dev: setup ## Dagster's UI on the pipeline file in MYREPETL_CONFIG
 	$(BIN)/dagster dev
 
@@ -51,5 +54,5 @@ format: setup ## the code as the linters want it
 	$(BIN)/ruff format $(PATHS)
 
 clean: ## everything that the other targets made, but the fetched servers
-	rm -rf .venv .demo .dagster_home .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .demo .demo-servers .dagster_home .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path './.servers/*' -prune -exec rm -rf {} +

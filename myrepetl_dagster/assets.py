@@ -17,9 +17,9 @@ from .options import Checks, Options
 from .progress import ProgressReport
 from .resources import Context, MySQLTargetResource
 from .run_log import core_log
+from .table_facts import TableFacts
 
 if TYPE_CHECKING:
-    from .core.diagnostics.row_counts import RowCounter
     from .core.replication.result import MappingResult
     from .core.replication.run import SourceRun
 
@@ -71,6 +71,12 @@ def replication_assets(
     def replicate_group(
         context: dg.AssetExecutionContext, config: ReplicationConfig
     ) -> Iterator[dg.MaterializeResult[None]]:
+        if unknown := sorted(set(config.mappings or ()) - {m.name for m in group.mappings}):
+            raise dg.Failure(
+                f"mappings: {', '.join(unknown)}: not among those of {' and '.join(group.sources)}:"
+                f" {', '.join(m.name for m in group.mappings)}",
+                allow_retries=False,
+            )
         chosen = {key: _chosen(tables[key], config) for key in tables if key in context.selected_asset_keys}
         chosen = {key: mappings for key, mappings in chosen.items() if mappings}
         run = GroupRun(context, pipeline, chosen, options.checks, group.op_name, keys)
@@ -127,12 +133,12 @@ class GroupRun:
     results: "dict[str, MappingResult]" = field(default_factory=dict)
     errors: dict[str, ReplicationError] = field(default_factory=dict)
     yielded: set[dg.AssetKey] = field(default_factory=set)
-    counter: "RowCounter | None" = None
+    facts: TableFacts | None = None
     events: TableEvents | None = None
 
     def close(self) -> None:
-        if self.counter is not None:
-            self.counter.close()
+        if self.facts is not None:
+            self.facts.close()
 
     def run_sources(self, config: ReplicationConfig) -> "Iterator[SourceRun]":
         """Replicate the chosen mappings, and yield each source's run when it has ended. Errors go to `errors`."""
@@ -180,7 +186,8 @@ class GroupRun:
             if key in self.yielded or failed or len(results) < len(mappings):
                 continue
             self.yielded.add(key)
-            found = self._metadata(tables[key], results, resource_of(tables[key].target))
+            self.facts = self.facts or TableFacts(lambda name: resource_of(name).asking(), self.context.log.warning)
+            found = metadata.result_metadata(results) | self.facts.of(tables[key], results)
             yield dg.MaterializeResult(asset_key=key, metadata=found, tags=self._versions(tables, key, results))
 
     def _versions(
@@ -208,21 +215,3 @@ class GroupRun:
             health = {name: health_of_result(result) for name, result in self.results.items()}
             found = evaluations(chosen, health, self.checks)
             report(self.context.instance, found, self.checks, OwnRun(self.context))
-
-    def _metadata(
-        self, table: ReplicatedTable, results: "Sequence[MappingResult]", resource: MySQLTargetResource
-    ) -> metadata.Metadata:
-        from .core.diagnostics.row_counts import RowCounter
-
-        found = metadata.result_metadata(results)
-        found["dagster/column_lineage"] = metadata.column_lineage(results, table.source_keys)
-        self.counter = self.counter or RowCounter()
-        try:
-            with resource.asking() as server:
-                described = server.describe(table.name)
-                rows = self.counter.count(server, table.name, {})
-        except ReplicationError as error:  # only metadata is missing, since the rows are committed
-            self.context.log.warning(f"{table.target}.{table.name} could not be described: {error}")
-            return found
-        found |= {"dagster/column_schema": metadata.table_schema(described)} if described else {}
-        return found | ({"dagster/row_count": rows} if rows is not None else {})

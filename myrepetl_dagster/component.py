@@ -4,6 +4,7 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from .core.config.pipeline import Pipeline
 from .core.model.errors import ConfigError
 from .factory import build_replication_defs
 from .lineage import ReplicatedTable, SourceTable
+from .options import Checks
 from .translator import ReplicationTranslator
 
 
@@ -33,6 +35,19 @@ def _resolve_pipeline(context: dg.ResolutionContext, written: dict[str, Any] | N
     if unset:
         raise ConfigError(list(dict.fromkeys(unset)))
     return None if written is None else context.resolve_value(written)
+
+
+class ComponentChecks(dg.Model, dg.Resolvable):
+    """What Dagster watches of each target table; see `Checks`."""
+
+    lag_s_max: float | None = 60.0
+    schema_in_step: bool = True
+    fresh_within_s: float | None = 86_400.0
+    refresh_s: float = 600.0
+
+    def checks(self) -> Checks:
+        within = None if self.fresh_within_s is None else timedelta(seconds=self.fresh_within_s)
+        return Checks(self.lag_s_max, self.schema_in_step, within, self.refresh_s)
 
 
 @dg.scaffold_with(ReplicationScaffolder)
@@ -89,6 +104,13 @@ class ReplicationComponent(dg.Component, dg.Resolvable):
     sensor_interval_s: Annotated[
         int, dg.Resolver.default(description="The least time between two looks of a sensor, in seconds; 5 or more.")
     ] = 5
+    checks: Annotated[
+        ComponentChecks | None,
+        dg.Resolver.default(
+            description="The asset checks and the freshness policy of the target tables. null leaves one out.",
+            examples=[{"lag_s_max": 60, "schema_in_step": True, "fresh_within_s": 86400}],
+        ),
+    ] = None
     translation: Annotated[
         TranslationFn[ReplicatedTable] | None,
         TranslationFnResolver[ReplicatedTable](template_vars_for_translation_fn=_names),
@@ -121,6 +143,7 @@ class ReplicationComponent(dg.Component, dg.Resolvable):
             op_tags=self.op_tags,
             source_assets=self.source_assets,
             sensor_interval_s=self.sensor_interval_s,
+            checks=self.checks.checks() if self.checks else None,
         )
 
     def _pipeline(self, context: dg.ComponentLoadContext) -> Pipeline | str:

@@ -11,9 +11,10 @@ import dagster as dg
 
 
 def eager_on_changes() -> dg.AutomationCondition[Any]:
-    """`AutomationCondition.eager()`, for which only a new data version of a table counts.
+    """`AutomationCondition.eager()`, for which only a new data version of a table counts, and each one does.
 
-    It lets pass that a quiet table is materialized again for its freshness policy.
+    It lets pass that a quiet table is materialized again for its freshness policy. A change that comes while the asset
+    is being made asks for another run: `eager()` takes it for handled if it sees both at the same look.
 
     Examples:
         .. code-block:: python
@@ -21,9 +22,17 @@ def eager_on_changes() -> dg.AutomationCondition[Any]:
             @dg.asset(deps=[dg.AssetKey(["warehouse", "orders"])], automation_condition=eager_on_changes())
             def report() -> None: ...
     """
-    eager: Any = dg.AutomationCondition.eager()
-    changed = dg.AutomationCondition.data_version_changed()
-    made: dg.AutomationCondition[Any] = eager.replace("newly_updated", changed).with_label("eager_on_changes")
+    condition: Any = dg.AutomationCondition
+    changed = condition.any_deps_updated().replace("newly_updated", condition.data_version_changed())
+    news = condition.newly_missing() | changed
+    handled = condition.newly_requested() | condition.newly_updated() | condition.initial_evaluation()
+    made: dg.AutomationCondition[Any] = (
+        condition.in_latest_time_window()
+        & news.since(handled & ~news)
+        & ~condition.any_deps_missing()
+        & ~condition.any_deps_in_progress()
+        & ~condition.in_progress()
+    ).with_label("eager_on_changes")
     return made
 
 

@@ -1,7 +1,7 @@
 """The definitions that `workspace.yaml` and `-m myrepetl_dagster.definitions` load, for the file in MYREPETL_CONFIG.
 
 Nothing connects here. A file with mistakes fails to load, with a list of them. Without MYREPETL_CONFIG the jobs fail
-with a message that says so.
+with a message that says so. MYREPETL_EXECUTOR names the executor of the jobs.
 """
 
 import logging
@@ -11,9 +11,11 @@ import click
 import dagster as dg
 
 from myrepetl_dagster.core.model.errors import ConfigError
+from myrepetl_dagster.executors import executor_named
 from myrepetl_dagster.factory import build_replication_defs
 
 VARIABLE = "MYREPETL_CONFIG"
+EXECUTOR = "MYREPETL_EXECUTOR"  # in_process (the default), multiprocess, celery or k8s
 UNSET = f"no pipeline: set {VARIABLE} to the path of the pipeline file (JSON or YAML), then load again"
 
 
@@ -40,7 +42,7 @@ def _definitions() -> dg.Definitions:
     if not path:
         return _nothing_to_replicate()
     try:
-        return build_replication_defs(path, executor_def=dg.in_process_executor)
+        return build_replication_defs(path, executor_def=executor_named(os.environ.get(EXECUTOR) or "in_process"))
     except ConfigError as error:
         # Dagster's commands print an error of click's as its text, and any other one with a hundred lines of its stack.
         raise click.ClickException(str(error)) from None

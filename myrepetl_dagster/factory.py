@@ -13,10 +13,13 @@ from .assets import replication_assets
 from .checks import build_checks
 from .core.config.load import load
 from .core.config.pipeline import Pipeline
+from .executors import checked
+from .fan_out import build_fan_out_job, fan_out_resources
 from .jobs import build_group_jobs, build_jobs
 from .lineage import AssetSpecOf, identifier, source_groups
 from .observations import observable_sources
 from .options import RETRY_POLICY, SENSOR_INTERVAL_S, Checks, Options
+from .pipeline_file import PipelineFile
 from .resources import MySQLResource, MySQLSourceResource, MySQLTargetResource, ReplicationResource, bound
 from .sensors import build_sensor
 from .specs import PipelineSpecs, translator_of
@@ -72,10 +75,19 @@ def build_replication_defs(
                 dg.Definitions(assets=[my_report]),
             )
     """
-    options = Options(
-        name, pool, op_tags or {}, hooks, executor_def, retry_policy, sensor_interval_s, checks or Checks()
-    )
     path = None if isinstance(pipeline, Pipeline) else Path(pipeline).resolve()
+    file = PipelineFile.of(path) if path else None  # before it is loaded: what changes meanwhile counts as changed
+    options = Options(
+        name,
+        pool,
+        op_tags or {},
+        hooks,
+        checked(executor_def),
+        retry_policy,
+        sensor_interval_s,
+        checks or Checks(),
+        file,
+    )
     loaded = pipeline if isinstance(pipeline, Pipeline) else load(pipeline)
     _warn_of_doubles(name, str(path or [m.name for m in loaded.mappings]))
     specs = PipelineSpecs(loaded, translator_of(translator, asset_spec), name, options.checks)
@@ -84,21 +96,23 @@ def build_replication_defs(
     jobs = build_jobs(groups, list(specs.targets), options)
     assets = [replication_assets(group, loaded, specs.of, target_keys, options, specs.keys) for group in groups]
     of_group = {group.name: build_group_jobs(group, loaded, specs.keys, options, len(groups)) for group in groups}
+    fan_out = build_fan_out_job(groups, loaded, specs.keys, target_keys, options)
     return dg.Definitions(
         assets=[
             *(observable_sources(specs.sources, specs.by_key, loaded, options) if source_assets else ()),
             *assets,
         ],
         asset_checks=build_checks(groups, specs.of, loaded, options),
-        jobs=[*jobs.values(), *(job for own in of_group.values() for job in own.values())],
+        jobs=[*jobs.values(), fan_out, *(job for own in of_group.values() for job in own.values())],
         sensors=[build_sensor(g, loaded, specs.keys, of_group[g.name], options) for g in groups],
         resources={
             # The first: of two pipelines with one name, Dagster's message names the first resource that is double.
             options.named("replication"): _pipeline_resource(loaded, path),
             **_resources(MySQLSourceResource, _resource_keys(options, "source", loaded.sources), loaded, path),
             **_resources(MySQLTargetResource, target_keys, loaded, path),
+            **fan_out_resources(options),
         },
-        executor=executor_def,
+        executor=options.executor_def,
     )
 
 

@@ -16,7 +16,9 @@ from .core.config.pipeline import FOLLOW_S, Pipeline
 from .core.model.errors import ReplicationError
 from .lineage import ReplicatedTable, SourceGroup
 from .options import Checks, Options
+from .resources import MySQLTargetResource, bound
 from .run_log import core_log
+from .table_facts import TableFacts
 
 if TYPE_CHECKING:
     from .core.replication.follower import Follower
@@ -116,7 +118,15 @@ class FollowRun:
         applied, interval_s = self._applied_before(), self.interval_s
         self.exporters = self._exporters()
         self.exporter_of = {m.name: self.exporters[m.source] for m in self.group.mappings}
-        self.watch = Watch(self.context, self.pipeline, self.tables, self.checks, applied, interval_s)
+        targets = {name: bound(MySQLTargetResource, self.pipeline, name=name) for name in self.pipeline.targets}
+        facts = TableFacts(lambda name: targets[name].asking(), self.context.log.warning, cheap=True)
+        by_mapping = {m.name: table for table in self.group.tables for m in table.mappings}
+
+        def describe(heard: "Sequence[Progress]") -> metadata.Metadata:
+            results = [found[p.mapping] for p in heard if p.mapping in (found := follower.results)]
+            return metadata.follow_metadata(heard) | facts.of(by_mapping[heard[0].mapping], results)
+
+        self.watch = Watch(self.context, self.pipeline, self.tables, self.checks, applied, interval_s, describe)
         follower = Follower(
             self.pipeline,
             self.group.mappings,
@@ -135,6 +145,9 @@ class FollowRun:
             for exporter in self.exporters.values():
                 exporter.close()
             self.watch.end(follower)
+            facts.close()
+            for target in targets.values():
+                target.close()
             self.context.log.info(self._line(follower))
         self._end(follower)
 

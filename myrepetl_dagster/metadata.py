@@ -185,15 +185,6 @@ def column_lineage(results: Sequence[MappingResult], source_keys: Mapping[str, d
     return dg.TableColumnLineage(deps)
 
 
-def plan_metadata(results: Sequence[MappingResult], source_keys: Mapping[str, dg.AssetKey]) -> Metadata:
-    """The columns of a table and where they come from, as the runs of its mappings have found them."""
-    plan = next((one.plan for one in results if one.plan is not None), None)
-    if plan is None:
-        return {}
-    lineage = column_lineage(results, source_keys)
-    return {"dagster/column_lineage": lineage, "dagster/column_schema": table_schema(plan.target)}
-
-
 def result_text(result: MappingResult) -> str:
     lag = "" if result.lag_s is None else f", lag {result.lag_s:.1f} s"
     swept = f", {result.rows_swept:,} rows deleted that the source does not have" if result.rows_swept else ""

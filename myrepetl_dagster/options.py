@@ -11,7 +11,9 @@ from typing import Any
 import dagster as dg
 
 from . import supported_dagster  # noqa: F401  (first: it refuses a Dagster that lacks what follows)
+from .core.config.pipeline import Pipeline
 from .core.model.errors import ConfigError
+from .pipeline_file import PipelineFile
 
 RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 SENSOR_INTERVAL_S = 5
@@ -61,6 +63,7 @@ class Options:
         retry_policy: how Dagster retries an op, once the core's own retries have given up.
         sensor_interval_s: the least time between two looks of a sensor. Dagster's own loop takes 5 s.
         checks: the asset checks and the freshness policy of the target tables.
+        pipeline_file: the file that was loaded; None: the pipeline was made in code.
 
     Raises:
         ConfigError: the name or the pool is not what Dagster accepts.
@@ -74,6 +77,7 @@ class Options:
     retry_policy: dg.RetryPolicy | None = RETRY_POLICY
     sensor_interval_s: int = SENSOR_INTERVAL_S
     checks: Checks = field(default_factory=Checks)
+    pipeline_file: PipelineFile | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_]*", self.name):
@@ -87,6 +91,14 @@ class Options:
     def named(self, text: str) -> str:
         """The name of a job, op, sensor, resource or group of this pipeline."""
         return named(self.name, text)
+
+    def file_problem(self, loaded: Pipeline) -> str | None:
+        """Why a run of tables would fail: it reads the pipeline file anew. See `PipelineFile.problem`."""
+        return self.pipeline_file.problem(loaded) if self.pipeline_file else None
+
+    def file_fault(self) -> str | None:
+        """Why any run would fail. See `PipelineFile.fault`."""
+        return self.pipeline_file.fault() if self.pipeline_file else None
 
     def pool_of(self, group_name: str) -> str | None:
         """The pool of a source group's ops."""

@@ -10,32 +10,30 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from .checks import evaluations, outage_evaluations, outages, report
+from . import fan_out
+from .after_failures import RETRY_MAX_S, TAG, Keys, failures, what_to_ask
+from .checks import outages
+from .core.config.code_version import code_version
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
 from .follow import follow_runs, places
-from .health import health_of_pending
-from .lineage import ReplicatedTable, SourceGroup
-from .observations import quiet_tables
+from .lineage import SourceGroup
 from .options import Options
+from .watch import QuickLook
 
 if TYPE_CHECKING:
     from .core.diagnostics.pending_changes import PendingChanges
     from .core.replication.standing import MappingStanding
 
-TAG = "myrepetl/source"
+PIPELINE_TAG = "myrepetl/pipeline"  # by it a run that began before the pipeline was edited is replaced
 CONNECT_TIMEOUT_S = 3.0
-RETRY_FIRST_S = 30.0
-RETRY_MAX_S = 600.0
 # A follow run that fails sooner than this has not got anywhere, and the next one waits longer.
 SHORT_LIFE_S = 120.0
 RESTART_FIRST_S = 5.0
-_FAILURES_MAX = 20
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -45,7 +43,6 @@ ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-Keys = frozenset[dg.AssetKey]
 Result = dg.SensorResult | dg.SkipReason
 
 
@@ -91,6 +88,11 @@ class Tick:
     catch_up_job: str
     options: Options
 
+    @property
+    def version(self) -> str:
+        """Changes with the pipeline file, as far as it concerns these tables, and with the code of their transforms."""
+        return code_version(self.group.mappings)
+
     # ---- with a run that follows ----
     def follow(self) -> Result:
         # Imported here, since a process that only loads definitions needs no driver.
@@ -120,7 +122,8 @@ class Tick:
             age_s = now_s - newest.start_time if newest.start_time else 0.0
             if newest.dagster_run.status == dg.DagsterRunStatus.QUEUED:
                 return None, self._queued(newest, now_s)
-            if age_s < follow_s:
+            as_it_was = newest.dagster_run.tags.get(PIPELINE_TAG, self.version)
+            if age_s < follow_s and as_it_was == self.version:
                 ready = [name for name, one in found.items() if one.standing == "ready"]
                 of_source = {found[name].mapping.source: self.keys[name] for name in ready}
                 text = f"run {_short(newest)} follows {len(ready)} of {len(found)} tables, for {age_s:.0f} s so far"
@@ -129,6 +132,8 @@ class Tick:
             return None, "no table can be followed yet"
         if not runs and (wait_s := self._restart_wait_s(now_s)) > 0:
             return None, f"the run that followed has failed, the next is in {wait_s:.0f} s"
+        if problem := self.options.file_fault():
+            return None, problem
         return self._start(), ""
 
     def _queued(self, record: dg.RunRecord, now_s: float) -> str:
@@ -138,7 +143,7 @@ class Tick:
         return f"run {_short(record)}, which is to follow, has waited for {waits_s:.0f} s for a place{why}"
 
     def _start(self) -> dg.RunRequest:
-        return dg.RunRequest(job_name=self.follow_job, tags={TAG: self.group.name})
+        return dg.RunRequest(job_name=self.follow_job, tags={TAG: self.group.name, PIPELINE_TAG: self.version})
 
     def _restart_wait_s(self, now_s: float) -> float:
         """How long to wait before the next run. None after a run that went well for some time."""
@@ -159,20 +164,22 @@ class Tick:
         if runs:
             return dg.SkipReason(f"run {_short(runs[0])} is under way; {error.message}")
         wait_s = self._restart_wait_s(time.time())
-        self._tell_of_outage(error, max(0.0, wait_s))
+        self._quick.outage(error, max(0.0, wait_s))
         if wait_s > 0:
             return dg.SkipReason(f"{error.message}; the next run is in {wait_s:.0f} s")
         return dg.SensorResult(run_requests=[self._start()])
 
     def _runs_of_tables(self, found: Mapping[str, MappingStanding]) -> tuple[list[dg.RunRequest], str]:
         """A run for the tables that need one of their own."""
-        due = {name: one for name, one in found.items() if one.standing == "due"}
+        copied = fan_out.copied_now(self.instance, self.options.named(fan_out.JOB), self.group.mappings)
+        due = {name: one for name, one in found.items() if one.standing == "due" and name not in copied}
         keys = frozenset(self.keys[name] for name in due)
         busy = keys & self._busy_keys()
         asked = what_to_ask(keys - busy, failures(self.instance, self.group.name), time.time())
         reasons = "; ".join(f"{name}: {one.reason}" for name, one in sorted(due.items()))
         if asked.keys:
-            return [self._run_of(asked.keys)], ""
+            problem = self.options.file_problem(self.pipeline)
+            return ([], problem) if problem else ([self._run_of(asked.keys)], "")
         waits = f" (the last run failed, the next is in {asked.wait_s:.0f} s)" if asked.wait_s else ""
         return [], reasons + waits
 
@@ -204,11 +211,11 @@ class Tick:
         try:
             found = pending_changes(self.pipeline, self.group.mappings, CONNECT_TIMEOUT_S)
         except ReplicationError as error:
-            self._tell_of_outage(error, None)
+            self._quick.outage(error, None)
             if busy:
                 return dg.SkipReason(f"a run is under way; {error.message}")
             raise
-        self._tell(found)
+        self._quick.tell(found)
         if busy:
             return dg.SkipReason("a run is under way")
         due = frozenset(self.keys[one.mapping.name] for one in found if one.due)
@@ -217,76 +224,18 @@ class Tick:
         asked = what_to_ask(due, failures(self.instance, self.group.name), time.time())
         if not asked.keys:
             return dg.SkipReason(f"{lag_text(found)}; the last run failed, the next is in {asked.wait_s:.0f} s")
+        if problem := self.options.file_problem(self.pipeline):
+            return dg.SkipReason(problem)
         return dg.SensorResult(run_requests=[self._run_of(asked.keys)])
 
-    # ---- what Dagster is told of the tables ----
     @property
-    def _tables(self) -> dict[dg.AssetKey, ReplicatedTable]:
-        return {self.keys[table.mappings[0].name]: table for table in self.group.tables}
-
-    def _tell(self, found: Sequence[PendingChanges]) -> None:
-        """Store what the checks say, and keep quiet tables fresh."""
-        checks, late = self.options.checks, {self.keys[one.mapping.name] for one in found if one.due}
-        if self.pipeline.monitoring.enabled:
-            health = {one.mapping.name: health_of_pending(one) for one in found}
-            report(self.instance, evaluations(self._tables, health, checks), checks)
-        for materialization in quiet_tables(self.instance, self._tables.keys() - late, checks):
-            self.instance.report_runless_asset_event(materialization)
-
-    def _tell_of_outage(self, error: ReplicationError, next_attempt_s: float | None) -> None:
-        if self.pipeline.monitoring.enabled:
-            found = outage_evaluations(self._tables, str(error), next_attempt_s, self.options.checks)
-            report(self.instance, found, self.options.checks)
+    def _quick(self) -> QuickLook:
+        tables = {self.keys[table.mappings[0].name]: table for table in self.group.tables}
+        return QuickLook(self.instance, self.pipeline, tables, self.options.checks)
 
 
 def _short(record: dg.RunRecord) -> str:
     return record.dagster_run.run_id.partition("-")[0]
-
-
-# ---- after failures ------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A failed run of the sensor's. `ailing`: its tables that have not been materialized since."""
-
-    ended_unix_s: float
-    ailing: Keys
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    keys: Keys
-    wait_s: float = 0.0
-
-
-def failures(instance: dg.DagsterInstance, group: str) -> list[Failed]:
-    """The failed catch-ups of the last hour, newest first."""
-    recent = dg.RunsFilter(
-        statuses=[dg.DagsterRunStatus.FAILURE],
-        tags={TAG: group},
-        updated_after=datetime.now(UTC) - timedelta(hours=1),
-    )
-    found = []
-    for record in instance.get_run_records(recent, limit=_FAILURES_MAX):
-        began_s = record.start_time or record.create_timestamp.timestamp()
-        ailing = {k for k in record.dagster_run.asset_selection or () if not _made_since(instance, k, began_s)}
-        found.append(Failed(record.end_time or began_s, frozenset(ailing)))
-    return found
-
-
-def _made_since(instance: dg.DagsterInstance, key: dg.AssetKey, unix_s: float) -> bool:
-    event = instance.get_latest_materialization_event(key)
-    return event is not None and event.timestamp >= unix_s
-
-
-def what_to_ask(due: Keys, failed: Sequence[Failed], now_unix_s: float) -> Asked:
-    """The tables to ask for: healthy ones at once, ailing ones after a wait that grows with each failure."""
-    ailing = due & frozenset().union(*(f.ailing for f in failed))
-    if not ailing:
-        return Asked(due)
-    own = [f for f in failed if f.ailing & ailing]
-    wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** (len(own) - 1))
-    left_s = max(f.ended_unix_s for f in own) + wait_s - now_unix_s
-    return Asked(due if left_s <= 0 else due - ailing, max(0.0, left_s))
 
 
 # ---- messages ------------------------------------------------------------------------------------------

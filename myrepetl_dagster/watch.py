@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import dagster as dg
 
@@ -12,11 +13,14 @@ from . import metadata
 from .checks import OwnRun, evaluations, outage_evaluations, report
 from .core.config.pipeline import Pipeline
 from .core.model.errors import ReplicationError
-from .core.replication.result import MappingResult, Progress, Retry
+from .core.replication.result import Progress, Retry
 from .core.replication.standing import NOT_COPIED
-from .health import Health, Tables, is_of_schema
-from .observations import TableEvents
+from .health import Health, Tables, health_of_pending, is_of_schema
+from .observations import Describe, TableEvents, quiet_tables
 from .options import Checks
+
+if TYPE_CHECKING:
+    from .core.diagnostics.pending_changes import PendingChanges
 
 OUTAGE_S = 10.0  # a server that is restarted makes no check red
 
@@ -28,8 +32,6 @@ class Followed(Protocol):
     def following(self) -> set[str]: ...
     @property
     def left_out(self) -> Mapping[str, str]: ...
-    @property
-    def results(self) -> Mapping[str, MappingResult]: ...
     @property
     def failed(self) -> Mapping[str, ReplicationError]: ...
     @property
@@ -43,6 +45,7 @@ class Watch:
         tables: that are followed, by asset key.
         applied: see `TableEvents`.
         interval_s: the least time between two materializations of a table, in seconds.
+        describe: gives the metadata of a materialization, from the last report of each of the table's mappings.
     """
 
     def __init__(
@@ -53,17 +56,17 @@ class Watch:
         checks: Checks,
         applied: Mapping[str, int],
         interval_s: float,
+        describe: Describe = metadata.follow_metadata,
     ) -> None:
         self._context = context
         self._tables = tables
         self._checks = checks
         self._enabled = pipeline.monitoring.enabled
         self._interval_s = pipeline.monitoring.interval_s
-        self._events = TableEvents(context.instance, tables, applied, checks, interval_s, self._described)
+        self._events = TableEvents(context.instance, tables, applied, checks, interval_s, describe)
         self._sources = {m.name: m.source for table in tables.values() for m in table.mappings}
         self._heard: dict[str, tuple[Progress, float]] = {}
         self._outages: dict[str, tuple[float, Retry, float]] = {}  # by source: since when, the last one, when that was
-        self._results: Mapping[str, MappingResult] = {}
         self._own = OwnRun(context)
         self._made: set[dg.AssetKey] = set()  # materialized at the last look: SQLite's times are whole seconds
         self._evaluated_s = 0.0
@@ -91,7 +94,6 @@ class Watch:
     # ---- in the thread of the op ----
     def look(self, followed: Followed) -> None:
         """Tell Dagster what is new. Call it about each second."""
-        self._results = followed.results
         hidden, self._made = self._made & {one.asset_key for one in self._own.outside}, self._log(at_once=False)
         if not self._enabled:
             return
@@ -115,7 +117,6 @@ class Watch:
 
     def end(self, followed: Followed) -> None:
         """Tell Dagster of the last changes and errors, whatever the interval is."""
-        self._results = followed.results
         self._log(at_once=True)
         self._outages.clear()
         self.look(followed)
@@ -126,13 +127,6 @@ class Watch:
         for event in events:
             self._context.log_event(event)
         return {event.asset_key for event in events if isinstance(event, dg.AssetMaterialization)}
-
-    def _described(self, heard: Sequence[Progress]) -> metadata.Metadata:
-        """The metadata of a table's materialization."""
-        found = metadata.follow_metadata(heard)
-        table = next(t for t in self._tables.values() if heard[0].mapping in {m.name for m in t.mappings})
-        planned = [one for p in heard if (one := self._results.get(p.mapping)) is not None and one.plan is not None]
-        return found | metadata.plan_metadata(planned, table.source_keys)
 
     def _health(self, followed: Followed, now_s: float) -> dict[str, Health]:
         """How the mappings are, as far as something is known of them."""
@@ -156,3 +150,29 @@ class Watch:
                 schema=str(error) if is_of_schema(error) else "" if name in following else None,
             )
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class QuickLook:
+    """What a sensor tells Dagster of the tables, where no run follows them."""
+
+    instance: dg.DagsterInstance
+    pipeline: Pipeline
+    tables: Tables
+    checks: Checks
+
+    def tell(self, found: Sequence[PendingChanges]) -> None:
+        """Store what the checks say, and keep quiet tables fresh. `found`: for each mapping of the tables."""
+        if self.pipeline.monitoring.enabled:
+            health = {one.mapping.name: health_of_pending(one) for one in found}
+            report(self.instance, evaluations(self.tables, health, self.checks), self.checks)
+        late = {one.mapping.name for one in found if one.due}
+        in_step = [key for key, table in self.tables.items() if late.isdisjoint(m.name for m in table.mappings)]
+        for materialization in quiet_tables(self.instance, in_step, self.checks):
+            self.instance.report_runless_asset_event(materialization)
+
+    def outage(self, error: ReplicationError, next_attempt_s: float | None) -> None:
+        """Store that a server is down. `next_attempt_s`: see `outage_evaluations`."""
+        if self.pipeline.monitoring.enabled:
+            found = outage_evaluations(self.tables, str(error), next_attempt_s, self.checks)
+            report(self.instance, found, self.checks)

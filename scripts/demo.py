@@ -2,6 +2,7 @@
 
 python scripts/demo.py run    everything from the start, in .demo/; ends with exit code 1 where something differs
 python scripts/demo.py ui     Dagster's UI on what `run` left in .demo/, with the writer at work
+python scripts/demo.py servers    the servers alone, with rows and the writer, for docs/tutorial.md; in .demo-servers/
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from myrepetl_dagster.core.target.control import TargetControl
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ROOT / "demo"
-HOME = Path(os.environ.get("MYREPETL_DEMO_DIR") or ROOT / ".demo").resolve()
+FOLDER = ".demo-servers" if sys.argv[1:] == ["servers"] else ".demo"
+HOME = Path(os.environ.get("MYREPETL_DEMO_DIR") or ROOT / FOLDER).resolve()
 PIPELINE = FILES / "pipeline.json"
 FLAVOURS: dict[str, Flavour] = {"shop": "mysql", "crm": "mariadb", "analytics": "mysql"}
 WRITE_S = 3.0  # how long the writer goes on alone between the runs
@@ -216,14 +218,34 @@ def ui() -> int:
                 process.wait()
 
 
+def serve() -> int:
+    """Run servers with rows and a writer until Ctrl-C, and write down where they are, for a shell to read."""
+    new = not (HOME / "shop").exists()
+    HOME.mkdir(parents=True, exist_ok=True)
+    console.print("starting three servers (the first time they are fetched: a minute or two)")
+    with running() as servers:
+        if new:
+            prepare(servers)
+            with connect(servers, "shop", "app") as shop, connect(servers, "crm", "app") as crm:
+                fill(shop, crm)
+        lines = [f"export {name.upper()}_HOST=127.0.0.1 {name.upper()}_PORT={s.port}" for name, s in servers.items()]
+        lines += [f"export REPL_PASSWORD={password()} ETL_PASSWORD={password()}", ""]
+        (HOME / "environment").write_text("\n".join(lines))
+        with writing(servers):
+            console.print(f"ready, with a writer at work. In another terminal: source {HOME / 'environment'}")
+            console.print("Ctrl-C ends it; the data stays")
+            while True:
+                time.sleep(60)
+
+
 def main(arguments: list[str]) -> int:
-    if arguments not in (["run"], ["ui"]):
+    if arguments not in (["run"], ["ui"], ["servers"]):
         print(__doc__, file=sys.stderr)
         return 2
     # As Ctrl-C does: the servers are stopped on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return run() if arguments == ["run"] else ui()
+        return {"run": run, "ui": ui, "servers": serve}[arguments[0]]()
     except KeyboardInterrupt:
         return 130
     except (DemoFailed, ServerFailed, ServerUnavailable, ReplicationError) as error:

@@ -16,9 +16,10 @@ CORE = sorted((PACKAGE / "core").rglob("*.py"))
 RIM = sorted(set(PACKAGE.rglob("*.py")) - set(CORE))
 # What each of them does without the others.
 DAGSTER = {
-    "assets", "checks", "component", "component_scaffold", "conditions", "definitions", "factory", "follow", "health",
-    "jobs", "lineage", "metadata", "observations", "options", "progress", "replicate", "resources", "run_log",
-    "sensors", "specs", "translator", "watch",
+    "after_failures", "assets", "checks", "component", "component_scaffold", "conditions", "definitions",
+    "executors", "factory", "fan_out", "follow", "handed_on", "health", "jobs", "lineage", "metadata",
+    "observations", "options", "progress", "replicate", "resources", "run_log", "sensors", "specs", "stopping",
+    "table_facts", "translator", "watch",
 }  # fmt: skip
 # Dagster's own integrations take the types of a translation from there: `dagster` itself has no name for them.
 TRANSLATION = {"component": {"dagster.components.utils.translation"}}

@@ -104,6 +104,22 @@ def test_eager_on_changes_lets_a_quiet_table_pass(daemon: Daemon) -> None:
     assert daemon.fires() == {"eager"}
 
 
+def test_a_change_while_the_asset_is_made_asks_for_another_run(daemon: Daemon) -> None:
+    """`eager` takes it for handled if it sees the change and the asset's own materialization at once. The next look of
+    `eager_on_changes` asks for one more run, and then for no more.
+    """
+    daemon.made(BUSY, "2")
+    first = daemon.fires()
+    log_events(daemon.instance, [dg.AssetMaterialization(name) for name in ("eager", "eager_on_changes")])
+    daemon.made(BUSY, "3")
+    second = daemon.fires()
+    log_events(daemon.instance, [dg.AssetMaterialization("eager_on_changes")])
+
+    assert first == {"eager", "eager_on_changes"}
+    assert second == {"eager_on_changes"}
+    assert daemon.fires() == set()
+
+
 def test_on_cron_waits_for_every_table(daemon: Daemon) -> None:
     """So a quiet one holds it up until it is materialized. For `on_cron_in_step` it is enough that it is in step."""
     ticked = daemon.fires(ticked=True)

@@ -1,6 +1,7 @@
 """The component in a project's `defs` folder: what it makes of its attributes, and what it refuses."""
 
 import itertools
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,12 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from dagster_support import PASSWORD
+from dagster_support import PASSWORD, ROOT
 
 from myrepetl_dagster.core.model.errors import ConfigError
+
+# Dagster warns itself of what it does itself, to the check definitions of a component.
+pytestmark = pytest.mark.filterwarnings("ignore:Parameter `execution_type`")
 
 _numbers = itertools.count()  # each project's module is imported once
 
@@ -75,7 +79,7 @@ def test_a_pipeline_inline_with_translations(project: Project, monkeypatch: pyte
         "shop", name="shop", pipeline=pipeline("{{ env.SHOP_PASSWORD }}"), op_tags={"tier": "gold"}, pool="my/{source}",
         translation={"key": "raw/{{ table }}", "owners": ["team:data"], "group_name": "bronze", "kinds": ["{{ server }}"],
                      "automation_condition": "{{ dg.AutomationCondition.eager() }}"},
-        source_translation={"key_prefix": "oltp"},
+        source_translation={"key_prefix": "oltp"}, checks={"lag_s_max": 5, "fresh_within_s": None},
     )  # fmt: skip
 
     defs = project.load()
@@ -86,8 +90,10 @@ def test_a_pipeline_inline_with_translations(project: Project, monkeypatch: pyte
     assert (orders.group_name, orders.owners, orders.kinds) == ("bronze", ["team:data"], {"wh"})
     assert orders.automation_condition is not None
     assert [dep.asset_key.to_user_string() for dep in orders.deps] == ["oltp/shop/orders"]
-    (op,) = [a.op for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)]
+    ops = [a.op for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)]
+    (op,) = [op for op in ops if "replicate" in op.name]
     assert (op.name, op.tags["tier"], op.pool) == ("shop_replicate_shop", "gold", "my/shop/shop")
+    assert orders.freshness_policy is None
     assert PASSWORD not in repr(defs)
 
 
@@ -154,3 +160,16 @@ def test_two_components_with_one_name(project: Project) -> None:
     )
     project.component("two", name="shop_too", pipeline=pipeline(target_table="wh.orders_too"), source_assets=False)
     assert set(project.specs()) == {"shop/orders", "wh/orders", "wh/orders_too"}
+
+
+def test_the_component_of_the_docs(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defs.yaml of docs/builders.md loads, with the keys, owners and groups that it says."""
+    for name in ("SHOP_PASSWORD", "ETL_PASSWORD"):
+        monkeypatch.setenv(name, PASSWORD)
+    (text,) = re.findall(r"```yaml\n(type: .*?)```", (ROOT / "docs" / "builders.md").read_text(), re.DOTALL)
+    project.write("shop/defs.yaml", text)
+
+    found = project.specs()
+
+    assert found["raw/orders"].owners == ["team:data"]
+    assert found["shop/orders"].group_name == "oltp"

@@ -43,7 +43,7 @@ def defs() -> dg.Definitions:
 def dg(folder: Path, env: dict[str, str], *arguments: str, fails: bool = False) -> str:
     """What `dg` prints; it is to succeed, or else to fail."""
     done = subprocess.run(
-        [DG, *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        [DG, *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
     )
     assert (done.returncode != 0) is fails, done.stdout
     return done.stdout

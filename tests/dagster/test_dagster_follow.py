@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from dagster_support import PASSWORD, Pair, run
 
-from myrepetl_dagster import follow
+from myrepetl_dagster import follow, table_facts
 from myrepetl_dagster.metadata import APPLIED
 
 USERS = dg.AssetKey(["warehouse", "users"])
@@ -26,6 +26,7 @@ def fast(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:
     pair.more = {"monitoring": {"interval": 0.5}}
     monkeypatch.setattr(follow, "OVERLAP_S", 0.0)
     monkeypatch.setattr(follow, "TICK_S", 0.1)
+    monkeypatch.setattr(table_facts, "CHEAP_S", 60.0)  # the machine may be slow
     return pair
 
 
@@ -78,6 +79,9 @@ def test_tables_that_change_are_materialized_while_it_goes_on(fast: Pair, instan
 
     assert result.success
     assert seen == [4, 5]
+    facts = made(instance, USERS)[-1].metadata
+    assert facts["dagster/row_count"].value == 5
+    assert {"dagster/column_schema", "dagster/column_lineage", "lag_s", "rows_upserted", "rows_per_s"} <= facts.keys()
     assert len(made(instance, USERS)) == before[0] + 2
     assert len(made(instance, ORDERS)) == before[1]
     assert fast.users() == ["Ann", "Bob", "Cem", "Dea", "Eli"]
@@ -138,3 +142,21 @@ def test_too_few_places_for_runs(tmp_path: Path) -> None:
         assert "max_concurrent_runs in dagster.yaml to 12 or more" in follow.too_few_places(instance, 5)
     with dg.DagsterInstance.ephemeral() as instance:
         assert follow.too_few_places(instance, 100) == ""
+
+
+def test_a_mapping_that_is_not_there_is_refused(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
+    """A misspelt name in an op's own configuration fails the run, with the names that there are."""
+    result = run(mysql_pair.defs(), "replicate", instance, run_config={"mappings": ["shop.users"]})
+    assert result.success
+    config = {"ops": {"replicate_shop": {"config": {"mappings": ["shop.user"]}}}}
+    wrong = (
+        mysql_pair.defs()
+        .resolve_implicit_global_asset_job_def()
+        .execute_in_process(instance=instance, raise_on_error=False, run_config=config)
+    )
+    failure = wrong.failure_data_for_node("replicate_shop")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    assert "shop.user: not among those of shop: shop.users, shop.orders" in (
+        failure.user_failure_data.description or ""
+    )

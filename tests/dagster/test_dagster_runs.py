@@ -119,7 +119,7 @@ def test_a_failing_mapping_hides_no_other(pair: Pair, instance: dg.DagsterInstan
     assert pair.users() == ["Ann", "Bob", "Cem"]
     assert "'shop.orders': dw.orders has no column status" in failure.description
     assert failure.metadata["failed"].value == "shop.orders"
-    assert failure.metadata["hint"].value == "dw.orders has: id, amount."
+    assert str(failure.metadata["hint"].value).startswith("dw.orders has: id, amount. Add it by ALTER TABLE")
     assert not events(result, dg.DagsterEventType.STEP_RESTARTED)
 
 
@@ -221,9 +221,13 @@ def test_a_long_run_reports_on_its_way(
     long = run(build_replication_defs(from_dict(data)), "snapshot", instance)
     quiet = run(build_replication_defs(from_dict(data | {"monitoring": {"enabled": False}})), "snapshot", instance)
 
-    observed = long.get_asset_observation_events()
-    assert not short.get_asset_observation_events()
-    assert not quiet.get_asset_observation_events()
+    # The source tables are observed at the end, since their versions have changed.
+    observed, of_short, of_quiet = (
+        [event for event in one.get_asset_observation_events() if event.asset_key in (USERS, ORDERS)]
+        for one in (long, short, quiet)
+    )
+    assert not of_short
+    assert not of_quiet
     assert {event.asset_key for event in observed} == {USERS, ORDERS}
     metadata = observed[0].asset_observation_data.asset_observation.metadata
     assert {"phase", "position", "rows_snapshotted", "changes_applied", "rows_filtered", "elapsed_s"} <= set(metadata)

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 from dagster_support import PASSWORD, Pair, run
 
+from myrepetl_dagster.after_failures import TAG, Asked, Failed, what_to_ask
 from myrepetl_dagster.core.model.errors import ReplicationError
-from myrepetl_dagster.sensors import TAG, Asked, Failed, what_to_ask
 
 USERS = dg.AssetKey(["warehouse", "users"])
 ORDERS = dg.AssetKey(["warehouse", "orders"])
@@ -250,6 +250,21 @@ def test_it_replaces_the_run_that_follows(mysql_pair: Pair, instance: dg.Dagster
     assert isinstance(replaced, str)
 
 
+def test_it_replaces_a_run_of_an_older_pipeline_file(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
+    """Once the code location is reloaded with an edited file, the run that follows with the older one is replaced."""
+    defs = mysql_pair.defs()
+    run(defs, "replicate", instance)
+    (asked,) = [one for one in look(defs, instance) if isinstance(one, dg.RunRequest)]
+    follower = started(defs, FOLLOW, instance)
+    instance.add_run_tags(follower, dict(asked.tags))
+    same = look(defs, instance)
+    mysql_pair.mapping["shop.orders"]["filter"] = {"status": "open"}
+    edited = look(mysql_pair.defs(), instance)
+
+    assert isinstance(same, str)
+    assert FOLLOW in names(edited)
+
+
 def test_a_table_that_fails_gets_runs_of_its_own(pair: Pair, instance: dg.DagsterInstance) -> None:
     """It is tried again, later and later, with its reason in the tick; the run that follows goes on without it."""
     pair.target.execute("DROP TABLE dw.orders", "CREATE TABLE dw.orders (id INT PRIMARY KEY, amount INT)")
@@ -262,6 +277,14 @@ def test_a_table_that_fails_gets_runs_of_its_own(pair: Pair, instance: dg.Dagste
     assert isinstance(said, str)
     assert "follows 1 of 2 tables" in said
     assert "shop.orders: not copied yet (the last run failed, the next is in" in said
+
+
+def test_tables_that_many_steps_copy_are_left_to_them(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:
+    """Between the steps of `snapshot_parallel` nobody holds a turn; the sensor asks for no run that would take over."""
+    defs = mysql_pair.defs()
+    job = defs.resolve_job_def("snapshot_parallel")
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, run_config={"mappings": ["shop.users"]})
+    assert keys(tick(defs, instance)) == ["orders"]
 
 
 def test_a_run_that_follows_and_fails_is_started_again(mysql_pair: Pair, instance: dg.DagsterInstance) -> None:

@@ -101,7 +101,7 @@ def test_the_wheel_in_an_environment_of_its_own(built: Path, mysql_pair: Pair) -
 
 def run_there(command: list[str | Path], env: dict[str, str], folder: Path) -> str:
     done = subprocess.run(
-        command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -120,7 +120,7 @@ def dev(command: list[str], env: dict[str, str], folder: Path) -> Iterator[int]:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
     try:
-        until_s = time.monotonic() + 90
+        until_s = time.monotonic() + 180
         while not loaded(port):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until_s, log.read_text()[-4000:]

@@ -77,18 +77,16 @@ def nodes(ui: Ui, fields: str) -> dict[str, Any]:
 
 
 def test_conditions_fire_while_a_run_follows(ui: Ui, instance: dg.DagsterInstance) -> None:
-    """Those of assets downstream: eager ones after a row of one table, `on_cron_in_step` with the other one quiet, and
-    `on_cron` once both have changed. All of it in one run that follows. The source table has a new version.
+    """Those of assets downstream: `eager_on_changes` after a row of one table, `on_cron_in_step` with the other table quiet,
+    `eager` and `on_cron` as both change. All of it in one run that follows. The source table has a new version.
     """
     runs = ui.active("follow_shop")
     before = latest_version(instance, dg.AssetKey(["shop", "users"]))
     began_s = time.time()
     ui.pair.source.execute("INSERT INTO shop.users (name) VALUES ('Dea')")
 
-    took_s = wait_for(
-        lambda: made(instance, "eager") > began_s and made(instance, "eager_on_changes") > began_s, 90, ui.log
-    )
-    wait_for(lambda: made(instance, "on_cron_in_step") > began_s, 150, ui.log)
+    took_s = wait_for(lambda: made(instance, "eager_on_changes") > began_s, 240, ui.log)
+    wait_for(lambda: made(instance, "on_cron_in_step") > began_s, 180, ui.log)
     changed_s = time.time()
 
     def both_change() -> bool:
@@ -96,28 +94,28 @@ def test_conditions_fire_while_a_run_follows(ui: Ui, instance: dg.DagsterInstanc
             "INSERT INTO shop.users (name) VALUES ('Eli')", "UPDATE shop.orders SET total = total + 1 WHERE id = 1"
         )
         time.sleep(5)
-        return made(instance, "on_cron") > changed_s
+        return made(instance, "on_cron") > changed_s and made(instance, "eager") > changed_s
 
-    wait_for(both_change, 200, ui.log)
-    print(f"eager assets made {took_s:.1f} s after the row")
+    wait_for(both_change, 240, ui.log)
+    print(f"an eager asset was made {took_s:.1f} s after the row")
     assert ui.active("follow_shop") == runs
     assert latest_version(instance, dg.AssetKey(["shop", "users"])) not in (None, before)
-    assert passes(instance) == [True, True]
+    wait_for(lambda: passes(instance) == [True, True], 30, ui.log)
 
 
 def test_tables_are_not_shown_as_outdated(ui: Ui, instance: dg.DagsterInstance) -> None:
-    """Neither the tables that the run materializes, nor what was made of them; what is made of older rows is."""
+    """Neither the tables that the run materializes nor their source tables, nor in the end what is made of them."""
     made_s = time.time()
     ui.pair.source.execute("INSERT INTO shop.users (name) VALUES ('Fay')")
     wait_for(lambda: made(instance, "warehouse/users") > made_s, 30, ui.log)
-    wait_for(lambda: made(instance, "eager") > made_s, 90, ui.log)
 
-    found = nodes(ui, "staleStatus staleCauses { reason }")
+    def outdated() -> dict[str, Any]:
+        found = nodes(ui, "staleStatus staleCauses { reason }")
+        names = ("warehouse/users", "warehouse/orders", "shop/users", "shop/orders", "eager_on_changes")
+        return {name: found[name] for name in names if found[name]["staleStatus"] != "FRESH"}
 
-    assert found["warehouse/users"]["staleStatus"] == "FRESH", found["warehouse/users"]
-    assert found["warehouse/orders"]["staleStatus"] == "FRESH", found["warehouse/orders"]
-    assert found["shop/users"]["staleStatus"] == "FRESH"
-    assert found["eager"]["staleStatus"] == "FRESH", found["eager"]
+    wait_for(lambda: outdated().keys() <= {"eager_on_changes"}, 10, ui.log)  # an observation comes just before
+    wait_for(lambda: not outdated(), 240, ui.log)
 
 
 def test_an_outage_is_red_within_half_a_minute_and_green_after_it(ui: Ui, instance: dg.DagsterInstance) -> None:

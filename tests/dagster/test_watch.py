@@ -12,7 +12,7 @@ from myrepetl_dagster import Checks, watch
 from myrepetl_dagster.checks import LAG, SCHEMA
 from myrepetl_dagster.core.model.checkpoint import Phase
 from myrepetl_dagster.core.model.errors import ReplicationError, RowRejected, SchemaDrift, SourceLost
-from myrepetl_dagster.core.replication.result import Counts, MappingResult, Progress, Retry, Stage
+from myrepetl_dagster.core.replication.result import Counts, Progress, Retry, Stage
 from myrepetl_dagster.specs import PipelineSpecs
 from myrepetl_dagster.translator import ReplicationTranslator
 from myrepetl_dagster.watch import Watch
@@ -30,7 +30,6 @@ class Followed:
 
     following: set[str] = field(default_factory=lambda: set(MAPPING))
     left_out: dict[str, str] = field(default_factory=dict)
-    results: dict[str, MappingResult] = field(default_factory=dict)
     failed: dict[str, ReplicationError] = field(default_factory=dict)
     stopped: dict[str, str] = field(default_factory=dict)
 
@@ -61,7 +60,16 @@ class World:
 
     def hear(self, mapping: str, applied: int, lag_s: float = 0.1) -> None:
         self.watch.heard(
-            Progress(mapping, Phase.REPLICATING, Stage.FOLLOWING, "binlog.000001:4", Counts(), 1.0, lag_s, applied)
+            Progress(
+                mapping,
+                Phase.REPLICATING,
+                Stage.FOLLOWING,
+                "binlog.000001:4",
+                Counts(),
+                1.0,
+                lag_s=lag_s,
+                applied_total=applied,
+            )
         )
 
     def look(self) -> None:

@@ -113,7 +113,8 @@ class RetryLog(logging.Handler):
 # ---- running -------------------------------------------------------------------------------------------
 def on_progress(pace_s: float) -> Callable[[Progress], None]:
     def report(progress: Progress) -> None:
-        say("commit", mapping=progress.mapping, phase=progress.phase.value)
+        if not progress.rows_uncommitted:
+            say("commit", mapping=progress.mapping, phase=progress.phase.value)
         if pace_s:
             time.sleep(pace_s)
 

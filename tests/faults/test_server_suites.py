@@ -25,8 +25,9 @@ pytestmark = [pytest.mark.soak, pytest.mark.long]
 SEED = int(os.environ.get("MYREPETL_SEED", "1"))
 FILES = os.environ.get("MYREPETL_SUITE_FILES", "25")
 STATEMENT_S_MAX = 10
-ROUTES: list[tuple[Flavour, Flavour]] = [
-    ("mariadb", "mariadb"), ("mariadb", "mysql"), ("mysql", "mysql"), ("mysql", "mariadb"),
+ROUTES: list[tuple[Flavour, str | None, Flavour, str | None]] = [  # source and target, and the versions of MariaDB
+    ("mariadb", None, "mariadb", None), ("mariadb", None, "mysql", None), ("mysql", None, "mysql", None),
+    ("mysql", None, "mariadb", None), ("mariadb", "11.8", "mariadb", "11.8"), ("mariadb", "11.8", "mariadb", None),
 ]  # fmt: skip
 
 
@@ -135,15 +136,19 @@ def _normal(message: str) -> str:
     return re.sub(r"\d+", "N", re.sub(r"'[^']*'|`[^`]*`|\b(?:a|b|src\d+|dst\d+)\.\w+", "X", message))[:160]
 
 
-@pytest.mark.parametrize(("source", "target"), ROUTES, ids=lambda flavour: str(flavour))
-def test_the_servers_own_tests(servers: Servers, source: Flavour, target: Flavour) -> None:
+@pytest.mark.parametrize(("source", "version", "target", "target_version"), ROUTES, ids=lambda part: part or "")
+def test_the_servers_own_tests(
+    servers: Servers, source: Flavour, version: str | None, target: Flavour, target_version: str | None
+) -> None:
     """Tables that the servers' own tests make arrive equal or are refused, and no table stops the others."""
-    paths = suite_files(source)
+    paths = suite_files(source, version)
     if FILES != "all":
         paths = sorted(random.Random(SEED).sample(paths, min(int(FILES), len(paths))))
     load, began = Load(), time.monotonic()
     for path in paths:
-        world = pair_of(servers.get("source", source), servers.get("target", target))
+        world = pair_of(
+            servers.get("source", source, version=version), servers.get("target", target, version=target_version)
+        )
         world.target.execute(f"GRANT ALTER ON `{world.target_schema}`.* TO '{world.writer}'@'%'")
         try:
             load.run(world, read(path))

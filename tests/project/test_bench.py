@@ -86,3 +86,9 @@ def test_the_peak_of_all_processes_of_a_command(monkeypatch: pytest.MonkeyPatch)
     assert watch([sys.executable, "-c", "print('done')"], interval_s=60).wall_s < 30
     with pytest.raises(RuntimeError, match=r"exit 3"):
         watch([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_the_benchmark_of_workers(flavour: Flavour) -> None:
+    """One round with few rows: a line for each number of processes."""
+    (table,) = _run("workers.py", flavour, "--rows", "2000", "--ranges", "2", "--rounds", "1", "--workers", "1", "2")
+    assert [line["workers"] for line in table] == ["1", "2"]

@@ -38,6 +38,45 @@ def test_the_demo_ends_with_everything_equal(tmp_path: Path) -> None:
     assert time.monotonic() - began_s < 120
 
 
+def test_servers_to_play_with(tmp_path: Path) -> None:
+    """`make demo-servers` says when they are ready, and writes for a shell where they are; a signal ends them."""
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "demo.py", "servers"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "MYREPETL_DEMO_DIR": str(tmp_path / "demo"),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        },
+    )
+    try:
+        assert process.stdout is not None
+        assert any("a writer at work" in line for line in process.stdout)
+        pipeline = {
+            "sources": {"shop": {"host": "${SHOP_HOST}", "port": "${SHOP_PORT}", "user": "repl", "database": "shop",
+                                 "password": "${REPL_PASSWORD}"}},
+            "targets": {"analytics": {"host": "${ANALYTICS_HOST}", "port": "${ANALYTICS_PORT}", "user": "etl",
+                                      "password": "${ETL_PASSWORD}", "database": "analytics"}},
+            "mapping": {"shop.orders": {"target_table": "analytics.orders"}},
+        }  # fmt: skip
+        (tmp_path / "pipeline.json").write_text(json.dumps(pipeline))
+        command = f". demo/environment && {sys.executable} -m myrepetl_dagster.cli test-connection pipeline.json"
+        tested = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert tested.returncode == 0, tested.stdout + tested.stderr
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A project with nothing to install but itself, set up by our script; pip's part is written down only."""

@@ -14,7 +14,7 @@ TREES = ("myrepetl_dagster", "tests", "bench", "scripts", "demo")
 BASES = (ROOT, ROOT / "myrepetl_dagster", ROOT / "myrepetl_dagster" / "core", ROOT / "tests")
 DOCS = [
     path
-    for path in (ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "tests" / "README.md", *ROOT.glob("docs/*.md"))
+    for path in (ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "tests" / "README.md", *ROOT.glob("docs/**/*.md"))
     if path.exists()
 ]
 
@@ -39,7 +39,7 @@ def exists(path: str) -> bool:
     return any(any((ROOT / tree).rglob(path)) for tree in TREES)
 
 
-@pytest.mark.parametrize("doc", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("doc", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_docs_name_files_that_exist(doc: Path) -> None:
     """Each path in backticks is a file or folder of the project."""
     missing = [path for path in paths_in(doc.read_text()) if not exists(path)]

@@ -117,9 +117,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def dagster_dev(ui: Ui, directory: Path, env: Mapping[str, str]) -> Iterator[None]:
-    """Run `dagster dev` in a directory, until the end of the block."""
-    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(ui.port)]
+def dagster_dev(ui: Ui, directory: Path, env: Mapping[str, str], *more: str) -> Iterator[None]:
+    """Run `dagster dev` in a directory, with more arguments, until the end of the block."""
+    command = [sys.executable, "-m", "dagster", "dev", *more, "-h", "127.0.0.1", "-p", str(ui.port)]
     with ui.log.open("wb") as log:
         # With the signal's usual meaning, which a shell takes from what it starts in the background.
         process = subprocess.Popen(

@@ -15,9 +15,10 @@ from pathlib import Path
 from server_binaries import Flavour, fetched_tool
 
 # Package, Debian's suite, and the folder of the tests in it.
-_PACKAGES: dict[Flavour, tuple[str, str, str]] = {
-    "mariadb": ("mariadb-test-data", "bookworm", "usr/share/mysql/mysql-test"),
-    "mysql": ("mysql-testsuite", "sid", "usr/lib/mysql-test"),
+_PACKAGES: dict[tuple[Flavour, str | None], tuple[str, str, str]] = {
+    ("mariadb", None): ("mariadb-test-data", "bookworm", "usr/share/mysql/mysql-test"),
+    ("mariadb", "11.8"): ("mariadb-test-data", "trixie", "usr/share/mariadb/mariadb-test"),
+    ("mysql", None): ("mysql-testsuite", "sid", "usr/lib/mysql-test"),
 }
 _FILES = ("main/type_*.test", "main/ctype_*.test", "t/type_*.test", "t/ctype_*.test", "suite/rpl/t/*.test",
           "suite/binlog/t/*.test", "suite/innodb/t/*.test")  # fmt: skip
@@ -62,10 +63,13 @@ class SuiteFile:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def suite_files(flavour: Flavour) -> list[Path]:
-    """All files of the types, character sets, replication, log and InnoDB suites; fetched once."""
-    package, suite, tests = _PACKAGES[flavour]
-    folder = fetched_tool(package, [package], suite)
+def suite_files(flavour: Flavour, version: str | None = None) -> list[Path]:
+    """All files of the types, character sets, replication, log and InnoDB suites; fetched once.
+
+    `version`: "11.8" for MariaDB's of that version; None: the machine's own.
+    """
+    package, suite, tests = _PACKAGES[flavour, version]
+    folder = fetched_tool(f"{package}-{version}" if version else package, [package], suite)
     return sorted(path for pattern in _FILES for path in (folder / tests).glob(pattern))
 
 

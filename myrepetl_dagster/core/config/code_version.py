@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..transforms.filter_codec import filter_to_json, value_to_json
@@ -65,6 +65,10 @@ _AROUND: dict[str, Any] = {
 }
 
 
+# The command that a refusal of changed code names.
+ACCEPT_CODE = "myrepetl accept-code"
+
+
 def code_version(mappings: Sequence[TableMapping]) -> str:
     """Changes with everything that the file says of these mappings, and with the text of their transforms.
 
@@ -78,6 +82,13 @@ def transform_code(mapping: TableMapping) -> dict[str, str]:
     """The hash of each of a mapping's transforms, by the name in the file. A checkpoint keeps it."""
     columns = mapping.columns or ()
     return {column.transform.spec: column.transform.code for column in columns if column.transform is not None}
+
+
+def changed_code(known: Mapping[str, str] | None, code: Mapping[str, str]) -> list[str]:
+    """The transforms whose code is another one than a checkpoint knows. Where it knows none, nothing has changed."""
+    if known is None:  # of an earlier version
+        return []
+    return sorted(spec for spec in code.keys() | known.keys() if known.get(spec) not in (code.get(spec), ""))
 
 
 def _mapping_to_json(mapping: TableMapping) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config.pipeline import Endpoint
 from ..model.errors import ReplicationError
+from ..mysql.error_codes import ACCESS_DENIED
 from ..mysql.errors import translated
 
 
@@ -63,9 +64,6 @@ class ConnectionReport:
             with translated(self.endpoint):
                 look()
         except ReplicationError as error:
-            self.add(name, State.FAILED, error.message, (grant if error.code in _REFUSED else "") or error.hint)
+            self.add(name, State.FAILED, error.message, (grant if error.code in ACCESS_DENIED else "") or error.hint)
             return False
         return True
-
-
-_REFUSED = {1044, 1142, 1143, 1227}

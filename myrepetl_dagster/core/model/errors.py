@@ -127,9 +127,19 @@ class StaleRun(ReplicationError):
     def __init__(self, mapping: str) -> None:
         super().__init__(
             f"another run has taken over {mapping}; this run committed nothing of it since",
-            hint="Nothing to do: the other run goes on from the same checkpoint.",
+            hint="Nothing to do: the other run goes on from the same checkpoint. (If it was `myrepetl accept-code`,"
+            " start a run.)",
         )
         self.mapping = mapping
+
+
+class StaleStep(StaleRun):
+    """Another try to copy the same range has taken it over."""
+
+    def __init__(self, mapping: str, number: int) -> None:
+        super().__init__(mapping)
+        self.message = f"another step copies range {number} of {mapping}; this step committed nothing of it since"
+        self.hint = "Nothing to do: the other step goes on from the same place."
 
 
 class StopRequested(ReplicationError):

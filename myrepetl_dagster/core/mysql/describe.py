@@ -145,6 +145,8 @@ def _column(connection: Connection[Any], row: tuple[Any, ...]) -> Column:
     charset = "utf8mb3" if charset == "utf8" else charset
     if kind in BYTE_TYPES:
         charset = "binary"
+    elif kind in LABEL_TYPES and charset is None:  # MySQL names none for labels that are bytes
+        charset = collation = "binary"
     elif kind == "json" or kind in PRINTED_TYPES:
         charset = "utf8mb4"
     return Column(
@@ -167,8 +169,8 @@ def _column(connection: Connection[Any], row: tuple[Any, ...]) -> Column:
 def _members(connection: Connection[Any], column_type: str, charset: str | None) -> list[bytes]:
     """The labels of an ENUM or SET, as bytes of the column's character set."""
     found = labels(column_type)
-    if charset in ("utf8mb4", "utf8mb3", None):
-        return [label.encode() for label in found]
+    if charset in ("utf8mb4", "utf8mb3", "binary"):
+        return [label.encode("utf-8", "surrogateescape") for label in found]
     if charset not in _NOT_ASCII and all(label.isascii() for label in found):
         return [label.encode("ascii") for label in found]
     converted = ", ".join(f"HEX(CONVERT(%s USING {charset}))" for _ in found)

@@ -46,6 +46,7 @@ _PRIMARY = "The server is read only; is it the primary?"
 _BY_HAND = "The target cannot have this table as the source has it: create it by hand, as the target can."
 _READ_ONLY = "Transactions are read only unless they ask (transaction_read_only, tx_read_only); is it the primary?"
 _ENGINE = "Unset enforce_storage_engine on the target: our tables are InnoDB's, since they need its transactions."
+_LOST = "The server has lost the table's file: in the target, drop the table, then run the `snapshot` job."
 _COLUMN = "Compare the table with the mapping; run `myrepetl test-connection`."
 
 _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
@@ -158,6 +159,7 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1193, "ER_UNKNOWN_SYSTEM_VARIABLE", _X, ""),
     (1231, "ER_WRONG_VALUE_FOR_VAR", _X, ""),
     (1298, "ER_UNKNOWN_TIME_ZONE", _X, ""),
+    (1812, "ER_TABLESPACE_MISSING", _X, _LOST),
     (1814, "ER_TABLESPACE_DISCARDED", _X, "The table has no data (DISCARD TABLESPACE): import it, or unmap the table."),
     (4078, "ER_ILLEGAL_PARAMETER_DATA_TYPES2_FOR_OPERATION", _X, "Give the mapping a key of columns that compare."),
     (1104, "ER_TOO_BIG_SELECT", _X, "Raise max_join_size, or leave sql_big_selects out of init_command."),
@@ -173,6 +175,7 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1818, "ER_INVALID_YEAR_COLUMN_LENGTH", _X, _BY_HAND),
     (1901, "ER_GENERATED_COLUMN_FUNCTION_IS_NOT_ALLOWED", _X, _BY_HAND),
     (3763, "ER_GENERATED_COLUMN_NAMED_FUNCTION_IS_NOT_ALLOWED", _X, _BY_HAND),
+    (4161, "ER_UNKNOWN_DATA_TYPE", _X, "The target has no such type: create the table with another one by hand."),
     (1235, "ER_NOT_SUPPORTED_YET", _X, ""),
     # Tables and columns
     (1146, "ER_NO_SUCH_TABLE", _S, _COLUMN),
@@ -188,6 +191,7 @@ _ROWS: tuple[tuple[int, str, ErrorClass, str], ...] = (
     (1153, "ER_NET_PACKET_TOO_LARGE", _D, "Raise max_allowed_packet on the target."),
     (1118, "ER_TOO_BIG_ROWSIZE", _D, "The row does not fit a page of the target: make some columns TEXT or BLOB."),
     (1048, "ER_BAD_NULL_ERROR", _D, "The target's column is NOT NULL."),
+    (3673, "ER_BAD_NULL_ERROR_NOT_IGNORED", _D, "The target's column is NOT NULL."),
     (1364, "ER_NO_DEFAULT_FOR_FIELD", _D, "Map the column, or give it a default in the target."),
     (1264, "ER_WARN_DATA_OUT_OF_RANGE", _D, _VALUE),
     (1265, "WARN_DATA_TRUNCATED", _D, _VALUE),
@@ -231,10 +235,13 @@ _LOG_1236 = (
 )
 
 
+# The account lacks a privilege.
+ACCESS_DENIED = frozenset({1044, 1142, 1143, 1227})
 # "OS errno 28 - No space left on device", "Errcode: 28", "Got error 28 from storage engine".
 _WITH_ERRNO = frozenset({1, 1004, 1005, 1030})
 _NO_SPACE = re.compile(r"err(?:no|code|or):? 28\b", re.IGNORECASE)
 _WITH_ENGINE_ERRNO = frozenset({1005, 1015})
+_ENGINE_TOO_WIDE = re.compile(r"errno:? 185\b", re.IGNORECASE)
 _ENGINE_READ_ONLY = re.compile(r"errno:? 165\b", re.IGNORECASE)
 
 
@@ -257,6 +264,8 @@ def classify(code: int, text: str = "") -> ErrorCode:
         return ErrorCode(code, known.symbol, ErrorClass.TRANSIENT, _DISK)
     if code in _WITH_ENGINE_ERRNO and _ENGINE_READ_ONLY.search(text):
         return ErrorCode(code, known.symbol, ErrorClass.FAILOVER, _PRIMARY)
+    if code == 1005 and _ENGINE_TOO_WIDE.search(text):
+        return ErrorCode(code, known.symbol, ErrorClass.CONFIGURATION, ERROR_CODES[1117].hint)
     if code == 1290 and "no_engine_substitution" in lowered:
         return ErrorCode(code, known.symbol, ErrorClass.CONFIGURATION, _ENGINE)
     if code == 1290 and "read-only" not in lowered and "read_only" not in lowered:

@@ -182,7 +182,10 @@ def _require_columns(
     if mapping.columns is not None or mapping.schema_policy == "fail":
         absent = [c.target for c in columns if target.column(c.target) is None]
         if absent:
-            hint = f"{target.name} has: {', '.join(target.column_names)}."
+            hint = (
+                f"{target.name} has: {', '.join(target.column_names)}. Add it by ALTER TABLE; if the table was copied "
+                "before, run the snapshot job, too."
+            )
             raise SchemaDrift(f"{where}: {target.name} has no column {', '.join(absent)}", hint=hint)
     require_mapped_key(mapping.name, [c.target for c in columns], key)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import closing
 
-from ..config.code_version import transform_code
+from ..config.code_version import ACCEPT_CODE, transform_code
 from ..config.pipeline import Pipeline, TableMapping
 from ..target.control import TargetControl
 
@@ -26,10 +26,13 @@ def accept_code(pipeline: Pipeline, mapping: TableMapping) -> str:
         before = target.read_checkpoints([mapping.name]).get(mapping.name)
         if before is None:
             return f"{mapping.name}: not started, nothing to accept"
-        target.accept_code(mapping.name, code)
-    known = before.code or {}
-    changed = [spec for spec in sorted(code.keys() | known.keys()) if code.get(spec) != known.get(spec)]
+        known = before.code or {}
+        changed = [spec for spec in sorted(code.keys() | known.keys()) if code.get(spec) != known.get(spec)]
+        if not changed:
+            return f"{mapping.name}: nothing has changed"
+        # An error of another kind stays: `status` goes on showing what stops the mapping.
+        target.accept_code(mapping.name, code, mended=ACCEPT_CODE)
     changes = ", ".join(f"{spec} ({known.get(spec) or 'unknown'} to {code.get(spec) or 'unknown'})" for spec in changed)
-    text = f"{mapping.name}: accepted the code of {changes}" if changed else f"{mapping.name}: nothing has changed"
+    text = f"{mapping.name}: accepted the code of {changes}"
     log.info("mapping %s", text, extra={"mapping": mapping.name})
     return text

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
-from ..config.code_version import transform_code
+from ..config.code_version import ACCEPT_CODE, changed_code, transform_code
 from ..model.checkpoint import Checkpoint, CopyState, Phase
 from ..model.checkpoint_codec import columns_to_json
 from ..model.errors import PrerequisiteError, SourceLost
@@ -176,15 +176,14 @@ class Attempt:
                 hint="Run the `snapshot` job for it, so that the rows that were copied before follow the new mapping.",
             )
 
-        code, known = transform_code(state.plan.mapping), state.checkpoint.code
-        if known is None:  # of an earlier version: the next commit stores what counts from now on
-            state.checkpoint = replace(state.checkpoint, code=code)
-        elif changed := sorted(spec for spec in code.keys() | known.keys() if code.get(spec) != known.get(spec)):
+        code = transform_code(state.plan.mapping)
+        if changed := changed_code(state.checkpoint.code, code):
             raise PrerequisiteError(
                 f"mapping {state.name!r}: the code of {', '.join(changed)} has changed since its checkpoint was made",
                 hint="Run the `snapshot` job for it, so that the rows that were copied get the new results. Or, if"
-                " that makes no difference to them, go on: myrepetl accept-code --mapping " + shlex.quote(state.name),
+                f" that makes no difference to them, go on: {ACCEPT_CODE} --mapping {shlex.quote(state.name)}",
             )
+        state.checkpoint = replace(state.checkpoint, code=code)  # the next commit stores what was not known before
 
     def _begin(self, state: MappingState) -> Checkpoint | None:
         """Decide how a mapping starts: with a copy, or with its target table as it is.

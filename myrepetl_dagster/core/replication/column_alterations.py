@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ..model.errors import PrerequisiteError, ReplicationError, SchemaDrift
 from ..model.tables import Column, TableName
+from ..mysql.error_codes import ACCESS_DENIED
 from ..target.control import TargetControl
 from ..values.key_safety import tells_all_apart
 from ..values.sql import quote_name
@@ -27,7 +28,7 @@ def fit(
 
     Args:
         column: the target's column.
-        now: the source's column.
+        now: the source's column, with the name that its type has at the target (`as_held`).
         key: the column is part of the mapping's key.
         any_type: all rows will be written again, so their present values may be lost.
 
@@ -66,6 +67,15 @@ def remake(target: TargetControl, table: TableName, now: Column, *, key: bool) -
         definition, added = _defined(target, column)
         name = quote_name(column.name)
         alter(target, table, f"DROP COLUMN {name}, ADD COLUMN {name} {definition}", added)
+
+
+def allow_any_text(target: TargetControl, table: TableName, column: Column, now: Column) -> None:
+    """Let a column take text that is no JSON, if the source's column is no JSON any more.
+
+    JSON of MariaDB's is a LONGTEXT with a CHECK. A definition without the CHECK takes it away.
+    """
+    if target.info.is_mariadb and column.type == "longtext" and now.type != "json":
+        modify(target, table, column)
 
 
 def add_columns(
@@ -120,7 +130,7 @@ def alter(target: TargetControl, table: TableName, change: str, column: Column, 
         former: its name before, if that changes.
 
     Raises:
-        PrerequisiteError: the account lacks the privilege.
+        PrerequisiteError: the account lacks the privilege, or the server cannot do it.
         SchemaDrift: the target refuses the change.
     """
     name = quoted(table)
@@ -129,7 +139,9 @@ def alter(target: TargetControl, table: TableName, change: str, column: Column, 
     except PrerequisiteError as error:
         raise PrerequisiteError(
             f"{error.message}: the target has to follow its source, ALTER TABLE {name} {change}",
-            hint=f"GRANT ALTER ON {quote_name(table.schema)}.* to the target's account; or make the change by hand, "
+            hint=error.hint
+            if error.code not in ACCESS_DENIED
+            else f"GRANT ALTER ON {quote_name(table.schema)}.* to the target's account; or make the change by hand, "
             "or set schema_policy: ignore.",
             code=error.code,
         ) from None

@@ -13,7 +13,8 @@ from ..model.tables import Column, Table
 from ..target.control import TargetControl
 from ..values.sql import quote_name
 from ..values.widening import family
-from .column_alterations import HINT, add_columns, alter, fit, relax, remake
+from .column_alterations import HINT, add_columns, allow_any_text, alter, fit, relax, remake
+from .target_table import as_held
 
 
 def conform(
@@ -49,8 +50,10 @@ def conform(
         old = before.get(now.name)
         if column is None or column.generated:
             continue
-        if family(column) != family(now) and (old is None or family(old) != family(now)):
-            if old is not None and family(old) != family(column):  # somebody chose the target's type
+        held = as_held(now, mariadb=target.info.is_mariadb)
+        if family(column) != family(held) and (old is None or family(old) != family(now)):
+            was = old and as_held(old, mariadb=target.info.is_mariadb)
+            if was is not None and family(was) != family(column):  # somebody chose the target's type
                 raise SchemaDrift(
                     f"mapping {mapping!r}: column {now.name} is now {now.column_type} in {source.name},"
                     f" but {column.column_type} in {table.name}",
@@ -64,7 +67,9 @@ def conform(
             or (old.charset, old.collation) != (now.charset, now.collation)
             or (now.nullable and not old.nullable)
         ):
-            fit(target, table.name, column, now, key=now.name in key, any_type=True)
+            if old is None or old.type == "json":
+                allow_any_text(target, table.name, column, now)
+            fit(target, table.name, column, held, key=now.name in key, any_type=True)
     spelled = {c.name.casefold(): c.name for c in table.columns}
     missing = [c for c in source.columns if c.name not in present and not c.hidden]
     for now in missing:

@@ -26,6 +26,7 @@ log = logging.getLogger("myrepetl")
 
 LOOK_INTERVAL_S = 2.0
 RESTART_S = 30.0  # before a source that failed as a whole is tried again, while others are followed
+AGAIN_MAX_S = 600.0  # before a mapping that has failed here again and again is taken back, though others can do it
 _END_S = 5.0
 
 
@@ -62,6 +63,7 @@ class Follower:
         self._runs: dict[str, SourceRun] = {}  # by source
         self._threads: dict[str, Thread] = {}
         self._failed_at_s: dict[str, float] = {}  # sources that failed as a whole
+        self._failures: dict[str, tuple[ReplicationError | None, int, float]] = {}  # the last error, how many, when
         self._out: dict[str, str] = {}  # mapping to the reason why it is not followed
         self._stopped_by: dict[str, str] = {}  # mapping to the error that its checkpoint has
         self._watch = Thread(target=self._watching, name="follower", daemon=True)
@@ -166,9 +168,25 @@ class Follower:
         for source in dict.fromkeys(m.source for m in out):
             own = [found[m.name] for m in out if m.source == source]
             self._note(own)
-            ready = [one.mapping for one in own if one.standing is Standing.READY]
+            ready = [one.mapping for one in own if one.standing is Standing.READY and self._may_come_in(one)]
             if ready:
                 self._take_in(source, ready)
+
+    def _may_come_in(self, one: MappingStanding) -> bool:
+        """Whether this follower, with its own idea of the mapping, could go on with it; one that failed comes later."""
+        name, checkpoint = one.mapping.name, one.checkpoint
+        result = self.results.get(name)
+        if result is None or checkpoint is None:
+            return True
+        if result.plan is not None and checkpoint.fingerprint not in ("", result.plan.fingerprint):
+            self._out[name] = "its mapping has changed since this run began"
+            return False
+        if result.error is None or isinstance(result.error, StaleRun):
+            return True
+        if self._failures.get(name, (None, 0, 0.0))[0] is not result.error:
+            self._failures[name] = result.error, self._failures.get(name, (None, 0, 0.0))[1] + 1, time.monotonic()
+        _, times, at_s = self._failures[name]
+        return times == 1 or time.monotonic() - at_s >= min(AGAIN_MAX_S, RESTART_S * 2.0 ** (times - 2))
 
     def _note(self, found: Sequence[MappingStanding]) -> None:
         for one in found:

@@ -15,13 +15,12 @@ from ..model.tables import Column, Table, TableName
 from ..plan.exactness import require_exact
 from ..plan.resolution import not_null_keys, plan_table, planned_columns
 from ..plan.session_columns import session_columns
-from ..plan.table_plan import PlannedColumn, TablePlan
+from ..plan.table_plan import TablePlan
 from ..source.mysql_source import MySQLSource
 from ..source.source_settings import ROW_IMAGE, ROW_VALUE_OPTIONS, source_role, source_settings
 from ..target.control import TargetControl
 from ..transforms.filters import check_types
 from ..transforms.filters import columns as filter_columns
-from ..values.column_types import SHORT_YEAR
 from ..values.python_values import sample_of
 from ..values.widening import family
 from .conforming import conform
@@ -69,11 +68,10 @@ def define(
     _require_whole_json(mapping, source_table, source)
     _require_whole_rows(mapping, source_table, source)
     columns = planned_columns(mapping, source_table)
-    _require_whole_years(mapping, source_table, columns)
     if target_table is None and not copying:  # a new table would lack the rows that were copied before
         raise SchemaDrift(
             f"mapping {mapping.name!r}: target {mapping.target!r} has no table {mapping.target_name} any more",
-            hint="Was it dropped? Run the `snapshot` job for this mapping, to copy it again.",
+            hint="Was it dropped, or is target_table new? Run the `snapshot` job for this mapping, to copy it again.",
         )
     if target_table is None:
         collations, mariadb = target.collations(), target.info.is_mariadb
@@ -257,19 +255,6 @@ def _require_whole_rows(mapping: TableMapping, table: Table, source: MySQLSource
             f"mapping {mapping.name!r}: source {mapping.source!r} has {image.name}={image.value}, and {what}",
             hint=image.remedy,
         )
-
-
-def _require_whole_years(mapping: TableMapping, table: Table, columns: Sequence[PlannedColumn]) -> None:
-    """Refuse a YEAR(2) that is read. MariaDB prints its years 2000 and 0000 alike."""
-    read = {c.source for c in columns} | filter_columns(mapping.filter)
-    for column in table.columns:
-        if column.name in read and column.column_type.lower().startswith(SHORT_YEAR):
-            raise PrerequisiteError(
-                f"mapping {mapping.name!r}: column {column.name} of {table.name} is a YEAR(2), of which the server does"
-                " not tell the year 2000 from 0000",
-                hint=f"ALTER TABLE `{table.name.schema}`.`{table.name.table}` MODIFY `{column.name}` YEAR(4), or leave"
-                " the column out by column_mapping.",
-            )
 
 
 def _require_comparable(mapping: TableMapping, table: Table) -> None:

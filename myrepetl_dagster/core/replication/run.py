@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
@@ -27,7 +28,7 @@ from .planner import Planner
 from .preflight import check_source
 from .result import MappingResult, Retry
 from .run_results import OnProgress, OnRetry, RunResults
-from .servers import RunTargets, Servers, taken_over
+from .servers import RunTargets, Servers, opened, taken_over
 
 log = logging.getLogger("myrepetl")
 
@@ -215,9 +216,7 @@ class SourceRun:
         return backoff_s(self.limits, attempt, jitter)
 
     def _attempt(self) -> None:
-        source = self.pipeline.sources[self.source_name]
-        servers = Servers(MySQLSource(source, self.limits, self._server_id(), self._connections))
-        try:
+        with self._servers() as servers:
             check_source(servers.source)
             self._admit()
             mappings = [m for m in self.mappings if m.name in self.following]
@@ -228,8 +227,7 @@ class SourceRun:
             planner.plan(mappings, checkpoints)
             while planner.plans:
                 try:
-                    attempt = self._new_attempt(servers.source, planner)
-                    attempt.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
+                    self._work(servers.source, planner)
                     if not (joined := self._admit()):
                         return
                     planner.plan(joined, self._targets.open(servers, joined, self.limits))
@@ -251,10 +249,16 @@ class SourceRun:
                         raise
                     if not planner.plan_again_if_altered(error.mapping, error):
                         planner.failed(error.mapping, error)
-        finally:
-            used = (servers.source, *(target.control for target in servers.targets.values()))
-            self._reached |= {server.endpoint.label for server in used if server.reached}
-            servers.close()
+
+    def _work(self, source: MySQLSource, planner: Planner) -> None:
+        """Do what the attempt is for, with the plans as they are now."""
+        attempt = self._new_attempt(source, planner)
+        attempt.run(frozenset(self.followed_changes), self._follow_ended if self.follows else None)
+
+    def _servers(self) -> AbstractContextManager[Servers]:
+        """The connections of one attempt."""
+        endpoint = self.pipeline.sources[self.source_name]
+        return opened(MySQLSource(endpoint, self.limits, self._server_id(), self._connections), self._reached)
 
     def _new_attempt(self, source: MySQLSource, planner: Planner) -> Attempt:
         plans = planner.plans

@@ -18,7 +18,8 @@ from ..plan.table_plan import TablePlan
 from ..target.control import TargetControl
 from ..values.sql import quote_name
 from ..values.widening import widens
-from .column_alterations import add_columns, alter, fit, quoted, relax
+from .column_alterations import add_columns, allow_any_text, alter, fit, quoted, relax
+from .target_table import as_held
 
 
 def follow(target: TargetControl, plan: TablePlan, source: Table, decision: Decision) -> Answer:
@@ -85,8 +86,11 @@ class _Follower:
         if clause.column in self.columns:
             # An interrupted run of ours, an earlier column of the same name or another program has left it there.
             held, now = self.columns[clause.column], self.source.column(clause.column)
-            fits = not follows(self.plan) or (now is not None and widens(now, held))
-            return fits and fill == "NULL" and not held.generated and not self._any(clause.column, "IS NOT NULL")
+            fits = not follows(self.plan) or (now is not None and widens(self._as_held(now), held))
+            fits = fits and fill == "NULL" and not held.generated and not self._any(clause.column, "IS NOT NULL")
+            if fits and now is not None and follows(self.plan):
+                allow_any_text(self.target, self.name, held, now)
+            return fits
         if not follows(self.plan):
             return True
         added = [c for c in self.source.columns if c.name == clause.column]
@@ -115,7 +119,10 @@ class _Follower:
             return False  # the source has replaced its NULLs by values that the log does not tell
         if not follows(self.plan):
             return True
-        return now is not None and fit(self.target, self.name, column, now, key=name in self.plan.key)
+        return now is not None and fit(self.target, self.name, column, self._as_held(now), key=name in self.plan.key)
+
+    def _as_held(self, now: Column) -> Column:
+        return as_held(now, mariadb=self.target.info.is_mariadb)
 
     def _target_name(self, clause: Clause) -> str:
         for planned in self.plan.columns:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..config.pipeline import Pipeline, TableMapping
@@ -48,6 +49,22 @@ class Servers:
         return found
 
 
+@contextmanager
+def opened(source: MySQLSource, reached: set[str]) -> Iterator[Servers]:
+    """The connections of one attempt, closed at its end.
+
+    Args:
+        reached: gets the labels of the endpoints whose servers have answered.
+    """
+    servers = Servers(source)
+    try:
+        yield servers
+    finally:
+        used = (source, *(target.control for target in servers.targets.values()))
+        reached |= {server.endpoint.label for server in used if server.reached}
+        servers.close()
+
+
 class RunTargets:
     """Opens the targets of a run's attempts, and keeps what an attempt leaves to the next one."""
 
@@ -81,6 +98,10 @@ class RunTargets:
         target = MySQLTarget(self._pipeline.targets[name], limits, claims, event_support, self._connections)
         servers.targets[name] = target
         return target
+
+    def know(self, mapping: TableMapping, run_ids: set[str]) -> None:
+        """Let a mapping be taken over from those who hold it under these names on the fence."""
+        self._claims.setdefault(mapping.target, {}).setdefault(mapping.name, set()).update(run_ids)
 
     def forget(self, mapping: TableMapping) -> None:
         """Claim this mapping anew, since another run has had it."""

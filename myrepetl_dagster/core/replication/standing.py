@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from ..config.code_version import transform_code
 from ..config.pipeline import Pipeline, TableMapping
 from ..model.checkpoint import Checkpoint, Phase
 from ..model.errors import UnreadableCheckpoint
@@ -81,20 +82,22 @@ def _of_target(
         except UnreadableCheckpoint as error:
             found.append(MappingStanding(mapping, Standing.DUE, str(error)))
             continue
-        standing, reason = _standing(checkpoint)
+        standing, reason = _standing(mapping, checkpoint)
         if mapping.name in taken:
             standing, reason = Standing.AT_WORK, "another run works on it"
         found.append(MappingStanding(mapping, standing, reason, checkpoint))
     return found
 
 
-def _standing(checkpoint: Checkpoint | None) -> tuple[Standing, str]:
+def _standing(mapping: TableMapping, checkpoint: Checkpoint | None) -> tuple[Standing, str]:
     if checkpoint is None:
         return Standing.DUE, NOT_COPIED
     if checkpoint.last_error:
         return Standing.DUE, checkpoint.last_error
     if checkpoint.phase is Phase.COPYING:
         return Standing.DUE, "half copied"
+    if checkpoint.code is not None and checkpoint.code != transform_code(mapping):
+        return Standing.DUE, "the code of its transforms is not what its rows were made with"
     return Standing.READY, ""
 
 

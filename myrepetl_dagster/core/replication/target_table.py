@@ -13,9 +13,9 @@ from ..plan.resolution import key_lengths, planned_key
 from ..plan.table_plan import PlannedColumn
 from ..transforms.functions import Transform
 from ..values.collations import of_one_meaning
-from ..values.column_types import PRINTED_TYPES, TEXT_TYPES
+from ..values.column_types import PRINTED_TYPES, TEXT_TYPES, is_short_year
 from ..values.key_safety import require_mapped_key
-from ..values.sql import quote_name
+from ..values.sql import charset_sql, quote_name
 
 _GEOMETRIES = ("geomcollection", "geometrycollection")  # MySQL's name and MariaDB's
 
@@ -52,6 +52,8 @@ def new_table(
                 f"mapping {mapping.name!r}: {source.name} has no column {planned.source}",
                 hint=f"{source.name} has: {', '.join(source.column_names)}.",
             )
+        if column is not None and is_short_year(column) and (planned.target in key or planned.transform is not None):
+            column = replace(column, column_type="year")  # `require_exact` refuses a YEAR(2) there
         nullable = planned.target not in key
         if planned.transform is not None:
             definition = _result_type(planned.transform, column, own_collations, mariadb)
@@ -107,12 +109,22 @@ def as_defined(column: Column, *, collations: frozenset[str], mariadb: bool) -> 
     elif kind in PRINTED_TYPES and not mariadb:
         definition = PRINTED_TYPES[kind]
         kind = definition.partition("(")[0]
+    elif is_short_year(column) and not mariadb:
+        definition = "year"
     elif column.is_row_end:  # of a current row it is 2106 to MariaDB 11.8, which others have no TIMESTAMP for
         kind, definition = "datetime", "datetime(6)"
     column = replace(column, type=kind, column_type=definition, generated=False, generation_expression="")
     if column.charset and column.type in TEXT_TYPES:
         return replace(column, collation=_collation(column, collations))
     return column
+
+
+def as_held(column: Column, *, mariadb: bool) -> Column:
+    """A source column as the target's own list of columns names its type, which may be another name."""
+    if column.type == "json" and mariadb:
+        return replace(column, type="longtext", column_type="longtext", charset="utf8mb4", collation="utf8mb4_bin")
+    defined = as_defined(column, collations=frozenset(), mariadb=mariadb)
+    return replace(column, type=defined.type, column_type=defined.column_type)
 
 
 def computed_column(column: Column, definition: str, described: Column) -> tuple[str, Column]:
@@ -144,7 +156,7 @@ def column_definition(column: Column, *, collations: frozenset[str], mariadb: bo
     column = as_defined(column, collations=collations, mariadb=mariadb)
     kind = column.column_type
     if column.charset and column.type in TEXT_TYPES:
-        kind += f" CHARACTER SET {column.charset} COLLATE {column.collation}"
+        kind += charset_sql(column.charset, column.collation)
     if column.srid is not None:
         kind += f" REF_SYSTEM_ID={column.srid}" if mariadb else f" SRID {column.srid}"
     return kind

@@ -22,7 +22,7 @@ from ..mysql.describe import columns_of
 from ..mysql.protocol import row_packets
 from ..mysql.session import Use
 from ..plan.table_plan import TablePlan
-from ..values.sql import keys_condition, quote_name
+from ..values.sql import quote_name
 from .binlog_stream import LogStream
 from .log_position import SourceLog
 from .log_reader import log_events
@@ -128,6 +128,13 @@ class MySQLSource(SourceLog):
         with self.doing(f"describing {name}"):
             return columns_of(self.control, name)
 
+    def mean_row_bytes(self, name: TableName) -> int:
+        """About how many bytes a row of the table has, as the server estimates it; at least 1."""
+        sql = "SELECT avg_row_length FROM information_schema.tables WHERE table_schema=%s AND table_name=%s"
+        with self.doing(f"describing {name}"):
+            rows = query(self.control, sql, (name.schema, name.table))
+        return max(1, int(rows[0][0] or 0)) if rows else 1
+
     def relation(self, plan: TablePlan) -> Relation:
         """The relation that a snapshot of the mapping reads. The server is asked once."""
         known_by = (plan.name, plan.source)  # an altered table is another relation
@@ -182,7 +189,7 @@ class MySQLSource(SourceLog):
             keys: their values as literals.
         """
         relation = self.relation(plan)
-        sql = f"{relation.select_sql} WHERE {keys_condition(key, keys)}"
+        sql = relation.select_sql + relation.keys_sql(key, keys)
         with closing(self.read_packets(f"looking for keys of {plan.source.name}", sql, CHUNK_BYTES_MAX)) as lists:
             for packets in lists:
                 yield cells(relation, packets)

@@ -26,6 +26,7 @@ from .apply_session import ApplySession
 from .control import TargetControl
 from .event_writer import EventWriter
 from .prepared_table import PreparedTable
+from .range_table import RangeTable
 from .row_writer import RowWriter
 from .statements import key_literals, table_sql, where_sql
 
@@ -110,6 +111,10 @@ class MySQLApplyConnection:
         """The rows of XA transactions in doubt, in the open transaction."""
         self._server.create_prepared_table()
         return PreparedTable(self._server.endpoint, self._session.connection)
+
+    def ranges(self) -> RangeTable:
+        """The ranges of copies, in the open transaction. Their table is there: `MySQLTarget.create_range_table`."""
+        return RangeTable(self._server.endpoint, self._session.connection)
 
     def commit(self, stored: Sequence[Checkpoint]) -> None:
         """Store the checkpoints and commit, rows and all.

@@ -122,6 +122,15 @@ def read(connection: Connection[Any], database: str, mappings: Sequence[str]) ->
     return Checkpoints(readable, unreadable)
 
 
+def holders(connection: Connection[Any], database: str, mappings: Sequence[str]) -> dict[str, str]:
+    """The name of the run that may write each mapping; none for one that no run has claimed."""
+    if not mappings:
+        return {}
+    marks = ", ".join(["%s"] * len(mappings))
+    sql = f"SELECT mapping, run_id FROM {_table(database)} WHERE mapping IN ({marks})"
+    return {_text(mapping): _text(run_id) for mapping, run_id in query(connection, sql, list(mappings))}
+
+
 def fence(
     connection: Connection[Any], database: str, mappings: Iterable[str], run_id: str, *, exclusive: bool = True
 ) -> None:

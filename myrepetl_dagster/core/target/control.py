@@ -6,12 +6,10 @@ Nothing here is part of a transaction that writes rows: `apply_connection.py` ha
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pymysql
-from pymysql.connections import Connection
 
 from ..config.pipeline import Endpoint
 from ..model.checkpoint import Checkpoints
@@ -21,26 +19,23 @@ from ..model.tables import Column, Table, TableName
 from ..mysql.connect import query
 from ..mysql.connections import Connections
 from ..mysql.describe import known_collations
-from ..mysql.server import Server
 from ..mysql.session import lock_wait_s
 from ..plan.table_plan import TablePlan
 from ..values.sql import quote_name
 from . import checkpoint_table as checkpoints
-from . import prepared_table, table_sizes, turns
+from . import prepared_table, turns
 from .event_replay import EventSupport
+from .sized_server import SizedServer
 from .statements import table_sql, where_sql
 
 _NO_SUCH_TABLE = 1146
 _ROW_TOO_LONG = 1118
 _KEY_TOO_LONG = 1071
-# In a table of so many rows a server finds 500 keys by the index and locks no other row. (MySQL does so from 3,000 rows
-# on, MariaDB from 10,000; their counts of rows are estimates.)
-_LARGE_ROWS = 100_000
 
 Claims = dict[str, set[str]]  # by mapping: the names on the fence under which one run has claimed it
 
 
-class TargetControl(Server):
+class TargetControl(SizedServer):
     """A MySQL or MariaDB server that holds target tables and the checkpoints, for one attempt of a run.
 
     Args:
@@ -62,7 +57,6 @@ class TargetControl(Server):
         self.claims: Claims = {} if claims is None else claims
         self.event_support = EventSupport() if event_support is None else event_support
         self._collations: frozenset[str] | None = None
-        self._sizes: dict[str, int] = {}
         self._has_prepared_table = False
 
     # ---- tables ----
@@ -133,20 +127,22 @@ class TargetControl(Server):
         """Create the table of checkpoints unless it is there."""
         database = self.endpoint.database
         try:
-            self._create(checkpoints.TABLE, checkpoints.create_table_sql(database))
+            self.create_unless_there(checkpoints.TABLE, checkpoints.create_table_sql(database))
         except PrerequisiteError as error:
             if error.code != _KEY_TOO_LONG:
                 raise
-            self._create(checkpoints.TABLE, checkpoints.create_table_sql(database, checkpoints.SHORT_NAME_MAX))
+            self.create_unless_there(
+                checkpoints.TABLE, checkpoints.create_table_sql(database, checkpoints.SHORT_NAME_MAX)
+            )
 
     def create_prepared_table(self) -> None:
         """Create the table for rows of prepared XA transactions unless it is there."""
         if not self._has_prepared_table:
-            self._create(prepared_table.TABLE, prepared_table.create_table_sql(self.endpoint.database))
+            self.create_unless_there(prepared_table.TABLE, prepared_table.create_table_sql(self.endpoint.database))
             self._has_prepared_table = True
 
-    def _create(self, table: str, sql: str) -> None:
-        # Looked for first: the account may lack the right to create a table that is there.
+    def create_unless_there(self, table: str, sql: str) -> None:
+        """Create a table of ours unless it is there: the account may lack the right to create one that is."""
         if self.describe(TableName(self.endpoint.database, table)) is None:
             self._define(sql, f"creating {self.endpoint.database}.{table}")
 
@@ -210,13 +206,23 @@ class TargetControl(Server):
                     raise
                 return Checkpoints()
 
-    def accept_code(self, mapping: str, code: dict[str, str]) -> None:
-        """Store that a mapping's rows are those that its transforms make now. Any other run is fenced off."""
+    def holders(self, mappings: Sequence[str]) -> dict[str, str]:
+        """The name on the fence of each mapping that some run has claimed."""
+        with self.doing("reading the checkpoint"):
+            return checkpoints.holders(self.control, self.endpoint.database, mappings)
+
+    def accept_code(self, mapping: str, code: dict[str, str], mended: str) -> None:
+        """Store that a mapping's rows are those that its transforms make now. Any other run is fenced off.
+
+        Args:
+            mended: what an error says that is settled by that.
+        """
         checkpoint = self.claim([mapping])[mapping]
         with self.doing("storing the checkpoint"):
             query(self.control, "BEGIN")
             checkpoints.fence(self.control, self.endpoint.database, [mapping], self.run_id)
-            accepted = replace(checkpoint, code=code, last_error="")
+            error = "" if mended in checkpoint.last_error else checkpoint.last_error
+            accepted = replace(checkpoint, code=code, last_error=error)
             checkpoints.write(self.control, self.endpoint.database, [accepted], self.run_id)
             query(self.control, "COMMIT")
 
@@ -253,41 +259,3 @@ class TargetControl(Server):
             self.wake()
         with self.doing(f"looking at {plan.target.name}"):
             return self.event_support.takes(self.control, plan, mariadb=self.info.is_mariadb)
-
-    # ---- sizes ----
-    def is_large(self, plan: TablePlan) -> bool:
-        """Whether the server finds a few of the table's rows by their keys, without looking at (and locking) others."""
-        name, mariadb = plan.target.name, self.info.is_mariadb
-        rows = self._size(f"rows of {name}", lambda control: table_sizes.estimated_rows(control, plan, mariadb=mariadb))
-        return rows >= _LARGE_ROWS
-
-    def estimated_rows(self, plan: TablePlan) -> int | None:
-        """About how many rows of this mapping the target holds; None: not known, since others write the table, too."""
-        if plan.mapping.fixed_key:
-            return None
-        self.wake()
-        with self.doing(f"estimating the rows of {plan.target.name}"):
-            return table_sizes.estimated_rows(self.control, plan, mariadb=self.info.is_mariadb)
-
-    def exceeds_memory(self, plans: Sequence[TablePlan]) -> bool:
-        """Whether the plans' tables are together larger than the server's buffer pool."""
-        names = {plan.target.name for plan in plans}
-        return sum(self.table_bytes(name) for name in names) > self.buffer_pool_bytes
-
-    def table_bytes(self, name: TableName) -> int:
-        """About how much of the disk the table takes, with its indexes."""
-        cached = not self.info.is_mariadb and self.info.version >= (8, 0, 0)
-        return self._size(f"bytes of {name}", lambda control: table_sizes.table_bytes(control, name, cached=cached))
-
-    @property
-    def buffer_pool_bytes(self) -> int:
-        """How much of its tables the server keeps in memory."""
-        return self._size("bytes of its buffer pool", table_sizes.buffer_pool_bytes)
-
-    def _size(self, what: str, ask: Callable[[Connection[Any]], int]) -> int:
-        """The answer to a question about sizes. It is asked only once, since sizes change slowly."""
-        if what not in self._sizes:
-            self.wake()
-            with self.doing(f"asking for the {what}"):
-                self._sizes[what] = ask(self.control)
-        return self._sizes[what]

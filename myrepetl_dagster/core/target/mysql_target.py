@@ -10,6 +10,7 @@ from ..model.limits import Limits
 from ..mysql.connections import Connections
 from ..plan.table_plan import TablePlan
 from ..rows.literal_codegen import LiteralKey
+from . import checkpoint_table, range_table
 from .apply_connection import MySQLApplyConnection
 from .control import Claims, TargetControl
 from .event_replay import EventSupport
@@ -73,6 +74,16 @@ class MySQLTarget:
     def keys_after(self, plan: TablePlan, after: LiteralKey | None, rows_max: int) -> list[LiteralKey]:
         """The next keys that the target holds, in its own order, as literals."""
         return self.apply.keys_after(plan, after, rows_max)
+
+    def holders(self, mappings: Sequence[str]) -> dict[str, str]:
+        """The name on the fence of each mapping that some run has claimed."""
+        with self.control.doing("reading the checkpoint"):
+            return checkpoint_table.holders(self.control.control, self.control.endpoint.database, mappings)
+
+    def create_range_table(self) -> None:
+        """Create the table for the ranges of copies unless it is there."""
+        sql = range_table.create_table_sql(self.control.endpoint.database)
+        self.control.create_unless_there(range_table.TABLE, sql)
 
     # ---- the connections that write ----
     @property

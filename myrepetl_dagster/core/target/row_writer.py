@@ -16,8 +16,9 @@ from ..plan.table_plan import TablePlan, UniqueKeys
 from ..rows.literal_codegen import LiteralKey, LiteralRow
 from ..rows.writable_rows import KEPT, Mutations, Rendered, SqlTuples
 from ..values.bulk_parameters import BulkRows
+from ..values.column_types import is_short_year
 from ..values.literals import ENUM_ERROR
-from ..values.sql import keys_condition, sql_name
+from ..values.sql import keys_condition, short_year_sql, sql_name
 from .apply_session import ApplySession
 from .enum_errors import has_enum_error, run_with_enum_error
 from .row_updates import write_updates
@@ -133,7 +134,7 @@ class RowWriter:
         literals = {column.target: literal for column, literal in zip(plan.columns, row, strict=True)}
         same_key = " AND ".join(f"{sql_name(name)} <=> {literals[name]}" for name in plan.key)
         for unique in plan.other_unique_keys:
-            same_value = " AND ".join(_same_part(*plan.target.key_part(part), literals) for part in unique)
+            same_value = " AND ".join(_same_part(plan, part, literals) for part in unique)
             self._session.run(f"DELETE FROM {table_sql(plan)} WHERE {same_value} AND NOT ({same_key})")
         try:
             self._upsert(plan, [row], guarded=True)
@@ -225,8 +226,12 @@ def _key_of(plan: TablePlan, row: LiteralRow) -> LiteralKey:
     return tuple(row[i] for i in plan.key_indexes)
 
 
-def _same_part(column: str, length: int | None, literals: dict[str, str]) -> str:
+def _same_part(plan: TablePlan, part: str, literals: dict[str, str]) -> str:
     """The condition for rows that hold a row's value in a part of a unique key."""
+    column, length = plan.target.key_part(part)
+    described = plan.target.column(column)
+    if described is not None and is_short_year(described):
+        return f"{short_year_sql(sql_name(column))} = {literals[column]}"
     if length is None:
         return f"{sql_name(column)} = {literals[column]}"
     return f"LEFT({sql_name(column)}, {length}) = LEFT({literals[column]}, {length})"

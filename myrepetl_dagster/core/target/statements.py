@@ -19,7 +19,7 @@ from ..values.cells import cell_from_text
 from ..values.column_types import TEXT_TYPES
 from ..values.literals import any_literal, literal_of
 from ..values.python_values import from_python
-from ..values.sql import quote_name, sql_name
+from ..values.sql import charset_sql, quote_name, sql_name
 from ..values.widening import family
 
 STATEMENT_BYTES_MAX = 128 * 1024  # with longer statements the servers need more time for each row
@@ -63,7 +63,7 @@ def _widening_sql(plan: TablePlan, name: str) -> str:
     table = f"{quote_name(plan.target.name.schema)}.{quote_name(plan.target.name.table)}"
     kind = theirs.column_type
     if ours.charset and ours.type in TEXT_TYPES:
-        kind += f" CHARACTER SET {ours.charset} COLLATE {ours.collation}"
+        kind += charset_sql(ours.charset, ours.collation)
     kind += " NULL" if ours.nullable else " NOT NULL"
     return (
         f"ALTER TABLE {table} MODIFY COLUMN {quote_name(name)} {kind}{' AUTO_INCREMENT' if ours.auto_increment else ''}"

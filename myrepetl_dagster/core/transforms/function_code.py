@@ -1,18 +1,19 @@
 """What counts as the code of a function: itself, and what it uses of its own file. Pure.
 
 The hash is stored in checkpoints, so its text is a format. It is made of the syntax tree: comments, blank lines,
-formatting and docstrings do not count. Nor does what is imported: only that it is.
+formatting and docstrings do not count. Nor does what the file imports: only that it does.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # With these, a function may use any name of its file: the whole file counts.
 _ANY_NAME = {"globals", "vars", "eval", "exec"}
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _NOT_CODE = {"ctx", "kind", "type_comment"}  # fields of the tree
 
@@ -28,23 +29,24 @@ def function_code(source: bytes, name: str) -> str:
 def _used(statements: list[ast.stmt], name: str) -> set[int]:
     """The places of the statements that the function is made of: it, those that bind what it names, and so on."""
     binds = [set(_bound(statement)) for statement in statements]
-    mentions = [{n.id for n in ast.walk(statement) if isinstance(n, ast.Name)} for statement in statements]
+    mentions = [_mentioned(ast.walk(statement)) for statement in statements]
+    changes = [_may_change(i, statements, binds, mentions) for i in range(len(statements))]
     everything = set(range(len(statements)))
     if not any(name in bound for bound in binds):
         return everything
     names, used = {name}, set[int]()
     while True:
-        found = {
-            i
-            for i, statement in enumerate(statements)
-            if binds[i] & names or "*" in binds[i] or (_does_something(statement, binds[i]) and mentions[i] & names)
-        }
+        found = {i for i in everything if binds[i] & names or "*" in binds[i] or changes[i] & names}
         if found == used:
             return used
         used = found
         names = names.union(*(mentions[i] for i in used))
         if names & _ANY_NAME:
             return everything
+
+
+def _mentioned(nodes: Iterable[ast.AST]) -> set[str]:
+    return {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
 def _bound(node: ast.AST) -> Iterator[str]:
@@ -61,11 +63,66 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield from _bound(child)
 
 
-def _does_something(statement: ast.stmt, bound: set[str]) -> bool:
-    """Whether it may change what others have bound: a call, an item of a table that is set."""
-    return not isinstance(statement, (*_DEFINITIONS, *_IMPORTS)) and (
-        not bound or not isinstance(statement, ast.Assign | ast.AnnAssign)
+def _may_change(place: int, statements: list[ast.stmt], binds: list[set[str]], mentions: list[set[str]]) -> set[str]:
+    """The names whose objects a statement may change when the file is loaded: by a call, or as an item is set.
+
+    A call may change all that it leads to by way of other functions of the file. Functions themselves and what is
+    imported are taken as unchanged, unless a statement of its own names them.
+    """
+    statement = statements[place]
+    if isinstance(statement, _IMPORTS) or _is_for_scripts(statement):
+        return set()
+    running = list(_running(statement))
+    only_binds = isinstance(statement, _DEFINITIONS) or (
+        bool(binds[place]) and isinstance(statement, ast.Assign | ast.AnnAssign)
     )
+    if only_binds and not any(map(_acts, running)):
+        return set()
+    reached = _mentioned(running)
+    while True:
+        more = reached.union(*(mentions[i] for i, bound in enumerate(binds) if bound & reached))
+        if more == reached:
+            break
+        reached = more
+    if reached & _ANY_NAME:
+        return set().union(*binds)
+    objects = {
+        name
+        for other, bound in zip(statements, binds, strict=True)
+        if not isinstance(other, _IMPORTS)
+        for name in bound
+        if not (isinstance(other, _FUNCTIONS) and name == other.name)
+    }
+    return (reached & objects) | (set() if only_binds else mentions[place])
+
+
+def _is_for_scripts(statement: ast.stmt) -> bool:
+    """`if __name__ == "__main__":`, which is not run here."""
+    return (
+        isinstance(statement, ast.If)
+        and not statement.orelse
+        and ast.dump(statement.test) == ast.dump(ast.parse("__name__ == '__main__'", mode="eval").body)
+    )
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when the file is loaded: of a function that it defines, its decorators and defaults."""
+    yield node
+    if isinstance(node, _FUNCTIONS):
+        inside: Iterable[ast.AST] = (*node.decorator_list, node.args)
+    else:
+        inside = (node.args,) if isinstance(node, ast.Lambda) else ast.iter_child_nodes(node)
+    for child in inside:
+        yield from _running(child)
+
+
+def _acts(node: ast.AST) -> bool:
+    """Whether it is more than a value: it may call what others have bound, or sets a part of it."""
+    if isinstance(node, ast.Subscript | ast.Attribute):
+        return not isinstance(node.ctx, ast.Load)
+    if isinstance(node, _DEFINITIONS):
+        return bool(node.decorator_list) or (isinstance(node, ast.ClassDef) and bool(node.bases))
+    return isinstance(node, ast.Call | ast.AugAssign | ast.Delete)
 
 
 def _text(node: object) -> str:

@@ -42,8 +42,9 @@ class Transform:
     """A function, and how it is called.
 
     `arity`: the number of arguments passed by position (of value, row_data, source_table). `keywords`: the arguments
-    passed by name. `builtin`: its name if it is built in. `digest` changes with the text of the function's file, `code`
-    with the function's own code (`function_code.py`); both are empty for a function of an installed module.
+    passed by name. `builtin`: its name if it is built in. `digest` changes with the text of the function's file; it is
+    empty for a function of an installed module. `code` changes with the function's own code (`function_code.py`); it is
+    empty if that cannot be read.
     """
 
     spec: str
@@ -133,7 +134,7 @@ def resolve(spec: str, base_dir: Path) -> Transform:
 def _from_file(spec: str, path: Path, name: str, import_dir: Path) -> Transform:
     loaded = _load(path, import_dir)
     transform = _transform(spec, loaded.module, name, where=str(path), digest=loaded.digest)
-    return transform if transform.builtin else replace(transform, code=function_code(loaded.source, name))
+    return _with_code(transform, loaded.source, path, name)
 
 
 def _from_installed(spec: str, module_name: str, name: str, path: Path) -> Transform:
@@ -148,7 +149,23 @@ def _from_installed(spec: str, module_name: str, name: str, path: Path) -> Trans
         raise TransformError(f"no file {str(path)!r} and no module {module_name!r}", hint=hint) from None
     except (Exception, SystemExit) as error:
         raise _import_failed(module_name, error) from None
-    return _transform(spec, module, name, where=f"module {module_name!r}")
+    transform = _transform(spec, module, name, where=f"module {module_name!r}")
+    file = Path(getattr(module, "__file__", None) or "")
+    return _with_code(transform, file.read_bytes() if file.suffix == ".py" and file.is_file() else None, file, name)
+
+
+def _with_code(transform: Transform, source: bytes | None, path: Path, name: str) -> Transform:
+    """The transform with its code: of the file that has it by this name, and of another one in which it is defined."""
+    if transform.builtin:
+        return transform
+    codes = [] if source is None else [function_code(source, name)]
+    function = inspect.unwrap(transform.function)
+    file = Path(getattr(getattr(function, "__code__", None), "co_filename", ""))
+    if file.suffix == ".py" and file.is_file() and file.resolve() != path.resolve():
+        own_name = str(getattr(function, "__qualname__", "")).partition(".")[0]
+        codes.append(function_code(file.read_bytes(), own_name))
+    code = codes[0] if len(codes) == 1 else hashlib.sha256("\n".join(codes).encode()).hexdigest()[:16] if codes else ""
+    return replace(transform, code=code)
 
 
 def _transform(spec: str, module: ModuleType, name: str, *, where: str, digest: str = "") -> Transform:

@@ -31,9 +31,10 @@ from ..values.column_types import (
     INTEGER_TYPES,
     TEXT_TYPES,
     fraction_digits,
+    is_short_year,
 )
 from ..values.literals import float_literal
-from ..values.sql import sql_name
+from ..values.sql import short_year_sql, sql_name
 from .comparison import Operand
 from .filters import And, Compare, Expression, Not, Or, columns
 from .functions import Transform
@@ -86,6 +87,8 @@ def _compare_sql(column: Column, op: str, operand: Operand | None) -> str | None
 
 def _sides(column: Column, name: str, operand: Operand) -> tuple[str, str | None]:
     """(SQL of the column's value, SQL of the operand): what is compared. The operand is None if that is not exact."""
+    if is_short_year(column):
+        return short_year_sql(name), _number(operand)
     if column.type in INTEGER_TYPES or column.type == "decimal":
         return f"({name} + 0)", _number(operand)  # plus 0: a YEAR is compared as a number, a BIT is one
     if column.type in FLOAT_TYPES:

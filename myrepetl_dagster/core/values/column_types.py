@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from ..model.tables import Column
+
 # ---- numbers ----
 INTEGER_BYTES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
 WHOLE_NUMBER_TYPES = frozenset(INTEGER_BYTES)
@@ -19,7 +21,6 @@ SIGNED_TYPES = WHOLE_NUMBER_TYPES | FLOAT_TYPES | {"decimal"}
 NUMBER_TYPES = SIGNED_TYPES | {"year", "bit"}
 
 # ---- times ----
-SHORT_YEAR = "year(2)"  # of MariaDB; it prints two digits, and makes 2000 of the number 0
 DATETIME_TYPES = frozenset({"datetime", "timestamp"})
 FRACTION_TYPES = DATETIME_TYPES | {"time"}  # may have up to six fraction digits
 TEMPORAL_TYPES = FRACTION_TYPES | {"date"}
@@ -45,6 +46,15 @@ GEOMETRY_TYPES = frozenset({
 
 
 # ---- definitions ----
+def is_short_year(column: Column) -> bool:
+    """Whether the column is a YEAR(2), which only MariaDB has.
+
+    It holds the years of a YEAR and prints their last two digits. The server compares it by these or, in an index, by
+    the whole year, and it stores 2000 for the number 0.
+    """
+    return column.column_type.lower().startswith("year(2)")
+
+
 _NUMBERS = re.compile(r"\w+ ?\(([\d, ]+)\)")  # right after the type's name: a label or a comment may hold others
 _DECIMAL_DIGITS_DEFAULT = 10
 
@@ -68,11 +78,19 @@ def fraction_digits(definition: str) -> int:
     return (*type_numbers(definition), 0)[0]
 
 
-_LABEL = re.compile(r"'((?:[^']|'')*)'")
+_LABEL = re.compile(r"(x?)'((?:[^']|'')*)'")
 _ESCAPED = re.compile(r"''|\\[\\0nr]")
 _CHARACTERS = {"''": "'", r"\\": "\\", r"\0": "\0", r"\n": "\n", r"\r": "\r"}
 
 
 def labels(definition: str) -> list[str]:
-    """The labels of an ENUM or SET. The servers escape these few characters in them, in any sql_mode."""
-    return [_ESCAPED.sub(lambda found: _CHARACTERS[found[0]], label) for label in _LABEL.findall(definition)]
+    """The labels of an ENUM or SET. The servers escape these few characters in them, in any sql_mode.
+
+    Bytes that are no UTF-8 come as surrogates. MySQL shows such a label as x'ff'.
+    """
+    return [
+        bytes.fromhex(text).decode("utf-8", "surrogateescape")
+        if as_hex
+        else _ESCAPED.sub(lambda found: _CHARACTERS[found[0]], text)
+        for as_hex, text in _LABEL.findall(definition)
+    ]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..model.tables import Cell, Column
-from .column_types import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES
+from .column_types import FLOAT_TYPES, INTEGER_TYPES, TEMPORAL_TYPES, is_short_year
 from .json_literals import json_literal
 
 Literal = Callable[[Any], str]
@@ -30,6 +30,8 @@ def literal_for(column: Column, target: Column | None) -> Literal | None:
         return lambda cell: "''" if cell == 0 else literal(cell)
     if column.type == "json" and target is not None and target.type == "json":
         return lambda cell: "NULL" if cell is None else json_literal(cell, _utf8_literal)
+    if column.type in INTEGER_TYPES and target is not None and is_short_year(target):
+        return lambda cell: "NULL" if cell is None else f"'{cell:04}'"  # of the number 0 it would make 2000
     return None
 
 

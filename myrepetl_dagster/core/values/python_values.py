@@ -39,6 +39,8 @@ def to_python(column: Column) -> ToPython:
         return lambda cell: None if cell is None else _datetime(cell)
     if column.type == "time":
         return lambda cell: None if cell is None else _timedelta(cell)
+    if column.type == "enum" and column.charset == "binary":
+        return lambda cell: b"" if cell == 0 else cell
     if column.charset is not None and column.charset != "binary":
         charset = column.charset
         if column.type == "enum":

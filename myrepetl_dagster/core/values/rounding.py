@@ -13,10 +13,10 @@ from .column_types import (
     DATETIME_TYPES,
     INTEGER_BYTES,
     NUMBER_TYPES,
-    SHORT_YEAR,
     TEMPORAL_TYPES,
     decimal_digits,
     fraction_digits,
+    is_short_year,
     type_numbers,
 )
 
@@ -26,8 +26,8 @@ _DECIMAL_DIGITS = {"float": 6, "double": 15}  # so many digits come back as they
 
 def rounds(source: Column, target: Column) -> bool:
     """Whether the target's column turns any value of the source's type into another one without an error."""
-    if target.column_type.lower().startswith(SHORT_YEAR):
-        return True
+    if is_short_year(target):
+        return not is_short_year(source)  # 1999 would be printed as 99, and of a number 0 it makes 2000
     if source.type in TEMPORAL_TYPES:
         return _rounds_temporal(source, target)
     if source.type == "decimal":

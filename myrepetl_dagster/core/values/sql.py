@@ -26,6 +26,12 @@ def quote_name(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def charset_sql(charset: str, collation: str | None) -> str:
+    """The part of a column's definition that names its character set and collation."""
+    # `binary` has one collation, and MariaDB 10.5 does not understand that it is named.
+    return f" CHARACTER SET {charset}" + ("" if charset == "binary" else f" COLLATE {collation}")
+
+
 _NAME = re.compile(r"(?:^|\.)(`(?:[^`]|``)+`(?=\.|$)|[^.]*)")
 
 
@@ -37,6 +43,23 @@ def name_parts(text: str) -> list[str]:
     ]
 
 
+def short_year_sql(column: str) -> str:
+    """The year that a YEAR(2) holds, as a number; 0 for 0000.
+
+    Only the functions of dates see the century, and to them the year 0000 is 1900, which no YEAR holds.
+
+    Args:
+        column: its quoted name.
+    """
+    year = f"EXTRACT(YEAR FROM {column})"
+    return f"IF({year} = 1900, 0, {year})"
+
+
+def for_short_year_sql(number: str) -> str:
+    """A year's number as text for a YEAR(2), which makes 2000 of the number 0."""
+    return f"IF({number} = 0, '0000', {number})"
+
+
 # ---- conditions ---------------------------------------------------------------------------------------
 def keyset_condition(key: Sequence[str], after: Sequence[str]) -> str:
     """`key > after` for a key of any number of columns, in a form for which both servers use the key's index."""
@@ -45,6 +68,17 @@ def keyset_condition(key: Sequence[str], after: Sequence[str]) -> str:
         equal = [f"{sql_name(name)} = {value}" for name, value in zip(key[:i], after, strict=False)]
         parts.append("(" + " AND ".join([*equal, f"{sql_name(key[i])} > {after[i]}"]) + ")")
     first = f"{sql_name(key[0])} >= {after[0]} AND " if len(key) > 1 else ""
+    return first + "(" + " OR ".join(parts) + ")"
+
+
+def until_condition(key: Sequence[str], until: Sequence[str]) -> str:
+    """`key <= until`, as `keyset_condition`."""
+    parts = []
+    for i in range(len(key)):
+        equal = [f"{sql_name(name)} = {value}" for name, value in zip(key[:i], until, strict=False)]
+        sign = "<=" if i == len(key) - 1 else "<"
+        parts.append("(" + " AND ".join([*equal, f"{sql_name(key[i])} {sign} {until[i]}"]) + ")")
+    first = f"{sql_name(key[0])} <= {until[0]} AND " if len(key) > 1 else ""
     return first + "(" + " OR ".join(parts) + ")"
 
 

@@ -14,6 +14,7 @@ from .column_types import (
     TEXT_TYPES,
     decimal_digits,
     fraction_digits,
+    is_short_year,
     labels,
     type_numbers,
 )
@@ -68,7 +69,7 @@ def widens(before: Column, now: Column) -> bool:
         case "bit":
             return _first(new) >= _first(old)
         case "year":
-            return True
+            return is_short_year(before) or not is_short_year(now)
     return before.column_type.lower() == now.column_type.lower()
 
 
@@ -85,7 +86,7 @@ def as_converted(column: Column, charset: str) -> Column:
 def as_bytes(column: Column) -> Column:
     """A text column of the character set `binary`, as the server makes it: of bytes, unless it has labels."""
     if column.type in LABEL_TYPES:
-        return replace(column, charset=None)  # servers name none for these
+        return replace(column, charset="binary")
     kind, definition = (
         text.replace("char", "binary").replace("text", "blob") for text in (column.type, column.column_type)
     )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,10 @@ from servers import Flavour
 
 from myrepetl_dagster.cli.main import main
 from myrepetl_dagster.core.config.pipeline import Pipeline
+from myrepetl_dagster.core.diagnostics.status import status
 from myrepetl_dagster.core.model.checkpoint import Phase
-from myrepetl_dagster.core.model.errors import PrerequisiteError
+from myrepetl_dagster.core.model.errors import PrerequisiteError, StaleRun
+from myrepetl_dagster.core.replication.run import SourceRun
 
 CODE = """
 MARK = "!"
@@ -128,6 +134,115 @@ def test_accepted_code_goes_on(world: Transformed, capsys: pytest.CaptureFixture
     assert "m: nothing has changed" in capsys.readouterr().out
     world.write(CODE.replace(*CHANGES["function"]))
     world.refused()
+
+
+def test_accepting_hides_no_other_stop(world: Transformed) -> None:
+    """`status` goes on showing what stops the mapping, whether there was something to accept or not."""
+    world.pair.on_target("ALTER TABLE t MODIFY v VARCHAR(2)")
+    world.pair.on_source("INSERT INTO t VALUES (2,'long')")
+    world.pair.try_run(world.pipeline)
+    for code in (CODE, CODE.replace("return helper(value).upper()", "return str(helper(value)).upper()")):
+        world.write(code)
+        assert world.cli("accept-code", "--mapping", "m") == 0
+        (found,) = (one for one in status(world.pipeline).mappings if one.mapping == "m")
+        assert found.stopped
+        assert "ER_DATA_TOO_LONG" in str(found.last_error)
+    world.write(CODE.replace(*CHANGES["helper"]))
+    world.refused()
+    assert world.cli("accept-code", "--mapping", "m") == 0
+    assert not any(one.stopped for one in status(world.pipeline).mappings)
+
+
+def test_a_run_that_follows(world: Transformed, capsys: pytest.CaptureFixture[str]) -> None:
+    """It goes on with the code that it has, also if there is nothing to accept. Once other code is accepted it ends, and
+    commits no row with the old result after that.
+    """
+    following = SourceRun(world.pipeline, [one for one in world.pipeline.mappings if one.name == "m"], follow_s=60)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(following.run)
+        await_rows(world, "(2,'b')", [(1, "A!"), (2, "B!")])
+        assert world.cli("accept-code", "--mapping", "m") == 0
+        assert "nothing has changed" in capsys.readouterr().out
+        await_rows(world, "(3,'c')", [(1, "A!"), (2, "B!"), (3, "C!")])
+        world.write(CODE.replace(*CHANGES["helper"]))
+        assert world.cli("accept-code", "--mapping", "m") == 0
+        world.pair.on_source("INSERT INTO t VALUES (4,'d')")
+        (result,) = running.result()
+    assert isinstance(result.error, StaleRun)
+    assert "accept-code" in result.error.hint
+    world.pair.run(world.pipeline)
+    assert world.pair.target_rows("t") == [(1, "A!"), (2, "B!"), (3, "C!"), (4, "!D")]
+
+
+def await_rows(world: Transformed, row: str, expected: list[tuple[Any, ...]]) -> None:
+    world.pair.on_source(f"INSERT INTO t VALUES {row}")
+    end_s = time.monotonic() + 20
+    while world.pair.target_rows("t") != expected:
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def test_mappings_that_share_a_function(servers: Servers, flavour: Flavour, tmp_path: Path) -> None:
+    """Each is accepted by itself; a helper of the file counts for both of its functions."""
+    pair = pair_of(servers.get("source", flavour), servers.get("target", flavour))
+    pair.on_source("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9))", "INSERT INTO t VALUES (1,'a')")
+
+    def world_of(code: str, edit: int) -> tuple[Pipeline, str]:
+        (tmp_path / "code.py").write_text(code)
+        os.utime(tmp_path / "code.py", (edit, edit))
+        mapping: dict[str, Any] = {}
+        for name, function in (("m1", "code.up"), ("m2", "code.up"), ("m3", "code.low"), ("m4", "code.alone")):
+            columns = {"id": {"column": "id", "primary_key": True}, "v": {"column": "v", "transform": function}}
+            mapping[name] = {"source_table": "a.t", "target_table": f"b.{name}", "column_mapping": columns}
+        path = tmp_path / "pipeline.json"
+        path.write_text(json.dumps(pair.config(mapping)))
+        return pair.pipeline(mapping, base_dir=str(tmp_path)), str(path)
+
+    code = CODE + "\ndef low(value):\n    return helper(value).lower()\n\ndef alone(value):\n    return value\n"
+    pair.run(world_of(code, 1)[0])
+    pipeline, path = world_of(code.replace(*CHANGES["helper"]), 2)
+    pair.on_source("INSERT INTO t VALUES (2,'b')")
+    assert main(["accept-code", "--mapping", "m1", "--config", path]) == 0
+    results = pair.try_run(pipeline)
+    assert [name for name in ("m1", "m2", "m3", "m4") if results[name].error is not None] == ["m2", "m3"]
+    assert pair.target_rows("m1") == [(1, "A!"), (2, "!B")]
+    assert pair.target_rows("m2") == [(1, "A!")]
+
+
+def test_a_function_of_an_installed_module(
+    servers: Servers, flavour: Flavour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of the module is other code, too. A checkpoint that did not know it goes on."""
+    pair = pair_of(servers.get("source", flavour), servers.get("target", flavour))
+    pair.on_source("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9))", "INSERT INTO t VALUES (1,'a')")
+    name = f"w18_{pair.source_schema}_{flavour}"
+    package = tmp_path / name
+    package.mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    columns = {"id": {"column": "id", "primary_key": True}, "v": {"column": "v", "transform": f"{name}.up"}}
+    mapping = {"a.t": {"target_table": "b.t", "column_mapping": columns}}
+
+    def installed(result: str) -> Pipeline:
+        (package / "__init__.py").write_text("from .inside import up\n")
+        (package / "inside.py").write_text(f"def up(value):\n    return value + {result!r}\n")
+        for module in (name, f"{name}.inside"):
+            sys.modules.pop(module, None)
+        shutil.rmtree(package / "__pycache__", ignore_errors=True)
+        return pair.pipeline(mapping, base_dir=str(tmp_path / "elsewhere"))
+
+    pair.run(installed("1"))
+    pair.on_source("INSERT INTO t VALUES (2,'b')")
+    error = pair.error(installed("2"))
+    assert isinstance(error, PrerequisiteError)
+    assert f"the code of {name}.up has changed" in error.message
+    pair.run(installed("1"))
+    pair.on_target(
+        "UPDATE _myrepetl_checkpoint SET details=JSON_REPLACE(details, '$.code', JSON_OBJECT('" + name + ".up', ''))"
+    )
+    pair.on_source("INSERT INTO t VALUES (3,'c')")
+    pair.run(installed("1"))
+    assert pair.target_rows("t") == [(1, "a1"), (2, "b1"), (3, "c1")]
+    assert isinstance(pair.error(installed("2")), PrerequisiteError)
 
 
 def test_a_function_in_place_of_a_built_in_one(servers: Servers, flavour: Flavour, tmp_path: Path) -> None:

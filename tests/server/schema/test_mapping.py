@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipelines import ROUTES, SOURCES, Interrupted, Pair, Route, call_at, interrupt, pair, pair_of
+from pipelines import ROUTES, SOURCES, Interrupted, Pair, Route, call_at, interrupt, pair
 from server_farm import Servers
 
 from myrepetl_dagster.core.model.checkpoint import Phase
@@ -515,25 +515,3 @@ def test_a_key_of_negative_zero(servers: Servers, route: Route, kind: str) -> No
     world.on_source("UPDATE t SET k=-k, v=6 WHERE k=0", "DELETE FROM t WHERE k=0 AND n=2")
     world.run("t")
     world.assert_same("t", columns="k + 0e0, n, v")
-
-
-@pytest.mark.parametrize("version", ["10.5", None, "11.8"])
-def test_years_of_two_digits_are_refused(servers: Servers, version: str | None) -> None:
-    """MariaDB prints the years 2000 and 0000 of a YEAR(2) alike, and stores 2000 for the number 0: the column is named,
-    at the source and at the target. A mapping that leaves it out is followed.
-    """
-    world = pair_of(*(servers.get(role, "mariadb", version=version) for role in ("source", "target")))
-    world.on_source(
-        "CREATE TABLE t (id INT PRIMARY KEY, y YEAR(2), z YEAR)",
-        "INSERT INTO t VALUES (1, 2000, 2000), (2, '0000', '0000')",
-    )
-    error = world.error("t")
-    assert isinstance(error, PrerequisiteError)
-    assert "column y" in str(error)
-    assert "YEAR(4)" in error.hint
-    mapping = {"a.t": {"target_table": "b.t", "primary_key": "id", "column_mapping": {"id": "id", "z": "z"}}}
-    world.run(mapping)
-    world.assert_same("t", columns="id, z")
-    world.on_target("CREATE TABLE short (id INT PRIMARY KEY, z YEAR(2))")
-    mapping["a.t"]["target_table"] = "b.short"
-    assert "column z is year(2) in the target" in str(world.error(mapping, copy_again=True))

@@ -9,6 +9,8 @@ from schema_changes import CREATE, altering
 from server_farm import Servers
 from servers import Flavour
 
+from myrepetl_dagster.core.model.errors import PrerequisiteError
+
 pytestmark = pytest.mark.versions
 
 ROWS = ("INSERT INTO t (id, a, b) VALUES (1, 1, 'one'), (2, 2, 'two'), (3, NULL, NULL)",)
@@ -527,4 +529,24 @@ def test_evolve(servers: Servers, flavour: Flavour, case: Case) -> None:
     assert t.copied(result) == case.again
     t.on_source("DELETE FROM t LIMIT 1")
     assert not t.copied(t.run())
+    t.assert_equal()
+
+
+def test_a_change_that_the_target_cannot_make(servers: Servers, flavour: Flavour) -> None:
+    """The hint is the refusal's own, and asks for no privilege. The mapping stops alone, and what mends it does."""
+    t = altering(servers, flavour)
+    t.mapping["a.u"] = {"target_table": "b.u"}
+    t.on_source("CREATE TABLE u (id INT PRIMARY KEY)")
+    more = ", ".join(f"c{number} BIT" for number in range(1014))
+    t.pair.on_target(f"CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(40), {more})")
+    t.run()
+    t.on_source("ALTER TABLE t ADD x INT", "INSERT INTO t VALUES (1, 1, 'b', 1)", "INSERT INTO u VALUES (1)")
+    results = t.pair.try_run(t.pair.pipeline(t.mapping))
+    t.assert_equal("u")
+    error = results["a.t"].error
+    assert isinstance(error, PrerequisiteError)
+    assert "1,017 columns" in error.hint
+    assert "GRANT" not in error.hint
+    t.pair.on_target("ALTER TABLE t DROP c0")
+    t.run()
     t.assert_equal()

@@ -148,6 +148,7 @@ CASES = (
         PrerequisiteError,
     ),
     Case("short year", "CREATE TABLE k (k YEAR(2))", (1818,), PrerequisiteError, "mysql"),
+    Case("unknown type", "CREATE TABLE k (k ABSENT(3))", (4161,), PrerequisiteError, "mariadb"),
     Case("by chance", "CREATE TABLE k (a INT, b DOUBLE AS (RAND()) STORED)", (3763, 1901), PrerequisiteError),
     Case(
         "long row",

@@ -112,7 +112,7 @@ def test_a_run_that_works_on_a_table_keeps_it(two: Pair) -> None:
     replicate(made)
     with following(made) as follower:
         eventually(lambda: len(follower.following) == 3, "all are followed")
-        (other,) = runs(made, ["a.t"], follow_s=8.0)
+        (other,) = runs(made, ["a.t"], follow_s=600.0)
         thread = Thread(target=lambda: list(run_all([other])))
         thread.start()
         eventually(lambda: standings(made, made.mappings)["a.t"].standing is Standing.AT_WORK, "the other run works")
@@ -120,6 +120,7 @@ def test_a_run_that_works_on_a_table_keeps_it(two: Pair) -> None:
         eventually(lambda: follower.left_out == {"a.t": "another run works on it"}, "it is left out")
         arrives(two, "u", 30)
         arrives(two, "t", 31)
+        other.finish()
         thread.join()
         assert other.results["a.t"].error is None
         eventually(lambda: "a.t" in follower.following, "it comes back")
@@ -261,3 +262,18 @@ def test_a_table_far_behind_catches_up_by_itself(two: Pair, monkeypatch: pytest.
     assert found["a.u"].standing is Standing.DUE
     assert "behind the source's other tables" in found["a.u"].reason
     assert replace(found["a.u"], reason="").mapping.name == "a.u"
+
+
+def test_a_mapping_that_was_changed_meanwhile_stays_out(two: Pair) -> None:
+    """A person edits a mapping and copies its table again: the follower, which knows the old one, leaves it alone."""
+    made = pipeline(two)
+    replicate(made)
+    edited = pipeline(two, t={"target_table": "b.t", "filter": {"v": {"gt": 1}}})
+    with following(made) as follower:
+        eventually(lambda: len(follower.following) == 3, "all are followed")
+        replicate(edited, ["a.t"], copy_again=True)
+        two.on_source("INSERT INTO t VALUES (96, 0)", "INSERT INTO u VALUES (96, 0)")
+        eventually(lambda: "mapping has changed" in follower.left_out.get("a.t", ""), "it is left out")
+        arrives(two, "u", 97)
+        assert not two.target_rows("t", where="v <= 1")
+    assert standings(edited, edited.mappings)["a.t"].standing is Standing.READY

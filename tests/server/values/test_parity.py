@@ -256,6 +256,8 @@ _SEEN: dict[str, tuple[type, ...]] = {
 
 
 def python_types(definition: str) -> tuple[type, ...]:
+    if definition.endswith("CHARACTER SET binary"):
+        return bytes, type(None)
     return (*_SEEN.get(kind_of(definition), (str,)), type(None))
 
 

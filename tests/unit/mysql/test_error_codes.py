@@ -15,7 +15,7 @@ from myrepetl_dagster.core.mysql.error_codes import ERROR_CODES, ErrorClass, cla
         ([2002, 2003, 1040, 1203, 1226], ErrorClass.NEW_CONNECTION),
         ([1836, 1792], ErrorClass.FAILOVER),
         ([1373, 1789], ErrorClass.POSITION_LOST),
-        ([1062, 1048, 1264, 1265, 1366, 1406, 1292, 3140, 3819, 4025, 1452, 1153], ErrorClass.DATA),
+        ([1062, 1048, 3673, 1264, 1265, 1366, 1406, 1292, 3140, 3819, 4025, 1452, 1153], ErrorClass.DATA),
         ([1146, 1054, 1136], ErrorClass.SCHEMA),
         ([1044, 1045, 1142, 1143, 1227, 1698, 1064, 1193, 1381], ErrorClass.CONFIGURATION),
     ],
@@ -89,3 +89,10 @@ def test_a_read_only_engine_by_its_errno(code: int, text: str) -> None:
 def test_table() -> None:
     """Every entry stands under its own number, with a symbol."""
     assert all(code == entry.code and entry.symbol for code, entry in ERROR_CODES.items())
+
+
+def test_1005_of_too_many_columns() -> None:
+    """MariaDB says so by the engine's number; the hint is that of the error that MySQL gives."""
+    text = 'Can\'t create table `d`.`t` (errno: 185 "Too many columns")'
+    assert classify(1005, text).hint == classify(1117).hint
+    assert classify(1005, text).error_class is ErrorClass.CONFIGURATION

@@ -143,7 +143,7 @@ def test_text_of_bytes() -> None:
     held = as_bytes(column("b", "varchar(40)"))
     assert (held.type, held.column_type, held.charset) == ("varbinary", "varbinary(40)", "binary")
     assert as_bytes(column("b", "mediumtext")).type == "mediumblob"
-    assert as_bytes(column("b", "enum('char')", "latin1")) == column("b", "enum('char')")
+    assert as_bytes(column("b", "enum('char')", "latin1")) == column("b", "enum('char')", "binary")
 
 
 def test_new_key_beside_the_mappings_own() -> None:
@@ -188,6 +188,8 @@ def test_new_key_beside_the_mappings_own() -> None:
         (("datetime", None), ("timestamp", None), False),
         (("bit(3)", None), ("bit(8)", None), True),
         (("year", None), ("year(4)", None), True),
+        (("year(2)", None), ("year(4)", None), True),
+        (("year(4)", None), ("year(2)", None), False),
         (("point", None), ("geometry", None), False),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from myrepetl_dagster.core.model.tables import Column
 from myrepetl_dagster.core.source.relation import Relation
-from myrepetl_dagster.core.values.sql import keys_condition, keyset_condition
+from myrepetl_dagster.core.values.sql import keys_condition, keyset_condition, until_condition
 
 GRID = list(itertools.product(range(3), range(3), range(3)))
 
@@ -49,3 +49,23 @@ def test_select() -> None:
     relation = Relation((Column("a`b", "int"), Column("f", "float")), "`db`.`t`", ("a`b",))
     assert relation.select_sql == "SELECT `a``b`, `f` * 1e0 FROM `db`.`t`"
     assert relation.key_indexes == (0,)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_until_condition(cursor: sqlite3.Cursor, width: int) -> None:
+    """The condition picks exactly the keys up to a key, so that two ranges that meet have no row in common."""
+    names = ("a", "b", "c")[:width]
+    for until in GRID:
+        key = [str(n) for n in until[:width]]
+        cursor.execute(f"SELECT a, b, c FROM g WHERE {until_condition(names, key)}")
+        assert sorted(cursor.fetchall()) == [row for row in GRID if row[:width] <= until[:width]]
+
+
+def test_a_range_ends_at_its_last_key() -> None:
+    """A relation with a last key is read up to it, from its beginning and from the middle."""
+    relation = Relation((Column("a", "int"),), "`t`", ("a",), until=("9",))
+    assert relation.after_sql(None, 5) == " WHERE ((`a` <= 9)) ORDER BY `a` LIMIT 5"
+    assert relation.after_sql(("3",), 5) == " WHERE ((`a` > 3)) AND ((`a` <= 9)) ORDER BY `a` LIMIT 5"
+    assert relation.dividing_sql(("3",), 7) == (
+        "SELECT `a` FROM `t` WHERE ((`a` > 3)) AND ((`a` <= 9)) ORDER BY `a` LIMIT 1 OFFSET 6"
+    )

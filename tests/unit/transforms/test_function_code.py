@@ -51,6 +51,13 @@ def code(*changes: tuple[str, str]) -> str:
         ("OTHER = 5", "OTHER = 6"),
         ("def unrelated", "def renamed"),
         ('"a"', "'a'"),
+        ("OTHER = 5", "OTHER = re.compile('other')"),
+        ("OTHER = 5", "OTHER = len('five')"),
+        ("OTHER = 5", "OTHER = helper"),
+        ("def unrelated", "@re.compile\ndef unrelated"),
+        ("def unrelated", "class More:\n    size = 3\n\ndef unrelated"),
+        ("def unrelated", "def more(n):\n    NAMES['y'] = n\n\ndef unrelated"),
+        ("def unrelated", "if __name__ == '__main__':\n    print(up('x'))\n\ndef unrelated"),
     ],
 )
 def test_what_does_not_count(change: tuple[str, str]) -> None:
@@ -76,6 +83,19 @@ def test_what_does_not_count(change: tuple[str, str]) -> None:
         ("def unrelated", "if True:\n    helper = None\n\ndef unrelated"),
         ("def unrelated", "from other import *\n\ndef unrelated"),
         ("def up(value):", "@staticmethod\ndef up(value):"),
+        ("def unrelated", "_ = NAMES.setdefault('y', 3)\n\ndef unrelated"),
+        ("def unrelated", "LAST = NAMES['y'] = 3\n\ndef unrelated"),
+        ("def unrelated", "def fill():\n    NAMES['y'] = 3\nfill()\n\ndef unrelated"),
+        ("def unrelated", "def fill(n):\n    NAMES['y'] = n\n    return n\nSIZE = fill(3)\n\ndef unrelated"),
+        ("def unrelated", "fill = lambda n: NAMES.update(y=n)\nSIZE = fill(3)\n\ndef unrelated"),
+        ("def unrelated", "def add(f):\n    NAMES['y'] = f\n\n@add\ndef unrelated"),
+        ("def unrelated", "@NAMES.setdefault\ndef unrelated"),
+        ("def unrelated", "class More(Table):\n    pass\n\ndef unrelated"),
+        ("def unrelated", "class More:\n    NAMES['y'] = 3\n\ndef unrelated"),
+        ("def unrelated", "def more(n=NAMES.pop('x')):\n    return n\n\ndef unrelated"),
+        ("def unrelated", "for n in range(3):\n    NAMES[n] = n\n\ndef unrelated"),
+        ("def unrelated", "Table.get = None\n\ndef unrelated"),
+        ("def unrelated", "def fill():\n    globals()['NAMES'] = 3\nfill()\n\ndef unrelated"),
     ],
 )
 def test_what_counts(change: tuple[str, str]) -> None:

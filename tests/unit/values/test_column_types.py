@@ -54,6 +54,13 @@ def test_labels() -> None:
     assert types.labels("enum('a','it''s','b,c','(d)','')") == ["a", "it's", "b,c", "(d)", ""]
 
 
+def test_labels_that_are_bytes() -> None:
+    """MySQL shows a label that is no text in hexadecimal digits; a label x is none."""
+    assert [label.encode("utf-8", "surrogateescape") for label in types.labels("enum(x'ff27','x','a')")] == [
+        b"\xff'", b"x", b"a",
+    ]  # fmt: skip
+
+
 def test_labels_with_escaped_characters() -> None:
     """As a server prints a backslash, a zero byte and the ends of lines; other characters it prints as they are."""
     printed = r"enum('b\\s','\\0','z\0','n\n\r','\\''')".replace("b", "\tb")

@@ -18,7 +18,8 @@ ROUNDED = [
     ("decimal(12,4)", "decimal(12,2)"), ("decimal(10,2)", "int"), ("decimal(30,10)", "double"),
     ("decimal(10,2)", "float"), ("double", "int"), ("double", "decimal(20,10)"), ("double", "float"),
     ("double", "double(10,2)"), ("bigint", "double"), ("int", "float"), ("int", "year"), ("int", "datetime"),
-    ("varbinary(10)", "binary(10)"), ("binary(4)", "binary(8)"),
+    ("varbinary(10)", "binary(10)"), ("binary(4)", "binary(8)"), ("year(4)", "year(2)"),
+    ("int", "year(2)"), ("varchar(4)", "year(2)"),
 ]  # fmt: skip
 KEPT = [
     ("datetime", "datetime(6)"), ("timestamp", "datetime"), ("date", "datetime"), ("datetime(6)", "varchar(30)"),
@@ -26,7 +27,8 @@ KEPT = [
     ("decimal(10,2)", "double"), ("decimal(10,0)", "bigint"), ("decimal(10,2)", "varchar(20)"), ("float", "double"),
     ("int", "bigint"), ("bigint", "int"), ("int", "double"), ("bigint", "decimal(20,0)"), ("int", "varchar(20)"),
     ("binary(8)", "binary(8)"), ("binary(8)", "varbinary(8)"), ("varchar(9)", "text"), ("json", "longtext"),
-    ("double", "double"), ("double(10,2)", "double(10,2)"), ("year", "int"), ("bit(3)", "bit(8)"),
+    ("double", "double"), ("double(10,2)", "double(10,2)"), ("year", "int"), ("bit(3)", "bit(8)"), ("year(2)", "year(4)"),
+    ("year(2)", "year(2)"), ("year(2)", "int"),
 ]  # fmt: skip
 
 

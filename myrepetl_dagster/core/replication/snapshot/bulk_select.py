@@ -23,11 +23,19 @@ from ...rows.value_transforms import needs_own_value_only, read_columns, row_by_
 from ...source.relation import Relation, whole_value
 from ...transforms.pushdown import condition_sql, transformed_sql, unsure_sql
 from ...values.bulk_parameters import BLOB, DECIMAL, NULL_PARAMETER, TEXT, BulkRows, parameter
-from ...values.column_types import BYTE_TYPES, FLOAT_TYPES, INTEGER_TYPES, PRINTED_TYPES, TEMPORAL_TYPES, TEXT_TYPES
+from ...values.column_types import (
+    BYTE_TYPES,
+    FLOAT_TYPES,
+    INTEGER_TYPES,
+    PRINTED_TYPES,
+    TEMPORAL_TYPES,
+    TEXT_TYPES,
+    is_short_year,
+)
 from ...values.length_encoding import LENGTH_BYTES, NULL
 from ...values.literals import any_literal
 from ...values.python_values import from_python
-from ...values.sql import sql_name
+from ...values.sql import for_short_year_sql, short_year_sql, sql_name
 from .rendered_literals import float_text
 from .window_select import CannotTake, TakenRows
 
@@ -189,10 +197,13 @@ def _parameter_sql(plan: TablePlan, planned: PlannedColumn, column: Column) -> t
     """A parameter's type, and the SQL of its text. None: a parameter cannot be this column's value."""
     name = sql_name(column.name)
     target = plan.target.column(planned.target)
-    if column.type in ("bit", "year"):
-        return DECIMAL, f"{name} + 0"
-    if column.type in INTEGER_TYPES or column.type == "decimal":  # a number: as text, 0 would be the year 2000
-        return DECIMAL, name
+    if column.type in INTEGER_TYPES or column.type == "decimal":
+        number = name if column.type not in ("bit", "year") else f"{name} + 0"
+        if is_short_year(column):
+            number = short_year_sql(name)
+        if target is not None and is_short_year(target):
+            return TEXT, for_short_year_sql(number)
+        return DECIMAL, number  # as text, 0 would be the year 2000
     if column.type in FLOAT_TYPES:
         if target is None or target.type not in FLOAT_TYPES:
             return None

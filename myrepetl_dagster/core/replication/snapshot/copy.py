@@ -113,12 +113,15 @@ class Copy:
 
     def _chunks(self) -> Iterator[None]:
         while True:
-            chunk = self.source.read_chunk(self.state.plan, self.copy.after_key, self.limits.chunk_rows_max)
+            chunk = self._read_chunk()
             copy = replace(self.copy, after_key=chunk.after_key)
             self._store(chunk, self.next_pass(copy) if chunk.last and copy.sweep else copy)
             if chunk.last:  # no yield: a slice that ended here would make the next one read in vain
                 return
             yield
+
+    def _read_chunk(self) -> Chunk:
+        return self.source.read_chunk(self.state.plan, self.copy.after_key, self.limits.chunk_rows_max)
 
     def _whole(self) -> None:
         """Copy a table without a usable key by one statement. If this is interrupted, the next run starts it again."""
@@ -151,13 +154,21 @@ class Copy:
     def _commit(self, checkpoint: Checkpoint, mutations: Sequence[Mutation] = ()) -> None:
         state = self.state
         connection = state.target.apply
-        connection.begin([state.name])
+        self._begin()
         if mutations:
             connection.write(self.shaper.plan, Mutations(mutations, settling=True))
         checkpoint = replace(checkpoint, sequence=checkpoint.sequence + 1, last_error="")
-        connection.commit([checkpoint])
+        self._end_transaction(checkpoint)
         state.checkpoint = checkpoint
         self.report(state)
+
+    def _begin(self) -> None:
+        """Begin a transaction on the first apply connection, behind the fence."""
+        self.state.target.apply.begin([self.state.name])
+
+    def _end_transaction(self, checkpoint: Checkpoint) -> None:
+        """Store the checkpoint, and commit it with the rows."""
+        self.state.target.apply.commit([checkpoint])
 
     # ---- rows that the source no longer has ----
     def _sweep(self) -> Iterator[None]:

@@ -15,10 +15,11 @@ from ...values.column_types import (
     INTEGER_TYPES,
     PRINTED_TYPES,
     TEMPORAL_TYPES,
+    is_short_year,
 )
 from ...values.literals import any_literal
 from ...values.python_values import from_python
-from ...values.sql import sql_name
+from ...values.sql import for_short_year_sql, short_year_sql, sql_name
 
 _AS_HEX = BYTE_TYPES | GEOMETRY_TYPES | {"vector"}
 # Numbers that JSON may print in another way, as in `json_literals.py`. The search is bounded, since the server gives up
@@ -43,17 +44,18 @@ def column_sql(plan: TablePlan, planned: PlannedColumn, layout: dict[str, Column
     name = sql_name(column.name)
     target = plan.target.column(planned.target)
     same_type = target is not None and target.type == column.type
-    if column.type == "bit":
-        return f"IFNULL({name} + 0, 'NULL')"
     if column.type in INTEGER_TYPES or column.type == "decimal":
-        return f"IFNULL({name}, 'NULL')"
+        number = short_year_sql(name) if is_short_year(column) else f"{name} + 0" if column.type == "bit" else name
+        if target is not None and is_short_year(target):
+            return f"IFNULL(CONCAT('''', {for_short_year_sql(number)}, ''''), 'NULL')"
+        return f"IFNULL({number}, 'NULL')"
     if column.type in FLOAT_TYPES and (target is None or target.type not in FLOAT_TYPES):
         return None  # the target would get the number as JSON prints it, and not as a server does
     if column.type in FLOAT_TYPES:  # in quotes: without them -0 would be an integer, which has no sign
         return f"IF({name} IS NULL, 'NULL', CONCAT('''', {float_text(column)}, ''''))"
     if column.type in TEMPORAL_TYPES:
         return f"IFNULL(CONCAT('''', {name}, ''''), 'NULL')"
-    if column.type in _AS_HEX or column.charset == "binary":
+    if column.type in _AS_HEX or (column.charset == "binary" and column.type != "enum"):
         # Not IFNULL: a text that is too long for the source becomes NULL, which is not the value NULL.
         return f"IF({name} IS NULL, 'NULL', CONCAT('_binary x''', HEX({name}), ''''))"
     if column.type == "json":

@@ -24,6 +24,7 @@ from ...model.position import Position
 from ...plan.table_plan import UniqueKeys
 from ...rows.literal_codegen import LiteralKey
 from ...source.mysql_source import MySQLSource
+from ...source.relation import Relation
 from ...values.sql import keys_condition
 from ..mapping_state import MappingState, Report, named_mapping
 from .bulk_select import bulk_select
@@ -140,7 +141,7 @@ class WindowCopies(Copies):
             head = self.source.head() if any(window.last for window in written.values()) else None
             stored = [(copy.state, copy.checkpoint_after(window, head)) for copy, window in written.items()]
             try:
-                store(stored[0][0].target, stored)
+                self._store(stored)
             except ReplicationError:
                 self._unstored.clear()  # no window may be stored after one that was not
                 raise
@@ -151,6 +152,9 @@ class WindowCopies(Copies):
                 self.report(state)
         if failure is not None:
             raise failure
+
+    def _store(self, stored: Sequence[tuple[MappingState, Checkpoint]]) -> None:
+        store(stored[0][0].target, stored)
 
     def _take_written(self) -> tuple[dict[WindowCopy, Window], BaseException | None]:
         """Take the first window of each table, where it is written; and the first error of those that failed.
@@ -189,7 +193,7 @@ class WindowCopy(Copy):
         self.server = source
         self.mapping = state.name
         self._operation = f"copying {state.plan.source.name}"
-        self.relation = source.relation(state.plan)
+        self.relation = self._relation()
         # The fastest way first. The last one takes every row.
         self.selects: list[WindowSelect] = [PythonSelect(self.relation, self.shaper)]
         if (by_tuples := tuple_select(self.shaper.plan, self.relation)) is not None:
@@ -198,6 +202,9 @@ class WindowCopy(Copy):
             self.selects.insert(0, in_bulk)
         collides = state.plan.unique_keys is not UniqueKeys.NONE
         self.by_windows = bool(self.relation.key) and not self.copy.sweeping and not collides
+
+    def _relation(self) -> Relation:
+        return self.server.relation(self.state.plan)
 
     @property
     def ended(self) -> bool:
