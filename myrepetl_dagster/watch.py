@@ -12,9 +12,9 @@ import dagster as dg
 from . import metadata
 from .checks import OwnRun, evaluations, outage_evaluations, report
 from .core.config.pipeline import Pipeline
+from .core.model.checkpoint import NOT_COPIED
 from .core.model.errors import ReplicationError
 from .core.replication.result import Progress, Retry
-from .core.replication.standing import NOT_COPIED
 from .health import Health, Tables, health_of_pending, is_of_schema
 from .observations import Describe, TableEvents, quiet_tables
 from .options import Checks

@@ -12,6 +12,8 @@ from enum import StrEnum
 from .errors import UnreadableCheckpoint
 from .position import Position
 
+NOT_COPIED = "not copied yet"  # the state of a mapping without a checkpoint, for people
+
 
 class Phase(StrEnum):
     """How far a mapping has come.

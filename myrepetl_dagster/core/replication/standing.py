@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from ..config.code_version import transform_code
 from ..config.pipeline import Pipeline, TableMapping
-from ..model.checkpoint import Checkpoint, Phase
+from ..model.checkpoint import NOT_COPIED, Checkpoint, Phase
 from ..model.errors import UnreadableCheckpoint
 from ..target.control import TargetControl
 
@@ -21,7 +21,6 @@ from ..target.control import TargetControl
 # read the log once more from there, and the others would wait.
 BEHIND_S_MAX = 60.0
 _TARGETS_AT_ONCE = 16
-NOT_COPIED = "not copied yet"
 
 
 class Standing(StrEnum):
