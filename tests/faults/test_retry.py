@@ -99,6 +99,16 @@ def test_attempts_are_bounded(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> 
     assert len(clock.slept_s) == 4
 
 
+def test_a_run_that_gives_way_is_bounded_by_time_alone(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """A follower outlives a long outage: it counts no attempts, and gives up after retry_time_s_max."""
+    made = pipeline(attempts_max=3, retry_time_s_max=600)
+    monkeypatch.setattr(SourceRun, "_attempt", lost)
+    with pytest.raises(SourceLost):
+        SourceRun(made, made.mappings, gives_way=True).run()
+    assert len(clock.slept_s) > 20
+    assert 590 <= clock.now_s - 1000 <= 601
+
+
 def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     """Attempts that take long are given up after retry_time_s_max, whatever their number."""
 

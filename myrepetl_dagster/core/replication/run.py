@@ -45,7 +45,8 @@ class SourceRun:
         on_retry: called in the run's thread when an attempt has failed, before the pause.
         waits_for_turn: wait while another run works on one of the mappings (`target/turns.py`). Otherwise this run
             takes over from it.
-        gives_way: the run takes no turns, and a mapping that has to be copied leaves it (`follower.py`).
+        gives_way: the run takes no turns, and a mapping that has to be copied leaves it (`follower.py`). Its retries
+            are bounded by time alone: it lasts for hours, and another run would only try the same.
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class SourceRun:
                 attempt += 1
                 left_s = self._patience_s(error) - (time.monotonic() - first_s)
                 wait_s = min(self._wait_s(error, attempt), left_s)
-                if attempt >= self.limits.attempts_max or left_s <= 0:
+                if (attempt >= self.limits.attempts_max and not self._gives_way) or left_s <= 0:
                     raise
                 log.warning(
                     "source %s: attempt %d failed, next in %.1f s, for %.0f s at most: %s",
