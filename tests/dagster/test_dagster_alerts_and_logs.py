@@ -77,10 +77,11 @@ def test_a_recipe_loads_beside_the_pipeline(recipes: dict[str, Any], name: str) 
     assert defs.resolve_job_def("replicate")
 
 
-def test_the_message_says_what_happened_and_no_secret(recipes: dict[str, Any], pair: Pair) -> None:
+def test_the_message_says_what_happened_and_no_secret(
+    recipes: dict[str, Any], pair: Pair, instance: dg.DagsterInstance
+) -> None:
     """The table, the server's words and the hint, of a run that has really failed."""
     pair.source.execute("DROP TABLE shop.orders")
-    instance = dg.DagsterInstance.ephemeral()
     result = failed_run(recipes["slack"]["defs"], instance)
 
     text = recipes["slack"]["message"](context_of(result, instance, "slack"))
@@ -91,13 +92,14 @@ def test_the_message_says_what_happened_and_no_secret(recipes: dict[str, Any], p
     assert PASSWORD not in text
 
 
-def test_slack_is_sent_the_message(recipes: dict[str, Any], pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slack_is_sent_the_message(
+    recipes: dict[str, Any], pair: Pair, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+) -> None:
     """The sensor posts it to the channel. Slack's server is a fake: there is none to be had without an account."""
     slack_sdk = importlib.import_module("slack_sdk")
     posted: list[dict[str, Any]] = []
     monkeypatch.setattr(slack_sdk.WebClient, "chat_postMessage", lambda _, **given: posted.append(given))
     pair.source.execute("DROP TABLE shop.orders")
-    instance = dg.DagsterInstance.ephemeral()
     result = failed_run(recipes["slack"]["defs"], instance)
 
     recipes["slack"]["slack"](context_of(result, instance, "slack"))
@@ -106,7 +108,9 @@ def test_slack_is_sent_the_message(recipes: dict[str, Any], pair: Pair, monkeypa
     assert "shop.orders" in json.dumps(posted[0])
 
 
-def test_mail_is_sent(recipes: dict[str, Any], pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mail_is_sent(
+    recipes: dict[str, Any], pair: Pair, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+) -> None:
     """One mail to the team with the run in it. The mail server is a fake: it would need a certificate of its own."""
     import smtplib
 
@@ -124,7 +128,6 @@ def test_mail_is_sent(recipes: dict[str, Any], pair: Pair, monkeypatch: pytest.M
 
     monkeypatch.setattr(smtplib, "SMTP_SSL", Server)
     pair.source.execute("DROP TABLE shop.orders")
-    instance = dg.DagsterInstance.ephemeral()
     result = failed_run(recipes["mail"]["defs"], instance)
 
     recipes["mail"]["mail"](context_of(result, instance, "mail"))

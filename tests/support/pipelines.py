@@ -247,8 +247,9 @@ def call_at(progress_number: int, action: Callable[[], object]) -> Callable[[Pro
     """An on_progress that does something after the n-th commit."""
     reports: Iterator[int] = itertools.count(1)
 
-    def on_progress(_: Progress) -> None:
-        if next(reports) == progress_number:
+    def on_progress(progress: Progress) -> None:
+        # While a transaction is open, it holds the fence: what the action does might wait for it.
+        if not progress.rows_uncommitted and next(reports) == progress_number:
             action()
 
     return on_progress

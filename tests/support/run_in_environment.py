@@ -35,7 +35,7 @@ def main() -> None:
             for event in result.get_asset_materialization_events()
         ),
         "specs": [spec.key.to_user_string() for spec in build_replication_specs(path)],
-        "told": [line for line in logs if "deleted" in line],
+        "told": [line for line in logs if line.startswith("mapping shop.users: deleted")],
         "tick": tick,
     }
     sys.stderr.flush()

@@ -14,12 +14,14 @@ from .statements import table_sql
 _TABLE_BYTES = (
     "SELECT data_length + index_length FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
 )
+# The other optimizer, which a server may have switched on, explains in no table.
+_PLAIN_OPTIMIZER = "/*+ SET_VAR(optimizer_switch='hypergraph_optimizer=off') */ "
 
 
 def estimated_rows(control: Connection[Any], plan: TablePlan, *, mariadb: bool) -> int:
     """How many rows the plan's table has, as the server estimates it."""
-    output_format = "" if mariadb else "FORMAT=TRADITIONAL"
-    sql = f"EXPLAIN {output_format} SELECT 1 FROM {table_sql(plan)}"
+    output_format, hint = ("", "") if mariadb else ("FORMAT=TRADITIONAL", _PLAIN_OPTIMIZER)
+    sql = f"EXPLAIN {output_format} SELECT {hint}1 FROM {table_sql(plan)}"
     (explained,) = query(control, sql.encode("latin-1").decode("utf-8", "surrogateescape"))
     rows = explained[-2] if mariadb else explained[-3]  # `Extra` follows, and on MySQL `filtered` before it
     return int(rows or 0)

@@ -186,7 +186,7 @@ def test_pt_table_checksum(servers: Servers) -> None:
         world = pair_of(servers.get("source", flavour), servers.get("target", flavour))
         schema = f"percona_{world.source_schema}"
         world.source.execute("CREATE USER 'checker'@'%' IDENTIFIED BY 'pw'", "GRANT ALL ON *.* TO 'checker'@'%'")
-        world.on_source("CREATE TABLE t (id INT PRIMARY KEY, v INT, w VARCHAR(20), f FLOAT, d DATETIME)")
+        world.on_source("CREATE TABLE t (id INT PRIMARY KEY, v INT, words VARCHAR(20), f FLOAT, d DATETIME)")
         world.on_source("CREATE TABLE u (id INT PRIMARY KEY)", "INSERT INTO u VALUES (1)")
         numbers = ", ".join(f"({n}, {n}, 'row {n}', {n} / 3, '2026-01-01')" for n in range(1000))
         world.on_source(f"INSERT INTO t VALUES {numbers}")

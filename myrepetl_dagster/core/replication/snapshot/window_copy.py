@@ -229,7 +229,9 @@ class WindowCopy(Copy):
             head: the log's end, for the high watermark if the copy ends with this window.
         """
         checkpoint = self.state.checkpoint
-        copy = replace(self.copy, after_key=window.end_key, rows_done=self.copy.rows_done + window.rows)
+        copy = checkpoint.copy
+        assert copy is not None, "a mapping that copies has a copy state"
+        copy = replace(copy, after_key=window.end_key, rows_done=copy.rows_done + window.rows)
         checkpoint = replace(
             checkpoint,
             copy=self.next_pass(copy) if window.last and copy.sweep else copy,
@@ -239,7 +241,7 @@ class WindowCopy(Copy):
             sequence=checkpoint.sequence + 1,
             last_error="",
         )
-        if window.last and not self.copy.sweep:
+        if window.last and not copy.sweep:
             assert head is not None
             return ended(checkpoint, head)
         return checkpoint
