@@ -216,6 +216,8 @@ class FollowRun:
         return [m.name for m in self.group.mappings]
 
     def _end(self, follower: "Follower") -> None:
+        if follower.fault is not None:
+            raise follower.fault
         if follower.handed_over:
             self.context.log.info("a later run has taken over")
             return

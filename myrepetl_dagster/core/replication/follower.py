@@ -69,6 +69,7 @@ class Follower:
         self._watch = Thread(target=self._watching, name="follower", daemon=True)
         self.errors: dict[str, ReplicationError] = {}  # by source: the last error of a source as a whole
         self.handed_over = False  # a later follower has taken over
+        self.fault: Exception | None = None  # an error that is none of replication; it ends the follower
 
     # ---- what the caller does ----
     def __enter__(self) -> Follower:
@@ -139,11 +140,15 @@ class Follower:
                 run.finish()
             for thread in list(self._threads.values()):
                 thread.join()
+        except Exception as error:
+            self.fault = error
         finally:
             self._ended.set()
 
     def _is_over(self) -> bool:
         """Whether a later follower has taken over, or no source can be followed any more."""
+        if self.fault is not None:
+            return True
         runs = list(self._runs.values())
         stale = any(isinstance(r.error, StaleRun) for run in runs for r in list(run.results.values()))
         if stale and self._superseded():
@@ -229,3 +234,5 @@ class Follower:
             run.failed(error)
             self._failed_at_s[run.source_name] = time.monotonic()
             self.errors[run.source_name] = error
+        except Exception as error:
+            self.fault = error

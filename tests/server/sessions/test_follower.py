@@ -277,3 +277,16 @@ def test_a_mapping_that_was_changed_meanwhile_stays_out(two: Pair) -> None:
         arrives(two, "u", 97)
         assert not two.target_rows("t", where="v <= 1")
     assert standings(edited, edited.mappings)["a.t"].standing is Standing.READY
+
+
+def test_a_fault_of_our_own_ends_it(two: Pair) -> None:
+    """An error that is none of replication is not swallowed in a thread: the follower ends, and says which it was."""
+    made = pipeline(two)
+    replicate(made)
+
+    def broken(_: Progress) -> None:
+        raise ZeroDivisionError
+
+    with Follower(made, made.mappings, 120.0, broken) as follower:
+        eventually(lambda: follower.wait(0.1), "it ends")
+        assert isinstance(follower.fault, ZeroDivisionError)
