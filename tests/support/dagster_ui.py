@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,10 +35,21 @@ class Ui:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            answer = json.load(response)
+        answer = self._answer(request, tries=1 if query.lstrip().startswith("mutation") else 5)
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
+
+    def _answer(self, request: urllib.request.Request, tries: int) -> Any:
+        """The answer. A question is asked again: Dagster's web server, just started, may have an error of its own."""
+        for left in reversed(range(tries)):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    return json.load(response)
+            except (urllib.error.HTTPError, TimeoutError):
+                if not left:
+                    raise
+                time.sleep(1)
+        raise AssertionError("no try was left")
 
     def launch(self, job: str, *assets: str, tags: dict[str, str] | None = None, **config: Any) -> str:
         """Start a run as the UI does; the run's id."""
