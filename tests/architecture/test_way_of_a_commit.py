@@ -39,8 +39,10 @@ class Legs:
     landed: Way  # until it is reported
 
 
-def followed(world: Pair, monkeypatch: pytest.MonkeyPatch, *, overlaps: bool) -> Legs:
+def followed(world: Pair, monkeypatch: pytest.MonkeyPatch, *, overlaps: bool) -> Legs | None:
     """The way of one of many batches.
+
+    None: what is followed was not one batch alone.
 
     A batch is committed before the next one is begun. But if it `overlaps`, the one before it is committed a little
     later, so that it has a predecessor under way; and so has one before, which opens the connection that it takes.
@@ -93,13 +95,18 @@ def followed(world: Pair, monkeypatch: pytest.MonkeyPatch, *, overlaps: bool) ->
             lingering.remove(self)
             next_has_begun.wait(PATIENCE_S)
 
-    monkeypatch.setattr(CommitQueue, "commit", commit_and_follow)
-    monkeypatch.setattr(CommitQueue, "_land_one", land_and_follow)
-    monkeypatch.setattr(MySQLApplyConnection, "start", start_and_wait)
-    monkeypatch.setattr(MySQLApplyConnection, "commit", commit_and_linger)
-    with tracer.installed():
-        world.run("t")
-    return Legs(*legs)
+    with monkeypatch.context() as patched:
+        for owner, name, function in (
+            (CommitQueue, "commit", commit_and_follow),
+            (CommitQueue, "_land_one", land_and_follow),
+            (MySQLApplyConnection, "start", start_and_wait),
+            (MySQLApplyConnection, "commit", commit_and_linger),
+        ):
+            patched.setattr(owner, name, function)
+        with tracer.installed():
+            world.run("t")
+    # On a busy machine the end of the commit before may fall into the leg of this one, as a thread of its own.
+    return Legs(*legs) if len(legs) == 3 else None
 
 
 @pytest.mark.parametrize("overlaps", [False, True], ids=["alone", "overlapping"])
@@ -121,11 +128,14 @@ def test_the_way_of_a_commit_is_short(
         "INSERT INTO t VALUES (1, 'copied', 1)",
     )
     world.run("t")
-    world.on_source(*(f"INSERT INTO t VALUES ({id}, 'read', 1.5)" for id in range(2, 2 + BATCHES)))
-
-    legs = followed(world, monkeypatch, overlaps=overlaps)
+    legs = None
+    for first in range(2, 2 + 5 * BATCHES, BATCHES):
+        world.on_source(*(f"INSERT INTO t VALUES ({id}, 'read', 1.5)" for id in range(first, first + BATCHES)))
+        if legs := followed(world, monkeypatch, overlaps=overlaps):
+            break
 
     world.assert_same("t")
+    assert legs is not None
     fence = f"{MySQLApplyConnection.__qualname__}.fence"
     assert (fence in [call.function for call in legs.transaction.calls]) == overlaps
     for way in (legs.begun.up_to("target"), legs.transaction.up_to("target", *WRITES), legs.landed.up_to("target")):

@@ -155,6 +155,8 @@ class Planner:
         while made_again and not columns and time.monotonic() < self._waits_until_s:
             time.sleep(MADE_AGAIN_S / 50)
             columns = self.servers.source.columns(name)
+        if columns:  # the next table that is made again, perhaps hours later, is waited for anew
+            self._waits_until_s = 0.0
         return columns
 
     def position_lost(self, error: PositionLost) -> None:
